@@ -1,0 +1,130 @@
+"""Value and gradient of an adaptive solve of a stiff neural ODE: stiffrax against diffrax.
+
+The neural ODE is `y' = rates * (MLP(y) - y)` with rates from 1 to 1e5, solved to T = 50 with 20
+saved points at rtol 1e-6, atol 1e-8; the loss is the mean square of all saved values, the gradient
+is with respect to the initial state and all parameters of the network.
+
+All methods run in one process, in turn, and the medians of `--repeats` rounds are compared. Run with
+
+    python benchmarks/gradient_cost.py [--repeats 15]
+"""
+
+import argparse
+import statistics
+import time
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+
+import stiffrax as srx
+
+jax.config.update("jax_enable_x64", True)
+
+RTOL, ATOL, T, POINTS = 1e-6, 1e-8, 50.0, 20
+
+
+class NeuralODE(eqx.Module):
+    network: eqx.nn.MLP
+    rates: jax.Array
+
+    def __call__(self, t, y, args):
+        return self.rates * (self.network(y) - y)
+
+
+def neural_ode(n, key):
+    network = eqx.nn.MLP(n, n, width_size=50, depth=2, activation=jnp.tanh, key=key)
+    return NeuralODE(network, jnp.logspace(0, 5, n))
+
+
+def make_loss(solver, adjoint):
+    def loss(differentiated):
+        model, y0 = differentiated
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(model),
+            solver,
+            0.0,
+            T,
+            None,
+            y0,
+            saveat=diffrax.SaveAt(ts=jnp.linspace(0, T, POINTS)),
+            stepsize_controller=diffrax.PIDController(rtol=RTOL, atol=ATOL),
+            adjoint=adjoint,
+        )
+        return jnp.mean(solution.ys**2), solution.stats["num_accepted_steps"]
+
+    return loss
+
+
+def methods():
+    checkpoint = diffrax.RecursiveCheckpointAdjoint()
+    newton = diffrax.with_stepsize_controller_tols(optx.Newton)()
+    return {
+        "RadauIIA5, DiscreteAdjoint": (srx.RadauIIA5(), srx.DiscreteAdjoint()),
+        "RadauIIA5, RecursiveCheckpoint": (srx.RadauIIA5(), checkpoint),
+        "Kvaerno5 as released": (diffrax.Kvaerno5(), checkpoint),
+        "Kvaerno5, corrected termination": (diffrax.Kvaerno5(root_finder=newton), checkpoint),
+    }
+
+
+def seconds(function, *args):
+    start = time.perf_counter()
+    jax.block_until_ready(function(*args))
+    return time.perf_counter() - start
+
+
+def measure(n, repeats):
+    key = jax.random.key(0)
+    inputs = (neural_ode(n, key), jnp.linspace(0.5, 1.5, n))
+    programs, rows = {}, {}
+    for name, (solver, adjoint) in methods().items():
+        loss = make_loss(solver, adjoint)
+        forward = eqx.filter_jit(loss)
+        both = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+        value, steps = forward(inputs)
+        _, gradient = both(inputs)
+        programs[name] = (forward, both)
+        rows[name] = {"steps": int(steps), "value": float(value), "gradient": gradient}
+    times = {name: ([], []) for name in programs}
+    for _ in range(repeats):
+        for name, pair in programs.items():
+            for kind, program in zip(times[name], pair, strict=True):
+                kind.append(seconds(program, inputs))
+    for name, (forward, both) in times.items():
+        rows[name]["forward"] = statistics.median(forward) * 1e3
+        rows[name]["both"] = statistics.median(both) * 1e3
+    return rows
+
+
+def distance(gradient, reference):
+    leaves = zip(jax.tree.leaves(gradient), jax.tree.leaves(reference), strict=True)
+    return max(float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))) for a, b in leaves)
+
+
+def show(n, rows):
+    ours = rows["RadauIIA5, DiscreteAdjoint"]
+    reference = rows["RadauIIA5, RecursiveCheckpoint"]["gradient"]
+    print(f"\nneural ODE, n = {n}, MLP 50x2, rates 1..1e5, T = {T:g}, rtol {RTOL:g}, atol {ATOL:g}")
+    print(f"{'method':34}{'steps':>6}{'forward':>10}{'value+grad':>12}{'ratio':>8}", end="")
+    print(f"{'/ forward':>11}{'gradient off by':>17}")
+    for name, row in rows.items():
+        print(
+            f"{name:34}{row['steps']:>6}{row['forward']:>8.2f}ms{row['both']:>10.2f}ms"
+            f"{row['both'] / ours['both']:>8.2f}{row['both'] / row['forward']:>11.2f}"
+            f"{distance(row['gradient'], reference):>17.1e}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    print(f"jax {jax.__version__}, diffrax {diffrax.__version__}, {jax.devices()[0]}")
+    for n in (3, 10):
+        show(n, measure(n, repeats))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What the forward solve keeps: every accepted step, through diffrax's own dense output."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+from ..solvers import AbstractImplicitRungeKutta
+
+
+class _RecordingSolver(eqx.Module):
+    """A solver whose dense output also holds the ends of each step, exactly as it was given them.
+
+    The loop's own record of times holds where the *next* step starts, and at a jump of the vector
+    field that is on its other side.
+    """
+
+    solver: AbstractImplicitRungeKutta
+
+    def error_order(self, terms: Any) -> Any:
+        return self.solver.error_order(terms)
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
+        y1, error, dense_info, solver_state, result = self.solver.step(
+            terms, t0, t1, y0, args, solver_state, made_jump
+        )
+        return y1, error, {"dense_info": dense_info, "span": (t0, t1)}, solver_state, result
+
+    @property
+    def interpolation_cls(self) -> Callable[..., diffrax.AbstractLocalInterpolation]:
+        def interpolation(t0: Any, t1: Any, dense_info: Any, span: Any) -> Any:
+            del span
+            return self.solver.interpolation_cls(t0=t0, t1=t1, **dense_info)
+
+        return interpolation
+
+
+@final
+class Step(eqx.Module):
+    """One accepted step on the flat state; or several, along a leading axis of every leaf."""
+
+    t0: Shaped[Array, "*k"]
+    t1: Shaped[Array, "*k"]
+    y0: Float[Array, "*k n"]
+    y1: Float[Array, "*k n"]
+    coefficients: Float[Array, "*k s n"] | None
+
+
+@final
+class StepRecord(eqx.Module):
+    """The accepted steps of a solve, in buffers of `max_steps` rows of which `count` are filled.
+
+    `coefficients` is `None` where only the starts of steps were kept.
+    """
+
+    t0: Shaped[Array, " max_steps"]
+    t1: Shaped[Array, " max_steps"]
+    y0: PyTree[Array]
+    y_end: PyTree[Array]
+    coefficients: PyTree[Array] | None
+    count: Int[Array, ""]
+
+    def take(self, index: Int[Array, " k"]) -> Step:
+        """The steps at `index`; outside the record, the nearest step of it."""
+        last = jnp.maximum(self.count - 1, 0)
+        rows = jnp.clip(index, 0, last)
+        is_last = rows == last
+        after = jax.vmap(_flat)(_rows(self.y0, jnp.minimum(rows + 1, last)))
+        coefficients = None
+        if self.coefficients is not None:
+            coefficients = jax.vmap(jax.vmap(_flat))(_rows(self.coefficients, rows))
+        return Step(
+            t0=self.t0[rows],
+            t1=self.t1[rows],
+            y0=jax.vmap(_flat)(_rows(self.y0, rows)),
+            y1=jnp.where(is_last[:, None], _flat(self.y_end), after),
+            coefficients=coefficients,
+        )
+
+
+def _flat(tree: PyTree[Array]) -> Array:
+    return ravel_pytree(tree)[0]
+
+
+def _rows(tree: PyTree[Array], index: Array) -> PyTree[Array]:
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def recorded_loop(
+    loop: Callable[..., Any],
+    *,
+    keep_stages: bool,
+    terms: Any,
+    args: Any,
+    solver: AbstractImplicitRungeKutta,
+    saveat: diffrax.SaveAt,
+    init_state: Any,
+    max_steps: int,
+    **kwargs: Any,
+) -> tuple[Any, Any, StepRecord]:
+    """Runs the solve with buffers for its steps; returns also their record."""
+    recording = _RecordingSolver(solver)
+    state = init_state
+    _, _, info, _, _ = eqx.filter_eval_shape(
+        recording.step,
+        terms,
+        state.tprev,
+        state.tnext,
+        state.y,
+        args,
+        state.solver_state,
+        state.made_jump,
+    )
+    # Zeros, not the infinities of diffrax's own buffers: rows never filled stay harmless.
+    rows = jax.tree.map(lambda _: max_steps, info)
+    if not keep_stages:
+        # One row, overwritten by every step: within the step the polynomial is still needed.
+        rows["dense_info"]["coefficients"] = jax.tree.map(
+            lambda _: 1, info["dense_info"]["coefficients"]
+        )
+    buffers = jax.tree.map(lambda x, k: jnp.zeros((k, *x.shape), x.dtype), info, rows)
+    times = jnp.zeros(max_steps + 1, state.tprev.dtype)
+    init_state = eqx.tree_at(
+        lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index),
+        init_state,
+        (times, buffers, 0),
+        is_leaf=_is_none,
+    )
+    final_state, aux_stats = loop(
+        terms=terms,
+        args=args,
+        solver=recording,
+        saveat=eqx.tree_at(lambda s: s.dense, saveat, True),
+        init_state=init_state,
+        max_steps=max_steps,
+        **kwargs,
+    )
+    record = _record_of(final_state, keep_stages)
+    final_state = eqx.tree_at(
+        lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index), final_state, (None, None, None)
+    )
+    return final_state, aux_stats, record
+
+
+def _record_of(final_state: Any, keep_stages: bool) -> StepRecord:
+    """The record that the buffers of a finished loop hold."""
+    kept = final_state.dense_infos
+    return StepRecord(
+        t0=kept["span"][0],
+        t1=kept["span"][1],
+        y0=kept["dense_info"]["y0"],
+        y_end=final_state.y,
+        coefficients=kept["dense_info"]["coefficients"] if keep_stages else None,
+        count=final_state.dense_save_index,
+    )

@@ -1,0 +1,228 @@
+"""Trajectories: the measured runs that everything else trains on."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, final
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._arrays import runs_from_arrays
+from ._csv import runs_from_csv, write_csv
+from ._names import check_names
+from ._run import check_run, pad_runs
+from ._segments import Segments, cut_segments
+from ._selection import held_out_runs, select_runs
+
+
+@final
+class Trajectories(eqx.Module):
+    r"""Samples `y(t_k)` of one or more runs of a system, possibly of different lengths.
+
+    Runs are stored side by side. In each run the present samples come first, in order; a run
+    shorter than the longest is padded by repeats of its last sample, with `mask` False. A sample
+    missing in the middle is therefore simply not there, and its neighbors follow each other.
+
+    The arrays are NumPy float64 and stay on the host until used; a JAX function that takes them
+    converts them to the precision in force there.
+
+    Make one by [`from_arrays`][] or [`from_csv`][], which check the data.
+
+    **Arguments:**
+
+    - `ts`: times, in the unit in which rates are to be read, `Float[Array, "runs times"]`.
+    - `ys`: states, in any units, `Float[Array, "runs times n"]`.
+    - `mask`: True where a sample is present, `Bool[Array, "runs times"]`.
+    - `names`: names of the `n` states; they become the symbols of recovered equations.
+    - `run_names`: names of the runs.
+
+    **Raises:** `ValueError` if the shapes do not fit together.
+
+    ```python
+    >>> import numpy as np
+    >>> import stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 11)
+    >>> ys = np.stack([np.exp(-ts), 2 * np.exp(-ts)])[..., None]
+    >>> srx.Trajectories.from_arrays(ts, ys, names=["c"])
+    Trajectories(2 runs, 22 samples, t from 0 to 1, states: c)
+
+    ```
+    """
+
+    ts: Float[Array | np.ndarray, "runs times"]
+    ys: Float[Array | np.ndarray, "runs times n"]
+    mask: Bool[Array | np.ndarray, "runs times"]
+    names: tuple[str, ...] = eqx.field(static=True)
+    run_names: tuple[str, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        shapes = self.ts.shape, self.ys.shape, self.mask.shape
+        if len(shapes[1]) != 3 or not shapes[0] == shapes[2] == shapes[1][:2]:
+            raise ValueError(
+                f"`ts`, `ys`, `mask` have shapes {shapes[0]}, {shapes[1]}, {shapes[2]}, but (runs, "
+                "times), (runs, times, n), (runs, times) are needed: `Trajectories.from_arrays` "
+                "brings arrays into this form."
+            )
+        mask = self.mask
+        if isinstance(mask, np.ndarray) and np.any(mask[:, 1:] & ~mask[:, :-1]):
+            raise ValueError(
+                "`mask` has a missing sample before a present one, but the present samples of a "
+                "run must come first: `Trajectories.from_arrays` brings arrays into this form."
+            )
+        check_names("`names`", self.names, self.num_states)
+        if len(set(self.run_names)) != len(self.run_names):
+            raise ValueError(
+                f"`run_names` repeats a name: {list(self.run_names)}. Make them distinct."
+            )
+        if len(self.run_names) != self.num_runs:
+            raise ValueError(
+                f"`run_names` has {len(self.run_names)} names, but there are {self.num_runs} runs: "
+                "give one name each."
+            )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        ts: Any,
+        ys: Any,
+        *,
+        mask: Any = None,
+        names: Sequence[str] | None = None,
+        run_names: Sequence[str] | None = None,
+    ) -> "Trajectories":
+        """Trajectories from arrays: one run, runs of equal length, or a list of runs of any length.
+
+        **Arguments:**
+
+        - `ts`: times, increasing in each run: `(runs, times)`, or `(times,)` for all runs alike, or
+            a list with one `(times,)` a run.
+        - `ys`: floating point states: `(runs, times, n)`, or `(times, n)` for one run, or a list
+            with one `(times, n)` a run.
+        - `mask`: shaped like `ts`; False where the sample is missing. What `ts` and `ys` hold
+            there, NaN included, is not read. Default: all are present.
+        - `names`: state names, Python identifiers. Default: `y1, ..., yn`.
+        - `run_names`: run names. Default: `"0", "1", ...`.
+
+        **Returns:** `Trajectories`.
+
+        **Raises:** `ValueError` on wrong shapes, times that do not increase, NaN or infinity,
+        integer or complex states, runs of fewer than two samples, names that cannot be symbols.
+        """
+        runs = runs_from_arrays(ts, ys, mask)
+        if names is None:
+            names = [f"y{i + 1}" for i in range(runs[0].ys.shape[1])]
+        if run_names is None:
+            run_names = [str(i) for i in range(len(runs))]
+        return cls._from_runs(runs, names, run_names)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | PathLike[str],
+        *,
+        run: str | None = "run",
+        time: str = "t",
+        states: Sequence[str] | None = None,
+    ) -> "Trajectories":
+        """Trajectories from a CSV file with one row a sample and the names in the first row.
+
+        **Arguments:**
+
+        - `path`: the file, comma separated. A missing sample is a row left out.
+        - `run`: the column that names the run of a row, or `None` if the file is one run. The rows
+            of a run need not be adjacent.
+        - `time`: the column of times.
+        - `states`: the columns to read as states. Default: all others, in the file's order.
+
+        **Returns:** `Trajectories` whose state names are the column names.
+
+        **Raises:** `ValueError` on an unknown or repeated column, a cell that is no number, a file
+        without samples, and whatever `from_arrays` refuses; row and column are named (the header is
+        row 1).
+        """
+        runs, names = runs_from_csv(path, run, time, states)
+        return cls._from_runs(list(runs.values()), names, list(runs))
+
+    @classmethod
+    def _from_runs(cls, runs, names, run_names) -> "Trajectories":
+        for run in runs:
+            check_run(run)
+        ts, ys, mask = pad_runs([run.ts for run in runs], [run.ys for run in runs])
+        names = check_names("`names`", names, ys.shape[-1])
+        return cls(ts, ys, mask, names, tuple(str(name) for name in run_names))
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Writes `run, t` and the states, every double in full; `from_csv` reads the same data."""
+        write_csv(path, self.names, ((name, *self[i]) for i, name in enumerate(self.run_names)))
+
+    def segments(self) -> Segments:
+        """All pairs of consecutive present samples of all runs as one batch.
+
+        Traceable: the shapes depend on those of `ts` and `ys` alone.
+
+        **Returns:** a named tuple of `t0`, `t1` `(segments,)`, `y0`, `y1` `(segments, n)` and
+        `mask` `(segments,)`, with `segments = runs * (times - 1)`; rows with `mask` False repeat
+        the first pair of their run.
+        """
+        return cut_segments(self.ts, self.ys, self.mask)
+
+    def select(self, runs: Any) -> "Trajectories":
+        """The given runs in the given order.
+
+        **Arguments:**
+
+        - `runs`: an index, a run name, a sequence of either, or a slice.
+
+        **Raises:** `ValueError` on a run that does not exist, is given twice, or if none is given.
+        """
+        chosen = select_runs(runs, self.run_names)
+        ts, ys, mask = pad_runs(*zip(*(self[i] for i in chosen), strict=True))
+        return Trajectories(ts, ys, mask, self.names, tuple(self.run_names[i] for i in chosen))
+
+    def split(self, held_out: Any) -> tuple["Trajectories", "Trajectories"]:
+        """The runs to train on and the runs held out from training.
+
+        **Arguments:**
+
+        - `held_out`: a fraction between 0 and 1 holds out that part of the runs, the last ones,
+            rounded, at least one; otherwise the runs to hold out, as in `select`.
+
+        **Returns:** `(train, held_out)`.
+
+        **Raises:** `ValueError` if either part would be empty.
+        """
+        out = held_out_runs(held_out, self.run_names)
+        return self.select([i for i in range(len(self)) if i not in out]), self.select(out)
+
+    @property
+    def num_runs(self) -> int:
+        return self.ys.shape[0]
+
+    @property
+    def num_states(self) -> int:
+        return self.ys.shape[-1]
+
+    @property
+    def num_segments(self) -> int:
+        """Number of pairs of consecutive samples, padding not counted."""
+        return int(np.sum(self.mask[:, 1:]))
+
+    def __len__(self) -> int:
+        return self.num_runs
+
+    def __getitem__(self, run: int) -> tuple[np.ndarray, np.ndarray]:
+        """`(ts, ys)` of one run without its padding."""
+        if not -len(self) <= run < len(self):  # IndexError is what ends iteration
+            raise IndexError(f"run {run} of {len(self)} runs.")
+        present = np.asarray(self.mask[run])
+        return np.asarray(self.ts[run])[present], np.asarray(self.ys[run])[present]
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.names if self.num_states <= 10 else (*self.names[:9], "..."))
+        if not isinstance(self.ts, np.ndarray):  # values may be traced
+            return f"Trajectories({self.num_runs} runs, states: {names})"
+        return (
+            f"Trajectories({self.num_runs} runs, {int(np.sum(self.mask))} samples, "
+            f"t from {self.ts.min():g} to {self.ts.max():g}, states: {names})"
+        )

@@ -1,0 +1,11 @@
+"""Right-hand sides to learn: equinox modules called as `model(t, y, args=None) -> dy/dt`.
+
+Every model takes one state vector `y` of shape `(n,)`, so it is a diffrax vector field as it is.
+Batches go through `jax.vmap`.
+"""
+
+from ._library import Library as Library
+from ._linear import AbstractLinearModel as AbstractLinearModel
+from ._partially_known import PartiallyKnown as PartiallyKnown
+from ._pi_net import PiNet as PiNet
+from ._polynomial import Polynomial as Polynomial

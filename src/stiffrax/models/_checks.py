@@ -1,0 +1,75 @@
+"""Checks of what a user hands to a model; each raises before anything is compiled."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as a Python integer of at least 1."""
+    if not isinstance(value, bool) and hasattr(value, "__index__") and operator.index(value) >= 1:
+        return operator.index(value)
+    raise ValueError(
+        f"`{name}` must be an integer of at least 1, got {value!r}: write for example `{name}=2`."
+    )
+
+
+def check_state(y: Any, num_states: int) -> Array:
+    """`y` as an array, if it is one state vector."""
+    if jnp.shape(y) != (num_states,):
+        raise ValueError(
+            f"The model takes one state of shape ({num_states},), got shape {jnp.shape(y)}: map "
+            "over batches with `jax.vmap(model, in_axes=(None, 0))`."
+        )
+    return jnp.asarray(y)
+
+
+def check_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
+    """The names of the states, by default `y1 ... yn`."""
+    if names is None:
+        return tuple(f"y{i + 1}" for i in range(num_states))
+    if isinstance(names, str) or len(names) != num_states or len(set(names)) != num_states:
+        raise ValueError(f"`names` must be {num_states} different names, one a state, got {names}.")
+    return tuple(names)
+
+
+def check_indices(name: str, indices: Sequence[int] | None, num_states: int) -> tuple[int, ...]:
+    """`indices` as a tuple of different states, by default all of them."""
+    if indices is None:
+        return tuple(range(num_states))
+    result = tuple(indices)
+    if not result or len(set(result)) != len(result) or not set(result) <= set(range(num_states)):
+        raise ValueError(
+            f"`{name}` must be different indices of states, counted from 0 to {num_states - 1}, "
+            f"got {result}: write for example `{name}=(0,)` for the first state."
+        )
+    return tuple(map(int, result))
+
+
+def check_coefficients(
+    coefficients: Any, active: Any, shape: tuple[int, int]
+) -> tuple[Float[Array, "outputs features"], Bool[Array, "outputs features"]]:
+    """Coefficients, zero where not active, and mask; by default all zero and all true."""
+    coefficients = jnp.zeros(shape) if coefficients is None else jnp.asarray(coefficients)
+    active = jnp.ones(shape, bool) if active is None else jnp.asarray(active)
+    for name, value in (("coefficients", coefficients), ("active", active)):
+        if value.shape != shape:
+            raise ValueError(
+                f"`{name}` must have shape (outputs, features) = {shape}, got {value.shape}: "
+                "`feature_names()` of the model lists the features in their order."
+            )
+    if active.dtype != bool:
+        raise ValueError(
+            f"`active` must hold booleans, got {active.dtype}: write for example `active=c != 0`."
+        )
+    if jnp.iscomplexobj(coefficients):
+        raise ValueError(
+            f"`coefficients` must be real, got {coefficients.dtype}: make the real and the "
+            "imaginary part of a complex state two states."
+        )
+    if not jnp.issubdtype(coefficients.dtype, jnp.floating):
+        coefficients = coefficients.astype(float)
+    return jnp.where(active, coefficients, 0), active

@@ -1,0 +1,69 @@
+"""Numbers between JAX and SymPy without losing a digit."""
+
+import fractions
+from typing import Any
+
+import numpy as np
+
+
+def to_number(value: Any, digits: int | None = None) -> Any:
+    """A SymPy number for a real scalar: `Integer` if it is whole, else `Float`.
+
+    Its value is the shortest decimal that rounds to `value` in the precision of `value`: a float32
+    0.1 becomes 0.1, not 0.10000000149.
+
+    **Arguments:**
+
+    - `value`: a finite real scalar.
+    - `digits`: significant digits to round to; default all.
+    """
+    import sympy
+
+    value = np.asarray(value)[()]
+    if value.dtype.kind in "iu":
+        return sympy.Integer(int(value))
+    number = float(np.format_float_scientific(value))
+    if digits is not None:
+        number = float(f"{number:.{digits - 1}e}")
+    # From 2^53 on every double is whole, which then says nothing.
+    if number.is_integer() and abs(number) < 2**53:
+        return sympy.Integer(int(number))
+    return sympy.Float(number)
+
+
+def to_exponent(value: Any) -> Any:
+    """A SymPy number for an exponent: 1/2 and 1/3, as rationals, for 0.5 and 0.333..."""
+    import sympy
+
+    value = np.asarray(value)[()]
+    ratio = fractions.Fraction(float(value)).limit_denominator(12)
+    if value.dtype.type(float(ratio)) == value:
+        return sympy.Rational(ratio.numerator, ratio.denominator)
+    return to_number(value)
+
+
+def to_rationals(expression: Any) -> Any:
+    """The expression with every float replaced by the fraction that its shortest decimal says."""
+    import sympy
+
+    floats = expression.atoms(sympy.Float)
+    return expression.xreplace({x: sympy.Rational(repr(float(x))) for x in floats})
+
+
+def round_floats(expression: Any, digits: int | None) -> Any:
+    """The expression with every float rounded to a number of significant digits."""
+    import sympy
+
+    if digits is None:
+        return expression
+    floats = expression.atoms(sympy.Float)
+    return expression.xreplace({x: to_number(float(x), digits) for x in floats})
+
+
+def check_digits(digits: int | None) -> None:
+    """Raises `ValueError` unless `digits` is `None` or at least 1."""
+    if digits is not None and not (isinstance(digits, int) and digits >= 1):
+        raise ValueError(
+            f"`digits` must be an integer of at least 1, got {digits!r}: write for example "
+            "`digits=4`, or `None` for all digits."
+        )

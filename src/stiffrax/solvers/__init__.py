@@ -1,0 +1,24 @@
+"""Implicit Runge-Kutta methods as diffrax solvers."""
+
+from ._collocation_interpolation import CollocationInterpolation as CollocationInterpolation
+from ._gauss import (
+    GaussLegendre2 as GaussLegendre2,
+    GaussLegendre4 as GaussLegendre4,
+    GaussLegendre6 as GaussLegendre6,
+)
+from ._implicit_runge_kutta import (
+    AbstractImplicitRungeKutta as AbstractImplicitRungeKutta,
+    stage_system as stage_system,
+)
+from ._radau import (
+    BackwardEuler as BackwardEuler,
+    RadauIIA3 as RadauIIA3,
+    RadauIIA5 as RadauIIA5,
+    RadauIIA9 as RadauIIA9,
+    RadauIIA13 as RadauIIA13,
+)
+from ._segments import (
+    predict_segment as predict_segment,
+    segment_predictions as segment_predictions,
+)
+from ._trapezoid import Trapezoid as Trapezoid

@@ -1,0 +1,32 @@
+"""The engine: one stage system for every implicit Runge-Kutta method."""
+
+from ._error_estimate import error_filter as error_filter, estimate_error as estimate_error
+from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
+from ._predictor import (
+    StagePolynomial as StagePolynomial,
+    evaluate_polynomial as evaluate_polynomial,
+    no_polynomial as no_polynomial,
+    predict as predict,
+    stage_polynomial as stage_polynomial,
+)
+from ._small_inverse import SmallInverse as SmallInverse, small_inverse as small_inverse
+from ._split_factors import SplitFactors as SplitFactors, factorize as factorize
+from ._stage_solve import (
+    StageMethod as StageMethod,
+    StageSolution as StageSolution,
+    solve_linearized as solve_linearized,
+    solve_stages as solve_stages,
+    stop_gradient as stop_gradient,
+)
+from ._stage_system import (
+    FlatField as FlatField,
+    StageSystem as StageSystem,
+    flat_field as flat_field,
+)
+from ._stopping_rules import (
+    ErrorTolerance as ErrorTolerance,
+    error_controlled_rule as error_controlled_rule,
+    error_tolerance as error_tolerance,
+    given_tolerance_rule as given_tolerance_rule,
+    rounding_rule as rounding_rule,
+)

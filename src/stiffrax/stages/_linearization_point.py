@@ -1,0 +1,65 @@
+"""Where a failed step is differentiated, so that it does not disturb the others in its batch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._stage_system import StageSystem
+
+
+@jax.custom_batching.custom_vmap
+def _borrow(ok: Array, leaves: list[Array]) -> list[Array]:
+    del ok
+    return leaves
+
+
+@_borrow.def_vmap
+def _(
+    axis_size: int, in_batched: Any, ok: Array, leaves: list[Array]
+) -> tuple[list[Array], list[bool]]:
+    del axis_size
+    ok_batched, leaves_batched = in_batched
+    if ok_batched:
+        lender, keep = jnp.argmax(ok), ok | ~jnp.any(ok)
+        leaves = [
+            jnp.where(keep.reshape(-1, *(1,) * (x.ndim - 1)), x, x[lender]) if batched else x
+            for x, batched in zip(leaves, leaves_batched, strict=True)
+        ]
+        ok = jnp.any(ok)
+    # Once more, for the batch that this batch is in.
+    return _borrow_from_healthy_lane(ok, leaves), leaves_batched
+
+
+@jax.custom_jvp
+def _borrow_from_healthy_lane(ok: Array, leaves: list[Array]) -> list[Array]:
+    return _borrow(ok, leaves)
+
+
+# What is lent is a point, not a dependence: tangents stay those of the lane itself.
+@_borrow_from_healthy_lane.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
+    return _borrow_from_healthy_lane(*primals), tangents[1]
+
+
+def linearization_point(
+    system: StageSystem, Z: Float[Array, "m n"], ok: Bool[Array, ""]
+) -> tuple[StageSystem, Float[Array, "m n"]]:
+    """The system and stages themselves where `ok`, else others at which derivatives are finite.
+
+    A cotangent of zero times a derivative that is not finite is not finite: to mask the result of
+    a failed lane is too late, the point at which the vector field is linearized must be changed.
+    Under `vmap` a failed lane takes that of a healthy lane. Alone, it takes the start of the step,
+    or a state of all ones if the vector field fails there as well.
+    """
+    ones = jnp.ones_like(system.y0)
+    start = jax.jvp(lambda y: system.field(system.t0, y), (system.y0,), (ones,))
+    start_is_fine = jnp.all(jnp.isfinite(jnp.stack(start)))
+    y0 = jnp.where(ok | start_is_fine, system.y0, ones)
+    system = eqx.tree_at(lambda s: s.y0, system, y0)
+    arrays, rest = eqx.partition((system, jnp.where(ok, Z, 0)), eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    leaves = _borrow_from_healthy_lane(ok, leaves)
+    return eqx.combine(jax.tree.unflatten(structure, leaves), rest)

@@ -1,0 +1,271 @@
+"""Simplified Newton iteration: one frozen Jacobian, stopped by watching the contraction."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+
+from .._diffrax import enclosing_steps_are_fixed, use_stepsize_tol
+
+
+@final
+class NewtonState(eqx.Module):
+    """What the iteration knows about itself."""
+
+    iterations: Int[Array, ""]
+    displacement: Float[Array, ""]
+    theta: Float[Array, ""]
+    converged: Bool[Array, ""]
+    diverged: Bool[Array, ""]
+    solve: Any
+
+
+@final
+class StoppingRule(eqx.Module):
+    r"""When to stop: `eta |dy| <= kappa` with `eta = theta / (1 - theta)`.
+
+    - `weights`: called with the iterate, returns the size that counts as one in each component.
+    - `kappa`: bound on the estimated distance to the root.
+    - `eta`: the estimate used in the first iteration, where no contraction is known yet.
+    - `noise`: called with displacement and iterate; true where rounding hides any further progress.
+    - `patience`: the contraction at or above which the iteration has stopped converging.
+    - `max_iterations`: give up early if the observed contraction cannot reach `kappa` in as many
+      iterations; `None` never does.
+    """
+
+    weights: Callable[[PyTree], PyTree]
+    kappa: Any
+    eta: Any
+    noise: Callable[[PyTree, PyTree], Array]
+    patience: float = eqx.field(static=True)
+    max_iterations: int | None = eqx.field(static=True)
+
+
+def _largest(tree: PyTree) -> Array:
+    return jnp.max(jnp.abs(ravel_pytree(tree)[0]), initial=0.0)
+
+
+def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
+    """Whether a displacement is within 1000 units of rounding of the largest component."""
+    largest = _largest(y)
+    return _largest(dy) <= 1000 * jnp.finfo(largest.dtype).eps * largest
+
+
+def _open_under_fixed_steps(value: Any) -> bool:
+    return value is use_stepsize_tol and enclosing_steps_are_fixed()
+
+
+@final
+class SimplifiedNewton(optx.AbstractRootFinder):
+    r"""Newton's method with one frozen Jacobian, for stage systems and any other root.
+
+    $$y_{k+1} = y_k - J^{-1} r(y_k), \qquad \theta_k = |\Delta_k| / |\Delta_{k-1}|,$$
+
+    stopped when $\theta / (1 - \theta) |\Delta_k|$ is below the tolerance. Inside a stiffrax solver
+    the linear algebra is the split one (`n x n` systems, factored once a step); with
+    `optimistix.root_find` it takes the Jacobian at the starting point.
+
+    **Arguments:**
+
+    - `rtol`, `atol`: tolerances in units of the state. Left out, an adaptive solve fills in its
+      controller's, and a fixed-step solve converges to rounding (about 10 units of the dtype).
+    - `norm`: norm of a scaled displacement; root mean square by default.
+    - `linear_solver`: any lineax solver for the linear systems outside a stiffrax solver.
+
+    **Raises:** `ValueError` if only one of the two tolerances is given.
+
+    Cost: one residual and one solve an iteration, one Jacobian and one factorization in all.
+
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.8.
+
+    ```python
+    >>> import optimistix as optx, stiffrax as srx
+    >>> newton = srx.SimplifiedNewton(rtol=1e-6, atol=1e-6)
+    >>> root = optx.root_find(lambda y, _: y**3 - 8, newton, 2.1).value
+    >>> print(f"{root:.4f}")
+    2.0000
+
+    ```
+    """
+
+    _rtol: Any
+    _atol: Any
+    _norm: Any
+    linear_solver: lx.AbstractLinearSolver
+    given: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rtol: Any = None,
+        atol: Any = None,
+        norm: Callable[[PyTree], Scalar] | None = None,
+        linear_solver: lx.AbstractLinearSolver = lx.LU(),
+    ):
+        if (rtol is None) != (atol is None):
+            raise ValueError(
+                f"`SimplifiedNewton(rtol={rtol!r}, atol={atol!r})` has one tolerance of two. Give "
+                "both, or neither to use the step size controller's."
+            )
+        self._rtol = use_stepsize_tol if rtol is None else rtol
+        self._atol = use_stepsize_tol if atol is None else atol
+        default_norm = use_stepsize_tol if rtol is None else optx.rms_norm
+        self._norm = default_norm if norm is None else norm
+        self.linear_solver = linear_solver
+        self.given = rtol is not None
+
+    def __repr__(self) -> str:
+        shown = f"rtol={self._rtol}, atol={self._atol}" if self.given else ""
+        return f"{type(self).__name__}({shown})"
+
+    # Tolerances that are open are left so for an adaptive controller to fill in; only to a fixed-step
+    # solve, which has nothing to fill in and would refuse, do they show as settled.
+    @property
+    def rtol(self) -> Any:
+        """Relative tolerance."""
+        return 0.0 if _open_under_fixed_steps(self._rtol) else self._rtol
+
+    @property
+    def atol(self) -> Any:
+        """Absolute tolerance, in units of the state."""
+        return 0.0 if _open_under_fixed_steps(self._atol) else self._atol
+
+    @property
+    def norm(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Norm of a scaled displacement."""
+        return optx.rms_norm if _open_under_fixed_steps(self._norm) else self._norm
+
+    @property
+    def has_tolerances(self) -> bool:
+        """Whether tolerances were given, or filled in by an adaptive controller."""
+        return self._rtol is not use_stepsize_tol
+
+    def default_rule(self, y: PyTree) -> StoppingRule:
+        """The rule outside a Runge-Kutta step: displacement below `atol + rtol |y|`."""
+        eps = float(jnp.finfo(ravel_pytree(y)[0].dtype).eps)
+        rtol, atol = (self.rtol, self.atol) if self.has_tolerances else (10 * eps, 10 * eps)
+        return StoppingRule(
+            weights=lambda y: jax.tree.map(lambda x: atol + rtol * jnp.abs(x), y),
+            kappa=1.0,
+            eta=1.0,
+            noise=at_rounding_level,
+            patience=1.0,
+            max_iterations=None,
+        )
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree,
+        aux_struct: PyTree,
+        tags: frozenset[object],
+    ) -> NewtonState:
+        """Factors the Jacobian at the start, unless `options["solve"]` does that already."""
+        del f_struct, aux_struct
+        flat, unravel = ravel_pytree(y)
+        solve = None
+        if "solve" not in options:
+            jacobian = jax.jacfwd(lambda x: ravel_pytree(fn(unravel(x), args)[0])[0])(flat)
+            operator = lx.MatrixLinearOperator(jacobian, tags)
+            solve = self.linear_solver.init(operator, {})
+        return NewtonState(
+            iterations=jnp.asarray(0),
+            displacement=jnp.asarray(jnp.inf, flat.dtype),
+            theta=jnp.asarray(jnp.nan, flat.dtype),
+            converged=jnp.asarray(False),
+            diverged=jnp.asarray(False),
+            solve=solve,
+        )
+
+    def _displacement(
+        self, residual: PyTree, y: PyTree, options: dict[str, Any], state: NewtonState
+    ) -> PyTree:
+        if state.solve is None:
+            return jax.tree.map(jnp.negative, options["solve"](residual, y))
+        flat, unravel = ravel_pytree(residual)
+        value, _, _ = self.linear_solver.compute(state.solve, -flat, {})
+        return unravel(value)
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: NewtonState,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], NewtonState, PyTree]:
+        """One residual, one solve, and a judgement on convergence."""
+        del tags
+        rule: StoppingRule = options.get("rule") or self.default_rule(y)
+        norm = optx.rms_norm if self._norm is use_stepsize_tol else self._norm
+        residual, aux = fn(y, args)
+        dy = self._displacement(residual, y, options, state)
+        new_y = jax.tree.map(jnp.add, y, dy)
+        scaled = jax.tree.map(lambda d, w: d / w, dy, rule.weights(new_y))
+        displacement = norm(scaled)
+        first = state.iterations == 0
+        theta = displacement / state.displacement
+        eta = jnp.where(first, rule.eta, theta / jnp.maximum(1 - theta, 1e-10))
+        stalled = ~first & (theta > 0.9) & rule.noise(dy, new_y)
+        converged = (eta * displacement <= rule.kappa) & (first | (theta < 1)) | stalled
+        converged = converged | (displacement == 0)
+        # Two in a row: far from the root the first ratio says little about the contraction.
+        growing = ~first & (theta >= rule.patience)
+        diverged = growing & ((state.theta >= rule.patience) | (rule.patience < 1))
+        if rule.max_iterations is not None:
+            remaining = jnp.maximum(rule.max_iterations - 1 - state.iterations, 0)
+            hopeless = eta * displacement * theta**remaining > rule.kappa
+            diverged = diverged | (~first & hopeless)
+        diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)
+        state = NewtonState(
+            iterations=state.iterations + 1,
+            displacement=displacement,
+            theta=jnp.where(first, jnp.nan, theta),
+            converged=converged & ~diverged,
+            diverged=diverged,
+            solve=state.solve,
+        )
+        return new_y, state, aux
+
+    def terminate(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: NewtonState,
+        tags: frozenset[object],
+    ) -> tuple[Bool[Array, ""], optx.RESULTS]:
+        """Stops on convergence, or on a displacement that grows or is not finite."""
+        del fn, y, args, options, tags
+        result = optx.RESULTS.where(
+            state.diverged, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
+        )
+        nonfinite = state.diverged & ~jnp.isfinite(state.displacement)
+        result = optx.RESULTS.where(nonfinite, optx.RESULTS.nonfinite, result)
+        return state.converged | state.diverged, result
+
+    def postprocess(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        aux: PyTree,
+        args: PyTree,
+        options: dict[str, Any],
+        state: NewtonState,
+        tags: frozenset[object],
+        result: optx.RESULTS,
+    ) -> tuple[PyTree[Array], PyTree, dict[str, Any]]:
+        """Reports the number of iterations and the last contraction."""
+        del fn, args, options, tags, result
+        return y, aux, {"newton_iterations": state.iterations, "contraction": state.theta}

@@ -1,0 +1,135 @@
+"""Inverses of small matrices, and a lineax solver made of them."""
+
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Inexact, PyTree
+
+from ._products import small_matmul
+
+# Above this size a batch goes to the library as well.
+_LARGEST_ELIMINATION = 64
+
+
+def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
+    """The inverse of each matrix: in closed form to n = 3, else by elimination with pivoting.
+
+    One lane is given to the library. A batch is not: two batched library factorizations that XLA's
+    CPU runtime happens to run side by side (a real and a complex one, say) wait for each other's
+    threads and never return, on machines with few cores. A singular matrix gives entries that are
+    not finite, never an exception.
+    """
+    n = matrix.shape[-1]
+    if n == 1:
+        return 1 / matrix
+    if n not in (2, 3):
+        return _library_inverse(matrix)
+    # Rows of size one: in float32 the determinant of a stiff matrix overflows, and the inverse
+    # would be zero, which a Newton iteration takes for convergence.
+    size = jnp.max(jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag)), axis=-1)
+    inverse = (_inverse_2 if n == 2 else _inverse_3)(matrix / size[..., None])
+    return inverse / size[..., None, :]
+
+
+def _inverse_2(matrix: Inexact[Array, "*k 2 2"]) -> Inexact[Array, "*k 2 2"]:
+    a, b, c, d = (matrix[..., i, j] for i in range(2) for j in range(2))
+    adjugate = jnp.stack([jnp.stack([d, -b], -1), jnp.stack([-c, a], -1)], -2)
+    return adjugate / (a * d - b * c)[..., None, None]
+
+
+def _inverse_3(matrix: Inexact[Array, "*k 3 3"]) -> Inexact[Array, "*k 3 3"]:
+    # Rows of the adjugate are cross products of the columns: a dozen fused operations.
+    x, y, z = matrix[..., :, 0], matrix[..., :, 1], matrix[..., :, 2]
+    rows = jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)], axis=-2)
+    determinant = jnp.sum(rows[..., 0, :] * x, axis=-1)
+    return rows / determinant[..., None, None]
+
+
+@jax.custom_batching.custom_vmap
+def _library_inverse(matrix: Array) -> Array:
+    return jnp.linalg.inv(matrix)
+
+
+@_library_inverse.def_vmap
+def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, bool]:
+    del axis_size
+    if not in_batched[0]:
+        return _library_inverse(matrix), False
+    if matrix.shape[-1] > _LARGEST_ELIMINATION:
+        return jnp.linalg.inv(matrix), True
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    return jax.vmap(_eliminate)(flat).reshape(matrix.shape), True
+
+
+def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
+    """Gauss-Jordan in place with row pivoting; one fused pass over the matrix a column."""
+    n = matrix.shape[-1]
+    index = jnp.arange(n)
+
+    def body(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        A, order = carry
+        column = A[:, k]
+        p = jnp.argmax(jnp.where(index >= k, jnp.abs(column), -1.0))
+        is_k, is_p = index == k, index == p
+        row_k, row_p = A[k], A[p]
+        inverse_pivot = 1 / row_p[k]
+        row = jnp.where(is_k, inverse_pivot, row_p * inverse_pivot)
+        multipliers = jnp.where(is_p, row_k[k], column)
+        swapped = jnp.where(is_p[:, None], row_k, A)
+        reduced = jnp.where(is_k, 0, swapped) - multipliers[:, None] * row
+        order = jnp.where(is_k, order[p], jnp.where(is_p, order[k], order))
+        return jnp.where(is_k[:, None], row, reduced), order
+
+    inverse, order = lax.fori_loop(0, n, body, (matrix, index))
+    return inverse[:, jnp.argsort(order)]
+
+
+@final
+class SmallInverse(lx.AbstractLinearSolver):
+    """A lineax solver by explicit inverse, for the small dense systems of a step.
+
+    One step of iterative refinement restores the accuracy that an explicit inverse may lose. Made
+    for systems to a few dozen unknowns, alone or under `vmap`; larger ones deserve `lineax.LU()`.
+
+    ```python
+    >>> import jax.numpy as jnp, lineax as lx, stiffrax as srx
+    >>> operator = lx.MatrixLinearOperator(jnp.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> print(lx.linear_solve(operator, jnp.ones(2), srx.SmallInverse()).value)
+    [0.5  0.25]
+
+    ```
+    """
+
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
+        del options
+        if operator.in_size() != operator.out_size():
+            raise ValueError(
+                f"`SmallInverse` was given a {operator.out_size()} x {operator.in_size()} matrix; "
+                "it needs a square one. Use `lineax.AutoLinearSolver(well_posed=None)`."
+            )
+        matrix = operator.as_matrix()
+        return matrix, small_inverse(matrix)
+
+    def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
+        del options
+        matrix, inverse = state
+        b, unravel = ravel_pytree(vector)
+        b = b[:, None]
+        x = small_matmul(inverse, b)
+        x = x + small_matmul(inverse, b - small_matmul(matrix, x))
+        return unravel(x[:, 0]), lx.RESULTS.successful, {}
+
+    def transpose(self, state: Any, options: dict[str, Any]) -> Any:
+        matrix, inverse = state
+        return (matrix.T, inverse.T), options
+
+    def conj(self, state: Any, options: dict[str, Any]) -> Any:
+        matrix, inverse = state
+        return (matrix.conj(), inverse.conj()), options
+
+    def assume_full_rank(self) -> bool:
+        return True

@@ -1,0 +1,184 @@
+"""Solving a stage system, and differentiating the solution by the implicit function theorem."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ._linearization_point import linearization_point
+from ._newton import NewtonState, SimplifiedNewton, StoppingRule
+from ._split_factors import SplitFactors
+from ._stage_system import StageSystem
+
+
+def stop_gradient(tree: PyTree) -> PyTree:
+    """Takes every array of a pytree out of differentiation."""
+    return jax.tree.map(lambda x: lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+
+
+@final
+class StageSolution(eqx.Module):
+    """Stage increments and how they were found; all but `Z`, `hf0` is outside differentiation."""
+
+    Z: Float[Array, "m n"]
+    hf0: Float[Array, " n"] | None
+    converged: Bool[Array, ""]
+    iterations: Int[Array, ""]
+    theta: Float[Array, ""]
+    result: optx.RESULTS
+
+
+# Newton's method proper doubles its digits each time; what has not converged by then will not.
+_EXACT_ITERATIONS = 20
+
+
+@final
+class StageMethod(eqx.Module):
+    """How to solve: the root finder with its rule, the factors, and the exact linear solver.
+
+    `retry_exactly`: where the iteration with one frozen Jacobian fails, start again with Newton's
+    method proper (exact Jacobians at the stages in every iteration). Right for fixed steps, where
+    no smaller step comes to the rescue; wasteful under step-size control.
+    """
+
+    root_finder: optx.AbstractRootFinder
+    rule: StoppingRule
+    factors: SplitFactors
+    linear_solver: lx.AbstractLinearSolver
+    max_steps: int = eqx.field(static=True)
+    retry_exactly: bool = eqx.field(static=True)
+
+
+def _residual(Z: Array, system: StageSystem) -> Array:
+    return system.residual(Z)
+
+
+def solve_linearized(
+    system: StageSystem,
+    Z: Array,
+    rhs: Array,
+    linear_solver: lx.AbstractLinearSolver,
+    ok: Any = True,
+) -> Array:
+    """Solves dR/dZ V = rhs with the exact Jacobians at the stages; zero where not `ok`.
+
+    Not by `lineax.linear_solve`, whose derivatives raise for a whole batch as soon as one lane
+    meets a singular matrix or a cotangent that is not finite; here only that lane's is not finite.
+    """
+    jacobians = jnp.where(ok, system.stage_jacobians(Z), 0)
+    operator = lx.MatrixLinearOperator(system.stacked_jacobian(jacobians))
+    factors = linear_solver.init(stop_gradient(operator), {})
+    transposed, options = linear_solver.transpose(factors, {})
+    rhs = jnp.where(ok, rhs, 0).reshape(-1)
+    solution = lax.custom_linear_solve(
+        operator.mv,
+        rhs,
+        lambda _, b: linear_solver.compute(factors, b, {})[0],
+        lambda _, b: linear_solver.compute(transposed, b, options)[0],
+    )
+    return solution.reshape(Z.shape)
+
+
+def _iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
+    newton = method.root_finder
+
+    def fn(Z: Array, system: StageSystem) -> tuple[Array, None]:
+        return _residual(Z, system), None
+
+    def run(solve: Callable, pending: Array, limit: int) -> tuple[Array, NewtonState]:
+        options = {"solve": solve, "rule": method.rule}
+        init = newton.init(fn, guess, system, options, guess, None, frozenset())
+
+        def cond_fun(carry: tuple[Array, NewtonState]) -> Array:
+            _, state = carry
+            running = ~(state.converged | state.diverged) & (state.iterations < limit)
+            return pending & running
+
+        def body_fun(carry: tuple[Array, NewtonState]) -> tuple[Array, NewtonState]:
+            Z, state = carry
+            Z, state, _ = newton.step(fn, Z, system, options, state, frozenset())
+            return Z, state
+
+        return lax.while_loop(cond_fun, body_fun, (guess, init))
+
+    def frozen(R: Array, Z: Array) -> Array:
+        del Z
+        return method.factors.solve(R)
+
+    def exact(R: Array, Z: Array) -> Array:
+        return solve_linearized(system, Z, R, method.linear_solver)
+
+    Z, state = run(frozen, jnp.asarray(True), method.max_steps)
+    if method.retry_exactly:
+        failed = ~state.converged
+        again = run(exact, failed, min(method.max_steps, _EXACT_ITERATIONS))
+        Z, state = jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, (Z, state))
+    _, result = newton.terminate(fn, Z, system, {}, state, frozenset())
+    limit = optx.RESULTS.nonlinear_max_steps_reached
+    result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
+    return StageSolution(Z, system.hf0, state.converged, state.iterations, state.theta, result)
+
+
+def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
+    solution = optx.root_find(
+        _residual, method.root_finder, guess, system, max_steps=method.max_steps, throw=False
+    )
+    converged = (solution.result == optx.RESULTS.successful) & jnp.all(jnp.isfinite(solution.value))
+    result = optx.RESULTS.where(
+        converged | (solution.result != optx.RESULTS.successful),
+        solution.result,
+        optx.RESULTS.nonfinite,
+    )
+    iterations = jnp.asarray(solution.stats["num_steps"])
+    theta = jnp.asarray(jnp.nan, guess.dtype)
+    return StageSolution(solution.value, system.hf0, converged, iterations, theta, result)
+
+
+@eqx.filter_custom_jvp
+def _stage_increments(
+    system: StageSystem, guess: Array, method: StageMethod
+) -> tuple[tuple[Array, Array | None], StageSolution]:
+    ours = isinstance(method.root_finder, SimplifiedNewton)
+    solution = (_iterate_newton if ours else _iterate_any)(system, guess, method)
+    return (solution.Z, solution.hf0), solution
+
+
+@_stage_increments.def_jvp
+def _stage_increments_jvp(primals: Any, tangents: Any) -> Any:
+    system, guess, method = primals
+    t_system, _, _ = tangents
+    increments, solution = _stage_increments(system, guess, method)
+    ok = solution.converged
+    system, Z = linearization_point(system, increments[0], ok)
+
+    def equations(system: StageSystem) -> tuple[Array, Array | None]:
+        system = system.with_start_slope()
+        return system.residual(Z), system.hf0
+
+    _, (r_dot, hf0_dot) = eqx.filter_jvp(equations, (system,), (t_system,))
+    Z_dot = solve_linearized(system, Z, -r_dot, method.linear_solver, ok)
+    hf0_dot = None if hf0_dot is None else jnp.where(ok, hf0_dot, 0)
+    t_solution = jax.tree.map(lambda _: None, solution)
+    return (increments, solution), ((Z_dot, hf0_dot), t_solution)
+
+
+def solve_stages(
+    system: StageSystem, guess: Float[Array, "m n"], method: StageMethod
+) -> StageSolution:
+    """Solves a stage system from a starting guess; differentiable in everything `system` holds.
+
+    The derivative is exact at the solution: one linear solve with the Jacobians at the stages,
+    whatever approximations the iteration used, in forward and in reverse mode and any composition.
+    A solve that failed has the derivative zero and does not disturb others in its batch.
+    """
+    guess, method = stop_gradient((guess, method))
+    system = replace(system, hf0=stop_gradient(system.hf0))
+    (Z, hf0), solution = _stage_increments(system, guess, method)
+    return replace(stop_gradient(solution), Z=Z, hf0=hf0)

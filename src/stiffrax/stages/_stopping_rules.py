@@ -1,0 +1,126 @@
+"""Stopping rules of the stage iteration: to rounding, or to a fraction of the error tolerance."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from ..tableaus import Tableau
+from ._newton import StoppingRule, at_rounding_level
+
+
+def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
+    size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(y0 + Z), axis=0))
+    dtype = jnp.finfo(y0.dtype)
+    floor = jnp.maximum(dtype.eps * jnp.max(size, initial=0), dtype.tiny / dtype.eps)
+    return jnp.maximum(size, floor)
+
+
+def _within_rounding(y0: Float[Array, " n"], dZ: Array, Z: Array) -> Array:
+    return at_rounding_level(dZ, jnp.concatenate([y0[None], y0 + Z]))
+
+
+def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
+    """Converges every component to a few units of rounding of its own size.
+
+    For fixed steps, where no tolerance is known and the derivative is taken at the root.
+    """
+    # `Partial`, not closures: JAX must see the arrays that a rule holds.
+    return StoppingRule(
+        weights=Partial(_size, y0),
+        kappa=4 * float(jnp.finfo(y0.dtype).eps),
+        eta=1.0,
+        noise=Partial(_within_rounding, y0),
+        patience=1.0,
+        max_iterations=None,
+    )
+
+
+def _given_weights(y0: Array, rtol: Any, atol: Any, Z: Array) -> Array:
+    return atol + rtol * jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(y0 + Z), axis=0))
+
+
+def given_tolerance_rule(y0: Float[Array, " n"], rtol: Any, atol: Any) -> StoppingRule:
+    """Converges within tolerances that the user gave to the root finder itself."""
+    return StoppingRule(
+        weights=Partial(_given_weights, y0, rtol, atol),
+        kappa=1.0,
+        eta=1.0,
+        noise=Partial(_within_rounding, y0),
+        patience=1.0,
+        max_iterations=None,
+    )
+
+
+@final
+class ErrorTolerance(eqx.Module):
+    r"""The controller's tolerances, made stricter by `ratio` for the embedded estimate.
+
+    The estimate is of order `s + 1` in the step size, the solution's error of order `order + 1`:
+    asking the estimate for `ratio` times the tolerance asks the solution for the tolerance itself.
+
+    $$ratio = 0.1\, rtol^{(s + 1) / (order + 1) - 1}$$
+    """
+
+    scale: Float[Array, " n"]
+    rtol: Float[Array, ""]
+    ratio: Float[Array, ""]
+    norm: Callable[[Array], Array]
+
+    def scaled_norm(self, error: Float[Array, "*m n"]) -> Float[Array, ""]:
+        """The norm in which an error of one is just acceptable."""
+        return self.norm(error / self.scale)
+
+
+def error_tolerance(
+    tableau: Tableau, y0: PyTree[ArrayLike], rtol: Any, atol: Any, norm: Callable[[Array], Array]
+) -> ErrorTolerance:
+    """Scales `atol + rtol |y0|`; where `rtol` is zero the ratio is taken from `atol` instead."""
+    flat_scale, _ = ravel_pytree(jax.tree.map(lambda y: (atol + rtol * jnp.abs(y)) + 0 * y, y0))
+    dtype = flat_scale.dtype
+    rtol, atol = jnp.asarray(rtol, dtype), jnp.asarray(atol, dtype)
+    base = jnp.where(rtol > 0, rtol, jnp.max(atol))
+    ratio = 0.1 * base ** (tableau.error_order / (tableau.order + 1) - 1)
+    return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
+
+
+def most_iterations(tableau: Tableau) -> int:
+    """Iterations after which a step is better made smaller: 7, and 2.5 a stage beyond three."""
+    return 7 + max(0, round(2.5 * (tableau.num_stages - 3)))
+
+
+def _constant(scale: Array, Z: Array) -> Array:
+    del Z
+    return scale
+
+
+def _below(scale: Array, bound: Array, dZ: Array, Z: Array) -> Array:
+    del Z
+    return jnp.max(jnp.abs(dZ) / scale) <= bound
+
+
+def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Array) -> StoppingRule:
+    r"""Converges to a fraction of the (transformed) error tolerance that shrinks with the stages.
+
+    $$\kappa = \max(10 u / rtol', \min(0.03, rtol'^{(s - 1) / (s + 1)}))$$
+
+    With a constant instead of the last term, methods of high order return garbage and call it
+    success: their error estimate cannot see an iteration error of its own size.
+    """
+    scale, s = tolerance.scale, tableau.num_stages
+    eps = jnp.finfo(scale.dtype).eps
+    rtol = jnp.maximum(tolerance.rtol, eps)
+    kappa = jnp.maximum(10 * eps / rtol, jnp.minimum(0.03, rtol ** ((s - 1) / (s + 1))))
+    return StoppingRule(
+        weights=Partial(_constant, scale),
+        kappa=kappa,
+        eta=jnp.maximum(eta, eps) ** 0.8,
+        noise=Partial(_below, scale, 10 * eps / rtol),
+        patience=0.99,
+        max_iterations=most_iterations(tableau),
+    )

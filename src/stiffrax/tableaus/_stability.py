@@ -1,0 +1,168 @@
+"""Linear stability of a Runge-Kutta method."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Complex, Float, Inexact
+
+from ._coefficients import Method, coefficients, is_traceable
+from ._tableau import Tableau
+
+# |z| from far below to far above every pole and zero of a method with ordinary coefficients.
+_RADII = np.geomspace(1e-4, 1e5, 4000)
+_ROUNDING = 1e-10
+
+
+def stability_function(method: Method, z: ArrayLike) -> Inexact[Array | np.ndarray, "..."]:
+    r"""The factor by which one step multiplies the solution of `y' = lambda y`, at `z = h lambda`.
+
+    $$R(z) = 1 + z b^T (I - z A)^{-1} \mathbf{1}
+      = \frac{\det(I - z A + z \mathbf{1} b^T)}{\det(I - z A)}$$
+
+    Computed from the determinants: at a pole, where the linear system has no solution, they exist.
+
+    **Arguments:**
+
+    - `method`: a [`stiffrax.tableaus.Tableau`][] or arrays `(A, b, c)`.
+    - `z`: real or complex numbers, any shape.
+
+    **Returns:** `R(z)`, of the shape of `z`, infinite at a pole. A JAX array if the coefficients or
+    `z` are, and then differentiable in them; else a NumPy array.
+
+    **Raises:** `ValueError` for arrays that do not belong together.
+
+    **Cost:** Two `s x s` factorizations for each `z`.
+
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, proposition IV.3.2.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> float(srx.tableaus.stability_function(srx.tableaus.radau_iia(1), -1.0))
+    0.5
+
+    ```
+    """
+    A, b, _ = coefficients(method)
+    xp = np
+    if is_traceable(A, b, z):
+        xp = jnp
+        # The double precision of a tableau must not promote single-precision arguments.
+        dtype = jnp.result_type(0.0, z, *(x for x in (A, b) if is_traceable(x)))
+        A, b = jnp.asarray(A, dtype), jnp.asarray(b, dtype)
+    scaled = xp.asarray(z)[..., None, None]
+    unit = xp.eye(len(b), dtype=A.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        R = xp.linalg.det(unit + scaled * (b - A)) / xp.linalg.det(unit - scaled * A)
+    return xp.asarray(R)
+
+
+def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | float:
+    r"""The limit of the stability function for infinitely stiff components.
+
+    $$R(\infty) = 1 - b^T A^{-1} \mathbf{1} = \frac{\det(A - \mathbf{1} b^T)}{\det A}$$
+
+    0 damps them in one step (Radau IIA); 1 and -1 keep them forever (Gauss, trapezoid rule).
+
+    **Arguments:**
+
+    - `method`: a [`stiffrax.tableaus.Tableau`][], or arrays `(A, b, c)` with a regular `A`.
+
+    **Returns:** `R` at infinity; infinite or not a number when bare arrays have a singular `A`.
+
+    **Raises:** `ValueError` for arrays that do not belong together.
+
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.3.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> float(srx.tableaus.stability_at_infinity(srx.tableaus.lobatto_iiia(2)))
+    -1.0
+
+    ```
+    """
+    if isinstance(method, Tableau):
+        # The stage equations with f0 = lambda y0: Z tends to -(1 + w).
+        return 1 - method.d @ (1 + method.explicit_weights)
+    A, b, _ = coefficients(method)
+    xp = jnp if is_traceable(A, b) else np
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return xp.linalg.det(A - b) / xp.linalg.det(A)
+
+
+def _is_bounded_on(method: Method, z: Complex[np.ndarray, "..."]) -> bool:
+    return bool(np.all(np.abs(stability_function(method, z)) <= 1 + _ROUNDING))
+
+
+def _angle_of_poles(method: Method) -> float:
+    """The angle of the widest sector around the negative axis that is free of poles."""
+    A, _, _ = coefficients(method)
+    values = np.linalg.eigvals(A)
+    values = values[np.abs(values) > np.finfo(float).eps]
+    return float(np.min(np.pi - np.abs(np.angle(values)), initial=np.pi))
+
+
+def is_a_stable(method: Method) -> bool:
+    r"""Whether no decaying component grows, whatever the step: `|R(z)| <= 1` for `Re z <= 0`.
+
+    By the maximum principle it is enough that no pole lies in the left half-plane and that
+    `|R(i y)| <= 1`, which is looked up at 4000 points `y` from 1e-4 to 1e5 and to 1e-10.
+
+    **Arguments:**
+
+    - `method`: a [`stiffrax.tableaus.Tableau`][] or NumPy arrays `(A, b, c)`.
+
+    **Returns:** A Boolean.
+
+    **Raises:** `ValueError` for arrays that do not belong together.
+
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.3.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.tableaus.is_a_stable(srx.tableaus.gauss(3))
+    True
+
+    ```
+    """
+    return _angle_of_poles(method) > np.pi / 2 and _is_bounded_on(method, 1j * _RADII)
+
+
+def stability_angle(method: Method) -> float:
+    r"""The largest `alpha` for which the method is A(alpha)-stable, in radians.
+
+    $$|R(z)| \le 1 \quad \text{for all } z \text{ with } |\arg(-z)| \le \alpha$$
+
+    `pi / 2` for an A-stable method and 0 for an explicit one. Found by bisection: by the maximum
+    principle the boundary of a sector without poles speaks for all of it.
+
+    **Arguments:**
+
+    - `method`: a [`stiffrax.tableaus.Tableau`][] or NumPy arrays `(A, b, c)`.
+
+    **Returns:** The angle, from 0 to `pi / 2`.
+
+    **Raises:** `ValueError` for arrays that do not belong together.
+
+    **Cost:** 40 times 4000 values of the stability function.
+
+    ??? cite "Reference"
+        Widlund, *A note on unconditionally stable linear multistep methods*, BIT 7 (1967).
+
+    ```python
+    >>> import stiffrax as srx
+    >>> round(srx.tableaus.stability_angle(srx.tableaus.radau_iia(3)), 4)
+    1.5708
+
+    ```
+    """
+    if is_a_stable(method):
+        return np.pi / 2
+    low, high = 0.0, min(np.pi / 2, _angle_of_poles(method))
+    for _ in range(40):
+        middle = (low + high) / 2
+        ray = -_RADII * np.exp(1j * middle)
+        low, high = (middle, high) if _is_bounded_on(method, ray) else (low, middle)
+    return low

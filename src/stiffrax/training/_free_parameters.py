@@ -1,0 +1,80 @@
+"""The trainable numbers of a model as one vector, without those that are switched off."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from ..models import AbstractLinearModel
+
+
+def _is_linear(node: Any) -> bool:
+    return isinstance(node, AbstractLinearModel)
+
+
+@final
+class FreeParameters:
+    """A model split into the vector of its free parameters and everything else.
+
+    Free is every floating-point array, but for coefficients that a linear model has switched off.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        trainable, self._static = eqx.partition(model, eqx.is_inexact_array)
+        self._flat, self._unravel = ravel_pytree(trainable)
+        free = jax.tree.map(_free_entries, model, is_leaf=_is_linear)
+        mask, self._unravel_mask = ravel_pytree(free)
+        droppable, _ = ravel_pytree(jax.tree.map(_droppable_entries, model, is_leaf=_is_linear))
+        self.index = np.flatnonzero(np.asarray(mask))
+        if len(self.index) == 0:
+            raise ValueError(
+                f"The model {type(model).__name__} has no free parameter to fit: no floating-point "
+                "array, or every coefficient is switched off. Pass a model with trainable arrays."
+            )
+
+        self.droppable = np.asarray(droppable)[self.index]
+
+    def without(self, drop: np.ndarray) -> Any:
+        """The model with the given free parameters, coefficients all, switched off."""
+        mask = np.zeros(self._flat.size, bool)
+        mask[np.delete(self.index, drop)] = True
+        kept = self._unravel_mask(jnp.asarray(mask))
+
+        def switch(node: Any, active: Any) -> Any:
+            return node.with_active(active.coefficients) if _is_linear(node) else node
+
+        return jax.tree.map(switch, self._model, kept, is_leaf=_is_linear)
+
+    @property
+    def values(self) -> Float[Array, " parameters"]:
+        """The free parameters of the model given."""
+        return self._flat[self.index]
+
+    def model(self, values: Float[Array, " parameters"]) -> Any:
+        """The model with other values of its free parameters."""
+        flat = self._flat.at[self.index].set(values.astype(self._flat.dtype))
+        return eqx.combine(self._unravel(flat), self._static)
+
+
+def _free_entries(node: Any) -> Any:
+    """A tree of booleans over the floating-point arrays of a leaf or a linear model."""
+    trainable = eqx.filter(node, eqx.is_inexact_array)
+    free = jax.tree.map(lambda x: jnp.ones(x.shape, bool), trainable)
+    if _is_linear(node):
+        free = eqx.tree_at(lambda tree: tree.coefficients, free, jnp.asarray(node.active))
+    return free
+
+
+def _droppable_entries(node: Any) -> Any:
+    """Which entries are coefficients of a linear model: only a term can be switched off."""
+    trainable = eqx.filter(node, eqx.is_inexact_array)
+    entries = jax.tree.map(lambda x: jnp.zeros(x.shape, bool), trainable)
+    if _is_linear(node):
+        ones = jnp.ones(node.coefficients.shape, bool)
+        entries = eqx.tree_at(lambda tree: tree.coefficients, entries, ones)
+    return entries

@@ -1,0 +1,40 @@
+"""A progress bar where somebody looks, silence elsewhere."""
+
+import os
+import sys
+from typing import Any
+
+
+class _Silent:
+    """Stands in for a progress bar."""
+
+    def update(self, n: int = 1) -> None:
+        pass
+
+    def set_postfix_str(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def progress_bar(show: bool | None, total: int, description: str) -> Any:
+    """A tqdm bar if `show`; if `None`, one on a terminal outside CI where tqdm is installed."""
+    if show is None:
+        show = sys.stderr.isatty() and not os.environ.get("CI") and _has_tqdm()
+    if not show:
+        return _Silent()
+    if not _has_tqdm():
+        raise ValueError(
+            "`progress=True` was given, which needs tqdm. Install it with "
+            "`pip install 'stiffrax[progress]'`, or write `progress=False`."
+        )
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=description, leave=False)
+
+
+def _has_tqdm() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("tqdm") is not None

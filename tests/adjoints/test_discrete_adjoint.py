@@ -1,0 +1,154 @@
+"""Gradients of `DiscreteAdjoint` against differences of the frozen-step solve, and other rules."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import stiffrax as srx
+
+
+class NeuralODE(eqx.Module):
+    """`y' = rates * (MLP(y) + sin(t) - y)`, with rates from 1 to 1e5."""
+
+    network: eqx.nn.MLP
+    rates: jax.Array = eqx.field(converter=jnp.asarray)
+
+    def __init__(self, n, key, fastest=5):
+        self.network = eqx.nn.MLP(n, n, width_size=10, depth=2, activation=jnp.tanh, key=key)
+        self.rates = jnp.logspace(0, fastest, n)
+
+    def __call__(self, t, y, args):
+        return self.rates * (self.network(y) + jnp.sin(t) - y)
+
+
+def robertson():
+    problem = srx.problems.robertson()
+    steps = jnp.concatenate([jnp.zeros(1), jnp.logspace(-5, 1.6, 25)])
+    y0, rates = jnp.array([1.0, 1e-5, 0.1]), jnp.array(problem.args)
+
+    def unscaled(x):
+        field = lambda t, y, args: problem.vector_field(t, y, tuple(args))
+        # Differences need components of the size of one: y2 is of the size of 1e-5.
+        return field, x["y0"] * jnp.array([1.0, 1e-5, 1.0]), x["rates"] * rates
+
+    return unscaled, {"y0": y0 / jnp.array([1.0, 1e-5, 1.0]), "rates": jnp.ones(3)}, steps
+
+
+def hires():
+    problem = srx.problems.hires()
+    steps = jnp.concatenate([jnp.zeros(1), jnp.logspace(-4, 1, 40)])
+    unscaled = lambda x: (problem.vector_field, x, None)
+    return unscaled, jnp.asarray(problem.y0) + 0.01, steps
+
+
+def pollution():
+    problem = srx.problems.pollution()
+    steps = jnp.concatenate([jnp.zeros(1), jnp.logspace(-5, 1, 40)])
+    scale = jnp.abs(problem.reference) + 1e-3
+    unscaled = lambda x: (problem.vector_field, x * scale, None)
+    return unscaled, jnp.asarray(problem.y0) / scale + 0.01, steps
+
+
+def neural_ode(n):
+    model = NeuralODE(n, jax.random.key(n))
+    inputs = {"model": model.network, "y0": jnp.linspace(0.5, 1.5, n), "args": jnp.array(1.2)}
+    steps = jnp.concatenate([jnp.zeros(1), jnp.logspace(-5, 0.3, 30)])
+
+    def unscaled(x):
+        closed_over = eqx.tree_at(lambda m: m.network, model, x["model"])
+        return lambda t, y, args: args * closed_over(t, y, None), x["y0"], x["args"]
+
+    return unscaled, inputs, steps
+
+
+PROBLEMS = {
+    "ROBER": robertson,
+    "HIRES": hires,
+    "POLLU": pollution,
+    "neural ODE, n=1": lambda: neural_ode(1),
+    "neural ODE, n=2": lambda: neural_ode(2),
+    "neural ODE, n=10": lambda: neural_ode(10),
+    "neural ODE, n=40": lambda: neural_ode(40),
+}
+
+# Compiling a case takes seconds: two of them stand for all in every run.
+EVERY_RUN = ("ROBER", "neural ODE, n=2")
+CASES = [
+    pytest.param(name, marks=[] if name in EVERY_RUN else pytest.mark.slow) for name in PROBLEMS
+]
+
+
+def make_loss(unscaled, steps, adjoint, controller=None, solver=None):
+    """A sum of saved values with unequal weights: at the end, and between the ends of steps."""
+    fixed = controller is None
+    ts = jnp.linspace(steps[0], steps[-1], 5)
+
+    def loss(x):
+        field, y0, args = unscaled(x)
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            srx.RadauIIA5() if solver is None else solver,
+            steps[0],
+            steps[-1],
+            None,
+            y0,
+            args,
+            saveat=diffrax.SaveAt(ts=ts, t1=True),
+            stepsize_controller=diffrax.StepTo(ts=steps) if fixed else controller,
+            adjoint=adjoint,
+            max_steps=len(steps) if fixed else 512,
+        )
+        return jnp.sum(solution.ys * jnp.cos(jnp.arange(solution.ys.size)).reshape(6, -1))
+
+    return loss
+
+
+def slope(function, h):
+    """The slope at zero by central differences of order six."""
+    weights = {1: 45, 2: -9, 3: 1}
+    return sum(w * (function(k * h) - function(-k * h)) for k, w in weights.items()) / (60 * h)
+
+
+def relative(gradient, reference):
+    a, b = (ravel_pytree(eqx.filter(x, eqx.is_inexact_array))[0] for x in (gradient, reference))
+    return jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_is_the_slope_of_the_frozen_step_solve(name):
+    unscaled, inputs, steps = PROBLEMS[name]()
+    loss = make_loss(unscaled, steps, srx.DiscreteAdjoint())
+    gradient = eqx.filter_jit(eqx.filter_grad(loss))(inputs)
+    flat, unravel = ravel_pytree(eqx.filter(inputs, eqx.is_inexact_array))
+    static = eqx.filter(inputs, eqx.is_inexact_array, inverse=True)
+    direction = jax.random.normal(jax.random.key(1), flat.shape) / jnp.sqrt(flat.size)
+    along = jax.jit(lambda h: loss(eqx.combine(unravel(flat + h * direction), static)))
+    terms = ravel_pytree(gradient)[0] * direction
+    assert abs(jnp.sum(terms) - slope(along, 2e-3)) < 1e-9 * jnp.sum(jnp.abs(terms))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_of_an_adaptive_solve_is_that_of_backpropagation(name):
+    unscaled, inputs, steps = PROBLEMS[name]()
+    controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+    gradients = []
+    for adjoint in (srx.DiscreteAdjoint(), diffrax.RecursiveCheckpointAdjoint()):
+        loss = make_loss(unscaled, steps, adjoint, controller)
+        gradients.append(eqx.filter_jit(eqx.filter_grad(loss))(inputs))
+    assert relative(*gradients) < 1e-12
+
+
+@pytest.mark.parametrize("options", [{"memory": "all"}, {"recurrence": "loop"}, {"failed": "inf"}])
+def test_unknown_options_are_refused_with_the_choices(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=rf"{name}={value!r}.*write one of"):
+        srx.DiscreteAdjoint(**options)
+
+
+@pytest.mark.parametrize("chunk", [0, -8])
+def test_a_chunk_is_a_positive_number_of_steps(chunk):
+    with pytest.raises(ValueError, match="positive number of steps.*chunk=32"):
+        srx.DiscreteAdjoint(chunk=chunk)

@@ -1,0 +1,158 @@
+"""Trajectories: what is stored, selected and shown."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+
+def two_runs(**kwargs):
+    """Three and two samples of two states."""
+    ts = [np.array([0.0, 1.0, 3.0]), np.array([0.5, 0.75])]
+    ys = [np.arange(6.0).reshape(3, 2), -np.arange(4.0).reshape(2, 2)]
+    return srx.Trajectories.from_arrays(ts, ys, **kwargs)
+
+
+def five_runs():
+    ts = np.linspace(0.0, 1.0, 4)
+    return srx.Trajectories.from_arrays(ts, np.arange(20.0).reshape(5, 4, 1), run_names="abcde")
+
+
+def test_padding_repeats_the_last_sample_and_holds_no_nan():
+    data = two_runs()
+    np.testing.assert_array_equal(data.mask, [[True, True, True], [True, True, False]])
+    np.testing.assert_array_equal(data.ts[1], [0.5, 0.75, 0.75])
+    np.testing.assert_array_equal(data.ys[1], [[0, -1], [-2, -3], [-2, -3]])
+
+
+def test_a_run_is_returned_without_its_padding():
+    ts, ys = two_runs()[-1]
+    np.testing.assert_array_equal(ts, [0.5, 0.75])
+    assert ys.shape == (2, 2)
+
+
+def test_iteration_visits_every_run_once():
+    assert [len(ts) for ts, _ in two_runs()] == [3, 2]
+
+
+def test_counts_leave_the_padding_out():
+    data = two_runs()
+    assert (len(data), data.num_runs, data.num_states, data.num_segments) == (2, 2, 2, 3)
+
+
+def test_arrays_stay_on_the_host_in_double_precision():
+    data = srx.Trajectories.from_arrays(jnp.arange(3), jnp.ones((3, 1), jnp.float32))
+    assert isinstance(data.ts, np.ndarray)
+    assert data.ts.dtype == data.ys.dtype == np.float64
+
+
+def test_arrays_take_the_precision_in_force_when_used():
+    with jax.enable_x64(False):
+        assert eqx.filter_jit(lambda data: data.ys)(two_runs()).dtype == jnp.float32
+    assert eqx.filter_jit(lambda data: data.ys)(two_runs()).dtype == jnp.float64
+
+
+def test_default_names_count_from_one():
+    assert two_runs().names == ("y1", "y2")
+
+
+def test_select_by_index_slice_and_name_agree():
+    data = five_runs()
+    for runs in ([1, 2], slice(1, 3), ["b", "c"], np.array([1, 2]), [-4, 2]):
+        chosen = data.select(runs)
+        assert chosen.run_names == ("b", "c")
+        np.testing.assert_array_equal(chosen.ys, data.ys[1:3])
+
+
+@pytest.mark.parametrize("run", [3, "d", -2])
+def test_select_takes_one_run(run):
+    assert five_runs().select(run).run_names == ("d",)
+
+
+def test_select_keeps_the_given_order():
+    assert five_runs().select([4, 0]).run_names == ("e", "a")
+
+
+def test_select_drops_padding_that_no_run_needs():
+    assert two_runs().select(1).ts.shape == (1, 2)
+
+
+def test_split_by_fraction_holds_out_the_last_runs():
+    train, held_out = five_runs().split(0.4)
+    assert train.run_names == ("a", "b", "c")
+    assert held_out.run_names == ("d", "e")
+
+
+def test_split_by_a_small_fraction_holds_out_one_run():
+    assert five_runs().split(0.01)[1].run_names == ("e",)
+
+
+def test_split_by_runs_holds_out_exactly_those():
+    train, held_out = five_runs().split(["b", "e"])
+    assert train.run_names == ("a", "c", "d")
+    assert held_out.run_names == ("b", "e")
+
+
+def test_repr_is_one_short_line():
+    assert repr(two_runs(names=["a", "b"])) == (
+        "Trajectories(2 runs, 5 samples, t from 0 to 3, states: a, b)"
+    )
+
+
+def test_repr_of_many_states_stays_short():
+    data = srx.Trajectories.from_arrays(np.arange(2.0), np.ones((2, 30)))
+    assert repr(data).endswith("y8, y9, ...)")
+
+
+def test_repr_works_while_traced():
+    shown = []
+    eqx.filter_jit(lambda data: shown.append(repr(data)))(two_runs())
+    assert shown == ["Trajectories(2 runs, states: y1, y2)"]
+
+
+def wrong(ts_shape=(1, 3), mask=None, names=("y1", "y2"), run_names=("0",)):
+    mask = np.ones((1, 3), bool) if mask is None else np.array(mask)
+    return srx.Trajectories(np.ones(ts_shape), np.ones((1, 3, 2)), mask, names, run_names)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: wrong(mask=[[True, False, True]]), "missing sample before a present one.*from_ar"),
+        (lambda: wrong(names=("y1",)), "`names` has 1 names, but there are 2 states"),
+        (lambda: wrong(run_names=("a", "b")), "`run_names` has 2 names, but there are 1 runs"),
+        (lambda: two_runs(run_names=["a", "a"]), "`run_names` repeats a name.*distinct"),
+        (lambda: five_runs().select(5), "no run 5: indices of 5 runs go from 0 to 4"),
+        (lambda: five_runs().select(["z"]), r"no run named 'z': the runs are \['a'"),
+        (lambda: five_runs().select([1.5]), "run is given as 1.5: pass its index"),
+        (lambda: five_runs().select([True]), "run is given as True"),
+        (lambda: five_runs().select(1.0), "run is given as 1.0"),
+        (lambda: five_runs().select([]), "selects none of the 5 runs"),
+        (lambda: five_runs().select([0, -5]), r"a run twice: \[0, 0\]"),
+        (lambda: five_runs().split(1.2), "`held_out` is 1.2.* between 0 and 1"),
+        (lambda: five_runs().split(float("nan")), "`held_out` is nan"),
+        (lambda: five_runs().split(0.95), "takes 5 of 5 runs.*hold out fewer"),
+        (lambda: five_runs().split("abcde"), "no run named 'abcde'"),
+    ],
+)
+def test_wrong_argument_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_arrays_that_do_not_fit_together_are_refused():
+    jaxtyping.config.update("jaxtyping_disable", True)  # its own check would come first
+    try:
+        with pytest.raises(ValueError, match=r"have shapes \(1, 2\), .*from_arrays"):
+            wrong(ts_shape=(1, 2))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_run_beyond_the_last_is_an_index_error():
+    with pytest.raises(IndexError, match="run 2 of 2 runs"):
+        two_runs()[2]

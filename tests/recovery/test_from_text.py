@@ -1,0 +1,85 @@
+"""Equations read from text."""
+
+import pytest
+import sympy as sp
+
+import stiffrax as srx
+
+x, z, t = sp.symbols("x z t")
+
+
+def test_equations_written_by_hand_are_read():
+    text = """
+    # an oscillator
+    dx/dt = 2*z - +x   # reversible
+
+    dz / dt = 4e-2 * x * sin(t) - (x - z)**2 / 3
+    """
+    expected = {
+        "x": 2 * z - x,
+        "z": sp.Float(0.04) * x * sp.sin(t) - (x - z) ** 2 / 3,
+    }
+    assert srx.from_text(text) == expected
+
+
+def test_number_is_read_with_every_digit():
+    assert float(srx.from_text("dx/dt = 2.6666666666666665")["x"]) == 8 / 3
+
+
+@pytest.mark.parametrize("line", ["x' = 1", "dx/dt", "dx/dt =", "dx/ds = x", "d/dt = 1"])
+def test_line_that_is_no_equation_is_refused_with_its_number(line):
+    with pytest.raises(ValueError, match="Line 2 must read `dNAME/dt = formula`"):
+        srx.from_text(f"dz/dt = 1\n{line}")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "k*x",
+        "x.real",
+        "__import__('os')",
+        "(lambda: 1)()",
+        "x[0]",
+        "x if x else 1",
+        "True",
+        "1j",
+        "'x'",
+        "foo(x)",
+        "x // 2",
+        "x % 2",
+        "exp(x=1)",
+        "exp(*x)",
+        "sin",
+    ],
+)
+def test_what_is_no_formula_is_refused_and_not_run(formula):
+    with pytest.raises(ValueError, match=r"Line 1 holds .*, which is not known"):
+        srx.from_text(f"dx/dt = {formula}")
+
+
+@pytest.mark.parametrize("formula", ["x +", "x y", "2x", "sin(x, x)", "(" * 300 + "x" + ")" * 300])
+def test_formula_with_a_fault_is_refused(formula):
+    with pytest.raises(ValueError, match=r"Line 1: .* cannot be read"):
+        srx.from_text(f"dx/dt = {formula}")
+
+
+@pytest.mark.parametrize("formula", ["1/0", "x + 1e999", "0/0", "log(0)*x"])
+def test_formula_that_is_not_finite_is_refused(formula):
+    with pytest.raises(ValueError, match=r"Line 1: .* is not finite"):
+        srx.from_text(f"dx/dt = {formula}")
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n# nothing\n"])
+def test_text_without_equations_is_refused(text):
+    with pytest.raises(ValueError, match="The text holds no equation"):
+        srx.from_text(text)
+
+
+def test_two_equations_of_one_state_are_refused():
+    with pytest.raises(ValueError, match="`names` holds 'x' twice"):
+        srx.from_text("dx/dt = 1\ndx/dt = 2")
+
+
+def test_state_that_is_named_like_the_time_is_refused():
+    with pytest.raises(ValueError, match="`names` holds 't', which is the time"):
+        srx.from_text("dt/dt = 1")

@@ -1,0 +1,76 @@
+"""Equations as text, and their way back."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings, strategies as st
+
+import stiffrax as srx
+
+x, v, t = sp.symbols("x v t")
+coefficient = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def round_trip(expressions, names=("x", "v")):
+    return tuple(srx.from_text(srx.to_text(expressions, names)).values())
+
+
+@given(st.lists(coefficient, min_size=12, max_size=12))
+@settings(max_examples=20, deadline=None)
+def test_polynomial_comes_back_with_every_digit(values):
+    model = srx.Polynomial(2, 2, coefficients=np.reshape(values, (2, 6)))
+    expressions = srx.to_sympy(model, ["x", "v"])
+    assert round_trip(model) == round_trip(expressions) == expressions
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        x / (x + sp.Float(0.5)) * sp.Float(1 / 3),
+        -x / 3 + sp.sqrt(v) - 1 / x**2,
+        sp.exp(-sp.Float(1e3) / v) * sp.E + sp.pi,
+        x ** sp.Rational(-2, 3) + x**v + x ** sp.Float(1.37),
+        sp.sin(t) * sp.tanh(x - v) - sp.Abs(x - 1) + sp.Max(x, 0) + sp.atan2(x, v),
+        -((x - v) ** 2) * (x + v),
+        sp.Float(3e7) * x**2 - sp.Float(0.04) * v + sp.Float(1e300) + sp.Float(5e-324) * x,
+        sp.Integer(0),
+    ],
+    ids=str,
+)
+def test_formula_comes_back_as_it_was(expression):
+    assert round_trip((expression, x)) == (expression, x)
+
+
+def test_lines_are_named_after_the_states():
+    text = srx.to_text((v, -4 * x + sp.Float(0.5)), ["x", "v"])
+    assert text == "dx/dt = v\ndv/dt = 0.5 - 4*x"
+    assert srx.to_text({"x": v, "v": -4 * x + sp.Float(0.5)}) == text
+
+
+def test_digits_round_models_and_expressions_alike():
+    model = srx.Polynomial(1, 1, coefficients=[[0.0, -1.7100004]])
+    assert srx.to_text(model, digits=3) == "dy1/dt = -1.71*y1"
+    assert srx.to_text(srx.to_sympy(model), digits=3) == "dy1/dt = -1.71*y1"
+
+
+def test_states_named_like_numbers_and_functions_come_back():
+    names = ("E", "I", "exp")
+    E, imaginary, exponential = sp.symbols(names)
+    expressions = (E * imaginary, sp.exp(1) * exponential, sp.exp(exponential))
+    assert round_trip(expressions, names) == expressions
+
+
+def test_other_symbols_than_states_are_refused():
+    with pytest.raises(ValueError, match=r"The equations hold \['x'\], which are not among"):
+        srx.to_text((x,))
+
+
+@pytest.mark.parametrize("name", ["a b", "1y", "lambda", ""])
+def test_name_that_could_not_be_read_back_is_refused(name):
+    with pytest.raises(ValueError, match="cannot be a symbol in an equation"):
+        srx.to_text(srx.Polynomial(1, 1), [name])
+
+
+def test_model_that_is_no_vector_field_is_refused():
+    with pytest.raises(ValueError, match="One equation a state is needed, got 1 equations"):
+        srx.to_text(srx.Polynomial(2, 1, outputs=1))

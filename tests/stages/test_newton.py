@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+import pytest
+
+import stiffrax as srx
+
+SUCCESS = optx.RESULTS.successful
+
+
+def solve(fn, y0, newton=None, max_steps=100, args=None):
+    newton = srx.SimplifiedNewton(rtol=1e-10, atol=1e-10) if newton is None else newton
+    return optx.root_find(fn, newton, y0, args, max_steps=max_steps, throw=False)
+
+
+def test_a_function_without_a_root_is_never_called_solved():
+    for start in (0.3, 1.0, 5.0):
+        assert solve(lambda y, _: y**2 + 1, jnp.array(start)).result != SUCCESS
+
+
+def test_a_singular_jacobian_at_the_start_is_never_called_solved():
+    result = solve(lambda y, _: y**2 - 1, jnp.array(0.0)).result
+    assert result == optx.RESULTS.nonfinite
+
+
+def test_a_residual_that_becomes_nan_is_never_called_solved():
+    # The first step leads to y = -5, where the logarithm has no value.
+    result = solve(lambda y, _: jnp.log(y) + 2 * jnp.sqrt(y), jnp.array(3.0)).result
+    assert result != SUCCESS
+
+
+def test_an_iteration_cut_short_is_never_called_solved():
+    solution = solve(lambda y, _: y**3 - 8, jnp.array(2.5), max_steps=2)
+    assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
+
+
+def test_a_slow_iteration_does_not_stop_before_its_distance_is_within_tolerance():
+    # Contraction 0.9: a step is a tenth of the distance, and a test on steps alone stops too early.
+    newton = srx.SimplifiedNewton(rtol=0.0, atol=1e-6)
+    start = jnp.array(2 + jnp.pi / 2)
+    solution = solve(lambda y, _: y - 0.9 * jnp.sin(y - 2) - 2, start, newton, max_steps=300)
+    assert solution.result == SUCCESS
+    assert abs(solution.value - 2) < 1e-6
+
+
+def test_without_tolerances_a_root_is_found_to_rounding():
+    for dtype in ("float32", "float64"):
+        root = solve(lambda y, _: y**2 - 2, jnp.asarray(1.4, dtype), srx.SimplifiedNewton()).value
+        assert root.dtype == dtype
+        assert abs(float(root) - np.sqrt(2)) < 20 * jnp.finfo(dtype).eps
+
+
+def test_a_linear_system_takes_one_iteration_and_a_check():
+    matrix = jnp.array([[3.0, 1.0], [-1.0, 2.0]])
+    solution = solve(lambda y, _: matrix @ y - jnp.ones(2), jnp.zeros(2))
+    np.testing.assert_allclose(matrix @ solution.value, 1.0, rtol=1e-13)
+    assert solution.stats["newton_iterations"] == 2
+
+
+def test_pytrees_args_and_auxiliary_output_pass_through():
+    def fn(y, args):
+        return {"a": y["a"] ** 2 - args, "b": y["b"] - y["a"]}, y["a"]
+
+    start = {"a": jnp.array(2.9), "b": jnp.ones(2)}
+    newton = srx.SimplifiedNewton(rtol=1e-12, atol=1e-12)
+    solution = optx.root_find(fn, newton, start, 9.0, has_aux=True)
+    assert abs(solution.value["a"] - 3) < 1e-11
+    np.testing.assert_allclose(solution.value["b"], 3.0, rtol=1e-11)
+    assert solution.aux.shape == ()
+
+
+@pytest.mark.parametrize("linear_solver", [lx.LU(), lx.QR(), srx.SmallInverse()])
+def test_any_linear_solver_finds_the_root(linear_solver):
+    newton = srx.SimplifiedNewton(rtol=1e-12, atol=1e-12, linear_solver=linear_solver)
+    root = solve(lambda y, _: jnp.sin(y) + y[::-1] - 1, jnp.array([0.4, 0.6]), newton).value
+    np.testing.assert_allclose(jnp.sin(root) + root[::-1], 1.0, rtol=1e-11)
+
+
+def test_a_lane_without_a_root_changes_no_bit_of_its_neighbors():
+    @jax.jit
+    @jax.vmap
+    def roots(c):
+        newton = srx.SimplifiedNewton(rtol=1e-12, atol=1e-12, linear_solver=srx.SmallInverse())
+        solution = solve(lambda y, c: y**2 - c, jnp.array(1.5), newton, args=c)
+        return solution.value, solution.result == SUCCESS
+
+    healthy, _ = roots(jnp.array([2.0, 3.0, 2.5]))
+    for c in (-1.0, jnp.nan):
+        values, found = roots(jnp.array([2.0, c, 2.5]))
+        assert found.tolist() == [True, False, True]
+        np.testing.assert_array_equal(values[::2], healthy[::2])
+
+
+def test_the_norm_decides_when_it_is_enough():
+    newton = srx.SimplifiedNewton(rtol=0.0, atol=1e-3, norm=lambda x: 1e-9 * optx.max_norm(x))
+    solution = solve(lambda y, _: y**3 - 8, jnp.array(2.5), newton)
+    assert solution.stats["newton_iterations"] == 1
+
+
+def test_one_tolerance_of_two_is_refused():
+    for one in ({"rtol": 1e-3}, {"atol": 1e-3}):
+        with pytest.raises(ValueError, match=r"has one tolerance of two. Give both, or neither"):
+            srx.SimplifiedNewton(**one)

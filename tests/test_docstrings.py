@@ -1,0 +1,37 @@
+"""The examples in docstrings run and print what they say."""
+
+import ast
+import doctest
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "src" / "stiffrax"
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+
+
+def examples_in(path):
+    """Each documented object's examples, found in the source.
+
+    Not by `doctest.DocTestFinder`: it passes over methods that equinox has wrapped.
+    """
+    parser = doctest.DocTestParser()
+    for node in ast.walk(ast.parse(path.read_text())):
+        text = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
+        if text and ">>>" in text:
+            name = getattr(node, "name", path.stem)
+            yield parser.get_doctest(text, {}, name, str(path), getattr(node, "lineno", 0))
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstring_examples_print_what_they_say(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for example in examples_in(path):
+        runner.run(example, out=report.append)
+    assert runner.tries > 0
+    assert not report, "".join(report)

@@ -1,0 +1,211 @@
+"""The layout that CONTRIBUTING.md describes: layers, sizes, names, documented public names."""
+
+import ast
+import inspect
+import pathlib
+
+import stiffrax
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "stiffrax"
+
+# What each folder of the package may import. The first group solves and differentiates, and
+# knows nothing of models and data; the second describes models and data, and knows no solver;
+# the third brings both together.
+ENGINE = {
+    "tableaus": set(),
+    "stages": {"tableaus"},
+    "solvers": {"stages", "tableaus"},
+    "controllers": {"stages", "tableaus"},
+    "adjoints": {"solvers", "stages", "tableaus"},
+}
+DESCRIPTION = {"data": set(), "problems": {"data"}, "models": {"data"}}
+BELOW_LOSSES = {*ENGINE, *DESCRIPTION}
+BELOW_RECOVERY = {*BELOW_LOSSES, "losses", "training"}
+APPLICATION = {
+    "losses": BELOW_LOSSES,
+    "training": {*BELOW_LOSSES, "losses"},
+    "recovery": BELOW_RECOVERY,
+    "diagnostics": BELOW_RECOVERY,
+    "plots": {*BELOW_RECOVERY, "diagnostics", "recovery"},
+}
+MAY_IMPORT = {**ENGINE, **DESCRIPTION, **APPLICATION}
+
+NAMESPACES = ("diagnostics", "plots", "problems", "tableaus")
+# Public names whose docstring has no example yet. It only ever gets shorter.
+WITHOUT_EXAMPLE: set[str] = set()
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [
+    path
+    for folder in ("src", "tests", "examples", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
+
+
+def at(path, line, what):
+    return f"{path.relative_to(ROOT)}:{line}: {what}"
+
+
+def imports(path):
+    """Every imported name as its absolute dotted parts, with the line it stands on."""
+    package = ("stiffrax", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from ((tuple(alias.name.split(".")), node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = tuple(node.module.split(".")) if node.module else ()
+            yield from (((*start, *module, alias.name), node.lineno) for alias in node.names)
+
+
+def folder_of(path):
+    """The layer a file is in; None for the files beside the folders."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def imported_layers(path):
+    for parts, line in imports(path):
+        if parts[0] == "stiffrax" and len(parts) > 1 and parts[1] != "_diffrax":
+            yield parts[1], line
+
+
+def nodes(kinds):
+    for path in MODULES:
+        yield from ((path, node) for node in ast.walk(TREES[path]) if isinstance(node, kinds))
+
+
+def length_without_docstring(node):
+    length = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node, clean=False) is None:
+        return length
+    docstring = node.body[0]
+    return length - (docstring.end_lineno - docstring.lineno + 1)
+
+
+def none_of(offenders, advice):
+    # All of them: the report of a plain `assert not [...]` is cut short.
+    assert not offenders, "\n".join([advice, *offenders])
+
+
+def public_names():
+    spaces = [
+        stiffrax,
+        *(getattr(stiffrax, name) for name in NAMESPACES if hasattr(stiffrax, name)),
+    ]
+    for space in spaces:
+        for name, value in vars(space).items():
+            if not name.startswith("_") and callable(value):
+                yield f"{space.__name__}.{name}", value
+
+
+def test_layers_import_only_the_layers_below_them():
+    upward = []
+    for path in MODULES:
+        layer = folder_of(path)
+        if path == PACKAGE / "__init__.py":
+            continue  # it gathers the public names of all layers
+        assert layer is None or layer in MAY_IMPORT, f"give `{layer}` its place in MAY_IMPORT"
+        allowed = MAY_IMPORT[layer] | {layer} if layer else set()
+        upward += [at(path, line, x) for x, line in imported_layers(path) if x not in allowed]
+    none_of(upward, "import downward only (MAY_IMPORT)")
+
+
+def test_layers_have_no_cycle():
+    for layer, below in MAY_IMPORT.items():
+        assert all(layer not in MAY_IMPORT[other] for other in below), layer
+
+
+def test_private_names_of_dependencies_are_imported_in_one_file_only():
+    private = [
+        at(path, line, ".".join(parts))
+        for path in MODULES
+        for parts, line in imports(path)
+        if path != PACKAGE / "_diffrax.py"
+        and parts[0] not in {"stiffrax", "__future__"}
+        and any(part.startswith("_") for part in parts)
+    ]
+    none_of(private, "import it in _diffrax.py")
+
+
+def test_private_attributes_of_dependencies_are_used_in_one_file_only():
+    modules = {path: set() for path in MODULES}
+    for path, node in nodes(ast.Import):
+        modules[path] |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    private = [
+        at(path, node.lineno, ast.unparse(node))
+        for path, node in nodes(ast.Attribute)
+        if path != PACKAGE / "_diffrax.py"
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and ast.unparse(node).split(".")[0] in modules[path]
+    ]
+    none_of(private, "import it in _diffrax.py")
+
+
+def test_files_have_at_most_400_lines():
+    lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    long = [at(path, 1, length) for path, length in lengths.items() if length > 400]
+    none_of(long, "split it by verb: predict, iterate, estimate")
+
+
+def test_functions_have_less_than_60_lines_and_step_less_than_80():
+    lengths = [
+        (path, node, length_without_docstring(node))
+        for path, node in nodes((ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    long = [
+        at(path, node.lineno, f"{node.name} has {length} lines")
+        for path, node, length in lengths
+        if length >= (80 if node.name == "step" else 60)
+    ]
+    none_of(long, "split it by verb: predict, iterate, estimate")
+
+
+def test_files_and_folders_are_named_after_what_they_hold():
+    says_nothing = {"utils", "util", "misc", "core", "helpers", "helper", "common"}
+    empty = [
+        at(path, 1, part)
+        for path in SOURCES
+        for part in path.relative_to(ROOT).with_suffix("").parts
+        if part.removeprefix("test_").strip("_") in says_nothing
+    ]
+    none_of(empty, "name it after the concept it holds")
+
+
+def test_package_has_no_bare_assert():
+    found = [at(path, node.lineno, ast.unparse(node)) for path, node in nodes(ast.Assert)]
+    none_of(found, "raise ValueError, or use eqx.error_if on traced values")
+
+
+def test_public_classes_are_abstract_or_final():
+    def is_open(node):
+        kinds = {ast.unparse(base).split(".")[-1].split("[")[0] for base in node.bases}
+        decorators = [ast.unparse(item).split(".")[-1] for item in node.decorator_list]
+        closed = node.name.startswith(("Abstract", "_")) or "final" in decorators
+        return not closed and not {"Enum", "Enumeration", "Protocol"} & kinds
+
+    found = [
+        at(path, node.lineno, node.name)
+        for path, node in nodes(ast.ClassDef)
+        if node in TREES[path].body and is_open(node)
+    ]
+    none_of(found, "decorate with @typing.final")
+
+
+def test_public_names_have_a_docstring_with_an_example():
+    def docstring(value):
+        # A class without one would show that of its parent.
+        return vars(value).get("__doc__") if inspect.isclass(value) else inspect.getdoc(value)
+
+    missing = {name for name, value in public_names() if ">>>" not in (docstring(value) or "")}
+    assert missing == WITHOUT_EXAMPLE
+
+
+def test_every_public_name_has_one_path():
+    paths = {}
+    for path, value in public_names():
+        paths.setdefault(id(value), []).append(path)
+    none_of([" = ".join(names) for names in paths.values() if len(names) > 1], "keep one path")

@@ -1,0 +1,160 @@
+"""Levenberg-Marquardt on one-step residuals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+
+def linear_data(rates=((-2.0, 1.0), (0.0, -30.0)), runs=3, times=25):
+    """Exact samples of y' = K y, so that the fitted matrix is known."""
+    K = np.asarray(rates)
+    values, vectors = np.linalg.eig(K)
+    ts = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, times - 1)])
+    starts = np.random.default_rng(0).uniform(0.5, 2.0, (runs, 2))
+    weights = starts @ np.linalg.inv(vectors).T
+    ys = np.einsum("ij,rj,tj->rti", vectors, weights, np.exp(np.outer(ts, values)))
+    return srx.Trajectories.from_arrays(ts, ys.real), K
+
+
+def test_exact_linear_data_give_the_matrix():
+    data, K = linear_data()
+    fit = srx.fit_least_squares(srx.Polynomial(2, 1), data, srx.RadauIIA9(), progress=False)
+    assert fit.converged
+    assert fit.num_failed == 0
+    np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7, atol=1e-7)
+
+
+def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
+    # y' = 50 y^2 has no backward Euler solution over these gaps; y' = -y is what the data say.
+    ts = np.linspace(0.0, 3.0, 10)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
+    stuck = srx.fit_least_squares(
+        model, data, srx.BackwardEuler(), start="given", max_steps=1, progress=False
+    )
+    fit = srx.fit_least_squares(model, data, srx.RadauIIA5(), progress=False)
+    assert stuck.num_failed > 0
+    assert fit.num_failed == 0
+    assert fit.loss < 1e-6
+
+
+def test_losses_never_rise():
+    data, _ = linear_data()
+    fit = srx.fit_least_squares(
+        srx.PiNet(2, 4, 2, key=jax.random.key(0)),
+        data,
+        srx.RadauIIA5(),
+        max_steps=8,
+        progress=False,
+    )
+    assert np.all(np.diff(fit.losses) <= 1e-12 * fit.losses[0])
+    assert fit.losses[-1] < 0.1 * fit.losses[0]
+
+
+def test_terms_switched_off_stay_off():
+    data, K = linear_data(rates=((-2.0, 0.0), (0.0, -30.0)))
+    active = np.array([[False, True, False], [False, False, True]])
+    model = srx.Polynomial(2, 1, active=active)
+    fit = srx.fit_least_squares(model, data, srx.RadauIIA9(), progress=False)
+    assert not np.any(np.asarray(fit.model.coefficients)[~active])
+    np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7)
+
+
+def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals():
+    from stiffrax.training._free_parameters import FreeParameters
+    from stiffrax.training._segment_residuals import (
+        CompressedResiduals,
+        padded_segments,
+        step_residual,
+    )
+
+    data, _ = linear_data()
+    free = FreeParameters(srx.PiNet(2, 3, 2, key=jax.random.key(1)))
+    scale = jnp.array([1.0, 2.0])
+    residuals = CompressedResiduals(
+        step_residual(srx.RadauIIA5(), 1), free.model, padded_segments(data), scale
+    )
+
+    def everything(theta):
+        return residuals.values(theta).reshape(-1)
+
+    theta = free.values
+    r, J = everything(theta), jax.jacfwd(everything)(theta)
+    R, failures = residuals.triangle(theta)
+    assert failures == 0
+    C, c = R[:, :-1], R[:, -1]
+    np.testing.assert_allclose(C.T @ C, J.T @ J, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(C.T @ c, J.T @ r, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(c @ c, r @ r, rtol=1e-10)
+
+
+def test_standard_errors_are_those_of_linear_regression():
+    # With a tiny step the prediction is y + h (c0 + c1 y): ordinary regression of the slopes.
+    rng = np.random.default_rng(1)
+    h, count = 1e-4, 60
+    starts = rng.uniform(1, 2, count)
+    ends = starts + h * (1.0 - 2.0 * starts) + 1e-6 * rng.normal(size=count)
+    ts = np.tile([0.0, h], (count, 1))
+    ys = np.stack([starts, ends], axis=1)[..., None]
+    data = srx.Trajectories.from_arrays(ts, ys)
+    fit = srx.fit_least_squares(
+        srx.Polynomial(1, 1), data, srx.RadauIIA3(), scale=1.0, progress=False
+    )
+    design = h * np.stack([np.ones(count), starts], axis=1)
+    target = ends - starts
+    best, *_ = np.linalg.lstsq(design, target, rcond=None)
+    variance = np.sum((target - design @ best) ** 2) / (count - 2)
+    expected = np.sqrt(np.diag(variance * np.linalg.inv(design.T @ design)))
+    np.testing.assert_allclose(fit.model.coefficients[0], best, rtol=1e-3)
+    np.testing.assert_allclose(fit.standard_errors.coefficients[0], expected, rtol=1e-2)
+
+
+def test_more_substeps_remove_the_error_of_a_coarse_method():
+    data, K = linear_data(rates=((-2.0, 0.0), (0.0, -3.0)))
+    one, many = (
+        srx.fit_least_squares(
+            srx.Polynomial(2, 1), data, srx.RadauIIA3(), substeps=k, progress=False
+        ).model.coefficients[:, 1:]
+        for k in (1, 8)
+    )
+    assert np.max(np.abs(many - K)) < 0.02 * np.max(np.abs(one - K))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": "cold"}, "`start='cold'`"),
+        ({"max_steps": 0}, "`max_steps=0`"),
+        ({"scale": [1.0, -1.0]}, "`scale="),
+        ({"scale": [1.0, 1.0, 1.0]}, "`scale="),
+    ],
+)
+def test_a_wrong_option_is_named(change, message):
+    data, _ = linear_data()
+    with pytest.raises(ValueError, match=message):
+        srx.fit_least_squares(srx.Polynomial(2, 1), data, **change)
+
+
+def test_a_model_of_another_size_is_refused():
+    data, _ = linear_data()
+    with pytest.raises(ValueError, match="2 states of the data"):
+        srx.fit_least_squares(srx.Polynomial(3, 1), data)
+
+
+def test_a_model_without_parameters_is_refused():
+    data, _ = linear_data()
+    model = srx.Polynomial(2, 1, active=np.zeros((2, 3), bool))
+    with pytest.raises(ValueError, match="no free parameter"):
+        srx.fit_least_squares(model, data)
+
+
+def test_progress_without_tqdm_says_what_to_install(monkeypatch):
+    import stiffrax.training._progress as progress
+
+    monkeypatch.setattr(progress, "_has_tqdm", lambda: False)
+    data, _ = linear_data()
+    with pytest.raises(ValueError, match=r"stiffrax\[progress\]"):
+        srx.fit_least_squares(srx.Polynomial(2, 1), data, progress=True)

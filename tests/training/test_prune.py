@@ -1,0 +1,86 @@
+"""Dropping the terms that the data do not need."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+
+def kinetics_data(runs=6):
+    """A small stiff mass-action system: y1' = -20 y1 + 5 y1 y2, y2' = y1 - y2."""
+
+    def field(t, y, args):
+        return jnp.stack([-20 * y[0] + 5 * y[0] * y[1], y[0] - y[1]])
+
+    import diffrax
+
+    ts = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-3, 3.0, 30)])
+    starts = jnp.asarray(np.random.default_rng(2).uniform(0.5, 2.0, (runs, 2)))
+
+    def run(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            srx.RadauIIA9(),
+            0.0,
+            ts[-1],
+            1e-3,
+            y0,
+            saveat=diffrax.SaveAt(ts=ts),
+            stepsize_controller=diffrax.PIDController(rtol=1e-11, atol=1e-13),
+        ).ys
+
+    ys = jax.vmap(run)(starts)
+    return srx.Trajectories.from_arrays(np.asarray(ts), np.asarray(ys), names=["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    return srx.prune_and_refit(
+        srx.Polynomial(2, 2), kinetics_data(), srx.RadauIIA5(), progress=False
+    )
+
+
+def test_exactly_the_true_terms_are_left(pruned):
+    import sympy
+
+    a, b = sympy.symbols("a b")
+    true = {"a": -20 * a + 5 * a * b, "b": a - b}
+    comparison = srx.compare(pruned.model, true)
+    assert comparison.num_missing == 0
+    assert comparison.num_extra == 0
+    assert comparison.largest_relative_error < 1e-6
+
+
+def test_the_count_of_dropped_terms_is_the_difference(pruned):
+    assert pruned.num_dropped == 12 - 4
+    assert int(np.sum(np.asarray(pruned.model.active))) == 4
+
+
+def test_the_last_model_tried_was_too_small(pruned):
+    terms, loss, accepted = pruned.history[-1]
+    assert terms == 3
+    assert not accepted
+    assert loss > 10 * pruned.held_out_loss
+
+
+def test_known_terms_stay_and_only_learned_ones_are_dropped():
+    known = lambda t, y, args: jnp.stack([-20 * y[0], y[0] - y[1]])  # noqa: E731
+    model = srx.PartiallyKnown(known, srx.Polynomial(2, 2))
+    result = srx.prune_and_refit(model, kinetics_data(), srx.RadauIIA5(), progress=False)
+    learned = result.model.learned
+    assert int(np.sum(np.asarray(learned.active))) == 1
+    assert np.max(np.abs(np.asarray(learned.coefficients))) == pytest.approx(5.0, rel=1e-6)
+
+
+def test_one_run_cannot_be_judged():
+    data = kinetics_data(2).select([0])
+    with pytest.raises(ValueError, match="`data` has one run"):
+        srx.prune_and_refit(srx.Polynomial(2, 2), data)
+
+
+@pytest.mark.parametrize(("name", "value"), [("tolerance", 0.5), ("refine", 0)])
+def test_a_wrong_option_is_named(name, value):
+    with pytest.raises(ValueError, match=f"`{name}={value}`"):
+        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(2), **{name: value})
