@@ -5,18 +5,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ._stage_system import StageSystem
 
 
 @jax.custom_batching.custom_vmap
-def _borrow(ok: Array, leaves: list[Array]) -> list[Array]:
+def _lend(ok: Array, leaves: list[Array]) -> list[Array]:
     del ok
     return leaves
 
 
-@_borrow.def_vmap
+@_lend.def_vmap
 def _(
     axis_size: int, in_batched: Any, ok: Array, leaves: list[Array]
 ) -> tuple[list[Array], list[bool]]:
@@ -30,18 +31,14 @@ def _(
         ]
         ok = jnp.any(ok)
     # Once more, for the batch that this batch is in.
-    return _borrow_from_healthy_lane(ok, leaves), leaves_batched
+    return _lend(ok, leaves), leaves_batched
 
 
-@jax.custom_jvp
 def _borrow_from_healthy_lane(ok: Array, leaves: list[Array]) -> list[Array]:
-    return _borrow(ok, leaves)
-
-
-# What is lent is a point, not a dependence: tangents stay those of the lane itself.
-@_borrow_from_healthy_lane.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
-    return _borrow_from_healthy_lane(*primals), tangents[1]
+    # What is lent is a point, not a dependence. Not by a custom derivative of `_lend`: linearizing
+    # a scan drops such rules, and second derivatives then differentiate `_lend` itself.
+    lent = _lend(lax.stop_gradient(ok), lax.stop_gradient(leaves))
+    return [jnp.where(ok, own, other) for own, other in zip(leaves, lent, strict=True)]
 
 
 def linearization_point(

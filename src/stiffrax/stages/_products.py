@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Inexact
 
+from ._own_derivative import with_derivative
+
 
 # JAX hands constants to derivative rules as NumPy arrays.
 def _library_matmul(a: ArrayLike, b: ArrayLike) -> Array:
@@ -34,7 +36,17 @@ def _(axis_size: int, in_batched: list[bool], a: Array, b: Array) -> tuple[Array
     return (_fused_matmul if is_complex else _library_matmul)(a, b), True
 
 
-@jax.custom_jvp
+# The switch itself cannot be linearized; derivatives are few and batched, so they use the library.
+def _product_rule(primals: tuple, tangents: tuple) -> tuple[Array, Array | None]:
+    (a, b), (a_dot, b_dot) = primals, tangents
+    terms = [_library_matmul(a_dot, b)] if a_dot is not None else []
+    terms += [_library_matmul(a, b_dot)] if b_dot is not None else []
+    return _product(a, b), sum(terms[1:], terms[0]) if terms else None
+
+
+_product = with_derivative("small_matmul", _switching_matmul, _product_rule)
+
+
 def small_matmul(a: Inexact[ArrayLike, "*#k l m"], b: Inexact[ArrayLike, "*#k m n"]) -> Array:
     """The product `a @ b` of small matrices.
 
@@ -42,11 +54,4 @@ def small_matmul(a: Inexact[ArrayLike, "*#k l m"], b: Inexact[ArrayLike, "*#k m 
     product is written as broadcasting and a sum, which fuses with its surroundings. For a batch of
     real matrices the library call is far cheaper (3x on 1000 lanes), so that `vmap` switches to it.
     """
-    return _switching_matmul(a, b)
-
-
-# The switch itself cannot be linearized; derivatives are few and batched, so they use the library.
-@small_matmul.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (a, b), (a_dot, b_dot) = primals, tangents
-    return small_matmul(a, b), _library_matmul(a_dot, b) + _library_matmul(a, b_dot)
+    return _product(jnp.asarray(a), jnp.asarray(b))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._linearization_point import linearization_point
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
+from ._own_derivative import with_derivative
 from ._split_factors import SplitFactors
 from ._stage_system import StageSystem
 
@@ -141,8 +142,7 @@ def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> Stag
     return StageSolution(solution.value, system.hf0, converged, iterations, theta, result)
 
 
-@eqx.filter_custom_jvp
-def _stage_increments(
+def _iterate(
     system: StageSystem, guess: Array, method: StageMethod
 ) -> tuple[tuple[Array, Array | None], StageSolution]:
     ours = isinstance(method.root_finder, SimplifiedNewton)
@@ -150,8 +150,7 @@ def _stage_increments(
     return (solution.Z, solution.hf0), solution
 
 
-@_stage_increments.def_jvp
-def _stage_increments_jvp(primals: Any, tangents: Any) -> Any:
+def _implicit_derivative(primals: Any, tangents: Any) -> Any:
     system, guess, method = primals
     t_system, _, _ = tangents
     increments, solution = _stage_increments(system, guess, method)
@@ -167,6 +166,9 @@ def _stage_increments_jvp(primals: Any, tangents: Any) -> Any:
     hf0_dot = None if hf0_dot is None else jnp.where(ok, hf0_dot, 0)
     t_solution = jax.tree.map(lambda _: None, solution)
     return (increments, solution), ((Z_dot, hf0_dot), t_solution)
+
+
+_stage_increments = with_derivative("stage_increments", _iterate, _implicit_derivative)
 
 
 def solve_stages(

@@ -1,0 +1,113 @@
+"""Sizes of states and times."""
+
+from typing import Any, final
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+from ._trajectories import Trajectories
+
+
+@final
+class Scaling(eqx.Module):
+    r"""The size of every state and of the time, as measured by data or as given.
+
+    $$\mathrm{range}_i = \max y_i - \min y_i \quad \text{or} \quad \mathrm{max}_i = \max |y_i|,
+    \qquad t_{scale} = \max_{runs} (t_1 - t_0)$$
+
+    Stiff states differ by orders of magnitude. Divided by their scales they are comparable, which
+    is what a [`stiffrax.ScaledField`][] makes of the rates and [`stiffrax.ScaledMAE`][] of errors.
+
+    **Arguments:**
+
+    - `y_scale`: the size of each state, in its unit, `Float[ndarray, " n"]`.
+    - `t_scale`: the size of the time, in its unit.
+
+    **Raises:** `ValueError` unless all sizes are positive and finite.
+
+    ```python
+    >>> import numpy as np
+    >>> import stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 11)
+    >>> data = srx.Trajectories.from_arrays(ts, np.stack([1 + ts, 1e-5 * ts], axis=1))
+    >>> srx.Scaling.from_data(data)
+    Scaling(y_scale=[2.e+00 2.e-05], t_scale=2)
+    >>> srx.Scaling.from_data(data, kind="max")
+    Scaling(y_scale=[3.e+00 2.e-05], t_scale=2)
+
+    ```
+    """
+
+    y_scale: Float[np.ndarray, " n"]
+    t_scale: float
+
+    def __init__(self, y_scale: Any, t_scale: Any):
+        self.y_scale = check_sizes("y_scale", y_scale)
+        (self.t_scale,) = map(float, check_sizes("t_scale", [t_scale]))
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Trajectories,
+        *,
+        kind: str = "range",
+        constant: float | None = None,
+    ) -> "Scaling":
+        """Measures the data.
+
+        **Arguments:**
+
+        - `data`: the runs; samples that are missing do not count.
+        - `kind`: `"range"`, the largest value of a state less the smallest; `"max"`, its largest
+            absolute value.
+        - `constant`: the size of a state that does not vary (for `"max"`: that is zero throughout),
+            which has no size of its own. By default such a state is refused.
+
+        **Raises:** `ValueError` for another `kind`, and for states without a size.
+        """
+        if kind not in ("range", "max"):
+            raise ValueError(f'`kind={kind!r}` was given; write "range" or "max".')
+        ys = np.asarray(data.ys)[np.asarray(data.mask)]
+        y_scale = np.ptp(ys, axis=0) if kind == "range" else np.max(np.abs(ys), axis=0)
+        # A range of rounding errors is none.
+        flat = y_scale <= 4 * np.finfo(ys.dtype).eps * np.max(np.abs(ys), axis=0)
+        if np.any(flat):
+            if constant is None:
+                raise ValueError(_no_size(data, ys, flat, kind))
+            y_scale = np.where(flat, constant, y_scale)
+        return cls(y_scale, max(float(ts[-1] - ts[0]) for ts, _ in data))
+
+    def __repr__(self) -> str:
+        sizes = np.array2string(self.y_scale, precision=4, threshold=20)
+        return f"Scaling(y_scale={sizes}, t_scale={self.t_scale:g})"
+
+
+def check_sizes(name: str, sizes: Any) -> Float[np.ndarray, " n"]:
+    """`sizes` as a vector of positive, finite numbers."""
+    try:
+        values = np.asarray(sizes, float)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if values.ndim != 1 or not values.size or not np.all((values > 0) & np.isfinite(values)):
+        raise ValueError(
+            f"`{name}={sizes}` was given; it needs positive, finite numbers, one a state. "
+            "`Scaling.from_data(data)` measures them."
+        )
+    return values
+
+
+def _no_size(data: Trajectories, ys: np.ndarray, flat: np.ndarray, kind: str) -> str:
+    i = int(np.argmax(flat))
+    others = f" (and {int(flat.sum()) - 1} more)" if flat.sum() > 1 else ""
+    if kind == "max":
+        return (
+            f"State {data.names[i]!r}{others} is zero throughout the data and has no size. Leave "
+            "it out of the data, or say what size it has: `constant=1.0`."
+        )
+    instead = "" if ys[0, i] == 0 else '`kind="max"`, or '
+    return (
+        f"State {data.names[i]!r}{others} is {ys[0, i]:g} throughout the data: its range is zero "
+        f"and no scale. Leave it out of the data, or write {instead}`constant=1.0` to say what "
+        "size it has."
+    )

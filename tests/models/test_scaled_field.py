@@ -1,0 +1,111 @@
+"""ScaledField: dy/dt = net(x) y_scale / t_scale."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+Y_SCALE, T_SCALE = [1.0, 3.6e-5, 2.0], 1e5
+Y = jnp.array([0.5, 1e-5, -3.0])
+
+
+def network(inputs=3, outputs=3):
+    return eqx.nn.MLP(inputs, outputs, 5, 2, jax.nn.gelu, key=jax.random.key(0))
+
+
+def scaled(net=None, **options):
+    return srx.ScaledField(network() if net is None else net, Y_SCALE, T_SCALE, **options)
+
+
+def test_rates_are_the_network_times_the_scales():
+    expected = network()(Y) * np.array(Y_SCALE) / T_SCALE
+    np.testing.assert_allclose(scaled()(0.0, Y), expected, rtol=1e-14)
+
+
+def test_scales_are_no_parameters():
+    trained = jax.tree.leaves(eqx.filter(scaled(), eqx.is_inexact_array))
+    assert len(trained) == len(jax.tree.leaves(eqx.filter(network(), eqx.is_inexact_array)))
+
+
+def test_models_of_equal_scales_share_a_compiled_program():
+    calls = []
+
+    @eqx.filter_jit
+    def rates(model, y):
+        calls.append(1)
+        return model(0.0, y)
+
+    rates(scaled(), Y)
+    rates(scaled(), 2 * Y)
+    assert len(calls) == 1
+
+
+def test_scaled_states_are_of_order_one():
+    expected = [0.5, 1e-5 / 3.6e-5, -1.5]
+    np.testing.assert_allclose(scaled(states="scaled").features(0.0, Y), expected)
+
+
+def test_logarithm_separates_small_states_and_grows_by_decades():
+    model = scaled(states="log", floor=1e-8)
+    x = jnp.array([1e-2, 1e-3, 1e-4])
+    steps = np.diff([model.features(0.0, jnp.array([v, 0.0, 0.0]))[0] for v in x])
+    np.testing.assert_allclose(steps, -np.log(10) / np.log(2e8), rtol=1e-6)
+
+
+def test_logarithm_of_negative_and_zero_states_is_smooth():
+    model = scaled(states="log")
+    y = jnp.array([0.0, -1e-30, -1.0])
+    x, slope = jax.jvp(lambda y: model.features(0.0, y), (y,), (jnp.ones(3),))
+    assert np.all(np.isfinite(slope))
+    np.testing.assert_allclose(x[0], 0.0)
+    assert x[2] < 0
+
+
+def test_logarithm_of_a_state_of_its_size_is_one():
+    x = scaled(states="log").features(0.0, jnp.array(Y_SCALE))
+    np.testing.assert_allclose(x, 1.0, rtol=1e-12)
+
+
+def test_logarithm_of_the_time_is_the_last_feature():
+    model = scaled(network(inputs=4), log_time=True)
+    np.testing.assert_allclose(model.features(T_SCALE, Y), [*Y, 1.0], rtol=1e-12)
+    assert model(1e-3, Y)[0] != model(1e4, Y)[0]
+
+
+def test_a_model_of_stiffrax_is_a_network_too():
+    polynomial = srx.Polynomial(3, 1, coefficients=[[0, -1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 2.0]])
+    expected = np.array([-0.5, 0.5, -6.0]) * Y_SCALE / T_SCALE
+    np.testing.assert_allclose(scaled(polynomial)(0.0, Y), expected)
+
+
+def test_single_precision_stays_single():
+    model = jax.tree.map(
+        lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x,
+        scaled(network(inputs=4), states="log", log_time=True),
+    )
+    assert model(jnp.float32(1.0), Y.astype(jnp.float32)).dtype == jnp.float32
+
+
+def test_model_is_mapped_over_batches():
+    batch = jnp.stack([Y, 2 * Y])
+    rates = jax.vmap(scaled(), in_axes=(None, 0))(0.0, batch)
+    np.testing.assert_allclose(rates[1], scaled()(0.0, 2 * Y), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: scaled(states="logarithm"), "`states='logarithm'`"),
+        (lambda: scaled(floor=0.0), r"`floor=\[0.0\]`"),
+        (lambda: srx.ScaledField(network(), [1.0, 0.0], 1.0), "`y_scale="),
+        (lambda: srx.ScaledField(network(), [1.0], -1.0), "`t_scale="),
+        (lambda: scaled(network(outputs=2))(0.0, Y), r"returned shape \(2,\).*3 states"),
+        (lambda: scaled()(0.0, Y[:2]), r"shape \(3,\), got shape \(2,\)"),
+    ],
+)
+def test_wrong_argument_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
