@@ -2,15 +2,32 @@
 
 from importlib.metadata import version as _version
 
-from . import problems as problems, tableaus as tableaus
-from .adjoints import DiscreteAdjoint as DiscreteAdjoint
-from .data import Trajectories as Trajectories
+from . import diagnostics as diagnostics, problems as problems, tableaus as tableaus
+from .adjoints import (
+    DiscreteAdjoint as DiscreteAdjoint,
+    GaussAdjoint as GaussAdjoint,
+    ImexAdjoint as ImexAdjoint,
+    InterpolatingAdjoint as InterpolatingAdjoint,
+    QuadratureAdjoint as QuadratureAdjoint,
+)
+from .controllers import PredictiveController as PredictiveController
+from .data import Scaling as Scaling, Trajectories as Trajectories
+from .losses import (
+    AbstractErrorMeasure as AbstractErrorMeasure,
+    AbstractLoss as AbstractLoss,
+    LossValue as LossValue,
+    ScaledMAE as ScaledMAE,
+    ScaledMSE as ScaledMSE,
+    SegmentLoss as SegmentLoss,
+    TrajectoryLoss as TrajectoryLoss,
+)
 from .models import (
     AbstractLinearModel as AbstractLinearModel,
     Library as Library,
     PartiallyKnown as PartiallyKnown,
     PiNet as PiNet,
     Polynomial as Polynomial,
+    ScaledField as ScaledField,
 )
 from .recovery import (
     Comparison as Comparison,
@@ -35,12 +52,27 @@ from .solvers import (
     Trapezoid as Trapezoid,
     segment_predictions as segment_predictions,
 )
-from .stages import SimplifiedNewton as SimplifiedNewton, SmallInverse as SmallInverse
+from .stages import (
+    AbstractStructure as AbstractStructure,
+    Banded as Banded,
+    BlockDiagonal as BlockDiagonal,
+    Dense as Dense,
+    MatrixFree as MatrixFree,
+    SimplifiedNewton as SimplifiedNewton,
+    SmallInverse as SmallInverse,
+    Sparsity as Sparsity,
+)
 from .training import (
+    Fit as Fit,
+    GrowingHorizon as GrowingHorizon,
+    History as History,
     LeastSquaresFit as LeastSquaresFit,
     PrunedFit as PrunedFit,
+    Steer as Steer,
+    fit as fit,
     fit_least_squares as fit_least_squares,
     prune_and_refit as prune_and_refit,
+    rescale_gradient as rescale_gradient,
 )
 
 __version__ = _version("stiffrax")

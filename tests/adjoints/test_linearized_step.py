@@ -13,7 +13,9 @@ from stiffrax.solvers import stage_system
 
 # One stage and three, not stiffly accurate, and with an explicit first stage.
 SOLVERS = [srx.BackwardEuler(), srx.RadauIIA5(), srx.GaussLegendre4(), srx.Trapezoid()]
-FIELD = diffrax.ODETerm(lambda t, y, args: jnp.array([-300 * y[0] * y[1], jnp.sin(t * y[0]) - y[1]]))
+FIELD = diffrax.ODETerm(
+    lambda t, y, args: jnp.array([-300 * y[0] * y[1], jnp.sin(t * y[0]) - y[1]])
+)
 Y0 = jnp.array([1.0, 0.5])
 
 

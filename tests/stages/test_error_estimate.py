@@ -4,7 +4,15 @@ import numpy as np
 import optimistix as optx
 import pytest
 
-from stiffrax.stages import StageSystem, error_filter, estimate_error, factorize, flat_field
+from stiffrax.stages import (
+    Dense,
+    StageSystem,
+    error_filter,
+    estimate_error,
+    factorize,
+    flat_field,
+    stiff_part,
+)
 from stiffrax.tableaus import gauss, lobatto_iiia, radau_iia, stability_function
 
 TABLEAUS = [*map(radau_iia, (1, 2, 3, 5)), *map(gauss, (2, 3)), lobatto_iiia(2)]
@@ -20,8 +28,8 @@ def linear_estimate(tableau, z, scaled_norm=None, y0=1.0):
     slope = 0 if system.hf0 is None else tableau.explicit_weights * system.hf0
     Z = jnp.linalg.solve(matrix, z * y0[0] * np.ones(tableau.num_stages) + slope)[:, None]
     hJ = jnp.array([[z]])
-    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, None))
-    return estimate_error(system, Z, h * field(t, y0), apply_filter, scaled_norm)[0]
+    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
+    return estimate_error(system, Z, h * field(t, y0), apply_filter, scaled_norm)[0][0]
 
 
 @every_tableau
@@ -36,6 +44,33 @@ def test_the_estimate_has_the_order_that_the_controller_is_told(tableau):
 def test_the_estimate_of_a_stiff_component_stays_of_the_size_of_the_component(tableau, z):
     # Without the filter it would grow like |z|, and every step would be rejected.
     assert abs(linear_estimate(tableau, jnp.array(z))) < 5
+
+
+@pytest.mark.parametrize("tableau", [gauss(1), gauss(3), lobatto_iiia(2)], ids=lambda t: t.name)
+def test_what_a_method_leaves_undamped_stays_in_its_estimate(tableau):
+    strict = lambda error: optx.rms_norm(error) / 1e-6  # noqa: E731
+    left = abs(float(linear_estimate(tableau, jnp.array(-1e9), strict)))
+    np.testing.assert_allclose(left, 1.0, rtol=1e-6)
+
+
+def linear_stiff_part(tableau, z, error):
+    t, h, y0 = jnp.array(0.0), jnp.array(1.0), jnp.array([1.0])
+    field, _, _ = flat_field(lambda t, y: z * y, t, y0)
+    system = StageSystem(tableau, field, t, h, h, y0, None)
+    hJ = jnp.array([[z]])
+    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
+    return float(stiff_part(system, jnp.array([error]), apply_filter)[0])
+
+
+@every_tableau
+class TestStiffPart:
+    def test_the_estimate_of_a_stiff_component_is_stiff(self, tableau):
+        np.testing.assert_allclose(linear_stiff_part(tableau, -1e9, 2.0), 2.0, rtol=1e-6)
+
+    def test_elsewhere_it_is_of_the_order_of_the_error_itself(self, tableau):
+        ratio = linear_stiff_part(tableau, -2e-2, 1.0) / linear_stiff_part(tableau, -1e-2, 1.0)
+        order = tableau.error_order + np.log2(ratio)
+        assert abs(order - (tableau.order + 1)) < 0.05
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5, 7])
@@ -58,10 +93,10 @@ def test_a_repetition_that_leads_out_of_the_domain_is_dropped():
     field, _, _ = flat_field(lambda t, y: -jnp.sqrt(y), jnp.array(0.0), y0)
     system = StageSystem(tableau, field, jnp.array(0.0), h, h, y0, None)
     hJ, f0 = jnp.zeros((1, 1)), field(jnp.array(0.0), y0)
-    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, None))
+    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
     Z = jnp.zeros((1, 1))
-    plain = estimate_error(system, Z, f0, apply_filter, None)
-    strict = estimate_error(system, Z, f0, apply_filter, lambda error: jnp.array(2.0))
+    plain, _ = estimate_error(system, Z, f0, apply_filter, None)
+    strict, _ = estimate_error(system, Z, f0, apply_filter, lambda error: jnp.array(2.0))
     assert y0 + plain < 0
     assert strict == plain
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.stages import factorize
+from stiffrax.stages import Dense, factorize
 from stiffrax.tableaus import gauss, lobatto_iiia, radau_iia
 
 TABLEAUS = [*map(radau_iia, (1, 2, 3, 5, 7)), *map(gauss, (1, 2, 3)), lobatto_iiia(2)]
@@ -28,7 +28,7 @@ def stacked(tableau, hJ):
 def test_split_systems_solve_the_stacked_one(tableau, linear_solver):
     hJ = stiff_matrix(4)
     R = jnp.asarray(np.random.default_rng(0).normal(size=(tableau.num_stages, 4)))
-    Z = jax.jit(lambda: factorize(tableau.transform, hJ, linear_solver).solve(R))()
+    Z = jax.jit(lambda: factorize(tableau.transform, hJ, Dense(linear_solver)).solve(R))()
     expected = np.linalg.solve(stacked(tableau, hJ), R.reshape(-1)).reshape(R.shape)
     # The transformation of seven stages costs three digits.
     tolerance = 1e-11 if tableau.num_stages < 7 else 1e-9
@@ -39,7 +39,7 @@ def test_split_systems_solve_the_stacked_one(tableau, linear_solver):
 def test_float32_systems_are_solved_in_float32(tableau):
     hJ = stiff_matrix(3, "float32")
     R = jnp.ones((tableau.num_stages, 3), "float32")
-    Z = factorize(tableau.transform, hJ, None).solve(R)
+    Z = factorize(tableau.transform, hJ, Dense()).solve(R)
     assert Z.dtype == jnp.float32
     expected = np.linalg.solve(stacked(tableau, hJ), R.reshape(-1)).reshape(R.shape)
     np.testing.assert_allclose(Z, expected, rtol=1e-4, atol=1e-7)
@@ -49,19 +49,19 @@ def test_float32_systems_are_solved_in_float32(tableau):
 def test_the_real_system_is_solved_on_its_own(linear_solver):
     tableau, hJ = radau_iia(5), stiff_matrix(3)
     matrix = tableau.gamma * np.eye(3) - hJ
-    x = factorize(tableau.transform, hJ, linear_solver).solve_real(jnp.ones(3))
+    x = factorize(tableau.transform, hJ, Dense(linear_solver)).solve_real(jnp.ones(3))
     np.testing.assert_allclose(matrix @ x, 1.0, rtol=1e-9)
 
 
 def test_a_step_of_length_zero_has_an_invertible_system():
     tableau = radau_iia(3)
     R = jnp.ones((3, 2))
-    Z = factorize(tableau.transform, jnp.zeros((2, 2)), None).solve(R)
+    Z = factorize(tableau.transform, jnp.zeros((2, 2)), Dense()).solve(R)
     np.testing.assert_allclose(tableau.A_inverse @ Z, R, rtol=1e-13)
 
 
 def test_a_singular_system_gives_no_finite_solution():
     tableau = radau_iia(1)
     hJ = jnp.eye(2)
-    Z = factorize(tableau.transform, hJ, srx.SmallInverse()).solve(jnp.ones((1, 2)))
+    Z = factorize(tableau.transform, hJ, Dense(srx.SmallInverse())).solve(jnp.ones((1, 2)))
     assert not jnp.any(jnp.isfinite(Z))

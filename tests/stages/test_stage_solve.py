@@ -8,6 +8,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.stages import (
+    Dense,
     StageMethod,
     StageSystem,
     factorize,
@@ -38,7 +39,7 @@ def solve(
     method = StageMethod(
         root_finder,
         rounding_rule(jax.lax.stop_gradient(flat)),
-        factorize(tableau.transform, hJ, linear_solver),
+        factorize(tableau.transform, hJ, Dense(linear_solver)),
         srx.SmallInverse() if linear_solver is None else linear_solver,
         max_steps=max_steps,
         retry_exactly=retry,
@@ -149,7 +150,7 @@ def test_the_derivative_does_not_depend_on_the_guess():
         field, flat, _ = flat_field(lambda t, y: -(y**2), jnp.array(0.0), y0[None])
         t, h = jnp.array(0.0), jnp.array(0.5)
         system = StageSystem(radau_iia(1), field, t, h, h, flat, None)
-        factors = factorize(radau_iia(1).transform, h * field.jacobian(t, flat), None)
+        factors = factorize(radau_iia(1).transform, h * field.jacobian(t, flat), Dense())
         rule = rounding_rule(flat)
         newton = srx.SimplifiedNewton()
         method = StageMethod(newton, rule, factors, srx.SmallInverse(), 50, True)

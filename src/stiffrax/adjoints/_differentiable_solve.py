@@ -1,6 +1,8 @@
 """A solve with a gradient of its own: forward with a record of the steps, backward over it."""
 
+import abc
 import functools as ft
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -10,30 +12,27 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._diffrax import inner_loop, loop, outer_loop
-from ._backward_sweep import StepEquations, backward_sweep
+from ..solvers import counted_loop
 from ._refusals import refuse_gradient
 from ._saved_values import (
-    StepCotangents,
-    add_saved,
+    SavedCotangents,
     and_state,
-    flat_rows,
     join_states,
-    no_cotangents,
     pull_through_fn,
     save_states,
+    saved_cotangents,
     split_states,
+    subs_of,
     with_fns,
 )
+from ._step_equations import StepEquations
 from ._step_record import StepRecord, recorded_loop
 
-# Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
-_LARGEST_PROPAGATOR = 64
-
 _REVERSE_TWICE = (
-    "`adjoint=DiscreteAdjoint()` was asked for the reverse-mode gradient of its gradient; it can be "
+    "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
     "differentiated once more in forward mode only. Write `jax.jvp` or `jax.jacfwd` outside and "
     "`jax.grad` inside (as `jax.hessian` does), or `adjoint=diffrax.RecursiveCheckpointAdjoint()`."
 )
@@ -61,23 +60,30 @@ class SolveInputs(eqx.Module):
         }
 
 
-@final
-class GradientRule(eqx.Module):
-    """How to compute the gradient: the options of `DiscreteAdjoint`."""
+class AbstractGradientRule(eqx.Module):
+    """How an adjoint makes a gradient of the record of a solve."""
 
-    keep_stages: bool = eqx.field(static=True)
-    recurrence: str | None = eqx.field(static=True)
-    chunk: int = eqx.field(static=True)
-    in_failure: float = eqx.field(static=True)
+    failed: eqx.AbstractVar[str]
+
+    @property
+    def keep_stages(self) -> bool:
+        """Whether the record needs the polynomials of the steps, or only their starts."""
+        return True
+
+    @abc.abstractmethod
+    def pull(
+        self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
+    ) -> tuple[Float[Array, " n"], PyTree]:
+        """The cotangents of the initial state and of the parameters, from those of saved states."""
 
 
 @eqx.filter_custom_vjp
 def differentiable_solve(
-    inputs: SolveInputs, *, rule: GradientRule, init_state: Any, **kwargs: Any
+    inputs: SolveInputs, *, rule: AbstractGradientRule, init_state: Any, **kwargs: Any
 ) -> Any:
     """Runs diffrax's loop; its gradient is that of the steps that were taken."""
     del rule
-    return loop(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+    return counted_loop(loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
 
 
 @differentiable_solve.def_fwd
@@ -85,20 +91,20 @@ def _solve_forward(
     perturbed: SolveInputs,
     inputs: SolveInputs,
     *,
-    rule: GradientRule,
+    rule: AbstractGradientRule,
     init_state: Any,
     max_steps: Any,
     **kwargs: Any,
 ) -> Any:
-    refuse_gradient(inputs.frozen["saveat"], max_steps, kwargs["event"], perturbed.frozen)
+    name = type(rule).__name__
+    refuse_gradient(name, inputs.frozen["saveat"], max_steps, kwargs["event"], perturbed.frozen)
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
     save_state = join_states(init_state.save_state, inputs.fns, inputs.y0)
     arguments["init_state"] = eqx.tree_at(
         lambda s: s.save_state, arguments["init_state"], save_state
     )
-    final_state, aux_stats, record = recorded_loop(
-        loop,
-        keep_stages=rule.keep_stages,
+    solve = ft.partial(recorded_loop, loop, keep_stages=rule.keep_stages)
+    final_state, aux_stats, record = counted_loop(solve)(
         max_steps=max_steps,
         **arguments,
         **kwargs,
@@ -118,56 +124,47 @@ def _solve_backward(
     perturbed: SolveInputs,
     inputs: SolveInputs,
     *,
-    rule: GradientRule,
+    rule: AbstractGradientRule,
     **kwargs: Any,
 ) -> SolveInputs:
     del kwargs
     record, save_state, states, succeeded = residuals
     final_bar, _ = cotangents
-    steps_bar, args_bar, fns_bar = _pull_through_saving(
-        record, save_state, states, final_bar.save_state, inputs, perturbed
+    saved, args_bar, fns_bar = _pull_through_saving(
+        save_state, states, final_bar.save_state, inputs, perturbed
     )
     parameters, others = eqx.partition(
         (inputs.terms, inputs.args), (perturbed.terms, perturbed.args)
     )
-    y0_bar, (terms_bar, more_args_bar) = backward_sweep(
-        StepEquations(inputs.frozen["solver"], parameters, others, inputs.y0),
-        record,
-        steps_bar,
-        chunk_size=rule.chunk,
-        recurrence=rule.recurrence or _recurrence(steps_bar),
-    )
+    equations = StepEquations(inputs.frozen["solver"], parameters, others, inputs.y0)
+    y0_bar, (terms_bar, more_args_bar) = rule.pull(equations, record, saved)
     _, restore = ravel_pytree(inputs.y0)
     args_bar = jax.tree.map(jnp.add, args_bar, more_args_bar)
+    in_failure = math.nan if rule.failed == "nan" else 0.0
     y0_bar, args_bar, terms_bar, fns_bar = jax.tree.map(
-        lambda x: jnp.where(succeeded, x, rule.in_failure),
+        lambda x: jnp.where(succeeded, x, in_failure),
         (restore(y0_bar), args_bar, terms_bar, fns_bar),
     )
     frozen = jax.tree.map(lambda _: None, inputs.frozen)
     gradient = SolveInputs(y0_bar, args_bar, terms_bar, fns_bar, frozen)
-    return eqxi.nondifferentiable_backward(gradient, msg=_REVERSE_TWICE, symbolic=True)
-
-
-def _recurrence(steps: StepCotangents) -> str:
-    return "scan" if steps.nodes.shape[1] <= _LARGEST_PROPAGATOR else "solve"
+    message = _REVERSE_TWICE.format(adjoint=type(rule).__name__)
+    return eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
 
 
 def _pull_through_saving(
-    record: StepRecord,
     save_state: PyTree,
     states: list[PyTree],
     save_state_bar: PyTree,
     inputs: SolveInputs,
     perturbed: SolveInputs,
-) -> tuple[StepCotangents, PyTree, list[PyTree]]:
-    """From the cotangents of all saved values to those of steps, `args` and saving functions."""
-    num_powers = inputs.frozen["solver"].tableau.polynomial.shape[1]
-    steps_bar = no_cotangents(record, inputs.frozen["saveat"], num_powers)
+) -> tuple[list[SavedCotangents], PyTree, list[PyTree]]:
+    """From the cotangents of all saved values to those of states, `args` and saving functions."""
     args_bar = jax.tree.map(jnp.zeros_like, eqx.filter(inputs.args, perturbed.args))
-    fns_bar = []
+    saved, fns_bar = [], []
     buffers = zip(save_states(save_state), save_states(save_state_bar), strict=True)
     functions = zip(inputs.fns, perturbed.fns, states, strict=True)
-    for (state, bar), (fn, fn_wanted, ys) in zip(buffers, functions, strict=True):
+    subs = subs_of(inputs.frozen["saveat"])
+    for (state, bar), (fn, fn_wanted, ys), sub in zip(buffers, functions, subs, strict=True):
         ys_bar, fn_bar = bar.ys, None
         if fn is not None:
             wanted = (perturbed.args, fn_wanted)
@@ -175,14 +172,11 @@ def _pull_through_saving(
                 fn, state, ys, inputs.args, wanted, ys_bar
             )
             args_bar = jax.tree.map(jnp.add, args_bar, new_args_bar)
-        elif not jax.tree.leaves(ys_bar):
-            fns_bar.append(None)
-            continue
-        else:
-            ys_bar = jax.tree.map(_materialized, state.ys, ys_bar)
         fns_bar.append(fn_bar)
-        steps_bar = add_saved(steps_bar, record, state, flat_rows(ys_bar))
-    return steps_bar, args_bar, fns_bar
+        if jax.tree.leaves(ys_bar):
+            ys_bar = jax.tree.map(_materialized, state.ys if fn is None else ys, ys_bar)
+            saved.append(saved_cotangents(state, sub, ys_bar))
+    return saved, args_bar, fns_bar
 
 
 def _materialized(value: Array, cotangent: Array | None) -> Array:

@@ -1,23 +1,24 @@
 """The gradient of the steps that were taken, parallel in time."""
 
-import math
-from typing import Any, final
+from typing import final
 
-import diffrax
 import equinox as eqx
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
-from .._diffrax import nondiff_solver_controller_state, only_transpose_ys
-from ..stages import stop_gradient
-from ._closed_terms import close_terms
-from ._differentiable_solve import GradientRule, SolveInputs, differentiable_solve
+from ._backward_sweep import backward_sweep
+from ._recorded_adjoint import AbstractRecordedAdjoint
 from ._recurrence import RECURRENCES
-from ._refusals import refuse_solve
-from ._saved_values import split_fns
+from ._refusals import check_choice
+from ._saved_values import SavedCotangents, step_cotangents
+from ._step_equations import StepEquations
+from ._step_record import StepRecord
+
+# Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
+_LARGEST_PROPAGATOR = 64
 
 
 @final
-class DiscreteAdjoint(diffrax.AbstractAdjoint):
+class DiscreteAdjoint(AbstractRecordedAdjoint):
     r"""Exact reverse-mode gradients of the steps that a stiffrax solver took, sizes held fixed.
 
     Step `k` solves `R(Z; y_k) = 0` for its stage increments `Z` (see [`stiffrax.RadauIIA5`][]), and
@@ -83,76 +84,31 @@ class DiscreteAdjoint(diffrax.AbstractAdjoint):
     failed: str = eqx.field(static=True, default="zero")
 
     def __check_init__(self):
-        allowed = {
-            "memory": ("full", "steps"),
-            "recurrence": (None, *RECURRENCES),
-            "failed": ("zero", "nan"),
-        }
-        for name, values in allowed.items():
-            given = getattr(self, name)
-            if given not in values:
-                choices = ", ".join(repr(value) for value in values)
-                raise ValueError(
-                    f"`DiscreteAdjoint({name}={given!r})` was given; write one of {choices}."
-                )
+        check_choice(self, "memory", "full", "steps")
+        check_choice(self, "recurrence", None, *RECURRENCES)
+        check_choice(self, "failed", "zero", "nan")
         if not isinstance(self.chunk, int) or self.chunk < 1:
             raise ValueError(
                 f"`DiscreteAdjoint(chunk={self.chunk!r})` was given; it needs a positive number of "
                 "steps. Write `chunk=32`."
             )
 
-    def loop(
-        self,
-        *,
-        args: PyTree,
-        terms: PyTree,
-        solver: Any,
-        stepsize_controller: Any,
-        event: Any,
-        saveat: diffrax.SaveAt,
-        t0: Any,
-        t1: Any,
-        dt0: Any,
-        max_steps: int | None,
-        throw: bool,
-        init_state: Any,
-        passed_solver_state: bool,
-        passed_controller_state: bool,
-        progress_meter: Any,
-    ) -> Any:
-        """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
-        del throw
-        refuse_solve(solver, terms)
-        t, y0 = init_state.tprev, init_state.y
-        init_state = nondiff_solver_controller_state(
-            self, init_state, passed_solver_state, passed_controller_state
+    @property
+    def keep_stages(self) -> bool:
+        """Whether the stages of all steps are kept."""
+        return self.memory == "full"
+
+    def pull(
+        self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
+    ) -> tuple[Float[Array, " n"], PyTree]:
+        """One sweep back over the steps."""
+        num_powers = equations.solver.tableau.polynomial.shape[1]
+        cotangents = step_cotangents(record, saved, num_powers)
+        small = cotangents.nodes.shape[1] <= _LARGEST_PROPAGATOR
+        return backward_sweep(
+            equations,
+            record,
+            cotangents,
+            chunk_size=self.chunk,
+            recurrence=self.recurrence or ("scan" if small else "solve"),
         )
-        saveat, fns = split_fns(saveat, lambda fn: eqx.filter_closure_convert(fn, t, y0, args))
-        inputs = SolveInputs(
-            y0=y0,
-            args=args,
-            terms=close_terms(terms, t, y0, args),
-            fns=fns,
-            frozen={
-                "t0": t0,
-                "t1": t1,
-                "dt0": dt0,
-                "saveat": saveat,
-                "stepsize_controller": stepsize_controller,
-                "solver": solver,
-            },
-        )
-        final_state, aux_stats = differentiable_solve(
-            inputs,
-            init_state=stop_gradient(init_state),
-            rule=GradientRule(
-                keep_stages=self.memory == "full",
-                recurrence=self.recurrence,
-                chunk=self.chunk,
-                in_failure=math.nan if self.failed == "nan" else 0.0,
-            ),
-            event=event,
-            max_steps=max_steps,
-            progress_meter=progress_meter,
-        )
-        return only_transpose_ys(final_state), aux_stats

@@ -9,7 +9,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ._block_solve import solve_all, stacked_matrix
+from ._block_solve import Blocks, solve_all, stacked, stacked_matrix
 from ._linearized_step import LinearizedStep
 
 
@@ -47,37 +47,45 @@ class AffineSteps(eqx.Module):
         return jnp.einsum("kij,kj->ki", self.W, y1_bar) + self.v
 
 
-def _solve_columns(chunk: Chunk, G: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
+def _solve_columns(chunk: Chunk, rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
     solver, tableau, hJ_T = chunk.linear_solver, chunk.steps.tableau, chunk.steps.hJ_T
     if solver is None:
-        return solve_all(tableau, hJ_T, G, chunk.used)
+        return solve_all(tableau, hJ_T, rhs, chunk.used)
 
     def solve(matrix: Array, G: Array) -> Array:
         state = solver.init(lx.MatrixLinearOperator(matrix), {})
         return jax.vmap(lambda g: solver.compute(state, g, {})[0], -1, -1)(G)
 
-    return jax.vmap(solve)(stacked_matrix(tableau, hJ_T), G)
+    return jax.vmap(solve)(stacked_matrix(tableau, hJ_T), stacked(rhs))
+
+
+def _unit_ends(chunk: Chunk) -> Blocks:
+    """`d_i` times the identity; none where `d_i` is zero, at all stages but the last mostly."""
+    k, n = chunk.nodes.shape
+    identity = jnp.broadcast_to(jnp.eye(n, dtype=chunk.nodes.dtype), (k, n, n))
+    return tuple(d * identity if d else None for d in chunk.steps.tableau.d.tolist())
 
 
 def affine_steps(chunk: Chunk) -> AffineSteps:
     """Solves every step for all unit cotangents of its end, and for those of its polynomial."""
     n, p_bar = chunk.nodes.shape[1], chunk.polynomials
     identity = jnp.eye(n, dtype=chunk.nodes.dtype)
-    G = jax.vmap(lambda step: step.from_end(identity))(chunk.steps)
+    rhs, G = (_unit_ends(chunk),), None
     if p_bar is not None:
-        G_p = jax.vmap(lambda step, p: step.from_polynomial(p))(chunk.steps, p_bar)
-        G = jnp.concatenate([G, G_p[..., None]], axis=-1)
-    V = _solve_columns(chunk, G)
+        G = jax.vmap(lambda step, p: step.from_polynomial(p))(chunk.steps, p_bar)
+        columns = jnp.moveaxis(G.reshape(len(G), -1, n, 1), 1, 0)
+        rhs = (*rhs, tuple(columns))
+    V = _solve_columns(chunk, rhs)
     W = V[..., :n]
-    P = jax.vmap(lambda s, G, V: s.start_cotangent(identity, G, V, None))(
-        chunk.steps, G[..., :n], W
+    P = jax.vmap(lambda s, V: s.start_cotangent(identity, s.from_end(identity), V, None))(
+        chunk.steps, W
     )
     P = jnp.where(chunk.used[:, None, None], P, identity)
     if p_bar is None:
         return AffineSteps(P, chunk.nodes, W, 0.0)
     v = V[..., n]
     q = jax.vmap(lambda s, G, V, p: s.start_cotangent(jnp.zeros(n, V.dtype), G, V, p))(
-        chunk.steps, G[..., n], v, p_bar
+        chunk.steps, G, v, p_bar
     )
     return AffineSteps(P, jnp.where(chunk.used[:, None], q, 0) + chunk.nodes, W, v)
 

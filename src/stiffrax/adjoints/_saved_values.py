@@ -84,11 +84,6 @@ def _map_states(function: Callable, save_state: PyTree, fns: list[Callable | Non
     return jax.tree.unflatten(structure, [function(state, fn) for state, fn in pairs])
 
 
-def flat_rows(ys: PyTree[Array]) -> Float[Array, "slots n"]:
-    """Saved states as rows."""
-    return jax.vmap(lambda y: ravel_pytree(y)[0])(ys)
-
-
 @final
 class StepCotangents(eqx.Module):
     """What a loss of saved values says of each step.
@@ -102,44 +97,56 @@ class StepCotangents(eqx.Module):
     coefficients: Float[Array, "steps s n"] | None
 
 
-def no_cotangents(record: StepRecord, saveat: diffrax.SaveAt, num_powers: int) -> StepCotangents:
-    """Zero for every step."""
-    y, _ = ravel_pytree(record.y_end)
-    steps = record.t1.size
-    interior = any(sub.ts is not None for sub in subs_of(saveat))
-    return StepCotangents(
-        jnp.zeros((steps + 1, y.size), y.dtype),
-        jnp.zeros((steps, num_powers, y.size), y.dtype) if interior else None,
-    )
-
-
 def is_filled(state: SaveState) -> Bool[Array, " slots"]:
     """Which slots of a buffer hold a value; diffrax marks the others by an infinite time."""
     return jnp.isfinite(state.ts)
 
 
-def add_saved(
-    steps: StepCotangents,
-    record: StepRecord,
-    state: SaveState,
-    ys_bar: Float[Array, "slots n"],
+@final
+class SavedCotangents(eqx.Module):
+    """The cotangents of states in the slots of one buffer, zero where a slot was not filled.
+
+    `interior`: whether states between the ends of steps may have been saved.
+    """
+
+    ts: Shaped[Array, " slots"]
+    filled: Bool[Array, " slots"]
+    ys_bar: Float[Array, "slots n"]
+    interior: bool = eqx.field(static=True)
+
+
+def saved_cotangents(
+    state: SaveState, sub: diffrax.SubSaveAt, ys_bar: PyTree[Array]
+) -> SavedCotangents:
+    """Flattens the cotangents of saved states."""
+    filled = is_filled(state)
+    rows = jax.vmap(lambda y: ravel_pytree(y)[0])(ys_bar)
+    rows = jnp.where(filled[:, None], rows, 0)
+    return SavedCotangents(state.ts, filled, rows, sub.ts is not None)
+
+
+def step_cotangents(
+    record: StepRecord, saved: list[SavedCotangents], num_powers: int
 ) -> StepCotangents:
-    """Adds the cotangents of saved states.
+    """Gives each saved state to the step that it is a point of.
 
     Every saved state is a point of some step's polynomial, whichever of `t0`, `ts`, `steps` and
     `t1` asked for it: its time alone says which point.
     """
-    filled = is_filled(state)
-    ys_bar = jnp.where(filled[:, None], ys_bar, 0)
-    k, theta = _place(record, state.ts)
-    theta = jnp.where(filled, theta, 0).astype(ys_bar.dtype)
-    at_end = theta >= 1
-    nodes = steps.nodes.at[k + at_end].add(ys_bar)
-    coefficients = steps.coefficients
-    if coefficients is not None:
-        powers = theta[:, None] ** jnp.arange(1, coefficients.shape[1] + 1)
-        powers = jnp.where(at_end[:, None], 0, powers)
-        coefficients = coefficients.at[k].add(powers[..., None] * ys_bar[:, None])
+    y, _ = ravel_pytree(record.y_end)
+    steps = record.t1.size
+    nodes, coefficients = jnp.zeros((steps + 1, y.size), y.dtype), None
+    if any(one.interior for one in saved):
+        coefficients = jnp.zeros((steps, num_powers, y.size), y.dtype)
+    for one in saved:
+        k, theta = _place(record, one.ts)
+        theta = jnp.where(one.filled, theta, 0).astype(y.dtype)
+        at_end = theta >= 1
+        nodes = nodes.at[k + at_end].add(one.ys_bar)
+        if coefficients is not None:
+            powers = theta[:, None] ** jnp.arange(1, num_powers + 1)
+            powers = jnp.where(at_end[:, None], 0, powers)
+            coefficients = coefficients.at[k].add(powers[..., None] * one.ys_bar[:, None])
     return StepCotangents(nodes, coefficients)
 
 

@@ -1,4 +1,6 @@
 """Measured runs: read, checked, padded and cut into segments."""
 
+from ._scaling import Scaling as Scaling, check_sizes as check_sizes
 from ._segments import Segments as Segments
 from ._trajectories import Trajectories as Trajectories
+from ._windows import cut_windows as cut_windows, pick_runs as pick_runs

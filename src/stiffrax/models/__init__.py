@@ -9,3 +9,4 @@ from ._linear import AbstractLinearModel as AbstractLinearModel
 from ._partially_known import PartiallyKnown as PartiallyKnown
 from ._pi_net import PiNet as PiNet
 from ._polynomial import Polynomial as Polynomial
+from ._scaled_field import ScaledField as ScaledField

@@ -1,6 +1,7 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
 from ._collocation_interpolation import CollocationInterpolation as CollocationInterpolation
+from ._counted_loop import counted_loop as counted_loop
 from ._gauss import (
     GaussLegendre2 as GaussLegendre2,
     GaussLegendre4 as GaussLegendre4,

@@ -16,14 +16,21 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._diffrax import unwrap_term
 from ..stages import (
+    AbstractStructure,
+    Dense,
     ErrorTolerance,
+    Linearization,
+    LinearizationWork,
+    MatrixFree,
+    ReportingNorm,
     SimplifiedNewton,
-    SmallInverse,
     SplitFactors,
     StageMethod,
     StagePolynomial,
     StageSolution,
     StageSystem,
+    StepReport,
+    StepWork,
     error_controlled_rule,
     error_filter,
     error_tolerance,
@@ -31,17 +38,24 @@ from ..stages import (
     factorize,
     flat_field,
     given_tolerance_rule,
+    most_iterations,
+    no_linearization,
     no_polynomial,
     predict,
     rounding_rule,
     solve_stages,
+    solve_with_reuse,
     stage_polynomial,
+    stiff_part,
     stop_gradient,
 )
 from ..tableaus import Tableau
 from ._collocation_interpolation import CollocationInterpolation
 
 Y: TypeAlias = PyTree[ArrayLike]
+
+# Below this size a Jacobian and its factors cost less than to decide about them.
+_LEAST_SIZE_TO_REUSE = 16
 
 
 @final
@@ -50,6 +64,18 @@ class StepMemory(eqx.Module):
 
     polynomial: StagePolynomial
     eta: Float[Array, ""]
+    linearization: Linearization | None
+
+
+@final
+class Attempt(eqx.Module):
+    """How a step is solved: with which method, and (where that is known yet) with which work."""
+
+    method: StageMethod
+    factors: SplitFactors
+    hJ: Any
+    linearization: Linearization | None
+    work: LinearizationWork | None
 
 
 class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
@@ -67,6 +93,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     - `root_find_max_steps`: the most iterations a step may take.
     - `linear_solver`: any lineax solver for the linear systems; by default explicit inverses, the
       fastest choice for small ones.
+    - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][],
+      [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
 
     A method of your own needs no more than a tableau:
 
@@ -90,13 +118,26 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     root_finder: optx.AbstractRootFinder = SimplifiedNewton()
     root_find_max_steps: int = 50
     linear_solver: lx.AbstractLinearSolver | None = None
+    structure: AbstractStructure | None = None
 
     def __repr__(self) -> str:
-        finder, solver = self.root_finder, self.linear_solver
+        finder, solver, structure = self.root_finder, self.linear_solver, self.structure
         default = isinstance(finder, SimplifiedNewton) and not finder.given
         shown = [] if default else [f"root_finder={type(finder).__name__}(...)"]
         shown += [] if solver is None else [f"linear_solver={type(solver).__name__}(...)"]
+        shown += [] if structure is None else [f"structure={type(structure).__name__}(...)"]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __check_init__(self):
+        if self.linear_solver is not None and self.structure is not None:
+            raise ValueError(
+                "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
+                "or leave one of them out."
+            )
+
+    @property
+    def _jacobian_structure(self) -> AbstractStructure:
+        return Dense(self.linear_solver) if self.structure is None else self.structure
 
     @property
     @abc.abstractmethod
@@ -116,9 +157,16 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> StepMemory:
         """No polynomial to continue yet, and no contraction known."""
         _check_term(terms)
-        _, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), jnp.asarray(t0), y0)
+        t0 = jnp.asarray(t0)
+        field, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
         del t1
-        return StepMemory(no_polynomial(self.tableau, flat), jnp.ones((), flat.dtype))
+        linearization = None
+        if self._reuses(flat.size):
+            linearization = no_linearization(
+                self.tableau, field, t0, flat, self._jacobian_structure
+            )
+        polynomial = no_polynomial(self.tableau, flat)
+        return StepMemory(polynomial, jnp.ones((), flat.dtype), linearization)
 
     def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
         """The vector field."""
@@ -140,30 +188,31 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         tolerance = self._tolerance(y0)
 
         guess = predict(self.tableau, solver_state.polynomial, frozen.h, made_jump)
-        hJ = frozen.h * frozen.field.jacobian(frozen.t0, frozen.y0)
-        factors = factorize(self.tableau.transform, hJ, self.linear_solver)
-        method = self._method(frozen, factors, tolerance, solver_state.eta)
-        solution = solve_stages(system, guess, method)
+        attempt = self._attempt(frozen, guess, tolerance, solver_state, made_jump)
+        solution = solve_stages(system, guess, attempt.method)
 
         d = jnp.asarray(self.tableau.d, guess.dtype)
         y1 = restore(system.y0 + jnp.sum(d[:, None] * solution.Z, axis=0))
         coefficients = stage_polynomial(replace(system, hf0=solution.hf0), solution.Z)
-        error = self._error(frozen, hJ, solution, factors, tolerance)
+        error, evaluations = self._error(frozen, attempt, solution, tolerance)
+        error = None if error is None else restore(error)
+        if isinstance(self.root_finder.norm, ReportingNorm):
+            error = self._report(frozen, guess, solution, error, attempt.work, evaluations)
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),
             next_eta(solution.theta, solver_state.eta),
+            attempt.linearization,
         )
         dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
-        error = None if error is None else restore(error)
         return y1, error, dense_info, memory, diffrax.RESULTS.promote(solution.result)
 
     def solve_fixed_step(self, system: StageSystem, guess: Float[Array, "m n"]) -> StageSolution:
         """Solves one step to rounding from a guess; linearized at the middle of the guess."""
         frozen, guess = stop_gradient((system, guess))
-        jacobian = frozen.field.jacobian(
-            frozen.t0 + frozen.dt / 2, frozen.y0 + jnp.mean(guess, axis=0)
-        )
-        factors = factorize(self.tableau.transform, frozen.h * jacobian, self.linear_solver)
+        structure = self._jacobian_structure
+        t, y = frozen.t0 + frozen.dt / 2, frozen.y0 + jnp.mean(guess, axis=0)
+        hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, t, y))
+        factors = factorize(self.tableau.transform, hJ, structure)
         one = jnp.ones((), guess.dtype)
         return solve_stages(system, guess, self._method(frozen, factors, None, one))
 
@@ -175,10 +224,43 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         frozen = lax.stop_gradient(y0)
         return error_tolerance(self.tableau, frozen, newton.rtol, newton.atol, newton.norm)
 
+    def _reuses(self, size: int) -> bool:
+        """Whether Jacobian and factors outlive a step: under error control, where they cost."""
+        newton = self.root_finder
+        if not isinstance(newton, SimplifiedNewton) or newton.given:
+            return False
+        if isinstance(self.structure, MatrixFree):
+            return False
+        return newton.has_tolerances and size >= _LEAST_SIZE_TO_REUSE
+
+    def _attempt(
+        self,
+        frozen: StageSystem,
+        guess: Array,
+        tolerance: ErrorTolerance | None,
+        memory: StepMemory,
+        made_jump: Any,
+    ) -> Attempt:
+        """Linearizes and factorizes; iterates as well, where that decides what is reused."""
+        kept, structure = memory.linearization, self._jacobian_structure
+        if kept is None:
+            hJ = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
+            hJ = structure.scaled(frozen.h, hJ)
+            factors = factorize(self.tableau.transform, hJ, structure)
+            method = self._method(frozen, factors, tolerance, memory.eta)
+            return Attempt(method, factors, hJ, None, None)
+        method = self._method(frozen, None, tolerance, memory.eta)
+        found, factors, linearization, work = solve_with_reuse(
+            frozen, guess, method, kept, made_jump, structure
+        )
+        method = replace(method, factors=factors, found=found)
+        hJ = structure.scaled(frozen.h, linearization.jacobian)
+        return Attempt(method, factors, hJ, linearization, work)
+
     def _method(
         self,
         system: StageSystem,
-        factors: SplitFactors,
+        factors: SplitFactors | None,
         tolerance: ErrorTolerance | None,
         eta: Array,
     ) -> StageMethod:
@@ -189,36 +271,73 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             rule = given_tolerance_rule(system.y0, newton.rtol, newton.atol)
         else:
             rule = rounding_rule(system.y0)
-        exact_solver = SmallInverse() if self.linear_solver is None else self.linear_solver
         return StageMethod(
             self.root_finder,
             rule,
             factors,
-            exact_solver,
+            self.linear_solver,
             max_steps=self.root_find_max_steps,
-            retry_exactly=tolerance is None,
+            # With exact Jacobians at the stages the systems have no structure left.
+            retry_exactly=tolerance is None and isinstance(self._jacobian_structure, Dense),
         )
 
     def _error(
         self,
         system: StageSystem,
-        hJ: Array,
+        attempt: Attempt,
         solution: StageSolution,
-        factors: SplitFactors,
         tolerance: ErrorTolerance | None,
-    ) -> Float[Array, " n"] | None:
-        """The estimate in the controller's units; infinite where the iteration failed."""
+    ) -> tuple[Float[Array, " n"] | None, Any]:
+        """The estimate in the controller's units, infinite where the iteration failed.
+
+        With it the number of evaluations of the vector field that it took.
+        """
         newton = self.root_finder
         if isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None:
-            return None
+            return None, 0
         hf0 = system.hf0
         if hf0 is None:
             hf0 = system.h * system.field(system.t0, system.y0)
-        apply_filter = error_filter(system, hJ, factors)
+        apply_filter = error_filter(system, attempt.hJ, attempt.factors)
         norm = None if tolerance is None else tolerance.scaled_norm
-        error = estimate_error(system, lax.stop_gradient(solution.Z), hf0, apply_filter, norm)
-        error = error if tolerance is None else error / tolerance.ratio
-        return jnp.where(solution.converged, error, jnp.inf)
+        Z = lax.stop_gradient(solution.Z)
+        error, evaluations = estimate_error(system, Z, hf0, apply_filter, norm)
+        if tolerance is not None:
+            # Stiff components are not superconvergent: for them the tolerance is as it was given.
+            stiff = stiff_part(system, error, apply_filter)
+            error = jnp.abs(error) / tolerance.ratio + jnp.abs(stiff)
+        return jnp.where(solution.converged, error, jnp.inf), evaluations + 1
+
+    def _report(
+        self,
+        system: StageSystem,
+        guess: Array,
+        solution: StageSolution,
+        error: Y | None,
+        work: LinearizationWork | None,
+        evaluations: Any,
+    ) -> StepReport:
+        """The error estimate, with what a controller or an adjoint may want to know beside it."""
+        if work is None:
+            one = jnp.asarray(1)
+            work = LinearizationWork(one, one, solution.iterations)
+        change = jnp.max(jnp.abs(solution.Z - guess), axis=0)
+        size = jnp.max(jnp.abs(system.y0 + solution.Z), axis=0)
+        relative = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+        return StepReport(
+            error=error,
+            converged=solution.converged,
+            theta=solution.theta,
+            most_iterations=jnp.asarray(most_iterations(self.tableau)),
+            component=jnp.argmax(jnp.where(jnp.isnan(relative), jnp.inf, relative)),
+            work=StepWork(
+                f_evaluations=self.tableau.num_stages * work.iterations + evaluations,
+                jacobians=work.jacobians,
+                factorizations=work.factorizations,
+                linear_solves=work.iterations,
+                newton_iterations=work.iterations,
+            ),
+        )
 
 
 def next_eta(theta: Float[Array, ""], eta: Float[Array, ""]) -> Float[Array, ""]:

@@ -81,7 +81,9 @@ def segment_predictions(
     def predict_one(ta: Array, tb: Array, ya: Array, yb: Array) -> Array:
         return predict_segment(solver, model, args, substeps, ta, tb, ya, yb)
 
-    predictions = jax.vmap(jax.vmap(predict_one))(t_start, t_end, y_start, y_end)
+    # One batch: the few segments that need many iterations are then few among all, not in each run.
+    batch = [x.reshape(-1, *x.shape[2:]) for x in (t_start, t_end, y_start, y_end)]
+    predictions = jax.vmap(predict_one)(*batch).reshape(*known.shape, -1)
     return jnp.where(known[..., None], predictions, jnp.nan)
 
 

@@ -1,6 +1,19 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
-from ._error_estimate import error_filter as error_filter, estimate_error as estimate_error
+from ._banded import Banded as Banded
+from ._block_diagonal import BlockDiagonal as BlockDiagonal
+from ._error_estimate import (
+    error_filter as error_filter,
+    estimate_error as estimate_error,
+    stiff_part as stiff_part,
+)
+from ._linearization import (
+    Linearization as Linearization,
+    LinearizationWork as LinearizationWork,
+    no_linearization as no_linearization,
+    solve_with_reuse as solve_with_reuse,
+)
+from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._predictor import (
     StagePolynomial as StagePolynomial,
@@ -10,6 +23,7 @@ from ._predictor import (
     stage_polynomial as stage_polynomial,
 )
 from ._small_inverse import SmallInverse as SmallInverse, small_inverse as small_inverse
+from ._sparsity import Sparsity as Sparsity
 from ._split_factors import SplitFactors as SplitFactors, factorize as factorize
 from ._stage_solve import (
     StageMethod as StageMethod,
@@ -23,10 +37,17 @@ from ._stage_system import (
     StageSystem as StageSystem,
     flat_field as flat_field,
 )
+from ._step_report import (
+    ReportingNorm as ReportingNorm,
+    StepReport as StepReport,
+    StepWork as StepWork,
+)
 from ._stopping_rules import (
     ErrorTolerance as ErrorTolerance,
     error_controlled_rule as error_controlled_rule,
     error_tolerance as error_tolerance,
     given_tolerance_rule as given_tolerance_rule,
+    most_iterations as most_iterations,
     rounding_rule as rounding_rule,
 )
+from ._structure import AbstractStructure as AbstractStructure, Dense as Dense

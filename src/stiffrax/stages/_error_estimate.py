@@ -1,27 +1,31 @@
 """The embedded error estimate, filtered so that stiff components do not swamp it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox.internal as eqxi
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from ._products import small_matmul
-from ._small_inverse import small_inverse
+from ._predictor import stage_polynomial
 from ._split_factors import SplitFactors
 from ._stage_system import StageSystem
 
+# Larger systems compile their filter once.
+_LARGEST_UNROLLED = 16
+
 
 def error_filter(
-    system: StageSystem, hJ: Float[Array, "n n"], factors: SplitFactors
+    system: StageSystem, hJ: Any, factors: SplitFactors
 ) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
-    """`(gamma M - h J)^-1`: the real Newton matrix where there is one, else one more inverse."""
+    """`(gamma M - h J)^-1`: the real Newton matrix where there is one, else one more system."""
     if len(system.tableau.transform.real):
         return factors.solve_real
-    gamma = jnp.asarray(system.tableau.gamma, hJ.dtype)
-    inverse = small_inverse(gamma * jnp.eye(hJ.shape[0], dtype=hJ.dtype) - hJ)
-    return lambda rhs: small_matmul(inverse, rhs[:, None])[:, 0]
+    structure = factors.structure
+    one_more = structure.factor(np.array([system.tableau.gamma]), hJ)
+    return lambda rhs: structure.solve(one_more, rhs[None])[0]
 
 
 def estimate_error(
@@ -30,21 +34,30 @@ def estimate_error(
     hf0: Float[Array, " n"],
     apply_filter: Callable[[Float[Array, " n"]], Float[Array, " n"]],
     scaled_norm: Callable[[Float[Array, " n"]], Float[Array, ""]] | None,
-) -> Float[Array, " n"]:
-    r"""The defect of the stage polynomial at the start of the step, filtered:
+) -> tuple[Float[Array, " n"], Int[Array, ""]]:
+    r"""The defect of the stage polynomial `p` at one end of the step, filtered:
 
-    $$err = (\gamma M - h J)^{-1} (h f_0 + M \sum_i d_i Z_i)$$
+    $$err = (\gamma M - h J)^{-1} (h f_0 - M p'(0)), \qquad p'(0) = - \sum_i d_i Z_i$$
 
     An estimate that would reject the step is computed once more with `f(t0, y0 + err)` in place of
     `f0`: that removes what bias the filter leaves at infinity, and most false rejections. (The
     classical codes do so on the first step and after a rejection; a diffrax solver cannot know that
-    the last step was rejected, since its state is rolled back.)
+    the last step was rejected, since its state is rolled back.) Not so for methods that are not
+    L-stable: there the bias is what the method itself leaves undamped, and the only trace of it.
+
+    Where the end of the step is not a stage (Gauss), the defect is that at the end: an error of a
+    stiff component at the start is divided by its stiffness there, and its error at the end is not.
+
+    **Returns:** the estimate, and how many evaluations of the vector field it took here.
     """
-    weights = jnp.asarray(system.tableau.error_weights, Z.dtype)
+    tableau = system.tableau
+    if not tableau.stiffly_accurate:
+        return apply_filter(_defect_at_end(system, Z)), jnp.asarray(1)
+    weights = jnp.asarray(tableau.error_weights, Z.dtype)
     combination = jnp.sum(weights[:, None] * Z, axis=0)
     error = apply_filter(hf0 + combination)
-    if scaled_norm is None:
-        return error
+    if scaled_norm is None or tableau.explicit_first_stage:
+        return error, jnp.asarray(0)
 
     def again(error: Array) -> Array:
         hf = system.h * system.field(system.t0, system.y0 + error)
@@ -53,4 +66,38 @@ def estimate_error(
     rejects = ~(scaled_norm(error) < 1)
     refined = lax.cond(eqxi.unvmap_any(rejects), again, lambda error: error, error)
     use = rejects & jnp.all(jnp.isfinite(refined))
-    return jnp.where(use, refined, error)
+    return jnp.where(use, refined, error), rejects.astype(int)
+
+
+def _defect_at_end(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array, " n"]:
+    """`h f(t1, y1) - p'(1)`."""
+    tableau = system.tableau
+    d = jnp.asarray(tableau.d, Z.dtype)
+    powers = jnp.arange(1, tableau.polynomial.shape[1] + 1, dtype=Z.dtype)
+    slope = jnp.sum(powers[:, None] * stage_polynomial(system, Z), axis=0)
+    y1 = system.y0 + jnp.sum(d[:, None] * Z, axis=0)
+    return system.h * system.field(system.t0 + system.dt, y1) - slope
+
+
+def stiff_part(
+    system: StageSystem,
+    error: Float[Array, " n"],
+    apply_filter: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+) -> Float[Array, " n"]:
+    r"""What of an estimate lies in stiff components, where the method has lost its order:
+
+    $$(I - \gamma (\gamma M - h J)^{-1})^k err, \qquad k = \text{order} + 1 - (s + 1)$$
+
+    Where `h J` is large this is the estimate itself; where it is small, it is of the order in `h`
+    of the true error, so that it never decides there.
+    """
+    times = system.tableau.order + 1 - system.tableau.error_order
+
+    def once(_: Any, error: Array) -> Array:
+        return error - system.tableau.gamma * apply_filter(error)
+
+    if error.size > _LARGEST_UNROLLED:
+        return lax.fori_loop(0, times, once, error)
+    for k in range(times):
+        error = once(k, error)
+    return error

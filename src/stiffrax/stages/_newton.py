@@ -33,6 +33,8 @@ class StoppingRule(eqx.Module):
     - `weights`: called with the iterate, returns the size that counts as one in each component.
     - `kappa`: bound on the estimated distance to the root.
     - `eta`: the estimate used in the first iteration, where no contraction is known yet.
+    - `least_eta`: no contraction that was seen is trusted beyond this: the fast decay of a large
+      component hides the slow decay of a small one.
     - `noise`: called with displacement and iterate; true where rounding hides any further progress.
     - `patience`: the contraction at or above which the iteration has stopped converging.
     - `max_iterations`: give up early if the observed contraction cannot reach `kappa` in as many
@@ -45,6 +47,7 @@ class StoppingRule(eqx.Module):
     noise: Callable[[PyTree, PyTree], Array]
     patience: float = eqx.field(static=True)
     max_iterations: int | None = eqx.field(static=True)
+    least_eta: float = eqx.field(static=True, default=0.0)
 
 
 def _largest(tree: PyTree) -> Array:
@@ -216,6 +219,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         first = state.iterations == 0
         theta = displacement / state.displacement
         eta = jnp.where(first, rule.eta, theta / jnp.maximum(1 - theta, 1e-10))
+        eta = jnp.maximum(eta, rule.least_eta)
         stalled = ~first & (theta > 0.9) & rule.noise(dy, new_y)
         converged = (eta * displacement <= rule.kappa) & (first | (theta < 1)) | stalled
         converged = converged | (displacement == 0)

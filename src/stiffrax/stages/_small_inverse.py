@@ -88,6 +88,49 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     return inverse[:, jnp.argsort(order)]
 
 
+@jax.custom_batching.custom_vmap
+def _unchecked_inverse(matrix: Array) -> Array:
+    return jnp.linalg.inv(matrix)
+
+
+@_unchecked_inverse.def_vmap
+def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, bool]:
+    del axis_size
+    if not in_batched[0]:
+        return _unchecked_inverse(matrix), False
+    if matrix.shape[-1] > _LARGEST_ELIMINATION:
+        return jnp.linalg.inv(matrix), True
+    # With the batch in the last axis every operation runs over contiguous lanes: twice as fast.
+    lanes = jnp.moveaxis(matrix.reshape(-1, *matrix.shape[-2:]), 0, -1)
+    inverse = jnp.moveaxis(_eliminate_unpivoted(lanes), -1, 0)
+    return inverse.reshape(matrix.shape), True
+
+
+def _eliminate_unpivoted(matrix: Inexact[Array, "n n k"]) -> Inexact[Array, "n n k"]:
+    n = matrix.shape[0]
+    index = jnp.arange(n)[:, None]
+
+    def body(k: Array, A: Array) -> Array:
+        is_k = index == k
+        pivot_row, column = A[k], A[:, k]
+        inverse_pivot = 1 / pivot_row[k]
+        row = jnp.where(is_k, inverse_pivot, pivot_row * inverse_pivot)
+        reduced = jnp.where(is_k, 0, A) - column[:, None] * row
+        return jnp.where(is_k[:, None], row, reduced)
+
+    return lax.fori_loop(0, n, body, matrix)
+
+
+def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
+    """An inverse whose user checks what comes of it: in a batch, eliminated without pivoting.
+
+    Half the cost of `small_inverse` for a batch, and the same for one lane. A pivot close to zero
+    costs digits, or makes entries that are not finite.
+    """
+    n = matrix.shape[-1]
+    return small_inverse(matrix) if n <= 3 else _unchecked_inverse(matrix)
+
+
 @final
 class SmallInverse(lx.AbstractLinearSolver):
     """A lineax solver by explicit inverse, for the small dense systems of a step.

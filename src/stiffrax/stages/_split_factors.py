@@ -4,12 +4,11 @@ from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
-import lineax as lx
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float
 
 from ..tableaus import SplitTransform
 from ._products import small_matmul
-from ._small_inverse import small_inverse
+from ._structure import AbstractStructure
 
 
 def _as_complex(matrix: Any, dtype: Any) -> Array:
@@ -27,50 +26,27 @@ class SplitFactors(eqx.Module):
     transform: SplitTransform = eqx.field(static=True)
     real: Any
     pair: Any
-    linear_solver: lx.AbstractLinearSolver | None
+    structure: AbstractStructure
 
     def solve(self, R: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """Solves the stage system with one frozen Jacobian for right-hand sides `R`."""
         T, dtype = self.transform, R.dtype
         Z = jnp.zeros_like(R)
         if len(T.real):
-            w = self._solve_each(self.real, small_matmul(jnp.asarray(T.to_real, dtype), R))
+            w = self.structure.solve(self.real, small_matmul(jnp.asarray(T.to_real, dtype), R))
             Z = Z + small_matmul(jnp.asarray(T.from_real, dtype), w)
         if len(T.pair):
             u = small_matmul(_as_complex(T.to_pair, dtype), _as_complex(R, dtype))
-            u = self._solve_each(self.pair, u)
+            u = self.structure.solve(self.pair, u)
             Z = Z + 2 * small_matmul(_as_complex(T.from_pair, dtype), u).real.astype(dtype)
         return Z
 
     def solve_real(self, rhs: Float[Array, " n"]) -> Float[Array, " n"]:
         """Solves the real system `(gamma M - h J) x = rhs`."""
-        return self._solve_each(self.real, rhs[None])[0]
-
-    def _solve_each(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        if self.linear_solver is None:
-            return small_matmul(factors, rhs[..., None])[..., 0]
-        solver = self.linear_solver
-        return jnp.stack([solver.compute(f, b, {})[0] for f, b in zip(factors, rhs, strict=True)])
+        return self.structure.solve(self.real, rhs[None])[0]
 
 
-def factorize(
-    transform: SplitTransform,
-    hJ: Float[Array, "n n"],
-    linear_solver: lx.AbstractLinearSolver | None,
-) -> SplitFactors:
-    """Factors the Newton matrices for the Jacobian `hJ` (times the step).
-
-    Without a `linear_solver` the factors are explicit inverses: at the sizes stiffrax is made for
-    a product costs a fraction of a triangular solve. With one, every system goes to that solver.
-    """
-    identity = jnp.eye(hJ.shape[0], dtype=hJ.dtype)
-    real = jnp.asarray(transform.real, hJ.dtype)[:, None, None] * identity - hJ
-    complex_hJ = _as_complex(hJ, hJ.dtype)
-    pair = _as_complex(transform.pair, hJ.dtype)[:, None, None] * identity - complex_hJ
-
-    def factor(matrices: Array) -> Any:
-        if linear_solver is None:
-            return small_inverse(matrices) if len(matrices) else matrices
-        return [linear_solver.init(lx.MatrixLinearOperator(matrix), {}) for matrix in matrices]
-
-    return SplitFactors(transform, factor(real), factor(pair), linear_solver)
+def factorize(transform: SplitTransform, hJ: Any, structure: AbstractStructure) -> SplitFactors:
+    """Factors the Newton matrices for the Jacobian `hJ` (times the step)."""
+    real, pair = structure.factor(transform.real, hJ), structure.factor(transform.pair, hJ)
+    return SplitFactors(transform, real, pair, structure)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import equinox as eqx
 import jax
@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._linearization_point import linearization_point
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
+from ._open_lanes import while_open
 from ._own_derivative import with_derivative
-from ._split_factors import SplitFactors
+from ._stacked_solve import solve_stacked, stacked_matrix
 from ._stage_system import StageSystem
 
 
@@ -47,25 +48,32 @@ class StageMethod(eqx.Module):
     `retry_exactly`: where the iteration with one frozen Jacobian fails, start again with Newton's
     method proper (exact Jacobians at the stages in every iteration). Right for fixed steps, where
     no smaller step comes to the rescue; wasteful under step-size control.
+
+    `found`: the solution, where it has been iterated for already; only its derivative is added.
     """
 
     root_finder: optx.AbstractRootFinder
     rule: StoppingRule
-    factors: SplitFactors
-    linear_solver: lx.AbstractLinearSolver
+    factors: Any
+    linear_solver: lx.AbstractLinearSolver | None
     max_steps: int = eqx.field(static=True)
     retry_exactly: bool = eqx.field(static=True)
+    found: StageSolution | None = None
 
 
 def _residual(Z: Array, system: StageSystem) -> Array:
     return system.residual(Z)
 
 
+def _with_aux(Z: Array, system: StageSystem) -> tuple[Array, None]:
+    return system.residual(Z), None
+
+
 def solve_linearized(
     system: StageSystem,
     Z: Array,
     rhs: Array,
-    linear_solver: lx.AbstractLinearSolver,
+    linear_solver: lx.AbstractLinearSolver | None,
     ok: Any = True,
 ) -> Array:
     """Solves dR/dZ V = rhs with the exact Jacobians at the stages; zero where not `ok`.
@@ -73,58 +81,91 @@ def solve_linearized(
     Not by `lineax.linear_solve`, whose derivatives raise for a whole batch as soon as one lane
     meets a singular matrix or a cotangent that is not finite; here only that lane's is not finite.
     """
-    jacobians = jnp.where(ok, system.stage_jacobians(Z), 0)
-    operator = lx.MatrixLinearOperator(system.stacked_jacobian(jacobians))
-    factors = linear_solver.init(stop_gradient(operator), {})
-    transposed, options = linear_solver.transpose(factors, {})
-    rhs = jnp.where(ok, rhs, 0).reshape(-1)
-    solution = lax.custom_linear_solve(
-        operator.mv,
+    hJ = system.h * jnp.where(ok, system.stage_jacobians(Z), 0)
+    a = jnp.asarray(system.tableau.A_inverse, hJ.dtype)
+
+    def product(V: Array) -> Array:
+        return a @ V - jnp.einsum("ikl,il->ik", hJ, V)
+
+    rhs = jnp.where(ok, rhs, 0)
+    if linear_solver is not None:
+        return _solve_by(linear_solver, product, stop_gradient(stacked_matrix(a, hJ)), rhs)
+    fixed = stop_gradient(hJ)
+    return lax.custom_linear_solve(
+        product,
         rhs,
-        lambda _, b: linear_solver.compute(factors, b, {})[0],
-        lambda _, b: linear_solver.compute(transposed, b, options)[0],
+        lambda _, b: solve_stacked(a, fixed, b),
+        lambda _, b: solve_stacked(a.T, jnp.swapaxes(fixed, 1, 2), b),
     )
-    return solution.reshape(Z.shape)
 
 
-def _iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
+def _solve_by(
+    linear_solver: lx.AbstractLinearSolver, product: Callable, matrix: Array, rhs: Array
+) -> Array:
+    factors = linear_solver.init(lx.MatrixLinearOperator(matrix), {})
+    transposed, options = linear_solver.transpose(factors, {})
+
+    def solve(factors: Any, b: Array, options: Any) -> Array:
+        return linear_solver.compute(factors, b.reshape(-1), options)[0].reshape(b.shape)
+
+    return lax.custom_linear_solve(
+        product,
+        rhs,
+        lambda _, b: solve(factors, b, {}),
+        lambda _, b: solve(transposed, b, options),
+    )
+
+
+def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
+    """Simplified Newton, and where it fails Newton proper if the method says so."""
     newton = method.root_finder
-
-    def fn(Z: Array, system: StageSystem) -> tuple[Array, None]:
-        return _residual(Z, system), None
-
-    def run(solve: Callable, pending: Array, limit: int) -> tuple[Array, NewtonState]:
-        options = {"solve": solve, "rule": method.rule}
-        init = newton.init(fn, guess, system, options, guess, None, frozenset())
-
-        def cond_fun(carry: tuple[Array, NewtonState]) -> Array:
-            _, state = carry
-            running = ~(state.converged | state.diverged) & (state.iterations < limit)
-            return pending & running
-
-        def body_fun(carry: tuple[Array, NewtonState]) -> tuple[Array, NewtonState]:
-            Z, state = carry
-            Z, state, _ = newton.step(fn, Z, system, options, state, frozenset())
-            return Z, state
-
-        return lax.while_loop(cond_fun, body_fun, (guess, init))
-
-    def frozen(R: Array, Z: Array) -> Array:
-        del Z
-        return method.factors.solve(R)
-
-    def exact(R: Array, Z: Array) -> Array:
-        return solve_linearized(system, Z, R, method.linear_solver)
-
-    Z, state = run(frozen, jnp.asarray(True), method.max_steps)
+    init = newton.init(_residual, guess, system, {"solve": None}, guess, None, frozenset())
+    fixed = (system, method)
+    Z, state = while_open(_is_running, _frozen_iteration, fixed, (guess, init))
     if method.retry_exactly:
         failed = ~state.converged
-        again = run(exact, failed, min(method.max_steps, _EXACT_ITERATIONS))
+        # No lane but a failed one is open at the start.
+        start = replace(init, converged=~failed)
+        again = while_open(_is_running_exactly, _exact_iteration, fixed, (guess, start))
         Z, state = jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, (Z, state))
-    _, result = newton.terminate(fn, Z, system, {}, state, frozenset())
+    _, result = newton.terminate(_residual, Z, system, {}, state, frozenset())
     limit = optx.RESULTS.nonlinear_max_steps_reached
     result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
     return StageSolution(Z, system.hf0, state.converged, state.iterations, state.theta, result)
+
+
+_Fixed: TypeAlias = tuple[StageSystem, StageMethod]
+_Iterate: TypeAlias = tuple[Array, NewtonState]
+
+
+def _is_open(state: NewtonState, limit: int) -> Array:
+    return ~(state.converged | state.diverged) & (state.iterations < limit)
+
+
+def _is_running(fixed: _Fixed, iterate: _Iterate) -> Array:
+    return _is_open(iterate[1], fixed[1].max_steps)
+
+
+def _is_running_exactly(fixed: _Fixed, iterate: _Iterate) -> Array:
+    return _is_open(iterate[1], min(fixed[1].max_steps, _EXACT_ITERATIONS))
+
+
+def _iteration(fixed: _Fixed, iterate: _Iterate, solve: Callable) -> _Iterate:
+    (system, method), (Z, state) = fixed, iterate
+    options = {"solve": solve, "rule": method.rule}
+    newton = method.root_finder
+    Z, state, _ = newton.step(_with_aux, Z, system, options, state, frozenset())
+    return Z, state
+
+
+def _frozen_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
+    return _iteration(fixed, iterate, lambda R, _: fixed[1].factors.solve(R))
+
+
+def _exact_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
+    system, method = fixed
+    exact = lambda R, Z: solve_linearized(system, Z, R, method.linear_solver)  # noqa: E731
+    return _iteration(fixed, iterate, exact)
 
 
 def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
@@ -146,7 +187,7 @@ def _iterate(
     system: StageSystem, guess: Array, method: StageMethod
 ) -> tuple[tuple[Array, Array | None], StageSolution]:
     ours = isinstance(method.root_finder, SimplifiedNewton)
-    solution = (_iterate_newton if ours else _iterate_any)(system, guess, method)
+    solution = method.found or (iterate_newton if ours else _iterate_any)(system, guess, method)
     return (solution.Z, solution.hf0), solution
 
 

@@ -127,11 +127,3 @@ class StageSystem(eqx.Module):
     def stage_jacobians(self, Z: Float[Array, "m n"]) -> Float[Array, "m n n"]:
         """The exact Jacobian of the vector field at every stage."""
         return jax.vmap(self.field.jacobian)(self.times, self.y0 + Z)
-
-    def stacked_jacobian(self, jacobians: Float[Array, "m n n"]) -> Float[Array, "mn mn"]:
-        """dR/dZ as one matrix, from the Jacobians at the stages."""
-        m, n = self.tableau.num_stages, self.y0.size
-        A_inverse = self.tableau.A_inverse.astype(self.y0.dtype)
-        constant = jnp.einsum("ij,kl->ikjl", A_inverse, jnp.eye(n, dtype=self.y0.dtype))
-        blocks = jnp.einsum("ij,ikl->ikjl", jnp.eye(m, dtype=self.y0.dtype), self.h * jacobians)
-        return (constant - blocks).reshape(m * n, m * n)

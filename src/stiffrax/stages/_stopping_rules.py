@@ -65,6 +65,9 @@ class ErrorTolerance(eqx.Module):
     asking the estimate for `ratio` times the tolerance asks the solution for the tolerance itself.
 
     $$ratio = 0.1\, rtol^{(s + 1) / (order + 1) - 1}$$
+
+    Methods of one and two stages need so many steps that the sum of their errors is what counts,
+    which is of order `order`: for them the exponent is `min(1.5, 0.9 (s + 1) / order) - 1`.
     """
 
     scale: Float[Array, " n"]
@@ -85,7 +88,10 @@ def error_tolerance(
     dtype = flat_scale.dtype
     rtol, atol = jnp.asarray(rtol, dtype), jnp.asarray(atol, dtype)
     base = jnp.where(rtol > 0, rtol, jnp.max(atol))
-    ratio = 0.1 * base ** (tableau.error_order / (tableau.order + 1) - 1)
+    exponent = tableau.error_order / (tableau.order + 1)
+    if tableau.num_stages <= 2:
+        exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
+    ratio = 0.1 * base ** (exponent - 1)
     return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
 
 
@@ -123,4 +129,5 @@ def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Arra
         noise=Partial(_below, scale, 10 * eps / rtol),
         patience=0.99,
         max_iterations=most_iterations(tableau),
+        least_eta=0.1,
     )

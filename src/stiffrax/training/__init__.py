@@ -1,7 +1,12 @@
 """Fitting models to data."""
 
+from ._fit import Fit as Fit, fit as fit
 from ._fit_least_squares import (
     LeastSquaresFit as LeastSquaresFit,
     fit_least_squares as fit_least_squares,
 )
+from ._gradient_norm import rescale_gradient as rescale_gradient
+from ._growing_horizon import GrowingHorizon as GrowingHorizon
+from ._history import History as History
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit
+from ._steer import Steer as Steer

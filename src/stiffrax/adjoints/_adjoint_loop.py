@@ -1,0 +1,193 @@
+"""The adaptive solve of the adjoint equation, from the last saved time back to the start."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+from ._adjoint_equation import AdjointEquation
+from ._cotangent_jumps import CotangentJumps
+from ._linear_methods import AbstractLinearMethod, LinearStep
+
+_SAFETY, _SMALLEST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 8.0
+_FIRST_STEP = 1e-3
+
+
+@final
+class AdjointDense(eqx.Module):
+    """The accepted steps of the adjoint, in buffers of which `count` rows are filled."""
+
+    t: Shaped[Array, " max_steps"]
+    h: Shaped[Array, " max_steps"]
+    start: Float[Array, "max_steps n"]
+    polynomial: Float[Array, "max_steps s n"]
+
+
+@final
+class AdjointState(eqx.Module):
+    """Where the adjoint is, and what it has gathered on the way."""
+
+    t: Shaped[Array, ""]
+    h: Shaped[Array, ""]
+    jumps_done: Int[Array, ""]
+    steps_taken: Int[Array, ""]
+    accepted: Int[Array, ""]
+    adjoint: Float[Array, " n"]
+    integral: PyTree
+    dense: AdjointDense | None
+
+
+@final
+class AdjointTolerances(eqx.Module):
+    """When a step is good enough: a root mean square of scaled errors of at most one."""
+
+    rtol: float
+    atol: float
+    method: AbstractLinearMethod
+
+    def norm(self, error: PyTree, old: PyTree, new: PyTree) -> Float[Array, ""]:
+        """The size of an error; infinite where it is not a number."""
+        ratio = 1.0
+        if self.method.order > self.method.error_order:
+            # The estimate is of lower order than the result: ask it for as much less.
+            exponent = self.method.error_order / (self.method.order + 1) - 1
+            ratio = 0.1 * self.rtol**exponent
+
+        def squares(error: Array, old: Array, new: Array) -> Array:
+            size = jnp.maximum(jnp.abs(old), jnp.abs(new))
+            return jnp.sum((error / (ratio * (self.atol + self.rtol * size))) ** 2)
+
+        leaves = jax.tree.leaves(jax.tree.map(squares, error, old, new))
+        norm = jnp.sqrt(sum(leaves) / sum(x.size for x in jax.tree.leaves(error)))
+        return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
+
+
+def _integrals(
+    equation: AdjointEquation, h: Array, step: LinearStep
+) -> tuple[PyTree, PyTree | None]:
+    """The integral over the step, and its error."""
+
+    def pull(weights: Array, values: Array) -> PyTree:
+        return equation.pull(step.ts, h.astype(weights.dtype) * weights[:, None] * values)
+
+    error = None
+    if step.error_weights is not None:
+        error = pull(step.error_weights, step.error_values)
+    return pull(step.weights, step.values), error
+
+
+def _advance(
+    equation: AdjointEquation,
+    jumps: CotangentJumps,
+    tolerances: AdjointTolerances,
+    state: AdjointState,
+) -> AdjointState:
+    """One attempt at a step, to the next jump at most."""
+    stop, jump = jumps.at(state.jumps_done, equation.record.t0[0])
+    distance = state.t - stop
+    # Not a tiny step after this one.
+    arrives = state.h > 0.999 * distance
+    h = jnp.where(arrives, distance, jnp.minimum(state.h, distance / 2 + state.h / 2))
+    step = tolerances.method.step(equation, state.t, h, state.adjoint)
+    errors, olds, news = [step.error], [state.adjoint], [step.end]
+    integral = state.integral
+    if integral is not None:
+        increment, increment_error = _integrals(equation, h, step)
+        integral = jax.tree.map(jnp.add, integral, increment)
+        if increment_error is not None:
+            errors.append(increment_error)
+            olds.append(state.integral)
+            news.append(integral)
+    size = tolerances.norm(errors, olds, news)
+    accept = size <= 1
+    power = -1 / tolerances.method.error_order
+    factor = _SAFETY * jnp.maximum(size, 1e-10) ** power
+    factor = jnp.clip(factor, _SMALLEST_FACTOR, _LARGEST_FACTOR).astype(h.dtype)
+    dense = state.dense
+    if dense is not None and step.polynomial is not None:
+        row = AdjointDense(state.t, h, state.adjoint, step.polynomial)
+        # A step that is not accepted is overwritten by the next attempt.
+        dense = jax.tree.map(lambda b, x: b.at[state.accepted].set(x), dense, row)
+    arrived = accept & arrives
+    new = AdjointState(
+        t=jnp.where(arrives, stop, state.t - h),
+        h=jnp.where(arrives, jnp.maximum(state.h, factor * h), factor * h),
+        jumps_done=state.jumps_done + arrived,
+        steps_taken=state.steps_taken + 1,
+        accepted=state.accepted + 1,
+        adjoint=step.end + jnp.where(arrived, jump, 0),
+        integral=integral,
+        dense=None,
+    )
+    old = AdjointState(
+        state.t,
+        factor * h,
+        state.jumps_done,
+        state.steps_taken + 1,
+        state.accepted,
+        state.adjoint,
+        state.integral,
+        None,
+    )
+    state = jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
+    return eqx.tree_at(lambda s: s.dense, state, dense, is_leaf=lambda x: x is None)
+
+
+def _running(
+    equation: AdjointEquation, jumps: CotangentJumps, state: AdjointState
+) -> Bool[Array, ""]:
+    left = (state.t > equation.record.t0[0]) | (state.jumps_done < jumps.count)
+    return left & (equation.record.count > 0)
+
+
+def solve_adjoint(
+    equation: AdjointEquation,
+    jumps: CotangentJumps,
+    tolerances: AdjointTolerances,
+    *,
+    max_steps: int,
+    integrate: bool,
+    keep_dense: bool,
+) -> AdjointState:
+    """Solves the adjoint equation; where `max_steps` do not suffice, all of the result is NaN."""
+    t, value = jumps.at(jnp.zeros((), int), equation.record.t0[0])
+    span = jnp.maximum(t - equation.record.t0[0], 0)
+    zero: Any = jax.tree.map(jnp.zeros_like, equation.equations.parameters)
+    dense = None
+    if keep_dense:
+        powers, n = 3, value.size
+        dense = AdjointDense(
+            jnp.zeros(max_steps, t.dtype),
+            jnp.zeros(max_steps, t.dtype),
+            jnp.zeros((max_steps, n), value.dtype),
+            jnp.zeros((max_steps, powers, n), value.dtype),
+        )
+    count = jnp.zeros((), int)
+    state = AdjointState(
+        t,
+        _FIRST_STEP * span,
+        count + 1,
+        count,
+        count,
+        value,
+        zero if integrate else None,
+        dense,
+    )
+
+    def again(state: AdjointState) -> Array:
+        return _running(equation, jumps, state) & (state.steps_taken < max_steps)
+
+    state = lax.while_loop(again, lambda state: _advance(equation, jumps, tolerances, state), state)
+    failed = _running(equation, jumps, state)
+    adjoint, integral = jax.tree.map(
+        lambda x: jnp.where(failed, jnp.nan, x), (state.adjoint, state.integral)
+    )
+    return eqx.tree_at(
+        lambda s: (s.adjoint, s.integral),
+        state,
+        (adjoint, integral),
+        is_leaf=lambda x: x is None,
+    )

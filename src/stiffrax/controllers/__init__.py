@@ -1,0 +1,3 @@
+"""Step-size control that knows the iteration."""
+
+from ._predictive import PredictiveController as PredictiveController

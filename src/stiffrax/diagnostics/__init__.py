@@ -1,0 +1,3 @@
+"""What a solve did, and why."""
+
+from ._explain import explain as explain

@@ -1,0 +1,15 @@
+"""What a model is trained to make small: equinox modules called as `loss(model, data)`."""
+
+from ._error_measures import (
+    AbstractErrorMeasure as AbstractErrorMeasure,
+    ScaledMAE as ScaledMAE,
+    ScaledMSE as ScaledMSE,
+)
+from ._loss import (
+    AbstractLoss as AbstractLoss,
+    LossValue as LossValue,
+    evaluate_loss as evaluate_loss,
+    fix_to_data as fix_to_data,
+)
+from ._segment_loss import SegmentLoss as SegmentLoss
+from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

@@ -1,0 +1,168 @@
+"""How far predictions are from samples, each state in units of its own size."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, TypeVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ..data import Trajectories, check_sizes
+
+Measure = TypeVar("Measure", bound="AbstractErrorMeasure")
+
+
+class AbstractErrorMeasure(eqx.Module):
+    r"""The mean size of errors, each state in units of its own size.
+
+    $$\frac{1}{N} \sum_{k, i} w_{ki} \, \rho\left(\frac{\hat y_{ki} - y_{ki}}{scale_i}\right)$$
+
+    over all present samples `k` and states `i`. A subclass says what `\rho` is. A sample that could
+    not be predicted counts with `\rho(1)` and gives no derivative.
+
+    Fields: `scale`, the size of each state in its unit, or `None`: then it is taken from the data,
+    the range of each state; and `weight`, `w` for each state, or a function `weight(t, y) -> w` of a
+    sample, or `None` for one.
+
+    ```python
+    >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
+    >>> class LogCosh(srx.AbstractErrorMeasure):
+    ...     scale: jnp.ndarray | None = None
+    ...     weight: jnp.ndarray | None = None
+    ...     def size(self, x):
+    ...         return jnp.log(jnp.cosh(x))
+    >>> loss = srx.TrajectoryLoss(measure=LogCosh())
+
+    ```
+    """
+
+    scale: eqx.AbstractVar[Any]
+    weight: eqx.AbstractVar[Any]
+
+    @abc.abstractmethod
+    def size(self, x: Array) -> Array:
+        r"""`\rho`, elementwise."""
+
+    def for_data(self: Measure, data: Trajectories) -> Measure:
+        """This measure with a scale: its own, or the one measured on the data."""
+        if self.scale is not None:
+            if jnp.shape(self.scale) not in ((1,), (data.num_states,)):
+                raise ValueError(
+                    f"`scale` has {jnp.size(self.scale)} sizes, but the data have "
+                    f"{data.num_states} states: give one size for each of them."
+                )
+            return self
+        scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
+        return eqx.tree_at(lambda m: m.scale, self, scale, is_leaf=lambda x: x is None)
+
+    def __call__(
+        self,
+        predicted: Float[Array, "runs times n"],
+        ts: Float[Array, "runs times"],
+        ys: Float[Array, "runs times n"],
+        mask: Bool[Array, "runs times"],
+    ) -> Float[Array, ""]:
+        """The mean over the samples where `mask` is true."""
+        usable = jnp.isfinite(predicted)
+        error = (jnp.where(usable, predicted, ys) - ys) / jnp.asarray(self.scale, ys.dtype)
+        sizes = self.size(jnp.where(usable, error, 1))
+        if callable(self.weight):
+            sizes = sizes * jnp.asarray(jax.vmap(jax.vmap(self.weight))(ts, ys))
+        elif self.weight is not None:
+            sizes = sizes * jnp.asarray(self.weight, ys.dtype)
+        count = jnp.sum(mask) * ys.shape[-1]
+        return jnp.sum(jnp.where(mask[..., None], sizes, 0)) / jnp.maximum(count, 1)
+
+
+def measured_scale(
+    ys: Float[Array, "runs times n"], mask: Bool[Array, "runs times"]
+) -> Float[Array, " n"]:
+    """The range of each state; of a constant one its absolute value, and one where that is zero."""
+    present, far = mask[..., None], jnp.finfo(ys.dtype).max
+    top = jnp.max(jnp.where(present, ys, -far), axis=(0, 1))
+    bottom = jnp.min(jnp.where(present, ys, far), axis=(0, 1))
+    largest = jnp.maximum(jnp.abs(top), jnp.abs(bottom))
+    varies = top - bottom > 4 * jnp.finfo(ys.dtype).eps * largest
+    return jnp.where(varies, top - bottom, jnp.where(largest > 0, largest, 1))
+
+
+def _checked_weight(weight: Any) -> Any:
+    if weight is None or callable(weight):
+        return weight
+    values = np.asarray(weight, float)
+    if values.ndim > 1 or not np.all((values >= 0) & np.isfinite(values)):
+        raise ValueError(
+            f"`weight={weight}` was given; it needs one number that is not negative for each "
+            "state, or a function `weight(t, y)` that returns them."
+        )
+    return values
+
+
+@final
+class ScaledMAE(AbstractErrorMeasure):
+    r"""The mean absolute error, each state in units of its own size.
+
+    $$\frac{1}{N} \sum_{k, i} w_{ki} \left| \frac{\hat y_{ki} - y_{ki}}{scale_i} \right|$$
+
+    **Arguments:**
+
+    - `scale`: the size of each state, in its unit; the range in the data by default. See
+        [`stiffrax.Scaling`][].
+    - `weight`: `w`, one number a state, or a function `weight(t, y)` of one sample that returns
+        them, such as one over its standard deviation.
+
+    **Raises:** `ValueError` for sizes that are not positive and weights that are negative.
+
+    ??? cite "Reference"
+        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
+        093122 (2021).
+
+    ```python
+    >>> import stiffrax as srx
+    >>> measure = srx.ScaledMAE(scale=[1.0, 3.6e-5, 1.0])
+    >>> loss = srx.TrajectoryLoss(srx.RadauIIA5(), measure)
+
+    ```
+    """
+
+    scale: Any
+    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None
+
+    def __init__(self, scale: Any = None, weight: Any = None):
+        self.scale = None if scale is None else check_sizes("scale", scale)
+        self.weight = _checked_weight(weight)
+
+    def size(self, x: Array) -> Array:
+        """`|x|`."""
+        return jnp.abs(x)
+
+
+@final
+class ScaledMSE(AbstractErrorMeasure):
+    r"""The mean square error, each state in units of its own size.
+
+    $$\frac{1}{N} \sum_{k, i} w_{ki} \left( \frac{\hat y_{ki} - y_{ki}}{scale_i} \right)^2$$
+
+    **Arguments:** those of [`stiffrax.ScaledMAE`][].
+
+    ```python
+    >>> import stiffrax as srx
+    >>> noise = lambda t, y: 1 / (0.01 * y + 1e-3) ** 2
+    >>> loss = srx.SegmentLoss(srx.RadauIIA5(), srx.ScaledMSE(scale=[1.0, 1.0], weight=noise))
+
+    ```
+    """
+
+    scale: Any
+    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None
+
+    def __init__(self, scale: Any = None, weight: Any = None):
+        self.scale = None if scale is None else check_sizes("scale", scale)
+        self.weight = _checked_weight(weight)
+
+    def size(self, x: Array) -> Array:
+        """`x^2`."""
+        return x**2

@@ -1,0 +1,131 @@
+"""What all losses have in common: they are called, added and weighted."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..data import Trajectories
+
+
+@final
+class LossValue(NamedTuple):
+    """The value of a loss, and how many of its predictions could not be made.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 5)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> srx.SegmentLoss(srx.RadauIIA5()).evaluate(lambda t, y, args: -y, data).num_failed.item()
+    0
+
+    ```
+    """
+
+    value: Float[Array, ""]
+    num_failed: Int[Array, ""]
+
+
+class AbstractLoss(eqx.Module):
+    """A loss: `loss(model, data)` is a number that training makes small.
+
+    Losses are added and multiplied by numbers, `segments + 0.1 * trajectories`; what is added may
+    also be a plain function of model and data, such as a penalty on parameters.
+
+    A subclass defines `evaluate`, and may define `for_data` and `window`.
+
+    ```python
+    >>> import jax.numpy as jnp, numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 5)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> model = srx.Polynomial(1, degree=1, coefficients=[[0.0, -1.0]])
+    >>> loss = srx.SegmentLoss() + (lambda model, data: jnp.sum(model.coefficients**2))
+    >>> print(f"{(0.5 * loss)(model, data):.4f}")
+    0.5000
+
+    ```
+    """
+
+    @abc.abstractmethod
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The value and the number of failures; traceable."""
+
+    def for_data(self, data: Trajectories) -> "AbstractLoss":
+        """This loss with everything that depends on the data as a whole, such as scales, fixed.
+
+        Minibatches of the data then all mean the same.
+        """
+        del data
+        return self
+
+    @property
+    def window(self) -> int | None:
+        """How many segments belong together, which a minibatch must not cut; `None`: a whole run."""
+        return None
+
+    def __call__(self, model: Any, data: Trajectories) -> Float[Array, ""]:
+        """The value alone."""
+        return self.evaluate(model, data).value
+
+    def __add__(self, other: Any) -> "AbstractLoss":
+        if not callable(other):
+            return NotImplemented
+        return WeightedSum((self, other), (1.0, 1.0))
+
+    def __radd__(self, other: Any) -> "AbstractLoss":
+        if not callable(other):
+            return NotImplemented
+        return WeightedSum((other, self), (1.0, 1.0))
+
+    def __mul__(self, weight: Any) -> "AbstractLoss":
+        if callable(weight):
+            return NotImplemented
+        return WeightedSum((self,), (weight,))
+
+    def __rmul__(self, weight: Any) -> "AbstractLoss":
+        return self * weight
+
+
+@final
+class WeightedSum(AbstractLoss):
+    """`sum_j weights_j losses_j`, which is what `+` and `*` on losses make."""
+
+    losses: tuple[Callable[..., Any], ...]
+    weights: tuple[Any, ...]
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The weighted sum of the values, and the sum of the failures."""
+        values = [evaluate_loss(loss, model, data) for loss in self.losses]
+        total = sum(w * v.value for w, v in zip(self.weights, values, strict=True))
+        return LossValue(jnp.asarray(total), jnp.asarray(sum(v.num_failed for v in values)))
+
+    def for_data(self, data: Trajectories) -> "WeightedSum":
+        """Every loss for the data."""
+        return WeightedSum(tuple(fix_to_data(loss, data) for loss in self.losses), self.weights)
+
+    @property
+    def window(self) -> int | None:
+        """What all losses agree on, or else whole runs."""
+        windows = {loss.window for loss in self.losses if isinstance(loss, AbstractLoss)}
+        return windows.pop() if len(windows) == 1 else None
+
+
+def evaluate_loss(loss: Callable[..., Any], model: Any, data: Trajectories) -> LossValue:
+    """`loss.evaluate(model, data)`; a plain function of model and data is a loss too."""
+    if isinstance(loss, AbstractLoss):
+        return loss.evaluate(model, data)
+    value = jnp.asarray(loss(model, data))
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            f"The loss returned {value.dtype} of shape {value.shape}; it needs one real number: "
+            "write for example `jnp.mean(...)`."
+        )
+    return LossValue(value, jnp.asarray(0))
+
+
+def fix_to_data(loss: Callable[..., Any], data: Trajectories) -> Callable[..., Any]:
+    """`loss.for_data(data)`; a plain function has nothing to fix."""
+    return loss.for_data(data) if isinstance(loss, AbstractLoss) else loss

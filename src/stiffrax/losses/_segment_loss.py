@@ -1,0 +1,126 @@
+"""The error of predictions by fixed steps from sample to sample."""
+
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ..data import Trajectories, cut_windows
+from ..solvers import RadauIIA5, predict_segment
+from ._error_measures import AbstractErrorMeasure, ScaledMSE
+from ._loss import AbstractLoss, LossValue
+
+
+@final
+class SegmentLoss(AbstractLoss):
+    r"""The error of one-step predictions: `substeps` fixed steps from each sample to the next.
+
+    $$\frac{1}{N} \sum_{k, i} w_{ki}
+    \rho\left(\frac{\Phi_h(y_k)_i - y_{k+1, i}}{scale_i}\right), \qquad h = t_{k+1} - t_k$$
+
+    All segments of all runs are one batch, and no step depends on another: nothing has to be solved
+    through from the start. With `window=m`, every `m`-th sample is a start, and the `m` samples
+    after it are predicted in turn, each from the prediction before: less is learned from the noise
+    of single samples.
+
+    **Arguments:**
+
+    - `solver`: the method; [`stiffrax.RadauIIA5`][] by default.
+    - `measure`: `\rho`, scale and weights; [`stiffrax.ScaledMSE`][] by default.
+    - `substeps`: equal steps for each segment.
+    - `window`: segments predicted from one start.
+
+    **Raises:** `ValueError` for counts below one.
+
+    Cost: that of [`stiffrax.segment_predictions`][], whatever the window, but in `window` rounds.
+
+    ??? cite "Reference"
+        Fronk and Petzold, *Training stiff neural ordinary differential equations with implicit
+        single-step methods*, Chaos 34, 123140 (2024).
+
+    ```python
+    >>> import equinox as eqx, numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 11)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> loss = srx.SegmentLoss(srx.RadauIIA5())
+    >>> model = srx.Polynomial(1, degree=1, coefficients=[[0.0, -0.5]])
+    >>> value, gradient = eqx.filter_value_and_grad(loss)(model, data)
+    >>> bool(gradient.coefficients[0, 1] > 0)
+    True
+
+    ```
+    """
+
+    solver: diffrax.AbstractSolver
+    measure: AbstractErrorMeasure
+    substeps: int
+    _window: int
+
+    def __init__(
+        self,
+        solver: diffrax.AbstractSolver | None = None,
+        measure: AbstractErrorMeasure | None = None,
+        *,
+        substeps: int = 1,
+        window: int = 1,
+    ):
+        self.solver = RadauIIA5() if solver is None else solver
+        self.measure = ScaledMSE() if measure is None else measure
+        self.substeps = check_positive("substeps", substeps)
+        self._window = check_positive("window", window)
+
+    @property
+    def window(self) -> int:
+        """Segments predicted from one start."""
+        return self._window
+
+    def for_data(self, data: Trajectories) -> "SegmentLoss":
+        """This loss with a scale: its own, or the one measured on the data."""
+        return eqx.tree_at(lambda loss: loss.measure, self, self.measure.for_data(data))
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error, and the number of segments whose steps could not be solved."""
+        measure = self.measure.for_data(data)
+        windows = cut_windows(data, self.window)
+        ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
+        predicted = jax.vmap(lambda *run: self._predict(model, *run))(ts, ys, mask)
+        failed = mask[:, 1:] & ~jnp.all(jnp.isfinite(predicted), axis=-1)
+        value = measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
+        return LossValue(value, jnp.sum(failed))
+
+    def _predict(
+        self,
+        model: Any,
+        ts: Float[Array, " times"],
+        ys: Float[Array, "times n"],
+        mask: Bool[Array, " times"],
+    ) -> Float[Array, "times-1 n"]:
+        """The samples after the first, each from the prediction before it."""
+
+        def advance(y: Array, segment: Any) -> tuple[Array, Array]:
+            ta, tb, y_measured, present = segment
+            # Where no sample is, the first segment is solved once more: a step of length zero, or
+            # one beyond the data, might fail.
+            ta, tb = jnp.where(present, ta, ts[0]), jnp.where(present, tb, ts[1])
+            start = jnp.where(present, y, ys[0])
+            end = jnp.where(present, y_measured, ys[1])
+            y = predict_segment(self.solver, model, None, self.substeps, ta, tb, start, end)
+            return y, y
+
+        segments = ts[:-1], ts[1:], ys[1:], mask[1:]
+        if self.window == 1:
+            return advance(ys[0], jax.tree.map(lambda x: x[0], segments))[1][None]
+        return lax.scan(advance, ys[0], segments)[1]
+
+
+def check_positive(name: str, value: Any) -> int:
+    """`value`, if it is a positive integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"`{name}={value!r}` was given; it needs a positive integer. Write `{name}=1`."
+        )
+    return value

@@ -1,0 +1,146 @@
+"""diffrax's loop with a count of all work, that of rejected steps included.
+
+A solver cannot count: what it knows is rolled back with a rejected step. A controller's memory is
+not, so that the counts live there, in a controller that is wrapped around the user's own.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from .._diffrax import use_stepsize_tol
+from ..stages import ReportingNorm, StepWork
+
+
+@final
+class Counts(eqx.Module):
+    """What all attempted steps took, and how the last of them went."""
+
+    work: StepWork
+    rejected_by_error: Array
+    rejected_by_newton: Array
+    last: dict[str, Array]
+
+
+class _CountingController(eqx.Module):
+    """The user's controller, and a count beside its memory."""
+
+    controller: diffrax.AbstractStepSizeController
+
+    def adapt_step_size(
+        self,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        y1_candidate: Any,
+        args: Any,
+        y_error: Any,
+        error_order: Any,
+        controller_state: Any,
+    ) -> Any:
+        memory, counts = controller_state
+        report = y_error.restored()
+        knows = isinstance(getattr(self.controller, "norm", None), ReportingNorm)
+        keep, next_t0, next_t1, made_jump, memory, result = self.controller.adapt_step_size(
+            t0,
+            t1,
+            y0,
+            y1_candidate,
+            args,
+            y_error if knows else report.error,
+            error_order,
+            memory,
+        )
+        rejected = ~jnp.asarray(keep)
+        last = {
+            "t": t0,
+            "h": t1 - t0,
+            "converged": report.converged,
+            "contraction": report.theta,
+            "component": jnp.where(report.converged, _worst(report.error), report.component),
+        }
+        counts = Counts(
+            jax.tree.map(jnp.add, counts.work, report.work),
+            counts.rejected_by_error + (rejected & report.converged),
+            counts.rejected_by_newton + (rejected & ~report.converged),
+            jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), last, counts.last),
+        )
+        return keep, next_t0, next_t1, made_jump, (memory, counts), result
+
+
+def _worst(error: Any) -> Array:
+    """The component with the largest error, of the flat state; the first without estimates."""
+    return jnp.asarray(0) if error is None else jnp.argmax(jnp.abs(ravel_pytree(error)[0]))
+
+
+def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
+    zero = jnp.asarray(0)
+    work = StepWork(zero, zero, zero, zero, zero)
+    nan = jnp.full((), jnp.nan)
+    last = {
+        "t": nan.astype(time.dtype),
+        "h": nan.astype(time.dtype),
+        "converged": jnp.asarray(True),
+        "contraction": nan.astype(theta_dtype),
+        "component": zero,
+    }
+    return Counts(work, zero, zero, last)
+
+
+def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    """`loop` (diffrax's, or one around it) with the counts among the statistics it returns."""
+
+    def counted(*, solver: Any, stepsize_controller: Any, init_state: Any, **kwargs: Any) -> Any:
+        def norm_of(solver: Any) -> Any:
+            finder = solver.root_finder
+            return finder._norm if hasattr(finder, "_norm") else finder.norm
+
+        asking = solver
+        if not isinstance(norm_of(solver), ReportingNorm):
+            asking = eqx.tree_at(norm_of, solver, replace_fn=_reporting)
+        dtype = jnp.result_type(*jax.tree.leaves(init_state.y))
+        counts = _nothing_counted(jnp.asarray(init_state.tprev), dtype)
+        init_state = eqx.tree_at(
+            lambda s: s.controller_state,
+            init_state,
+            (init_state.controller_state, counts),
+            is_leaf=lambda x: x is None,
+        )
+        final_state, *rest = loop(
+            solver=asking,
+            stepsize_controller=_CountingController(stepsize_controller),
+            init_state=init_state,
+            **kwargs,
+        )
+        memory, counts = final_state.controller_state
+        final_state = eqx.tree_at(lambda s: s.controller_state, final_state, memory)
+        stats, *record = rest
+        return (final_state, {**stats, **_statistics(counts)}, *record)
+
+    return counted
+
+
+def _reporting(norm: Any) -> ReportingNorm:
+    # Under fixed steps no controller has filled a norm in.
+    return ReportingNorm(optx.rms_norm if norm is use_stepsize_tol else norm)
+
+
+def _statistics(counts: Counts) -> dict[str, Any]:
+    work = counts.work
+    return {
+        "num_f_evaluations": work.f_evaluations,
+        "num_jacobians": work.jacobians,
+        "num_factorizations": work.factorizations,
+        "num_linear_solves": work.linear_solves,
+        "num_newton_iterations": work.newton_iterations,
+        "num_rejected_by_error": counts.rejected_by_error,
+        "num_rejected_by_newton": counts.rejected_by_newton,
+        "last_step": counts.last,
+    }

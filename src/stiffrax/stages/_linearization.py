@@ -1,0 +1,156 @@
+"""The Jacobian and the factors of a step, kept for the next ones while they still serve."""
+
+from dataclasses import replace
+from typing import Any, final
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ..tableaus import Tableau
+from ._split_factors import SplitFactors, factorize
+from ._stage_solve import StageMethod, StageSolution, iterate_newton
+from ._stage_system import FlatField, StageSystem
+from ._structure import AbstractStructure
+
+# A contraction up to which an old Jacobian is as good as a new one.
+_GOOD_CONTRACTION = 1e-3
+# A change of the step size up to which old factors are used.
+_SAME_STEP = 1e-6
+
+
+@final
+class Linearization(eqx.Module):
+    """A Jacobian, and the factors of the Newton matrix made of it for the step `h`.
+
+    `serves`: the last iteration with it converged fast enough for it to be used again.
+    """
+
+    jacobian: Any
+    factors: Any
+    h: Float[Array, ""]
+    serves: Bool[Array, ""]
+
+
+@final
+class LinearizationWork(eqx.Module):
+    """Jacobians, factorizations and iterations of one step."""
+
+    jacobians: Int[Array, ""]
+    factorizations: Int[Array, ""]
+    iterations: Int[Array, ""]
+
+
+def no_linearization(
+    tableau: Tableau,
+    field: FlatField,
+    t: Array,
+    y: Float[Array, " n"],
+    structure: AbstractStructure,
+) -> Linearization:
+    """The state before the first step."""
+    jacobian = eqx.filter_eval_shape(structure.jacobian, field, t, y)
+    factors = eqx.filter_eval_shape(factorize, tableau.transform, jacobian, structure)
+    jacobian, factors = (_zeros(_arrays(x)) for x in (jacobian, factors))
+    return Linearization(jacobian, factors, jnp.zeros((), y.dtype), jnp.asarray(False))
+
+
+def _is_array(x: Any) -> bool:
+    return eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)
+
+
+def _arrays(tree: Any) -> Any:
+    return eqx.filter(tree, _is_array)
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+
+
+def _select(use: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)
+
+
+def _renewed(
+    system: StageSystem,
+    old: Linearization,
+    structure: AbstractStructure,
+    new_jacobian: Array,
+    new_factors: Array,
+) -> Linearization:
+    """The parts that are asked for computed anew; nothing where no lane of a batch asks."""
+    transform = system.tableau.transform
+    jacobian = lax.cond(
+        eqxi.unvmap_any(new_jacobian),
+        lambda: structure.jacobian(system.field, system.t0, system.y0),
+        lambda: old.jacobian,
+    )
+    jacobian = _select(new_jacobian, jacobian, old.jacobian)
+    factors = lax.cond(
+        eqxi.unvmap_any(new_factors),
+        lambda: _arrays(factorize(transform, structure.scaled(system.h, jacobian), structure)),
+        lambda: old.factors,
+    )
+    h = jnp.where(new_factors, system.h, old.h)
+    return Linearization(jacobian, _select(new_factors, factors, old.factors), h, old.serves)
+
+
+def solve_with_reuse(
+    system: StageSystem,
+    guess: Float[Array, "m n"],
+    method: StageMethod,
+    kept: Linearization,
+    made_jump: Any,
+    structure: AbstractStructure,
+) -> tuple[StageSolution, SplitFactors, Linearization, LinearizationWork]:
+    """Iterates with what the last steps left, renewed where it does not serve.
+
+    An iteration that fails with an old Jacobian is repeated with a new one in the same step: the
+    step is not to shrink for what the Jacobian is to blame for.
+    """
+    static = eqx.filter(
+        eqx.filter_eval_shape(factorize, system.tableau.transform, kept.jacobian, structure),
+        _is_array,
+        inverse=True,
+    )
+
+    def with_factors(linearization: Linearization) -> SplitFactors:
+        return eqx.combine(linearization.factors, static)
+
+    def attempt(linearization: Linearization) -> StageSolution:
+        return iterate_newton(system, guess, replace(method, factors=with_factors(linearization)))
+
+    def cond_fun(carry: Any) -> Array:
+        pending, *_ = carry
+        return pending
+
+    def body_fun(carry: Any) -> Any:
+        _, new_jacobian, new_factors, linearization, _, work = carry
+        linearization = _renewed(system, linearization, structure, new_jacobian, new_factors)
+        solution = attempt(linearization)
+        work = LinearizationWork(
+            work.jacobians + new_jacobian,
+            work.factorizations + new_factors,
+            work.iterations + solution.iterations,
+        )
+        again = ~solution.converged & (work.jacobians == 0)
+        return again, again, again, linearization, solution, work
+
+    new_jacobian = ~kept.serves | jnp.asarray(made_jump)
+    change = jnp.abs(system.h - kept.h)
+    new_factors = new_jacobian | ~(change <= _SAME_STEP * jnp.abs(kept.h))
+    struct = eqx.filter_eval_shape(attempt, kept)
+    nothing = _zeros(struct)
+    zero = jnp.asarray(0)
+    work = LinearizationWork(zero, zero, zero)
+    init = (jnp.asarray(True), new_jacobian, new_factors, kept, nothing, work)
+    *_, linearization, solution, work = lax.while_loop(cond_fun, body_fun, init)
+    # Two iterations are what a new Jacobian needs as well.
+    slow = (solution.iterations > 2) & (solution.theta > _GOOD_CONTRACTION)
+    serves = solution.converged & ~slow
+    factors = with_factors(linearization)
+    linearization = eqx.tree_at(lambda x: x.serves, linearization, serves)
+    return solution, factors, linearization, work

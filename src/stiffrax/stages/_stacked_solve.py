@@ -1,0 +1,114 @@
+"""The stage equations with the exact Jacobian of every stage, solved for one right-hand side."""
+
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ._products import small_matmul
+from ._small_inverse import small_inverse, unchecked_inverse
+
+# A block elimination is believed whose residual is this many units of rounding of its terms.
+_LARGEST_RESIDUAL = 1e4
+
+
+def stacked_matrix(a: Float[Array, "m m"], hJ: Float[Array, "m n n"]) -> Float[Array, "mn mn"]:
+    """`a (x) I - blockdiag(hJ_i)` as one matrix."""
+    m, n = hJ.shape[:2]
+    constant = a[:, None, :, None] * jnp.eye(n, dtype=hJ.dtype)[:, None, :]
+    blocks = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None] * hJ[:, :, None, :]
+    return (constant - blocks).reshape(m * n, m * n)
+
+
+def _times(matrix: Float[Array, "*k n n"], x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+    return small_matmul(matrix, x[..., None])[..., 0]
+
+
+def _by_blocks(
+    a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
+) -> Float[Array, "m n"]:
+    """Gaussian elimination by `n x n` blocks without pivoting.
+
+    Blocks off the diagonal are multiples of the identity, so that the first elimination needs no
+    product of matrices. The pivots are `a_ii - h J_i` and its Schur complements: harmless where `J`
+    is dissipative, but singular for some growth rates.
+    """
+    m, n = rhs.shape
+    identity = jnp.eye(n, dtype=hJ.dtype)
+    pivots = [unchecked_inverse(a[0, 0] * identity - hJ[0])]
+    head = _times(pivots[0], rhs[0])
+    right = [rhs[0], *(rhs[i] - a[i, 0] * head for i in range(1, m))]
+    S = {
+        (i, j): a[i, j] * identity - (a[i, 0] * a[0, j]) * pivots[0] - (hJ[i] if i == j else 0)
+        for i in range(1, m)
+        for j in range(1, m)
+    }
+    for p in range(1, m):
+        pivots.append(unchecked_inverse(S[p, p]))
+        for i in range(p + 1, m):
+            multiplier = small_matmul(S[i, p], pivots[p])
+            right[i] = right[i] - _times(multiplier, right[p])
+            for j in range(p + 1, m):
+                S[i, j] = S[i, j] - small_matmul(multiplier, S[p, j])
+    x = [right[0]] * m
+    for p in reversed(range(1, m)):
+        known = sum((_times(S[p, j], x[j]) for j in range(p + 1, m)), jnp.zeros_like(rhs[0]))
+        x[p] = _times(pivots[p], right[p] - known)
+    coupled = sum((a[0, j] * x[j] for j in range(1, m)), jnp.zeros_like(rhs[0]))
+    x[0] = _times(pivots[0], rhs[0] - coupled)
+    return jnp.stack(x)
+
+
+def _by_rows(
+    a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
+) -> Float[Array, "m n"]:
+    """The explicit inverse of the stacked matrix, with pivoting and one refinement."""
+    matrix, b = stacked_matrix(a, hJ), rhs.reshape(-1)
+    inverse = small_inverse(matrix)
+    x = _times(inverse, b)
+    return (x + _times(inverse, b - _times(matrix, x))).reshape(rhs.shape)
+
+
+def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
+    terms = hJ * x[:, None, :]
+    residual = jnp.abs(small_matmul(a, x) - jnp.sum(terms, axis=-1) - rhs)
+    size = small_matmul(jnp.abs(a), jnp.abs(x)) + jnp.sum(jnp.abs(terms), axis=-1) + jnp.abs(rhs)
+    small = residual <= _LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
+    # Of a right-hand side that is not finite nothing better can be had.
+    return jnp.all(small) | ~jnp.all(jnp.isfinite(rhs))
+
+
+@jax.custom_batching.custom_vmap
+def _solve(a: Array, hJ: Array, rhs: Array) -> Array:
+    return _by_rows(a, hJ, rhs)
+
+
+@_solve.def_vmap
+def _(axis_size: int, in_batched: list[bool], *inputs: Array) -> tuple[Array, bool]:
+    axes = [0 if b else None for b in in_batched]
+    if not in_batched[0] and not in_batched[1]:
+        # Many right-hand sides of one lane: one factorization, in whatever batch it is.
+        return jax.vmap(_solve_checked, axes)(*inputs), True
+    return jax.vmap(_solve_checked, axes, axis_size=axis_size)(*inputs), True
+
+
+def _solve_checked(a: Array, hJ: Array, rhs: Array) -> Array:
+    x = _by_blocks(a, hJ, rhs)
+    wrong = ~_is_solved(a, hJ, x, rhs)
+
+    def again(x: Array) -> Array:
+        return jnp.where(wrong, _by_rows(a, hJ, rhs), x)
+
+    return lax.cond(eqxi.unvmap_any(wrong), again, lambda x: x, x)
+
+
+def solve_stacked(
+    a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
+) -> Float[Array, "m n"]:
+    """Solves `(a (x) I - blockdiag(hJ_i)) x = rhs`; no derivative goes through it.
+
+    One lane goes to the library. A batch is eliminated by blocks, three times as fast at three
+    stages as by rows, and by rows where the residual shows that a pivot was close to singular.
+    """
+    return _solve(a, hJ, rhs)

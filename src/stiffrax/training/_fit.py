@@ -1,0 +1,196 @@
+"""Training by gradient descent of any kind."""
+
+import functools as ft
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from ..data import Trajectories
+from ..losses import fix_to_data
+from ._batches import make_batches, replicate, whole
+from ._checkpoint import Store, fingerprint
+from ._history import History
+from ._session import Judgement, Session
+from ._training_loop import Training
+from ._unscaled import warn_if_unscaled
+
+
+@final
+class Fit(eqx.Module):
+    """What [`stiffrax.fit`][] found.
+
+    **Attributes:**
+
+    - `model`: the best model seen: on the runs held out, if there are any; else on the data, if
+        every step saw all of them as they are; else the last one.
+    - `last_model`: the model after the last step.
+    - `loss`: the loss by which `model` is the best, or else that of the last step.
+    - `history`: a [`stiffrax.History`][].
+    - `num_skipped`: steps not taken because loss or gradient were not finite.
+    - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, or `"not finite"`.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 6)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> fit = srx.fit(srx.Polynomial(1, degree=1), srx.SegmentLoss(), data, steps=3)
+    >>> fit.stopped, fit.num_skipped
+    ('steps', 0)
+
+    ```
+    """
+
+    model: Any
+    last_model: Any
+    loss: float
+    history: History
+    num_skipped: int
+    stopped: str
+
+    def __repr__(self) -> str:
+        steps = self.history.loss.size
+        skipped = f", {self.num_skipped} skipped" if self.num_skipped else ""
+        return f"Fit(loss={self.loss:.3e}, {steps} steps{skipped}, stopped by {self.stopped!r})"
+
+
+def fit(
+    model: Any,
+    loss: Callable[..., Any],
+    data: Trajectories,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 1000,
+    batch_size: int | None = None,
+    transforms: Sequence[Callable[..., Any]] = (),
+    held_out: Any = None,
+    judge_every: int = 50,
+    patience: int | None = None,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: float = 10.0,
+    progress: bool | None = None,
+) -> Fit:
+    r"""Trains a model with any optimizer of optax.
+
+    $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \,
+    \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
+
+    Steps run in compiled loops of about half a second: a small model is not held up by Python. A
+    step whose loss or gradient is not finite is skipped and counted. Ctrl-C ends the training and
+    returns what it has found so far.
+
+    **Arguments:**
+
+    - `model`: any equinox module; its floating-point arrays are trained.
+    - `loss`: `loss(model, data)`, such as [`stiffrax.SegmentLoss`][] or
+        [`stiffrax.TrajectoryLoss`][], a weighted sum of losses, or a function of your own.
+    - `data`: the measured runs.
+    - `optimizer`: any `optax.GradientTransformation`, schedules and clipping included; by default
+        `optax.adam(1e-3)`. See also [`stiffrax.rescale_gradient`][].
+    - `steps`: how many steps, those of the checkpoint included.
+    - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them.
+        By default all.
+    - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
+        such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][].
+    - `held_out`: runs to judge by, as `Trajectories`, or which of the runs to hold out, as in
+        `Trajectories.split`.
+    - `judge_every`: steps between two looks at the runs held out.
+    - `patience`: training stops when so many steps have brought nothing better on them.
+    - `seed`: of minibatches and transforms.
+    - `mesh`: a `jax.sharding.Mesh`: the runs of a step are shared out among its devices.
+    - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
+        the end. If it is there, training goes on from it, to the same bits as without interruption.
+    - `progress`: shows a bar; by default on a terminal with tqdm installed.
+
+    **Returns:** a [`stiffrax.Fit`][].
+
+    **Raises:** `ValueError` for counts that do not fit, a model without parameters, and a
+    checkpoint of another training. Warns of states of very different size in a model that is not
+    scaled.
+
+    Cost: one value and gradient of the loss a step.
+
+    ```python
+    >>> import numpy as np, optax, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 6)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
+    >>> model, loss = srx.Polynomial(1, degree=1), srx.SegmentLoss(srx.RadauIIA5())
+    >>> fit = srx.fit(model, loss, data, optimizer=optax.adam(0.1), steps=300, progress=False)
+    >>> print(f"{fit.model.coefficients[0, 1]:.2f}")
+    -3.00
+
+    ```
+    """
+    _check_counts(steps=steps, judge_every=judge_every, patience=patience)
+    if patience is not None and held_out is None:
+        raise ValueError(
+            f"`patience={patience}` was given without runs to judge by. Write for example "
+            "`held_out=0.2`."
+        )
+    if held_out is not None and not isinstance(held_out, Trajectories):
+        data, held_out = data.split(held_out)
+    warn_if_unscaled(model, data)
+    loss = fix_to_data(loss, data)
+    batches = make_batches(loss, data, batch_size, mesh)
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(parameters):
+        raise ValueError(
+            f"The model {type(model).__name__} has no floating-point array to train. Pass an "
+            "equinox module with parameters."
+        )
+    place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
+    training = Training(
+        static=place(static),
+        loss=place(loss),
+        optimizer=optax.with_extra_args_support(optimizer or optax.adam(1e-3)),
+        transforms=tuple(transforms),
+        batches=batches,
+        seed=place(jnp.asarray(seed)),
+        keep_best=batches.size is None and not transforms and held_out is None,
+    )
+    judgement = None
+    if held_out is not None:
+        judgement = Judgement(whole(loss, held_out, mesh), judge_every, patience)
+    state = place(training.start(parameters))
+    store = None
+    if checkpoint is not None:
+        settings = fingerprint(state, data, seed=seed, batch_size=batches.size)
+        store = Store(checkpoint, settings, checkpoint_every)
+    session = Session(training, state, judgement, store)
+    stopped = session.run(steps, progress)
+    return _result(session, stopped)
+
+
+def _result(session: Session, stopped: str) -> Fit:
+    training, (state, record) = session.training, session.now
+    state, history = jax.tree.map(np.asarray, state), record.history()
+    judged = bool(np.isfinite(state.best_value))
+    last = eqx.combine(jax.tree.map(jnp.asarray, state.parameters), training.static)
+    best = eqx.combine(jax.tree.map(jnp.asarray, state.best), training.static)
+    last_loss = float(history.loss[-1]) if history.loss.size else float("nan")
+    return Fit(
+        model=best if judged else last,
+        last_model=last,
+        loss=float(state.best_value) if judged else last_loss,
+        history=history,
+        num_skipped=int(state.num_skipped),
+        stopped=stopped,
+    )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ):
+            raise ValueError(
+                f"`{name}={value!r}` was given; it needs a positive integer. Write `{name}=100`."
+            )

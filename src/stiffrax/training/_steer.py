@@ -1,0 +1,64 @@
+"""Random end times."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..data import Trajectories
+
+
+@final
+class Steer(eqx.Module):
+    r"""Moves the times of samples at random, anew in each step, as a transform of [`stiffrax.fit`][].
+
+    $$t_k \leftarrow t_k + \mathrm{width} \, u_k \min(t_k - t_{k-1}, t_{k+1} - t_k),
+    \qquad u_k \sim U(-1, 1)$$
+
+    for all samples but the first of each run. The model sees every sample a little early or late,
+    which keeps it from becoming stiffer between samples than the data ask for.
+
+    **Arguments:**
+
+    - `width`: below one half, so that times stay in order.
+
+    **Raises:** `ValueError` for another width.
+
+    ??? cite "Reference"
+        Ghosh, Behl, Dupont, Torr and Namboodiri, *STEER: simple temporal regularization for neural
+        ODEs* (2020), with one random end time a run.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 6)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> loss, model = srx.SegmentLoss(), srx.Polynomial(1, degree=1)
+    >>> fit = srx.fit(model, loss, data, steps=3, transforms=[srx.Steer(0.1)])
+
+    ```
+    """
+
+    width: float
+
+    def __check_init__(self):
+        if not 0 < self.width < 0.5:
+            raise ValueError(
+                f"`Steer(width={self.width})` was given; it needs a number between 0 and 0.5, so "
+                "that times stay in order. Write `Steer(0.1)`."
+            )
+
+    def __call__(self, data: Trajectories, step: Any, key: Array) -> Trajectories:
+        """The same samples at other times."""
+        del step
+        gaps = jnp.diff(data.ts, axis=1)
+        # Missing samples repeat the last time: no gap, which is none to the sample before.
+        after = jnp.append(gaps[:, 1:], jnp.zeros_like(gaps[:, :1]), axis=1)
+        room = jnp.where(after > 0, jnp.minimum(gaps, after), gaps)
+        shifts = self.width * room * jax.random.uniform(key, gaps.shape, gaps.dtype, -1, 1)
+        moved = jnp.asarray(data.ts).at[:, 1:].add(shifts)
+        last = jnp.max(jnp.where(data.mask, moved, -jnp.inf), axis=1, keepdims=True)
+        # A run that is missing altogether keeps its times: they are only there to be solved for.
+        ts = jnp.where(data.mask | ~data.mask[:, :1], moved, last)
+        return eqx.tree_at(lambda d: d.ts, data, ts)

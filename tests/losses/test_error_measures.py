@@ -1,0 +1,95 @@
+"""ScaledMAE and ScaledMSE: means over what is there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.losses._error_measures import measured_scale
+
+RNG = np.random.default_rng(0)
+TS = np.tile(np.arange(4.0), (3, 1))
+YS = RNG.normal(size=(3, 4, 2))
+PREDICTED = YS + RNG.normal(size=YS.shape)
+MASK = np.arange(4) < np.array([4, 2, 3])[:, None]
+SCALE = np.array([2.0, 1e-3])
+
+
+def value(measure, predicted=PREDICTED, ys=YS, mask=MASK):
+    return measure(*(jnp.asarray(x) for x in (predicted, TS, ys, mask)))
+
+
+@pytest.mark.parametrize(("measure", "size"), [(srx.ScaledMAE, np.abs), (srx.ScaledMSE, np.square)])
+def test_measure_is_the_mean_over_present_samples(measure, size):
+    expected = np.mean(size((PREDICTED - YS) / SCALE)[MASK])
+    np.testing.assert_allclose(value(measure(SCALE)), expected, rtol=1e-12)
+
+
+def test_what_stands_at_missing_samples_is_not_read():
+    predicted, ys = PREDICTED.copy(), YS.copy()
+    predicted[~MASK], ys[~MASK] = np.nan, np.inf
+    assert value(srx.ScaledMAE(SCALE), predicted, ys) == value(srx.ScaledMAE(SCALE))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_failed_prediction_counts_as_an_error_of_one_scale(bad):
+    predicted = YS.copy()
+    predicted[0, 1] = bad
+    for measure in (srx.ScaledMAE(SCALE), srx.ScaledMSE(SCALE)):
+        np.testing.assert_allclose(value(measure, predicted), 1 / np.sum(MASK))
+
+
+def test_failed_prediction_leaves_the_derivative_of_the_others_alone():
+    predicted = PREDICTED.copy()
+    predicted[0, 1] = np.nan
+    measure = srx.ScaledMSE(SCALE)
+    gradient = jax.grad(lambda p: value(measure, p))(jnp.asarray(predicted))
+    healthy = jax.grad(lambda p: value(measure, p))(jnp.asarray(PREDICTED))
+    assert not np.any(gradient[0, 1])
+    np.testing.assert_array_equal(np.delete(gradient, 1, axis=1), np.delete(healthy, 1, axis=1))
+
+
+def test_weights_multiply_states():
+    weight = np.array([0.0, 3.0])
+    expected = np.mean(weight * np.abs((PREDICTED - YS) / SCALE)[MASK])
+    np.testing.assert_allclose(value(srx.ScaledMAE(SCALE, weight)), expected)
+
+
+def test_weights_may_depend_on_the_sample():
+    measure = srx.ScaledMSE(SCALE, lambda t, y: jnp.exp(-t) * (1 + y**2))
+    weight = np.exp(-TS)[..., None] * (1 + YS**2)
+    expected = np.mean((weight * ((PREDICTED - YS) / SCALE) ** 2)[MASK])
+    np.testing.assert_allclose(value(measure), expected)
+
+
+def test_no_samples_give_zero():
+    assert value(srx.ScaledMAE(SCALE), mask=np.zeros_like(MASK)) == 0
+
+
+def test_default_scale_is_the_range_and_never_zero():
+    ys = np.stack([TS, np.full(TS.shape, -5.0), np.zeros(TS.shape)], axis=-1)
+    ys[~MASK] = 1e9
+    scale = measured_scale(jnp.asarray(ys), jnp.asarray(MASK))
+    np.testing.assert_array_equal(scale, [3.0, 5.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: srx.ScaledMAE([1.0, 0.0]), "`scale="),
+        (lambda: srx.ScaledMSE([-1.0]), "`scale="),
+        (lambda: srx.ScaledMAE(weight=[1.0, -1.0]), "`weight="),
+        (lambda: srx.ScaledMSE(weight=np.nan), "`weight=nan`"),
+    ],
+)
+def test_wrong_size_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_scale_of_another_number_of_states_is_refused():
+    data = srx.Trajectories.from_arrays(TS[0], YS)
+    loss = srx.SegmentLoss(measure=srx.ScaledMSE([1.0, 1.0, 1.0]))
+    with pytest.raises(ValueError, match="3 sizes, but the data have 2 states"):
+        loss(lambda t, y, args: -y, data)

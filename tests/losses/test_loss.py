@@ -1,0 +1,70 @@
+"""Losses add, weigh and nest."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 1.0, 6)
+DATA = srx.Trajectories.from_arrays(TS, np.stack([np.exp(-TS), np.exp(-2 * TS)], axis=1))
+MODEL = srx.Polynomial(2, 1, coefficients=[[0.1, -0.5, 0.0], [0.0, 0.0, -1.0]])
+ONE = srx.SegmentLoss(srx.RadauIIA3())
+TWO = srx.SegmentLoss(srx.Trapezoid(), window=2)
+
+
+def penalty(model, data):
+    return jnp.sum(model.coefficients**2)
+
+
+def test_sum_and_product_are_those_of_the_values():
+    expected = 2 * ONE(MODEL, DATA) + 0.5 * TWO(MODEL, DATA)
+    np.testing.assert_allclose((2 * ONE + TWO * 0.5)(MODEL, DATA), expected, rtol=1e-12)
+
+
+def test_plain_functions_are_losses():
+    expected = ONE(MODEL, DATA) + 3 * 1.26
+    np.testing.assert_allclose((ONE + 3 * (ONE * 0 + penalty))(MODEL, DATA), expected)
+    np.testing.assert_allclose((penalty + ONE)(MODEL, DATA), ONE(MODEL, DATA) + 1.26)
+
+
+def test_derivative_of_a_sum_is_the_sum_of_derivatives():
+    gradient = eqx.filter_jit(eqx.filter_grad(ONE + 0.5 * TWO))(MODEL, DATA).coefficients
+    parts = [eqx.filter_jit(eqx.filter_grad(loss))(MODEL, DATA).coefficients for loss in (ONE, TWO)]
+    np.testing.assert_allclose(gradient, parts[0] + 0.5 * parts[1], rtol=1e-10)
+
+
+def test_failures_add_up():
+    exploding = srx.Polynomial(2, 2, coefficients=np.full((2, 6), 1e3))
+    assert (ONE + ONE).evaluate(exploding, DATA).num_failed == 2 * 5
+
+
+def test_minibatches_follow_the_window_that_all_losses_share():
+    assert (ONE + penalty).window == 1
+    assert (0.5 * TWO).window == 2
+    assert (ONE + TWO).window is None
+    assert (ONE + srx.TrajectoryLoss()).window is None
+
+
+def test_fixed_scales_are_those_of_the_data_given():
+    loss = (ONE + penalty).for_data(DATA)
+    half = srx.Trajectories.from_arrays(TS, DATA.ys / 2)
+    zero = srx.Polynomial(2, 1)
+    own = ONE(zero, half)
+    np.testing.assert_allclose(loss(zero, half), own / 4, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda m, d: jnp.zeros(2), lambda m, d: 1, lambda m, d: jnp.array(1j)]
+)
+def test_loss_that_is_no_number_is_refused(wrong):
+    with pytest.raises(ValueError, match="it needs one real number"):
+        (ONE + wrong)(MODEL, DATA)
+
+
+def test_sums_with_other_things_are_refused():
+    with pytest.raises(TypeError):
+        _ = ONE + 1.0
+    with pytest.raises(TypeError):
+        _ = ONE * TWO

@@ -1,0 +1,122 @@
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+CONTROLLERS = {
+    "fixed": diffrax.ConstantStepSize(),
+    "stock": diffrax.PIDController(rtol=1e-6, atol=1e-8),
+    "predictive": srx.PredictiveController(rtol=1e-6, atol=1e-8),
+}
+
+
+@functools.cache
+def program(name, solver="RadauIIA5"):
+    def solve(rate):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -rate * y**2),
+            getattr(srx, solver)(),
+            0.0,
+            2.0,
+            0.5,
+            jnp.array([1.0, 0.5]),
+            stepsize_controller=CONTROLLERS[name],
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=256,
+            throw=False,
+        )
+
+    return solve
+
+
+@functools.cache
+def solution(name, solver="RadauIIA5"):
+    return jax.jit(program(name, solver))(30.0)
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+class TestCounts:
+    def test_rejections_add_up(self, name):
+        stats = solution(name).stats
+        rejected = stats["num_rejected_by_error"] + stats["num_rejected_by_newton"]
+        assert rejected == stats["num_rejected_steps"]
+
+    def test_every_step_of_a_small_system_takes_a_jacobian_and_a_factorization(self, name):
+        stats = solution(name).stats
+        assert stats["num_jacobians"] == stats["num_factorizations"] == stats["num_steps"]
+
+    def test_evaluations_are_those_of_the_stages_and_of_the_error_estimate(self, name):
+        stats = solution(name).stats
+        stages = 3 * stats["num_newton_iterations"]
+        estimates = stats["num_f_evaluations"] - stages
+        if name == "fixed":
+            assert estimates == 0
+        else:
+            assert stats["num_steps"] <= estimates <= 2 * stats["num_steps"]
+
+
+def test_the_solution_is_that_without_counting():
+    controller = CONTROLLERS["predictive"]
+    plain = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -30.0 * y**2),
+        srx.RadauIIA5(),
+        0.0,
+        2.0,
+        0.5,
+        jnp.array([1.0, 0.5]),
+        stepsize_controller=controller,
+        max_steps=256,
+    )
+    counted = solution("predictive")
+    np.testing.assert_allclose(counted.ys, plain.ys, rtol=1e-14)
+    assert counted.stats["num_steps"] == plain.stats["num_steps"]
+
+
+def test_counts_of_a_lane_are_those_that_it_has_alone():
+    rates = jnp.array([0.1, 30.0, 300.0])
+    batch = jax.jit(jax.vmap(lambda rate: program("stock")(rate).stats))(rates)
+    for key in ("num_newton_iterations", "num_f_evaluations", "num_rejected_by_error"):
+        assert batch[key][1] == solution("stock").stats[key]
+    assert len(set(batch["num_newton_iterations"].tolist())) == 3
+
+
+def test_the_last_attempt_tells_where_it_was():
+    def field(t, y, args):
+        return jnp.stack([-y[0], y[1] ** 2])
+
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        srx.RadauIIA5(),
+        0.0,
+        2.0,
+        0.1,
+        jnp.ones(2),
+        stepsize_controller=srx.PredictiveController(rtol=1e-6, atol=1e-8, dtmin=1e-9),
+        adjoint=srx.DiscreteAdjoint(),
+        throw=False,
+    )
+    last = sol.stats["last_step"]
+    assert sol.result == diffrax.RESULTS.dt_min_reached
+    assert abs(last["t"] - 1) < 1e-6
+    assert last["h"] < 2e-9
+    assert last["component"] == 1
+
+
+def test_any_root_finder_is_counted():
+    import optimistix as optx
+
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -y),
+        srx.BackwardEuler(root_finder=optx.Newton(1e-8, 1e-8)),
+        0.0,
+        1.0,
+        0.5,
+        jnp.ones(2),
+        adjoint=srx.DiscreteAdjoint(),
+    )
+    assert sol.stats["num_newton_iterations"] >= 2

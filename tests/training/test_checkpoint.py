@@ -1,0 +1,166 @@
+"""Checkpoints: whole at any moment, and training goes on from them to the same bits."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import stiffrax as srx
+import stiffrax.training._checkpoint as checkpoint
+import stiffrax.training._session as session
+
+TS = np.linspace(0.0, 1.0, 4)
+DATA = srx.Trajectories.from_arrays(
+    TS, np.array([[1.0], [2.0], [0.5], [1.5]])[:, None] * np.exp(-2 * TS)[None, :, None]
+)
+
+
+class Decay(eqx.Module):
+    rate: jax.Array
+
+    def __call__(self, t, y, args=None):
+        return -self.rate * y
+
+
+def loss(model, data):
+    error = data.ys[:, :1] * jnp.exp(-model.rate * data.ts)[..., None] - data.ys
+    return jnp.mean(error**2)
+
+
+OPTIMIZER = optax.adam(0.01)
+
+
+def run(steps, path=None, **options):
+    options = {"optimizer": OPTIMIZER, "batch_size": 2, "held_out": [3]} | options
+    options = {"judge_every": 7, "checkpoint_every": 0.0, "progress": False} | options
+    data = options.pop("data", DATA)
+    return srx.fit(Decay(jnp.array(0.5)), loss, data, steps=steps, checkpoint=path, **options)
+
+
+def assert_same(one, two):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_in_two_parts_is_training_in_one(tmp_path):
+    path = tmp_path / "run.eqx"
+    run(33, path)
+    assert_same(run(80, path), run(80))
+
+
+def test_finished_training_is_read_not_repeated(tmp_path, monkeypatch):
+    path = tmp_path / "run.eqx"
+    result = run(20, path)
+    monkeypatch.setattr(session, "advance", None)
+    assert_same(run(20, path), result)
+
+
+def test_patience_ends_a_resumed_training_where_it_ended(tmp_path):
+    path = tmp_path / "run.eqx"
+    options = {"patience": 14, "optimizer": optax.sgd(0.0)}
+    result = run(500, path, **options)
+    assert result.stopped == "patience"
+    assert_same(run(500, path, **options), result)
+
+
+def test_interrupted_training_is_saved(tmp_path, monkeypatch):
+    path = tmp_path / "run.eqx"
+    advance, calls = session.advance, []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return advance(*args)
+
+    monkeypatch.setattr(session, "advance", interrupted)
+    assert run(80, path, checkpoint_every=1e9).stopped == "interrupted"
+    monkeypatch.setattr(session, "advance", advance)
+    assert_same(run(80, path), run(80))
+
+
+def test_failure_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.eqx"
+    run(10, path)
+    before = path.read_bytes()
+
+    def torn(file, tree):
+        file.write(b"half of")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint.eqx, "tree_serialise_leaves", torn)
+    with pytest.raises(OSError, match="disk full"):
+        run(20, path)
+    assert path.read_bytes() == before
+
+
+def test_checkpoint_holds_no_pickle(tmp_path):
+    path = tmp_path / "run.eqx"
+    run(10, path)
+    header, arrays = path.read_bytes().split(b"\n", 1)
+    assert json.loads(header)["history"] == {"steps": 10, "judged": 1}
+    assert arrays.count(b"\x93NUMPY") == arrays.count(b"'descr'")
+    assert b"'|O'" not in arrays
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 3}, r"another seed \(0 there, 3 here\)"),
+        ({"batch_size": 1}, r"another batch_size \(2 there, 1 here\)"),
+        ({"optimizer": optax.sgd(0.01)}, "another model and optimizer"),
+        (
+            {"data": srx.Trajectories.from_arrays(TS, DATA.ys + 1)},
+            "another data",
+        ),
+    ],
+)
+def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
+    path = tmp_path / "run.eqx"
+    run(5, path)
+    with pytest.raises(ValueError, match=message):
+        run(10, path, **change)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense\n", b"[1, 2]\n", b"3\n"])
+def test_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "run.eqx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        run(5, path)
+
+
+SCRIPT = pathlib.Path(__file__).with_name("train_to_be_killed.py")
+
+
+def start(path, steps):
+    command = [sys.executable, str(SCRIPT), str(path), str(steps)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_training_ends_with_the_same_bits(tmp_path):
+    steps = 6000
+    expected, _ = start(tmp_path / "whole.eqx", steps).communicate(timeout=250)
+    path, kills = tmp_path / "killed.eqx", 0
+    rng = np.random.default_rng(0)
+    while kills < 10:
+        process = start(path, steps)
+        assert process.stdout is not None
+        process.stdout.readline()  # it is training now
+        time.sleep(rng.uniform(0.0, 0.15))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    result, _ = start(path, steps).communicate(timeout=250)
+    assert result.splitlines()[-1] == expected.splitlines()[-1]

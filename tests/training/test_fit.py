@@ -1,0 +1,210 @@
+"""fit: any optax optimizer, minibatches, early stopping, faults."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import stiffrax as srx
+import stiffrax.training._session as session
+
+TS = np.array([0.0, 0.1, 0.3, 0.7])
+STARTS = np.array([[1.0, 1.0], [2.0, 0.5], [0.5, 1.5], [1.5, 1.0]])
+RATES = np.array([1.0, 3.0])
+DATA = srx.Trajectories.from_arrays(TS, STARTS[:, None] * np.exp(-np.outer(TS, RATES))[None])
+
+
+class Decay(eqx.Module):
+    rates: jax.Array
+
+    def __call__(self, t, y, args=None):
+        return -self.rates * y
+
+
+MODEL = Decay(jnp.array([0.5, 0.5]))
+
+
+def exact(model, data):
+    """The trajectory loss of a linear model, without a solver."""
+    elapsed = (data.ts - data.ts[:, :1])[..., None]
+    error = data.ys[:, :1] * jnp.exp(-model.rates * elapsed) - data.ys
+    return jnp.sum(jnp.where(data.mask[..., None], error**2, 0)) / jnp.sum(data.mask)
+
+
+def run(loss=exact, model=MODEL, data=DATA, **options):
+    options = {"optimizer": optax.adam(0.05), "steps": 40, "progress": False} | options
+    return srx.fit(model, loss, data, **options)
+
+
+def hand_written(steps, optimizer):
+    model, history = MODEL, []
+    state = optimizer.init(model)
+    for _ in range(steps):
+        value, gradient = eqx.filter_value_and_grad(exact)(model, jax.tree.map(jnp.asarray, DATA))
+        history.append(float(value))
+        updates, state = optimizer.update(gradient, state, model)
+        model = eqx.apply_updates(model, updates)
+    return model, history
+
+
+def test_fit_is_the_loop_a_user_would_write():
+    model, history = hand_written(40, optax.adam(0.05))
+    result = run()
+    np.testing.assert_allclose(result.history.loss, history, rtol=1e-10)
+    np.testing.assert_allclose(result.last_model.rates, model.rates, rtol=1e-10)
+
+
+def test_segment_loss_recovers_the_rates():
+    result = run(srx.SegmentLoss(srx.RadauIIA5()), steps=400)
+    np.testing.assert_allclose(result.model.rates, RATES, rtol=1e-3)
+
+
+def test_best_model_is_returned_when_the_last_is_worse():
+    result = run(optimizer=optax.sgd(30.0), steps=6)
+    assert result.loss == np.min(result.history.loss)
+    np.testing.assert_allclose(exact(result.model, DATA), result.loss, rtol=1e-10)
+    assert exact(result.last_model, DATA) > result.loss
+
+
+def test_learning_rate_schedules_and_clipping_are_those_of_optax():
+    schedule = optax.cosine_decay_schedule(0.1, 40)
+    optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(schedule))
+    model, _ = hand_written(40, optimizer)
+    result = run(optimizer=optimizer)
+    np.testing.assert_allclose(result.last_model.rates, model.rates, rtol=1e-10)
+
+
+def test_line_searches_get_the_value_they_ask_for():
+    result = run(optimizer=optax.lbfgs(), steps=15)
+    np.testing.assert_allclose(result.model.rates, RATES, rtol=1e-6)
+
+
+def test_gradient_norm_is_recorded_before_clipping():
+    result = run(optimizer=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)), steps=2)
+    gradient = jax.grad(exact)(MODEL, jax.tree.map(jnp.asarray, DATA))
+    expected = np.linalg.norm(gradient.rates)
+    np.testing.assert_allclose(result.history.gradient_norm[0], expected, rtol=1e-10)
+
+
+def test_minibatches_show_every_run_once_before_any_comes_again():
+    def starts(model, data):
+        return jnp.sum(data.ys[:, 0, 0] * 10.0 ** jnp.arange(len(data.ys))) + 0 * model.rates[0]
+
+    seen = run(starts, batch_size=1, steps=8).history.loss
+    assert sorted(seen[:4]) == sorted(seen[4:]) == sorted(STARTS[:, 0])
+    assert list(seen[:4]) != list(seen[4:])
+
+
+def test_minibatches_of_segments_are_segments():
+    def size(model, data):
+        return jnp.sum(data.mask) * 1.0 + 0 * model.rates[0]
+
+    loss = srx.SegmentLoss() * 0.0 + size
+    result = run(loss, batch_size=5, steps=2)
+    np.testing.assert_array_equal(result.history.loss, 10.0)
+
+
+def test_seed_decides_the_minibatches():
+    one, again, other = (run(batch_size=2, steps=9, seed=s).history.loss for s in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert np.any(one != other)
+
+
+def test_training_stops_when_held_out_runs_improve_no_more():
+    held_out = srx.Trajectories.from_arrays(TS, DATA.ys[:1] ** 0.5)
+    result = run(steps=400, held_out=held_out, judge_every=10, patience=30)
+    assert result.stopped == "patience"
+    history = result.history
+    best = history.held_out_steps[np.argmin(history.held_out_loss)]
+    assert history.loss.size == best + 30
+    np.testing.assert_allclose(result.loss, np.min(history.held_out_loss))
+    np.testing.assert_allclose(exact(result.model, held_out), result.loss, rtol=1e-10)
+
+
+def test_runs_are_held_out_by_fraction_or_name():
+    result = run(held_out=0.25, steps=2)
+    by_name = run(held_out=["3"], steps=2)
+    without = run(data=DATA.select([0, 1, 2]), steps=2)
+    np.testing.assert_array_equal(result.history.loss, without.history.loss)
+    np.testing.assert_array_equal(by_name.history.loss, without.history.loss)
+
+
+def test_steps_without_a_finite_gradient_are_skipped_and_counted():
+    def broken(data, step, key):
+        ys = jnp.where((step == 3) | (step == 5), jnp.nan, data.ys)
+        return eqx.tree_at(lambda d: d.ys, data, ys)
+
+    result = run(transforms=[broken], steps=10)
+    assert result.num_skipped == 2
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(result.history.loss)), [3, 5])
+    np.testing.assert_array_equal(result.last_model.rates, run(steps=8).last_model.rates)
+
+
+def test_training_that_cannot_go_on_says_so():
+    result = run(lambda model, data: jnp.sum(model.rates) * jnp.nan, steps=5000)
+    assert result.stopped == "not finite"
+    assert result.history.loss.size < 5000
+    np.testing.assert_array_equal(result.model.rates, MODEL.rates)
+
+
+def test_interruption_returns_the_best_so_far(monkeypatch):
+    class Bar:
+        calls = 0
+
+        def update(self, n=1):
+            self.calls += 1
+            if self.calls == 4:
+                raise KeyboardInterrupt
+
+        def set_postfix_str(self, text):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(session, "progress_bar", lambda *args: Bar())
+    result = run(steps=100_000)
+    assert result.stopped == "interrupted"
+    taken = result.history.loss.size
+    assert 0 < taken < 100_000
+    assert result.loss == np.min(result.history.loss)
+    np.testing.assert_array_equal(result.last_model.rates, run(steps=taken).last_model.rates)
+
+
+def test_progress_shows_loss_and_gradient(capsys):
+    run(steps=3, progress=True)
+    shown = capsys.readouterr().err
+    assert "loss" in shown
+    assert "gradient" in shown
+
+
+def test_switched_off_terms_stay_off():
+    model = srx.Polynomial(2, 1, active=[[False, True, False], [False, False, True]])
+    result = run(srx.SegmentLoss(), model=model, steps=20)
+    off = ~np.asarray(model.active)
+    assert not np.any(np.asarray(result.model.coefficients)[off])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "`steps=0`"),
+        ({"batch_size": 5}, "`batch_size=5`.*1 to 4, the number of runs"),
+        ({"batch_size": True}, "`batch_size=True`"),
+        ({"patience": 10}, "without runs to judge by"),
+        ({"patience": 0, "held_out": 0.5}, "`patience=0`"),
+        ({"judge_every": 0}, "`judge_every=0`"),
+        ({"model": lambda t, y, args: -y}, "no floating-point array to train"),
+        ({"held_out": 1.5}, "`held_out` is 1.5"),
+    ],
+)
+def test_wrong_option_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(**options)
+
+
+def test_loss_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="it needs one real number"):
+        run(lambda model, data: model.rates)
