@@ -72,7 +72,19 @@ def test_logarithm_of_a_state_of_its_size_is_one():
 def test_logarithm_of_the_time_is_the_last_feature():
     model = scaled(network(inputs=4), log_time=True)
     np.testing.assert_allclose(model.features(T_SCALE, Y), [*Y, 1.0], rtol=1e-12)
-    assert model(1e-3, Y)[0] != model(1e4, Y)[0]
+
+
+def test_logarithmic_clock_gives_rates_by_the_chain_rule():
+    model, y = scaled(network(inputs=4), log_time=True, floor=1e-4), jnp.asarray(Y)
+    for t in (0.0, 3.0, 5e4):
+        clock = jax.grad(lambda t: model.features(t, y)[-1])(t)
+        expected = model.net(model.features(t, y)) * np.array(Y_SCALE) * clock
+        np.testing.assert_allclose(model(t, y), expected, rtol=1e-10)
+
+
+def test_logarithmic_clock_takes_as_much_of_every_decade():
+    ones = srx.ScaledField(lambda x: jnp.ones(3), Y_SCALE, T_SCALE, log_time=True, floor=1e-8)
+    np.testing.assert_allclose(1e2 * ones(1e2, Y), 1e4 * ones(1e4, Y), rtol=1e-6)
 
 
 def test_a_model_of_stiffrax_is_a_network_too():

@@ -8,7 +8,9 @@ from stiffrax.stages._own_derivative import with_derivative
 
 def newton_root(x, start):
     """The square root by an iteration that nothing may differentiate."""
-    return lax.while_loop(lambda y: jnp.abs(y * y - x) > 1e-14 * x, lambda y: (y + x / y) / 2, start)
+    return lax.while_loop(
+        lambda y: jnp.abs(y * y - x) > 1e-14 * x, lambda y: (y + x / y) / 2, start
+    )
 
 
 def rule(primals, tangents):
@@ -21,7 +23,7 @@ root = with_derivative("square_root", newton_root, rule)
 
 
 def in_a_scan(x):
-    """x to the power 1/8 + 1/4 + 1/2, the constant also in the loop."""
+    """The argument to the power 1/8 + 1/4 + 1/2, the constant also in the loop."""
     step = lambda y, _: (root(y, x), y)
     last, before = lax.scan(step, x, None, length=3)
     return last * jnp.prod(before[1:])

@@ -16,7 +16,8 @@ def stiff(tableau, n, lanes=5, seed=0):
     """Jacobians with rates from 1 to 1e5, and right-hand sides."""
     rng, m = np.random.default_rng(seed), tableau.num_stages
     hJ = rng.normal(size=(lanes, m, n, n)) - np.logspace(0, 5, n) * np.eye(n)
-    return jnp.asarray(tableau.A_inverse), hJ, rng.normal(size=(lanes, m, n))
+    rhs = rng.normal(size=(lanes, m, n))
+    return jnp.asarray(tableau.A_inverse), jnp.asarray(hJ), jnp.asarray(rhs)
 
 
 def expected(a, hJ, rhs):
@@ -37,9 +38,8 @@ def test_the_stage_equations_hold_alone_and_in_a_batch(tableau, n):
 def test_a_singular_pivot_is_found_and_leaves_the_other_lanes_alone():
     tableau = radau_iia(3)
     a, hJ, rhs = stiff(tableau, 4)
-    singular = hJ.copy()
     # A growth rate at which the first block vanishes, while the whole matrix is well conditioned.
-    singular[1] = a[0, 0] * np.eye(4)
+    singular = hJ.at[1].set(a[0, 0] * jnp.eye(4))
     found, healthy = batch(a, singular, rhs), batch(a, hJ, rhs)
     np.testing.assert_allclose(found[1], expected(a, singular[1], rhs[1]), rtol=1e-10)
     np.testing.assert_array_equal(np.delete(found, 1, 0), np.delete(healthy, 1, 0))
@@ -48,7 +48,7 @@ def test_a_singular_pivot_is_found_and_leaves_the_other_lanes_alone():
 def test_lanes_that_are_not_finite_spoil_no_other():
     a, hJ, rhs = stiff(radau_iia(3), 4)
     healthy = batch(a, hJ, rhs)
-    hJ[2], rhs[3] = np.nan, np.inf
+    hJ, rhs = hJ.at[2].set(jnp.nan), rhs.at[3].set(jnp.inf)
     found = batch(a, hJ, rhs)
     assert not jnp.any(jnp.isfinite(found[2]))
     np.testing.assert_array_equal(found[jnp.array([0, 1, 4])], healthy[jnp.array([0, 1, 4])])

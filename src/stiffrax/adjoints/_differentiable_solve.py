@@ -104,7 +104,7 @@ def _solve_forward(
         lambda s: s.save_state, arguments["init_state"], save_state
     )
     solve = ft.partial(recorded_loop, loop, keep_stages=rule.keep_stages)
-    final_state, aux_stats, record = counted_loop(solve)(
+    final_state, aux_stats, record = counted_loop(solve)(  # pyright: ignore[reportAssignmentType]
         max_steps=max_steps,
         **arguments,
         **kwargs,

@@ -1,6 +1,6 @@
 """The adjoint equation first, then the parameter integral by adaptive quadrature."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 from jaxtyping import PyTree
@@ -74,4 +74,5 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
 
     def parameter_integral(self, equation: AdjointEquation, state: AdjointState) -> PyTree:
         """Adaptive quadrature over the steps of the adjoint."""
-        return integrate(equation, state.dense, state.accepted, self.rtol, self.atol)
+        dense: Any = state.dense
+        return integrate(equation, dense, state.accepted, self.rtol, self.atol)

@@ -27,7 +27,14 @@ class ScaledField(eqx.Module):
     {\operatorname{asinh}(1 / \epsilon)},$$
 
     a logarithm for states above `\epsilon` times their size that is linear around zero, so that
-    negative states do no harm; and, on request, one more for the time, made likewise.
+    negative states do no harm.
+
+    With `log_time` the clock of the network is the logarithm of the time, made likewise, for
+    systems that do as much in each decade of time: the network sees it as one more input, and
+
+    $$\frac{dy}{d\tau} = \mathrm{net}(x, \tau) \, y_{scale}, \qquad
+    \tau = \frac{\operatorname{asinh}(t / (\epsilon \, t_{scale}))}
+    {\operatorname{asinh}(1 / \epsilon)}$$
 
     The scales are constants of the model: no optimizer changes them.
 
@@ -38,7 +45,7 @@ class ScaledField(eqx.Module):
     - `y_scale`: the size of each state, in its unit, `n` positive numbers.
     - `t_scale`: the size of the time, in its unit. See [`stiffrax.Scaling`][] for both.
     - `states`: the features of the states: `"raw"`, `"scaled"` or `"log"`.
-    - `log_time`: whether the logarithm of the time is one more feature, the last.
+    - `log_time`: whether the clock is the logarithm of the time, counted from `t = 0`.
     - `floor`: `\epsilon`, for states and time.
 
     **Raises:** `ValueError` for sizes that are not positive, and for another option than those.
@@ -100,11 +107,10 @@ class ScaledField(eqx.Module):
             x = self._logarithm(x)
         if not self.log_time:
             return x
-        time = jnp.asarray(t, y.dtype) / jnp.asarray(self.t_scale, y.dtype)
-        return jnp.append(x, self._logarithm(time))
+        return jnp.append(x, self._logarithm(self._time(t, y)))
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " states"]:
-        """`net(x) y_scale / t_scale`."""
+        """`net(x) y_scale / t_scale`, or with `log_time` that for its clock."""
         x = self.features(t, y)
         rates = self.net(t, x, args) if _takes_time(self.net) else self.net(x)
         if jnp.shape(rates) != (self.num_states,):
@@ -112,10 +118,19 @@ class ScaledField(eqx.Module):
                 f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
                 f"number for each of the {self.num_states} states."
             )
-        return rates * (np.asarray(self.y_scale) / self.t_scale).astype(x.dtype)
+        size = (np.asarray(self.y_scale) / self.t_scale).astype(x.dtype)
+        return rates * size * (self._clock(self._time(t, x)) if self.log_time else 1)
+
+    def _time(self, t: Any, like: Array) -> Array:
+        return jnp.asarray(t, like.dtype) / jnp.asarray(self.t_scale, like.dtype)
+
+    def _clock(self, x: Array) -> Array:
+        """The derivative of `_logarithm`."""
+        slope = np.asarray(1 / (self.floor * np.arcsinh(1 / self.floor)), x.dtype)
+        return slope / jnp.sqrt(1 + (x / self.floor) ** 2)
 
     def _logarithm(self, x: Array) -> Array:
-        return jnp.arcsinh(x / self.floor) / np.arcsinh(1 / self.floor).astype(x.dtype)
+        return jnp.arcsinh(x / self.floor) / np.asarray(np.arcsinh(1 / self.floor), x.dtype)
 
 
 def _takes_time(net: Callable[..., Any]) -> bool:

@@ -119,7 +119,7 @@ def _solve_by(
 def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
     """Simplified Newton, and where it fails Newton proper if the method says so."""
     newton = method.root_finder
-    init = newton.init(_residual, guess, system, {"solve": None}, guess, None, frozenset())
+    init = newton.init(_with_aux, guess, system, {"solve": None}, guess, None, frozenset())
     fixed = (system, method)
     Z, state = while_open(_is_running, _frozen_iteration, fixed, (guess, init))
     if method.retry_exactly:
@@ -128,7 +128,7 @@ def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> St
         start = replace(init, converged=~failed)
         again = while_open(_is_running_exactly, _exact_iteration, fixed, (guess, start))
         Z, state = jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, (Z, state))
-    _, result = newton.terminate(_residual, Z, system, {}, state, frozenset())
+    _, result = newton.terminate(_with_aux, Z, system, {}, state, frozenset())
     limit = optx.RESULTS.nonlinear_max_steps_reached
     result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
     return StageSolution(Z, system.hf0, state.converged, state.iterations, state.theta, result)

@@ -20,6 +20,13 @@ class AbstractStructure(eqx.Module):
 
     What `jacobian` returns is a pytree of arrays of the structure's own; it is only ever scaled and
     handed to `factor`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> isinstance(srx.Banded(1, 1), srx.AbstractStructure)
+    True
+
+    ```
     """
 
     @abc.abstractmethod
