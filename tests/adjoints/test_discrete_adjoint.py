@@ -141,6 +141,26 @@ def test_gradient_of_an_adaptive_solve_is_that_of_backpropagation(name):
     assert relative(*gradients) < 1e-12
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ROBER", "HIRES", "POLLU", "neural ODE, n=2", "neural ODE, n=10"])
+@pytest.mark.parametrize(
+    "kind", [srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint]
+)
+def test_continuous_adjoints_converge_to_it_at_the_rate_of_the_tolerance(kind, name):
+    unscaled, inputs, steps = PROBLEMS[name]()
+    distances = []
+    for tol in (1e-5, 1e-7):
+        controller = diffrax.PIDController(rtol=tol, atol=1e-3 * tol)
+        continuous = kind(rtol=tol, atol=1e-3 * tol, max_steps=20_000)
+        gradients = [
+            eqx.filter_jit(eqx.filter_grad(make_loss(unscaled, steps, adjoint, controller)))(inputs)
+            for adjoint in (continuous, srx.DiscreteAdjoint())
+        ]
+        distances.append(relative(*gradients))
+    assert distances[0] < 1e-3
+    assert distances[1] < distances[0] / 10
+
+
 @pytest.mark.parametrize("options", [{"memory": "all"}, {"recurrence": "loop"}, {"failed": "inf"}])
 def test_unknown_options_are_refused_with_the_choices(options):
     ((name, value),) = options.items()

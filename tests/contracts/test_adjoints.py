@@ -121,6 +121,28 @@ def test_a_solve_of_no_length_has_the_gradient_of_what_it_starts_from():
     np.testing.assert_allclose(found, [0.0, 0.0, 0.0, 0.0, *slopes], rtol=1e-12)
 
 
+CONTINUOUS = (
+    srx.InterpolatingAdjoint,
+    srx.QuadratureAdjoint,
+    srx.GaussAdjoint,
+    srx.ImexAdjoint,
+)
+STRICT = diffrax.PIDController(rtol=1e-8, atol=1e-10)
+
+
+@functools.cache
+def strict_gradient():
+    return gradient(adjoint=srx.DiscreteAdjoint(), controller=STRICT, max_steps=256)
+
+
+@pytest.mark.parametrize("kind", CONTINUOUS)
+def test_continuous_adjoints_give_the_gradient_of_everything_that_can_be_saved(kind):
+    # The steps are the solver's own, and the same ones: where they end depends on no adjoint.
+    adjoint = kind(rtol=1e-8, atol=1e-10)
+    found = gradient(adjoint=adjoint, controller=STRICT, max_steps=256)
+    np.testing.assert_allclose(found, strict_gradient(), rtol=1e-5)
+
+
 def test_single_precision_gives_single_precision_gradients():
     single = jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, INPUTS)
     found = gradient(single, adjoint=srx.DiscreteAdjoint())
@@ -154,6 +176,14 @@ def test_lanes_of_a_batch_have_the_gradients_they_have_alone():
     rates, decay = healthy_batch("full")
     np.testing.assert_allclose(rates, jnp.concatenate([r for r, _ in alone]), rtol=1e-9)
     np.testing.assert_allclose(decay, sum(d for _, d in alone), rtol=1e-9)
+
+
+def test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_other():
+    failing = jnp.concatenate([RATES, jnp.array([[jnp.nan, 1.0]])])
+    rates, decay = batch_gradient(failing, srx.GaussAdjoint())
+    np.testing.assert_array_equal(rates[3], 0)
+    np.testing.assert_allclose(rates[:3], healthy_batch("full")[0], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(decay, healthy_batch("full")[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("memory", ["full", "steps"])

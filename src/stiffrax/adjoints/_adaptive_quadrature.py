@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ..stages import evaluate_polynomial
-from ._adjoint_equation import AdjointEquation
+from ._adjoint_equation import AbstractLinearEquation
 from ._adjoint_loop import AdjointDense
 
 # Halvings of a step of the adjoint; what then is left is taken as it is.
@@ -51,7 +51,11 @@ def _adjoint_at(
 
 
 def integrate(
-    equation: AdjointEquation, dense: AdjointDense, count: Int[Array, ""], rtol: float, atol: float
+    equation: AbstractLinearEquation,
+    dense: AdjointDense,
+    count: Int[Array, ""],
+    rtol: float,
+    atol: float,
 ) -> PyTree:
     """The integral over all recorded steps of the adjoint, each halved until it is accurate.
 
@@ -91,7 +95,7 @@ def integrate(
         todo = jax.tree.map(lambda a, b: jnp.where(accept, a, b), done, halves)
         return todo, jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, total)
 
-    zero = jax.tree.map(jnp.zeros_like, equation.equations.parameters)
+    zero = equation.no_integral()
     if not jax.tree.leaves(zero):
         return zero
     _, total = lax.while_loop(

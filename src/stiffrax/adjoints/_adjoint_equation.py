@@ -1,6 +1,7 @@
 """The linear differential equation of the continuous adjoint, along a recorded solution."""
 
-from typing import Any, final
+import abc
+from typing import Any, cast, final
 
 import equinox as eqx
 import jax
@@ -12,8 +13,24 @@ from ._step_equations import StepEquations
 from ._step_record import Step, StepRecord
 
 
+class AbstractLinearEquation(eqx.Module):
+    """A linear differential equation, run back in time, and an integral along its solution."""
+
+    @abc.abstractmethod
+    def matrices(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n n"]:
+        """The matrix of the equation at any times."""
+
+    @abc.abstractmethod
+    def pull(self, ts: Shaped[Array, " q"], v: Float[Array, "q n"]) -> PyTree:
+        """The sum over times of the integrand's values at the solutions `v`."""
+
+    @abc.abstractmethod
+    def no_integral(self) -> PyTree:
+        """The integral over nothing."""
+
+
 @final
-class AdjointEquation(eqx.Module):
+class AdjointEquation(AbstractLinearEquation):
     r"""The adjoint `\lambda(t)` and the gradient that it carries, along the recorded `y(t)`:
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
@@ -37,9 +54,11 @@ class AdjointEquation(eqx.Module):
         rows = jnp.arange(record.t1.size)
         ends = jnp.where(rows < record.count, record.t1, jnp.inf)
         steps = record.take(jnp.searchsorted(ends, ts, side="left"))
+        # A continuous adjoint always records the polynomials.
+        polynomials = cast(Array, steps.coefficients)
         theta = (ts - steps.t0) / jnp.where(steps.t1 > steps.t0, steps.t1 - steps.t0, 1)
         theta = jnp.clip(theta, 0, 1).astype(steps.y0.dtype)
-        return steps.y0 + jax.vmap(evaluate_polynomial)(steps.coefficients, theta)
+        return steps.y0 + jax.vmap(evaluate_polynomial)(polynomials, theta)
 
     def matrices(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n n"]:
         """`J^T` at the recorded solution."""
@@ -56,3 +75,7 @@ class AdjointEquation(eqx.Module):
             return direction * jax.vmap(field)(ts, ys)
 
         return jax.vjp(slopes, self.equations.parameters)[1](v)[0]
+
+    def no_integral(self) -> PyTree:
+        """Zero for every parameter."""
+        return jax.tree.map(jnp.zeros_like, self.equations.parameters)

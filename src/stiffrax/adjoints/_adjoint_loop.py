@@ -1,6 +1,6 @@
 """The adaptive solve of the adjoint equation, from the last saved time back to the start."""
 
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -155,7 +155,7 @@ def solve_adjoint(
     """Solves the adjoint equation; where `max_steps` do not suffice, all of the result is NaN."""
     t, value = jumps.at(jnp.zeros((), int), equation.record.t0[0])
     span = jnp.maximum(t - equation.record.t0[0], 0)
-    zero: Any = jax.tree.map(jnp.zeros_like, equation.equations.parameters)
+    zero = equation.no_integral()
     dense = None
     if keep_dense:
         powers, n = 3, value.size

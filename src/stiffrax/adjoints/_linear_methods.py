@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Shaped
 
 from ..stages import small_inverse
 from ..tableaus import Tableau, radau_iia
-from ._adjoint_equation import AdjointEquation
+from ._adjoint_equation import AbstractLinearEquation
 from ._block_solve import stacked_matrix
 
 
@@ -45,7 +45,9 @@ class AbstractLinearMethod(eqx.Module):
     order: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def step(self, equation: AdjointEquation, t: Array, h: Array, start: Array) -> LinearStep:
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
         """From the adjoint at `t` to that at `t - h`."""
 
 
@@ -79,7 +81,9 @@ class LinearRadau(AbstractLinearMethod):
     error_order: int = 4
     order: int = 5
 
-    def step(self, equation: AdjointEquation, t: Array, h: Array, start: Array) -> LinearStep:
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
         """From the adjoint at `t` to that at `t - h`."""
         tableau, dtype = radau_iia(3), start.dtype
         nodes = np.concatenate([[0.0], tableau.nodes])
@@ -126,7 +130,9 @@ class LinearKenCarp(AbstractLinearMethod):
     error_order: int = 4
     order: int = 4
 
-    def step(self, equation: AdjointEquation, t: Array, h: Array, start: Array) -> LinearStep:
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
         """From the adjoint at `t` to that at `t - h`."""
         tableaus: Any = diffrax.KenCarp4.tableau
         explicit, implicit = tableaus.tableaus

@@ -119,14 +119,14 @@ class ScaledField(eqx.Module):
                 f"number for each of the {self.num_states} states."
             )
         size = (np.asarray(self.y_scale) / self.t_scale).astype(x.dtype)
-        return rates * size * (self._clock(self._time(t, x)) if self.log_time else 1)
+        return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
 
     def _time(self, t: Any, like: Array) -> Array:
         return jnp.asarray(t, like.dtype) / jnp.asarray(self.t_scale, like.dtype)
 
     def _clock(self, x: Array) -> Array:
         """The derivative of `_logarithm`."""
-        slope = np.asarray(1 / (self.floor * np.arcsinh(1 / self.floor)), x.dtype)
+        slope = jnp.asarray(1 / (self.floor * np.arcsinh(1 / self.floor)), x.dtype)
         return slope / jnp.sqrt(1 + (x / self.floor) ** 2)
 
     def _logarithm(self, x: Array) -> Array:

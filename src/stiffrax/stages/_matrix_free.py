@@ -59,8 +59,8 @@ class MatrixFree(AbstractStructure):
     >>> controller = srx.PredictiveController(rtol=1e-6, atol=1e-8)
     >>> sol = diffrax.diffeqsolve(field, solver, 0.0, 1.0, 0.1, jnp.ones(6),
     ...     stepsize_controller=controller)
-    >>> print(sol.ys[-1, :2].round(4))
-    [0.3679 0.1353]
+    >>> print(f"{sol.ys[-1, 0]:.4f}, {sol.ys[-1, 1]:.4f}")
+    0.3679, 0.1353
 
     ```
     """

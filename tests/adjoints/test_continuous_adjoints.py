@@ -1,0 +1,114 @@
+"""The parts of the continuous adjoints, each against what is known in closed form."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.adjoints._adaptive_quadrature import clenshaw_curtis, integrate
+from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation
+from stiffrax.adjoints._adjoint_loop import AdjointDense
+from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
+from stiffrax.adjoints._linear_methods import LinearKenCarp, LinearRadau
+from stiffrax.adjoints._saved_values import SavedCotangents
+
+KINDS = (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint)
+
+
+class Constant(AbstractLinearEquation):
+    """A constant matrix, and a weight in time as the integrand."""
+
+    matrix: jax.Array
+    weight: Any = eqx.field(static=True, default=jnp.ones_like)
+
+    def matrices(self, ts):
+        return jnp.broadcast_to(self.matrix, (ts.size, *self.matrix.shape))
+
+    def pull(self, ts, v):
+        return jnp.sum(self.weight(ts)[:, None] * v)
+
+    def no_integral(self):
+        return jnp.zeros(())
+
+
+@pytest.mark.parametrize(("method", "order"), [(LinearRadau(), 5), (LinearKenCarp(), 4)])
+def test_a_step_has_the_order_of_its_method(method, order):
+    equation, start = Constant(jnp.array([[-1.0, 2.0], [0.5, -3.0]])), jnp.array([1.0, -2.0])
+
+    def error(h):
+        end = method.step(equation, jnp.array(1.0), jnp.array(h), start).end
+        return jnp.max(jnp.abs(end - jax.scipy.linalg.expm(h * equation.matrix) @ start))
+
+    assert abs(jnp.log2(error(0.1) / error(0.05)) - (order + 1)) < 0.3
+
+
+@pytest.mark.parametrize("method", [LinearRadau(), LinearKenCarp()])
+def test_a_transient_too_fast_for_the_step_is_damped_and_costs_the_integral_nothing(method):
+    equation = Constant(jnp.array([[-1e8]]))
+    step = method.step(equation, jnp.array(1.0), jnp.array(0.1), jnp.array([1.0]))
+    assert abs(step.end[0]) < 1e-6
+    assert abs(step.error[0]) < 2
+    if isinstance(method, LinearRadau):
+        assert abs(step.error_weights @ step.error_values[:, 0]) < 1e-6
+
+
+def test_clenshaw_curtis_rules_are_exact_for_polynomials_and_nested():
+    nodes, weights = clenshaw_curtis(8)
+    for degree in range(9):
+        assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), rel=1e-12)
+    np.testing.assert_allclose(nodes[::2], clenshaw_curtis(4)[0], atol=1e-15)
+
+
+def test_quadrature_halves_a_step_until_a_kink_is_integrated():
+    equation = Constant(jnp.zeros((1, 1)), lambda t: jnp.abs(t - 0.3))
+    # Two steps of an adjoint that is one everywhere, back from 1 to 0.25 and to 0.
+    one = jnp.ones((2, 1))
+    dense = AdjointDense(jnp.array([1.0, 0.25]), jnp.array([0.75, 0.25]), one, 0 * one[:, None])
+    total = jax.jit(lambda dense: integrate(equation, dense, jnp.array(2), 1e-9, 1e-12))(dense)
+    assert total == pytest.approx((0.3**2 + 0.7**2) / 2, rel=1e-8)
+
+
+def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
+    ts = jnp.array([0.5, 2.0, jnp.inf])
+    one = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2.0], [0.0]]), True)
+    two = SavedCotangents(ts[1:2], jnp.array([True]), jnp.array([[5.0]]), False)
+    jumps = cotangent_jumps([one, two])
+    assert jumps.count == 2
+    np.testing.assert_array_equal(jumps.ts[:2], [2.0, 0.5])
+    np.testing.assert_array_equal(jumps.values[:2, 0], [7.0, 1.0])
+
+
+def end(rate, adjoint):
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -rate * y),
+        srx.RadauIIA5(),
+        0.0,
+        1.0,
+        None,
+        jnp.ones(1),
+        stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-9),
+        adjoint=adjoint,
+        max_steps=64,
+    ).ys[-1, 0]
+
+
+def test_a_gradient_that_needs_more_steps_is_not_a_number():
+    assert jnp.isnan(jax.grad(end)(2.0, srx.GaussAdjoint(max_steps=2)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tolerances_are_positive(kind):
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\(rtol=0.*must be positive"):
+        kind(rtol=0.0)
+    with pytest.raises(ValueError, match="failed='none'.*write one of"):
+        kind(failed="none")
+
+
+def test_a_gauss_rule_has_nodes():
+    with pytest.raises(ValueError, match="positive number of nodes.*nodes=4"):
+        srx.GaussAdjoint(nodes=0)
