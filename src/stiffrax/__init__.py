@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from . import diagnostics as diagnostics, problems as problems, tableaus as tableaus
 from .adjoints import (
     DiscreteAdjoint as DiscreteAdjoint,
+    ForwardSensitivity as ForwardSensitivity,
     GaussAdjoint as GaussAdjoint,
     ImexAdjoint as ImexAdjoint,
     InterpolatingAdjoint as InterpolatingAdjoint,

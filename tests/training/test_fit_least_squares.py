@@ -67,23 +67,21 @@ def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals()
     from stiffrax.training._free_parameters import FreeParameters
     from stiffrax.training._segment_residuals import (
         CompressedResiduals,
+        StepResidual,
         padded_segments,
-        step_residual,
     )
 
     data, _ = linear_data()
     free = FreeParameters(srx.PiNet(2, 3, 2, key=jax.random.key(1)))
     scale = jnp.array([1.0, 2.0])
-    residuals = CompressedResiduals(
-        step_residual(srx.RadauIIA5(), 1), free.model, padded_segments(data), scale
-    )
+    residuals = CompressedResiduals(StepResidual(srx.RadauIIA5(), 1), padded_segments(data), scale)
 
     def everything(theta):
-        return residuals.values(theta).reshape(-1)
+        return residuals.values(free.model(theta)).reshape(-1)
 
     theta = free.values
     r, J = everything(theta), jax.jacfwd(everything)(theta)
-    R, failures = residuals.triangle(theta)
+    R, failures = residuals.triangle(free.model(theta))
     assert failures == 0
     C, c = R[:, :-1], R[:, -1]
     np.testing.assert_allclose(C.T @ C, J.T @ J, rtol=1e-9, atol=1e-12)

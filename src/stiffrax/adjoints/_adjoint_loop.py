@@ -18,12 +18,12 @@ _FIRST_STEP = 1e-3
 
 @final
 class AdjointDense(eqx.Module):
-    """The accepted steps of the adjoint, in buffers of which `count` rows are filled."""
+    """One accepted step of the adjoint; or several, along a leading axis of every leaf."""
 
-    t: Shaped[Array, " max_steps"]
-    h: Shaped[Array, " max_steps"]
-    start: Float[Array, "max_steps n"]
-    polynomial: Float[Array, "max_steps s n"]
+    t: Shaped[Array, "*k"]
+    h: Shaped[Array, "*k"]
+    start: Float[Array, "*k n"]
+    polynomial: Float[Array, "*k s n"]
 
 
 @final

@@ -1,3 +1,13 @@
-"""What a solve did, and why."""
+"""What a solve did, and why; what gradients cost; how chaotic a system is."""
 
+from ._compare_adjoints import (
+    AdjointComparison as AdjointComparison,
+    AdjointRow as AdjointRow,
+    compare_adjoints as compare_adjoints,
+)
 from ._explain import explain as explain
+from ._kaplan_yorke import kaplan_yorke_dimension as kaplan_yorke_dimension
+from ._lyapunov_spectrum import (
+    LyapunovSpectrum as LyapunovSpectrum,
+    lyapunov_spectrum as lyapunov_spectrum,
+)

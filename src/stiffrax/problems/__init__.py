@@ -3,6 +3,7 @@
 from ._chen import hyperchaotic_chen as hyperchaotic_chen
 from ._double_pendulum import double_pendulum as double_pendulum
 from ._hires import hires as hires, hires_initial_states as hires_initial_states
+from ._kuramoto_sivashinsky import kuramoto_sivashinsky as kuramoto_sivashinsky
 from ._linear import (
     linear_decay as linear_decay,
     linear_pair as linear_pair,

@@ -22,4 +22,12 @@ from ._segments import (
     predict_segment as predict_segment,
     segment_predictions as segment_predictions,
 )
+from ._tangent_flow import (
+    AdaptiveFlow as AdaptiveFlow,
+    FixedStepFlow as FixedStepFlow,
+    MapFlow as MapFlow,
+    orthonormalize as orthonormalize,
+    push_forward as push_forward,
+    stretching_rates as stretching_rates,
+)
 from ._trapezoid import Trapezoid as Trapezoid

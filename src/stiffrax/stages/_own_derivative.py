@@ -6,6 +6,8 @@ from typing import Any
 import equinox as eqx
 import equinox.internal as eqxi
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.core import ShapedArray
 
 
@@ -15,6 +17,11 @@ def _to_struct(x: Any) -> Any:
 
 def _to_aval(x: Any) -> Any:
     return ShapedArray(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
+
+
+def _to_jax(x: Any) -> Any:
+    # JAX hands constants on as NumPy arrays.
+    return jnp.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 def with_derivative(
@@ -37,11 +44,17 @@ def with_derivative(
         out = eqx.filter_eval_shape(function, *jax.tree.map(_to_struct, args))
         return jax.tree.map(_to_aval, out)
 
+    def implementation(*args: Any) -> Any:
+        return function(*jax.tree.map(_to_jax, args))
+
+    def derivative(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+        return rule(*jax.tree.map(_to_jax, (primals, tangents)))
+
     primitive = eqxi.create_vprim(
         name,
-        eqxi.filter_primitive_def(function),
+        eqxi.filter_primitive_def(implementation),
         eqxi.filter_primitive_def(abstract),
-        eqxi.filter_primitive_jvp(rule),
+        eqxi.filter_primitive_jvp(derivative),
         None,
     )
     eqxi.register_impl_finalisation(primitive)

@@ -19,9 +19,9 @@ from ._free_parameters import FreeParameters
 from ._progress import progress_bar
 from ._segment_residuals import (
     CompressedResiduals,
+    StepResidual,
     padded_segments,
     slope_residual,
-    step_residual,
 )
 
 # Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly: the
@@ -129,7 +129,7 @@ def fit_least_squares(
     if start == "regression":
         model, *_ = _levenberg_marquardt(slope_residual, model, data, scale, 30, False)
     model, losses, converged, triangle, num_failed = _levenberg_marquardt(
-        step_residual(solver, substeps), model, data, scale, max_steps, progress
+        StepResidual(solver, substeps), model, data, scale, max_steps, progress
     )
     return LeastSquaresFit(
         model=model,
@@ -179,11 +179,11 @@ def _count(data: Trajectories) -> int:
 def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
     """Square roots of the diagonal of sigma^2 (J^T J)^-1."""
     free = FreeParameters(model)
-    C, c = triangle[:-1, :-1], triangle[:, -1]
-    variance = np.sum(c**2) / max(count - len(C), 1)
-    errors = np.sqrt(variance * np.sum(np.linalg.pinv(C) ** 2, axis=1))
-    zero = jax.tree.map(lambda x: 0 * x if eqx.is_inexact_array(x) else x, model)
-    return FreeParameters(zero).model(jnp.asarray(errors)) if len(free.index) else zero
+    C, c = triangle[:-1, free.index], triangle[:, -1]
+    variance = np.sum(c**2) / max(count - len(free.index), 1)
+    errors = np.zeros(len(c) - 1)
+    errors[free.index] = np.sqrt(variance * np.sum(np.linalg.pinv(C) ** 2, axis=1))
+    return free.model(jnp.asarray(errors))
 
 
 def _levenberg_marquardt(
@@ -195,31 +195,26 @@ def _levenberg_marquardt(
     progress: bool | None,
 ) -> tuple[Any, list[float], bool, np.ndarray, int]:
     free = FreeParameters(model)
-    residuals = CompressedResiduals(residual, free.model, padded_segments(data), scale)
-    triangle = eqx.filter_jit(residuals.triangle)
-    R, failures = triangle(free.values)
+    residuals = CompressedResiduals(residual, padded_segments(data), scale)
+    R, failures = residuals.triangle(model)
     size = jnp.linalg.norm(R[:, :-1], axis=0)
     size = jnp.where(size > 0, size, 1.0)
     weight = 1 / np.sqrt(_FIRST_DAMPING_LINEAR if np.all(free.droppable) else _FIRST_DAMPING)
     normal = lx.Normal(lx.Cholesky())
     solver = optx.LevenbergMarquardt(rtol=1e-10, atol=1e-10, linear_solver=normal)
 
-    def step(x: Array, state: Any, R: Array) -> tuple[Array, Any]:
-        return solver.step(_expansion, x, weight * R / unit, {}, state, frozenset())[:2]
-
     x, unit = free.values * size, jnp.append(size, 1.0)
     struct = jax.eval_shape(lambda: R[:, -1])
     state = solver.init(_expansion, x, R, {}, struct, None, frozenset())
-    step = eqx.filter_jit(step)
     bar = progress_bar(progress, max_steps, "least squares")
     best, num_failed = R, failures
     losses: list[float] = []
     converged = False
     for k in range(max_steps + 1):
         if k > 0:
-            R, failures = triangle(state.y_eval / size)
+            R, failures = residuals.triangle(free.model(state.y_eval / size))
         accepted = state.num_accepted_steps
-        x, state = step(x, state, R)
+        x, state = _optimizer_step(solver, x, weight * R / unit, state)
         bar.update()
         if state.num_accepted_steps > accepted:
             best, num_failed = R, failures
@@ -235,6 +230,11 @@ def _levenberg_marquardt(
             break
     bar.close()
     return free.model(x / size), losses, converged, np.asarray(best), int(num_failed)
+
+
+@eqx.filter_jit
+def _optimizer_step(solver: Any, x: Array, R: Array, state: Any) -> tuple[Array, Any]:
+    return solver.step(_expansion, x, R, {}, state, frozenset())[:2]
 
 
 def _expansion(x: Array, R: Array) -> tuple[Array, None]:

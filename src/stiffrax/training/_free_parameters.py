@@ -18,9 +18,13 @@ def _is_linear(node: Any) -> bool:
 
 @final
 class FreeParameters:
-    """A model split into the vector of its free parameters and everything else.
+    """A model split into the vector of its floating-point numbers and everything else.
 
-    Free is every floating-point array, but for coefficients that a linear model has switched off.
+    Free is every number, but for coefficients that a linear model has switched off: nothing depends
+    on them, and they stay in the vector, so that another choice of terms needs no compilation.
+
+    - `index`: which entries of the vector are free.
+    - `droppable`: which of the free ones are terms of a linear model.
     """
 
     def __init__(self, model: Any):
@@ -52,13 +56,12 @@ class FreeParameters:
 
     @property
     def values(self) -> Float[Array, " parameters"]:
-        """The free parameters of the model given."""
-        return self._flat[self.index]
+        """All numbers of the model given."""
+        return self._flat
 
     def model(self, values: Float[Array, " parameters"]) -> Any:
-        """The model with other values of its free parameters."""
-        flat = self._flat.at[self.index].set(values.astype(self._flat.dtype))
-        return eqx.combine(self._unravel(flat), self._static)
+        """The model with other values."""
+        return eqx.combine(self._unravel(values.astype(self._flat.dtype)), self._static)
 
 
 def _free_entries(node: Any) -> Any:

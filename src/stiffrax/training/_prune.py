@@ -11,7 +11,7 @@ from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._fit_least_squares import LeastSquaresFit, checked_scale, fit_least_squares
 from ._free_parameters import FreeParameters
-from ._segment_residuals import CompressedResiduals, padded_segments, step_residual
+from ._segment_residuals import CompressedResiduals, StepResidual, padded_segments
 
 
 @final
@@ -117,7 +117,7 @@ def prune_and_refit(
     while True:
         error = discretization_error(fit.model, test, solver, substeps, scale)
         free = FreeParameters(fit.model)
-        order, predicted = _elimination_path(fit, np.asarray(free.values), free.droppable)
+        order, predicted = _elimination_path(fit, np.asarray(free.values)[free.index], free)
         allowed = tolerance * max(best, error)
         # The cheapest term is always tried, since the prediction holds only near the fit.
         piece = max(1, int(np.sum(predicted <= allowed)))
@@ -166,11 +166,9 @@ def _refit(model: Any, data: Trajectories, solver: Any, substeps: int, options: 
 
 
 def _values(model: Any, data: Trajectories, solver: Any, substeps: int, scale: Any) -> np.ndarray:
-    residuals = CompressedResiduals(
-        step_residual(solver, substeps), lambda model: model, padded_segments(data), scale
-    )
-    values = eqx.filter_jit(residuals.values)(model)
-    return np.asarray(values)[np.asarray(residuals.segments.mask)]
+    residual = StepResidual(solver, substeps)
+    residuals = CompressedResiduals(residual, padded_segments(data), scale)
+    return np.asarray(residuals.values(model))[np.asarray(residuals.segments.mask)]
 
 
 def _loss(model: Any, data: Trajectories, solver: Any, substeps: int, scale: Any) -> float:
@@ -188,15 +186,15 @@ def discretization_error(
 
 
 def _elimination_path(
-    fit: LeastSquaresFit, theta: Float[np.ndarray, " p"], droppable: Any
+    fit: LeastSquaresFit, theta: Float[np.ndarray, " p"], free: FreeParameters
 ) -> tuple[Int[np.ndarray, " terms"], Float[np.ndarray, " terms"]]:
     """The order in which terms cost least, the others refitted each time, and the losses."""
-    C = fit.triangle[:-1, :-1]
+    C = fit.triangle[:, free.index]
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1)
     C, theta = C / size, theta * size
     P = np.linalg.pinv(C.T @ C + 1e-14 * np.eye(len(theta)), hermitian=True)
-    left = np.asarray(droppable).copy()
+    left = free.droppable.copy()
     order, costs = [], []
     while left.any():
         cost = np.where(left, theta**2 / np.maximum(np.diagonal(P), 1e-300), np.inf)

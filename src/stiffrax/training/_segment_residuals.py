@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, final
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ..data import Segments, Trajectories
@@ -17,14 +19,16 @@ from ..solvers import predict_segment
 _SEGMENTS_AT_ONCE = 256
 
 
-def step_residual(solver: diffrax.AbstractSolver, substeps: int) -> Callable:
+@final
+class StepResidual(eqx.Module):
     """`(model, segment) -> y1 - prediction`, by fixed steps of a solver."""
 
-    def residual(model: Any, segment: Segments) -> Float[Array, " n"]:
-        t0, t1, y0, y1 = (jnp.asarray(x) for x in segment[:4])
-        return y1 - predict_segment(solver, model, None, substeps, t0, t1, y0, y1)
+    solver: diffrax.AbstractSolver
+    substeps: int = eqx.field(static=True)
 
-    return residual
+    def __call__(self, model: Any, segment: Segments) -> Float[Array, " n"]:
+        t0, t1, y0, y1 = (jnp.asarray(x) for x in segment[:4])
+        return y1 - predict_segment(self.solver, model, None, self.substeps, t0, t1, y0, y1)
 
 
 def slope_residual(model: Any, segment: Segments) -> Float[Array, " n"]:
@@ -54,7 +58,7 @@ def padded_segments(data: Trajectories) -> Segments:
 
 
 @final
-class CompressedResiduals:
+class CompressedResiduals(eqx.Module):
     r"""Residuals `r(theta)` and their Jacobian, as the triangular factor of `[J, r]`.
 
     $$[J, r] = Q \begin{pmatrix} C & c \\ 0 & \rho \end{pmatrix}$$
@@ -66,56 +70,55 @@ class CompressedResiduals:
 
     A segment whose step cannot be solved counts with a residual of `failure` in every state and no
     derivative: a fit is driven away from parameters at which steps fail.
+
+    A module, so that all fits of one model to data of one size share their compiled programs.
     """
 
-    def __init__(
-        self,
-        residual: Callable[[Any, Segments], Array],
-        to_model: Callable[[Array], Any],
-        segments: Segments,
-        scale: Any,
-        failure: float = 1.0,
-    ):
-        self.segments = segments
-        self.scale = scale
-        self.failure = failure
-        self._residual = residual
-        self._to_model = to_model
+    residual: Callable[[Any, Segments], Array]
+    segments: Segments
+    scale: Float[Array, " n"]
+    failure: float = 1.0
 
-    def _one(self, theta: Any, segment: Segments) -> tuple[Array, Array]:
-        residual = self._residual(self._to_model(theta), segment) / self.scale
+    def _one(self, model: Any, segment: Segments) -> tuple[Array, Array]:
+        residual = self.residual(model, segment) / self.scale
         failed = ~jnp.all(jnp.isfinite(residual)) & segment.mask
         residual = jnp.where(failed, self.failure, residual)
         return jnp.where(segment.mask, residual, 0), failed
 
-    def rows(self, theta: Array, block: Segments) -> tuple[Array, Array, Array]:
+    def rows(self, model: Any, block: Segments) -> tuple[Array, Array, Array]:
         """`r`, `J` and failures of a block: `(segments, n)`, `(segments, n, p)`, `(segments,)`."""
+        trainable, static = eqx.partition(model, eqx.is_inexact_array)
+        theta, unravel = ravel_pytree(trainable)
 
         def both(segment: Segments) -> tuple[Array, Array, Array]:
-            residual, pull, failed = jax.vjp(
-                lambda theta: self._one(theta, segment), theta, has_aux=True
-            )
+            def one(theta: Array) -> tuple[Array, Array]:
+                return self._one(eqx.combine(unravel(theta), static), segment)
+
+            residual, pull, failed = jax.vjp(one, theta, has_aux=True)
             (jacobian,) = jax.vmap(pull)(jnp.eye(residual.size, dtype=residual.dtype))
             return residual, jnp.where(jnp.isfinite(jacobian), jacobian, 0), failed
 
         return jax.vmap(both)(block)
 
-    def values(self, theta: Any) -> Float[Array, "blocks segments n"]:
+    @eqx.filter_jit
+    def values(self, model: Any) -> Float[Array, "blocks segments n"]:
         """Every scaled residual, without derivatives."""
-        return lax.map(jax.vmap(lambda segment: self._one(theta, segment)[0]), self.segments)
+        return lax.map(jax.vmap(lambda segment: self._one(model, segment)[0]), self.segments)
 
-    def triangle(self, theta: Array) -> tuple[Float[Array, "q q"], Int[Array, ""]]:
+    @eqx.filter_jit
+    def triangle(self, model: Any) -> tuple[Float[Array, "q q"], Int[Array, ""]]:
         """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
 
         The product of a tall matrix with itself is one library call a block; a QR factorization of
         the blocks (tried first) takes several times as long, 40 times on a machine with other work.
         The squared condition number costs accuracy of the step only, never of the gradient.
         """
+        theta, _ = ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
         size = theta.size + 1
 
         def add(sums: tuple[Array, Array], block: Segments) -> tuple[tuple[Array, Array], None]:
             gram, failures = sums
-            residual, jacobian, failed = self.rows(theta, block)
+            residual, jacobian, failed = self.rows(model, block)
             jacobian = jacobian.reshape(-1, theta.size)
             rows = jnp.concatenate([jacobian, residual.reshape(-1, 1)], axis=1)
             gram = gram + jnp.matmul(rows.T, rows, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,174 @@
+"""Gradients by forward sensitivities: the derivative of the steps is carried along with them."""
+
+import math
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from .._diffrax import loop
+from ..solvers import counted_loop
+from ._differentiable_solve import SolveInputs
+from ._refusals import check_choice, refuse_gradient
+from ._saved_values import is_filled, save_states
+from ._solve_adjoint import AbstractSolveAdjoint
+
+
+@final
+class ForwardSensitivity(AbstractSolveAdjoint):
+    r"""Exact gradients for few parameters: their sensitivities are solved for beside the state.
+
+    With `J_i` the Jacobian of the vector field at stage `i` and `S = \partial y / \partial \theta`,
+
+    $$\sum_j (A^{-1})_{ij} \dot Z_j - h J_i \dot Z_i
+      = h J_i S_k + h \partial f_i / \partial \theta, \qquad
+      S_{k+1} = S_k + \sum_i d_i \dot Z_i,$$
+
+    one linear system a step, eliminated once for all columns of `S`; step sizes are held fixed.
+    Nothing is recorded: memory does not grow with the number of steps, and `max_steps=None` is
+    allowed. To be used inside `jax.grad`, where parameters (all numbers asked for, `y0` among them)
+    are few; [`stiffrax.DiscreteAdjoint`][] gives the same gradient at a cost that hardly depends on
+    their number. For pure forward mode, `jax.jvp`, use `diffrax.ForwardMode`.
+
+    **Arguments:**
+
+    - `chunk`: the most parameters whose sensitivities are carried at a time. Every further chunk
+      repeats the solve. By default all at once.
+    - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
+      `"nan"`. Other lanes of a batch are exactly what they would be without it.
+
+    **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
+    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,
+    `SaveAt(dense=True)`, or with respect to times and tolerances.
+
+    Cost: a step has `m` Jacobians and one elimination of an `m n x m n` system more than without
+    gradient, and for each parameter a product with it and `m` forward sweeps of the vector field.
+    Memory: the derivatives of all saved values, and `chunk` sensitivities.
+
+    ??? cite "Reference"
+        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
+        (2021).
+
+    ```python
+    >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx
+    >>> def end(rate):
+    ...     decay = diffrax.ODETerm(lambda t, y, args: -rate * y)
+    ...     adjoint, y0 = srx.ForwardSensitivity(), jnp.array(1.0)
+    ...     return diffrax.diffeqsolve(
+    ...         decay, srx.RadauIIA5(), 0.0, 1.0, 0.1, y0, adjoint=adjoint
+    ...     ).ys[-1]
+    >>> print(f"{jax.grad(end)(2.0):.5f}")  # -exp(-2)
+    -0.13534
+
+    ```
+    """
+
+    chunk: int | None = eqx.field(static=True, default=None)
+    failed: str = eqx.field(static=True, default="zero")
+
+    def __check_init__(self):
+        check_choice(self, "failed", "zero", "nan")
+        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
+            raise ValueError(
+                f"`ForwardSensitivity(chunk={self.chunk!r})` was given; it needs a positive number "
+                "of parameters. Write `chunk=8`, or leave it out to carry all at once."
+            )
+
+    def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
+        """Forward with the sensitivities, backward by one product with them."""
+        return _solve(inputs, adjoint=self, **kwargs)
+
+
+def _run(inputs: SolveInputs, init_state: Any, **kwargs: Any) -> Any:
+    return counted_loop(loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+
+
+def _saved(final_state: Any) -> list[PyTree]:
+    values = [state.ys for state in save_states(final_state.save_state)]
+    return eqx.filter(values, eqx.is_inexact_array)
+
+
+@eqx.filter_custom_vjp
+def _solve(inputs: SolveInputs, *, adjoint: ForwardSensitivity, **kwargs: Any) -> Any:
+    del adjoint
+    return _run(inputs, **kwargs)
+
+
+@_solve.def_fwd
+def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: Any) -> Any:
+    saveat, event = inputs.frozen["saveat"], kwargs["event"]
+    # Nothing is recorded, so that the number of steps needs no bound.
+    refuse_gradient(type(adjoint).__name__, saveat, 1, event, perturbed.frozen)
+    wanted, fixed = eqx.partition(inputs, perturbed)
+    parameters, restore = ravel_pytree(wanted)
+    static = []
+
+    def values(parameters: Array) -> tuple[list[PyTree], Any]:
+        out = _run(eqx.combine(restore(parameters), fixed), **kwargs)
+        arrays, others = eqx.partition(out, eqx.is_array)
+        static.append(others)
+        return _saved(out[0]), arrays
+
+    def sensitivities(directions: Float[Array, "c p"]) -> tuple[Any, list[PyTree]]:
+        def one(direction: Array) -> Any:
+            _, change, arrays = jax.jvp(values, (parameters,), (direction,), has_aux=True)
+            return arrays, change
+
+        # The solve itself is the same in every direction: it runs once.
+        return jax.vmap(one, out_axes=(None, 0))(directions)
+
+    arrays, jacobian = _by_chunks(sensitivities, parameters, adjoint.chunk)
+    out = eqx.combine(arrays, static[-1])
+    final_state, _ = out
+    succeeded = final_state.result == diffrax.RESULTS.successful
+    filled = [is_filled(state) for state in save_states(final_state.save_state)]
+    return out, (jacobian, filled, succeeded)
+
+
+def _by_chunks(sensitivities: Any, parameters: Array, chunk: int | None) -> tuple[Any, Any]:
+    """The solve, and the derivatives of its saved values along every parameter."""
+    size = parameters.size
+    chunk = min(size if chunk is None else chunk, size)
+    count = math.ceil(size / chunk)
+    directions = jnp.eye(count * chunk, size, dtype=parameters.dtype)
+    if count == 1:
+        return sensitivities(directions)
+    arrays, jacobian = lax.map(sensitivities, directions.reshape(count, chunk, size))
+    jacobian = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], jacobian)
+    return jax.tree.map(lambda x: x[0], arrays), jacobian
+
+
+@_solve.def_bwd
+def _(
+    residuals: Any,
+    cotangents: Any,
+    perturbed: SolveInputs,
+    inputs: SolveInputs,
+    *,
+    adjoint: ForwardSensitivity,
+    **kwargs: Any,
+) -> SolveInputs:
+    del kwargs
+    jacobian, filled, succeeded = residuals
+    final_bar, _ = cotangents
+    bars = [state.ys for state in save_states(final_bar.save_state)]
+    parameters, restore = ravel_pytree(eqx.filter(inputs, perturbed))
+    gradient = jnp.zeros_like(parameters)
+    for values, bar, used in zip(jacobian, bars, filled, strict=True):
+        for J, y_bar in zip(_leaves(values), _leaves(bar), strict=True):
+            if J is not None and y_bar is not None:
+                use = used.reshape(-1, *(1,) * (y_bar.ndim - 1))
+                # Slots never filled hold infinities.
+                J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
+                gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim)
+    in_failure = math.nan if adjoint.failed == "nan" else 0.0
+    return restore(jnp.where(succeeded, gradient, in_failure))
+
+
+def _leaves(tree: PyTree) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=lambda x: x is None)

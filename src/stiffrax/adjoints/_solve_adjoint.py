@@ -1,0 +1,73 @@
+"""What the adjoints share towards diffrax: its loop runs as it is, with a gradient of our own."""
+
+import abc
+from typing import Any
+
+import diffrax
+import equinox as eqx
+from jaxtyping import PyTree
+
+from .._diffrax import nondiff_solver_controller_state, only_transpose_ys
+from ..stages import stop_gradient
+from ._closed_terms import close_terms
+from ._differentiable_solve import SolveInputs
+from ._refusals import refuse_solver
+from ._saved_values import split_fns
+
+
+class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
+    """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own."""
+
+    @abc.abstractmethod
+    def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
+        """The loop of diffrax as a function of `inputs` that has a gradient."""
+
+    def loop(
+        self,
+        *,
+        args: PyTree,
+        terms: PyTree,
+        solver: Any,
+        stepsize_controller: Any,
+        event: Any,
+        saveat: diffrax.SaveAt,
+        t0: Any,
+        t1: Any,
+        dt0: Any,
+        max_steps: int | None,
+        throw: bool,
+        init_state: Any,
+        passed_solver_state: bool,
+        passed_controller_state: bool,
+        progress_meter: Any,
+    ) -> Any:
+        """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
+        del throw
+        refuse_solver(type(self).__name__, solver)
+        t, y0 = init_state.tprev, init_state.y
+        init_state = nondiff_solver_controller_state(
+            self, init_state, passed_solver_state, passed_controller_state
+        )
+        saveat, fns = split_fns(saveat, lambda fn: eqx.filter_closure_convert(fn, t, y0, args))
+        inputs = SolveInputs(
+            y0=y0,
+            args=args,
+            terms=close_terms(terms, t, y0, args),
+            fns=fns,
+            frozen={
+                "t0": t0,
+                "t1": t1,
+                "dt0": dt0,
+                "saveat": saveat,
+                "stepsize_controller": stepsize_controller,
+                "solver": solver,
+            },
+        )
+        final_state, aux_stats = self.differentiable_solve(
+            inputs,
+            init_state=stop_gradient(init_state),
+            event=event,
+            max_steps=max_steps,
+            progress_meter=progress_meter,
+        )
+        return only_transpose_ys(final_state), aux_stats

@@ -1,0 +1,245 @@
+"""How fast nearby solutions part: Lyapunov exponents of flows and maps."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
+from ._kaplan_yorke import kaplan_yorke_dimension
+
+
+@final
+class LyapunovSpectrum(eqx.Module):
+    """What [`stiffrax.diagnostics.lyapunov_spectrum`][] measured.
+
+    **Attributes:**
+
+    - `exponents`: in descending order, per unit of time (per iteration of a map),
+        `Float[Array, " k"]`.
+    - `standard_errors`: of the exponents, from the scatter of blocks of time and of starts.
+    - `local`: the growth rates in each interval, directions in the order of the frame,
+        `Float[Array, "starts intervals k"]`; see [`finite_time`][].
+    - `interval`: the time between two of them.
+    - `y1`: the last states, `Float[Array, "starts n"]`.
+    - `num_failed`: starts that ended before their time; they are left out of the means.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> spectrum = srx.diagnostics.lyapunov_spectrum(
+    ...     lambda t, y, args: y * jnp.array([-1.0, -2.0]), jnp.ones(2), time=5.0, burn_in=5.0)
+    >>> print(spectrum.finite_time(window=1.0).shape)
+    (1, 5, 2)
+
+    ```
+    """
+
+    exponents: Float[Array, " k"]
+    standard_errors: Float[Array, " k"]
+    local: Float[Array, "starts intervals k"]
+    interval: float = eqx.field(static=True)
+    y1: Float[Array, "starts n"]
+    num_failed: Int[Array, ""]
+
+    @property
+    def kaplan_yorke_dimension(self) -> float:
+        """See [`stiffrax.diagnostics.kaplan_yorke_dimension`][]."""
+        return kaplan_yorke_dimension(self.exponents)
+
+    def finite_time(self, window: float | int) -> Float[Array, "starts windows k"]:
+        """Exponents over windows of time, one after the other, in the order of the frame.
+
+        **Raises:** `ValueError` for a window that is shorter than the interval or longer than all.
+        """
+        starts, intervals, k = self.local.shape
+        length = round(window / self.interval)
+        if not 1 <= length <= intervals:
+            raise ValueError(
+                f"`window={window}` was given; it needs a time from {self.interval:g}, the "
+                f"interval, to {intervals * self.interval:g}, the time measured."
+            )
+        count = intervals // length
+        windows = self.local[:, : count * length].reshape(starts, count, length, k)
+        return jnp.mean(windows, axis=2)
+
+    def __repr__(self) -> str:
+        terms = (f"{a:.4f} +- {s:.1g}" for a, s in zip(*self._rows(), strict=True))
+        return f"LyapunovSpectrum({', '.join(terms)})"
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(self.exponents), np.asarray(self.standard_errors)
+
+
+def lyapunov_spectrum(
+    field: Callable[..., Any],
+    y0: Float[Array | np.ndarray, "*starts n"],
+    *,
+    time: float | int = 1000.0,
+    burn_in: float | int = 100.0,
+    num_exponents: int | None = None,
+    interval: float | int | None = None,
+    step: float | int | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    controller: diffrax.AbstractStepSizeController | None = None,
+    discrete: bool = False,
+    args: Any = None,
+    blocks: int = 10,
+    max_steps: int = 4096,
+) -> LyapunovSpectrum:
+    r"""Lyapunov exponents of a vector field or a map, by the QR method.
+
+    $$\lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_j \log |R_{ii}^{(j)}|, \qquad
+    D\Phi(y_j) \, Q_j = Q_{j+1} R^{(j)}$$
+
+    with `\Phi` the flow over one interval, as the solver computes it. Its derivative is that of the
+    steps taken, one jvp a direction, so that implicit methods solve no larger system.
+
+    The standard error is that of the mean of `blocks` blocks of time of every start.
+
+    **Arguments:**
+
+    - `field`: `field(t, y, args) -> dy/dt`, such as a model or `Problem.vector_field`; with
+        `discrete`, `-> next y`.
+    - `y0`: the start, or several, which are one batch: `(n,)` or `(starts, n)`.
+    - `time`, `burn_in`: what is measured, and what is solved before, in the unit of time; iterations
+        of a map. The burn-in also lets the frame turn into the directions of growth.
+    - `num_exponents`: the `k` largest; default all `n`.
+    - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
+        `30 / (lambda_1 - lambda_k)`, so that no direction gets lost in rounding.
+    - `step`: the largest fixed step. Without it steps are adaptive.
+    - `solver`: any diffrax solver, `diffrax.Dopri8` by default; for stiff fields
+        [`stiffrax.RadauIIA5`][].
+    - `controller`: of adaptive steps; by default `diffrax.PIDController(1e-9, 1e-9)`.
+    - `discrete`: `field` is a map.
+    - `args`: passed on to `field`.
+    - `blocks`: of each start, for the standard errors.
+    - `max_steps`: the most adaptive steps of one interval.
+
+    **Returns:** a [`stiffrax.diagnostics.LyapunovSpectrum`][].
+
+    **Raises:** `ValueError` for times, counts and shapes that do not fit.
+
+    Cost: `time / interval` solves, each with `k` jvps; memory `starts * k * time / interval`. With
+    `step` and for maps it is differentiable in every mode, which makes sense over windows of few
+    Lyapunov times only; with adaptive steps in forward mode.
+
+    ??? cite "Reference"
+        Benettin, Galgani, Giorgilli and Strelcyn, *Lyapunov characteristic exponents for smooth
+        dynamical systems*, Meccanica 15 (1980).
+
+    ```python
+    >>> import jax, jax.numpy as jnp, stiffrax as srx
+    >>> logistic = lambda n, y, args: 4 * y * (1 - y)
+    >>> spectrum = srx.diagnostics.lyapunov_spectrum(
+    ...     logistic, jnp.array([0.3]), time=20000, burn_in=100, discrete=True)
+    >>> print(f"{spectrum.exponents[0]:.2f}")  # log 2
+    0.69
+
+    ```
+    """
+    starts = jnp.atleast_2d(jnp.asarray(y0))
+    interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
+    num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
+    _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
+    solver = solver or diffrax.Dopri8()
+    if discrete:
+        flow = MapFlow(field, args)
+    elif step is not None:
+        substeps = int(np.ceil(interval / step * (1 - 1e-12)))
+        flow = FixedStepFlow(field, solver, interval, substeps, args)
+    else:
+        controller = controller or diffrax.PIDController(rtol=1e-9, atol=1e-9)
+        flow = AdaptiveFlow(field, solver, interval, controller, max_steps, args)
+    counts = max(round(burn_in / interval), 1), round(time / interval)
+    y1, rates = _measure(flow, starts, num_exponents, interval, counts)
+    finite = jnp.all(jnp.isfinite(rates), axis=(1, 2))
+    mean, error = _mean_and_error(rates, finite, blocks)
+    order = jnp.argsort(-mean)
+    return LyapunovSpectrum(
+        exponents=mean[order],
+        standard_errors=error[order],
+        local=rates,
+        interval=interval,
+        y1=y1,
+        num_failed=jnp.sum(~finite),
+    )
+
+
+@eqx.filter_jit
+def _measure(
+    flow: Callable[..., Any],
+    starts: Float[Array, "starts n"],
+    k: int,
+    interval: float,
+    counts: tuple[int, int],
+) -> tuple[Float[Array, "starts n"], Float[Array, "starts intervals k"]]:
+    burn_in, count = counts
+    # Directions in general position: a unit vector may lie in a subspace that the flow never leaves.
+    frame = jax.random.normal(jax.random.key(0), (starts.shape[-1], k), starts.dtype)
+    frame, _ = orthonormalize(frame)
+
+    def one(y: Array) -> tuple[Array, Array]:
+        t0 = jnp.zeros((), y.dtype)
+        y, turned, _ = stretching_rates(flow, t0, y, frame, interval, burn_in)
+        y, _, rates = stretching_rates(flow, t0 + burn_in * interval, y, turned, interval, count)
+        return y, rates
+
+    # Outside `vmap` a solver may use what only pays off for one lane.
+    if len(starts) == 1:
+        return jax.tree.map(lambda x: x[None], one(starts[0]))
+    return jax.vmap(one)(starts)
+
+
+def _mean_and_error(
+    rates: Float[Array, "starts intervals k"], finite: Array, blocks: int
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    starts, intervals, k = rates.shape
+    length = intervals // blocks
+    weight = finite[:, None, None]
+    usable = jnp.where(weight, rates, 0)
+    mean = jnp.sum(usable, axis=(0, 1)) / (jnp.sum(finite) * intervals)
+    cut = usable[:, : blocks * length].reshape(starts, blocks, length, k)
+    scatter = jnp.where(weight, jnp.mean(cut, axis=2) - mean, 0)
+    count = jnp.sum(finite) * blocks
+    return mean, jnp.sqrt(jnp.sum(scatter**2, axis=(0, 1)) / (count * (count - 1)))
+
+
+def _check(
+    starts: Array,
+    ndim: int,
+    time: float | int,
+    burn_in: float | int,
+    k: int,
+    interval: float | int,
+    step: float | int | None,
+    blocks: int,
+    discrete: bool,
+) -> None:
+    n = starts.shape[-1]
+    if ndim not in (1, 2):
+        raise ValueError(f"`y0` has {ndim} dimensions; it needs shape (n,) or (starts, n).")
+    if not 1 <= k <= n:
+        raise ValueError(
+            f"`num_exponents={k}` was given; the state has {n} components: write 1 to {n}."
+        )
+    if not interval > 0 or (discrete and interval != 1):
+        raise ValueError(
+            f"`interval={interval}` was given; it needs a positive time, and for maps 1."
+        )
+    if step is not None and not step > 0:
+        raise ValueError(f"`step={step}` was given; it needs a positive time, or `None`.")
+    if not burn_in >= 0:
+        raise ValueError(f"`burn_in={burn_in}` was given; it needs a time that is not negative.")
+    if not (isinstance(blocks, int) and blocks >= 2):
+        raise ValueError(f"`blocks={blocks!r}` was given; it needs an integer of at least 2.")
+    if round(time / interval) < blocks:
+        raise ValueError(
+            f"`time={time}` holds {round(time / interval)} intervals of {interval:g}; the "
+            f"{blocks} blocks need one each: write `time={blocks * interval:g}` or more, or fewer "
+            "`blocks`."
+        )

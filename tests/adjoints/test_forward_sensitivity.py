@@ -1,0 +1,113 @@
+"""Gradients by forward sensitivities against those of the discrete adjoint, and what is refused."""
+
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+
+def solve(inputs, adjoint, saveat=None, **options):
+    rates, y0 = inputs
+
+    def field(t, y, args):
+        a, b = y
+        return jnp.stack([rates[1] * b - rates[0] * a**2, rates[0] * a**2 - 40 * b])
+
+    defaults = {
+        "stepsize_controller": diffrax.PIDController(rtol=1e-6, atol=1e-8),
+        "max_steps": 128,
+        "throw": False,
+    }
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        srx.RadauIIA5(),
+        0.0,
+        1.0,
+        1e-3,
+        y0,
+        saveat=diffrax.SaveAt(ts=jnp.array([0.1, 0.7])) if saveat is None else saveat,
+        adjoint=adjoint,
+        **(defaults | options),
+    )
+
+
+def loss(inputs, adjoint, **options):
+    ys = solve(inputs, adjoint, **options).ys
+    return jnp.sum(jnp.where(jnp.isfinite(ys), ys, 0) ** 2)
+
+
+def gradient(inputs, adjoint, **options):
+    pull = jax.jit(jax.grad(functools.partial(loss, adjoint=adjoint, **options)))
+    return jnp.concatenate(pull(inputs))
+
+
+INPUTS = (jnp.array([2.0, 30.0]), jnp.array([1.0, 0.5]))
+
+
+@functools.cache
+def discrete():
+    return gradient(INPUTS, srx.DiscreteAdjoint())
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_sensitivities_give_the_gradient_of_the_discrete_adjoint(chunk):
+    # Three at a time: the second chunk is not full.
+    found = gradient(INPUTS, srx.ForwardSensitivity(chunk))
+    np.testing.assert_allclose(found, discrete(), rtol=1e-11)
+
+
+def test_the_number_of_steps_needs_no_bound():
+    saveat = diffrax.SaveAt(t1=True)
+    found = gradient(INPUTS, srx.ForwardSensitivity(), max_steps=None, saveat=saveat)
+    bounded = gradient(INPUTS, srx.DiscreteAdjoint(), saveat=saveat)
+    np.testing.assert_allclose(found, bounded, rtol=1e-11)
+
+
+def test_slots_never_filled_have_no_part_in_a_gradient():
+    # 128 slots, most of them infinite.
+    found = gradient(INPUTS, srx.ForwardSensitivity(), saveat=diffrax.SaveAt(steps=True))
+    other = gradient(INPUTS, srx.DiscreteAdjoint(), saveat=diffrax.SaveAt(steps=True))
+    np.testing.assert_allclose(found, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("failed", "expected"), [("zero", 0.0), ("nan", np.nan)])
+def test_a_failed_lane_changes_no_other(failed, expected):
+    rates = jnp.array([[2.0, 30.0], [jnp.nan, 30.0]])
+    y0 = jnp.stack([INPUTS[1]] * 2)
+
+    def total(inputs):
+        return jnp.sum(jax.vmap(lambda x: loss(x, srx.ForwardSensitivity(failed=failed)))(inputs))
+
+    found = jnp.concatenate(jax.jit(jax.grad(total))((rates, y0)), axis=1)
+    np.testing.assert_allclose(found[0], discrete(), rtol=1e-9)
+    np.testing.assert_array_equal(found[1], expected)
+
+
+def test_hessian_vector_products_are_those_of_the_discrete_adjoint():
+    direction = (jnp.array([1.0, -10.0]), jnp.zeros(2))
+
+    def product(adjoint):
+        slope = jax.grad(functools.partial(loss, adjoint=adjoint))
+        return jax.jit(lambda x: jax.jvp(slope, (x,), (direction,))[1][0])(INPUTS)
+
+    found, other = product(srx.ForwardSensitivity()), product(srx.DiscreteAdjoint())
+    np.testing.assert_allclose(found, other, rtol=1e-6)
+
+
+def test_dense_output_is_refused_under_a_gradient():
+    def dense(inputs):
+        saveat = diffrax.SaveAt(dense=True)
+        return jnp.sum(solve(inputs, srx.ForwardSensitivity(), saveat=saveat).evaluate(0.3))
+
+    with pytest.raises(ValueError, match=r"ForwardSensitivity.*SaveAt\(ts=\.\.\.\)"):
+        jax.grad(dense)(INPUTS)
+
+
+def test_a_chunk_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="positive number of parameters"):
+        srx.ForwardSensitivity(chunk=0)

@@ -1,0 +1,91 @@
+"""The table of adjoints: what is right, what is wrong, what does not apply."""
+
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import pytest
+
+import stiffrax as srx
+from stiffrax.adjoints._recorded_adjoint import AbstractRecordedAdjoint
+
+
+def loss(rate, adjoint):
+    decay = diffrax.ODETerm(lambda t, y, args: -rate * y)
+    y0 = jnp.array(1.0)
+    return diffrax.diffeqsolve(decay, srx.RadauIIA5(), 0.0, 1.0, 0.1, y0, adjoint=adjoint).ys[-1]
+
+
+class Halved(AbstractRecordedAdjoint):
+    """Half of the gradient."""
+
+    failed: str = "zero"
+
+    def pull(self, equations, record, saved):
+        return jax.tree.map(lambda x: x / 2, srx.DiscreteAdjoint().pull(equations, record, saved))
+
+
+ADJOINTS = {
+    "DiscreteAdjoint()": srx.DiscreteAdjoint(),
+    "ForwardSensitivity()": srx.ForwardSensitivity(),
+    "a wrong one": Halved(),
+    "diffrax.BacksolveAdjoint()": diffrax.BacksolveAdjoint(),
+}
+
+
+@functools.cache
+def comparison():
+    return srx.diagnostics.compare_adjoints(loss, jnp.array(2.0), ADJOINTS, repeats=2)
+
+
+def rows():
+    return {row.name: row for row in comparison().rows}
+
+
+def test_the_first_adjoint_is_the_measure_of_the_others():
+    assert rows()["DiscreteAdjoint()"].difference == 0
+    assert 0 <= rows()["ForwardSensitivity()"].difference < 1e-12
+
+
+def test_time_and_memory_are_measured():
+    row = rows()["DiscreteAdjoint()"]
+    assert row.seconds > 0
+    assert row.megabytes > 0
+
+
+def test_a_wrong_gradient_is_marked_and_not_recommended():
+    assert not rows()["a wrong one"].is_right
+    assert "a wrong one" not in comparison().recommendation()
+    line = next(line for line in str(comparison()).splitlines() if "a wrong one" in line)
+    assert line.endswith("wrong")
+
+
+def test_an_adjoint_that_does_not_apply_is_listed_with_its_reason():
+    row = rows()["diffrax.BacksolveAdjoint()"]
+    assert not row.is_right
+    assert "closed-over value" in str(row.refusal)
+    assert str(row.refusal) in str(comparison())
+
+
+def test_the_recommendation_is_the_last_line():
+    assert str(comparison()).splitlines()[-1] == comparison().recommendation()
+    assert comparison().recommendation().startswith(f"Use {comparison().fastest.name}")
+
+
+def test_a_loss_that_is_no_number_is_the_callers_mistake():
+    with pytest.raises(ValueError, match=r"shape \(1,\).*jnp\.sum"):
+        srx.diagnostics.compare_adjoints(lambda p, adjoint: p, jnp.ones(1))
+
+
+def test_no_repeats_are_refused():
+    with pytest.raises(ValueError, match="repeats=0"):
+        srx.diagnostics.compare_adjoints(loss, jnp.array(2.0), repeats=0)
+
+
+def test_no_finite_gradient_is_said_with_all_reasons():
+    adjoints = {"DiscreteAdjoint()": srx.DiscreteAdjoint()}
+    with pytest.raises(ValueError, match=r"No adjoint.*DiscreteAdjoint\(\): not finite"):
+        srx.diagnostics.compare_adjoints(
+            lambda p, adjoint: loss(p, adjoint) + jnp.sqrt(p - 2.0), jnp.array(2.0), adjoints
+        )

@@ -1,0 +1,180 @@
+"""Lyapunov exponents of flows and maps."""
+
+import functools
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.diagnostics import kaplan_yorke_dimension, lyapunov_spectrum
+
+LORENZ = srx.problems.lorenz()
+STARTS = jnp.asarray(LORENZ.y0) + jnp.array([[0.0] * 3, [1.0, 2.0, 3.0]])
+RATES = jnp.array([0.5, -3.0, -1.0])
+
+
+def linear(t, y, args):
+    return RATES.astype(y.dtype) * y
+
+
+def henon(t, y, args):
+    return jnp.stack([1 - 1.4 * y[0] ** 2 + y[1], 0.3 * y[0]])
+
+
+@functools.cache
+def of_lorenz(adaptive=False):
+    options = {} if adaptive else {"step": 0.02}
+    return lyapunov_spectrum(
+        LORENZ.vector_field, STARTS, time=40.0, burn_in=5.0, interval=0.2, **options
+    )
+
+
+def test_linear_field_has_its_eigenvalues_sorted():
+    spectrum = lyapunov_spectrum(linear, jnp.ones(3), time=2.0, burn_in=12.0, step=0.1)
+    np.testing.assert_allclose(spectrum.exponents, [0.5, -1.0, -3.0], rtol=1e-7)
+    np.testing.assert_allclose(spectrum.standard_errors, 0, atol=1e-7)
+    np.testing.assert_allclose(spectrum.kaplan_yorke_dimension, 1.5, rtol=1e-6)
+
+
+def test_stiff_field_is_solved_with_steps_far_longer_than_its_fastest_time():
+    def stiff(t, y, args):
+        return jnp.stack([-1e4 * (y[0] - y[1] ** 2), -y[1]])
+
+    spectrum = lyapunov_spectrum(
+        stiff,
+        jnp.ones(2),
+        num_exponents=1,
+        time=2.0,
+        burn_in=12.0,
+        step=0.1,
+        solver=srx.RadauIIA5(),
+    )
+    np.testing.assert_allclose(spectrum.exponents, [-1.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sum_of_the_exponents_of_lorenz_is_its_divergence(adaptive):
+    np.testing.assert_allclose(of_lorenz(adaptive).exponents.sum(), -41 / 3, rtol=0, atol=1e-6)
+
+
+def test_lorenz_agrees_with_the_literature_within_four_standard_errors():
+    spectrum = of_lorenz()
+    deviation = spectrum.exponents - jnp.array([0.9056, 0.0, -14.5723])
+    assert np.all(np.abs(deviation) < 4 * spectrum.standard_errors)
+    assert np.all(spectrum.standard_errors < 0.1)
+
+
+def test_henon_map_contracts_areas_by_its_determinant():
+    spectrum = lyapunov_spectrum(henon, jnp.zeros(2), time=3000, burn_in=50, discrete=True)
+    np.testing.assert_allclose(spectrum.exponents.sum(), np.log(0.3), rtol=1e-9)
+    assert abs(spectrum.exponents[0] - 0.4192) < 4 * spectrum.standard_errors[0]
+
+
+def test_a_start_that_escapes_is_counted_and_left_out():
+    starts = jnp.array([[0.1, 0.1], [10.0, 0.0]])
+    both = lyapunov_spectrum(henon, starts, time=300, burn_in=50, discrete=True)
+    alone = lyapunov_spectrum(henon, starts[0], time=300, burn_in=50, discrete=True)
+    assert both.num_failed == 1
+    assert alone.num_failed == 0
+    np.testing.assert_allclose(both.exponents, alone.exponents, rtol=1e-6)
+    np.testing.assert_allclose(both.standard_errors, alone.standard_errors, rtol=1e-6)
+
+
+def test_fewer_exponents_are_the_largest_ones():
+    options = {"time": 2.0, "burn_in": 12.0, "step": 0.1}
+    largest = lyapunov_spectrum(linear, jnp.ones(3), num_exponents=2, **options)
+    np.testing.assert_allclose(largest.exponents, [0.5, -1.0], rtol=1e-6)
+
+
+def test_single_precision_is_enough_for_three_digits():
+    spectrum = lyapunov_spectrum(linear, jnp.ones(3, jnp.float32), time=2.0, burn_in=12.0, step=0.1)
+    assert spectrum.exponents.dtype == jnp.float32
+    np.testing.assert_allclose(spectrum.exponents, [0.5, -1.0, -3.0], rtol=1e-3)
+
+
+def test_short_windows_are_differentiable_in_both_modes():
+    def growth(rate):
+        spectrum = lyapunov_spectrum(
+            lambda t, y, args: args * y,
+            jnp.ones(1),
+            args=rate,
+            time=1.0,
+            burn_in=0.1,
+            step=0.1,
+            interval=0.1,
+            solver=diffrax.Tsit5(),
+        )
+        return spectrum.exponents[0]
+
+    rate = jnp.array(0.7)
+    reverse, forward = jax.grad(growth)(rate), jax.jvp(growth, (rate,), (jnp.ones(()),))[1]
+    np.testing.assert_allclose([reverse, forward], 1.0, rtol=1e-5)
+
+
+def test_windows_of_finite_time_average_to_the_exponents():
+    spectrum = of_lorenz()
+    windows = spectrum.finite_time(window=4.0)
+    assert windows.shape == (2, 10, 3)
+    np.testing.assert_allclose(np.sort(windows.mean((0, 1)))[::-1], spectrum.exponents)
+
+
+def test_tangent_of_the_flow_is_that_of_central_differences():
+    flow = srx.solvers.FixedStepFlow(LORENZ.vector_field, diffrax.Dopri8(), 0.2, 10)
+    y, tangent, t = STARTS[1], jnp.array([[1.0], [2.0], [-1.0]]), jnp.zeros(())
+    flow_at = eqx.filter_jit(flow)
+    difference = (
+        flow_at(t, y + 1e-5 * tangent[:, 0]) - flow_at(t, y - 1e-5 * tangent[:, 0])
+    ) / 2e-5
+    end, pushed = srx.solvers.push_forward(flow, t, y, tangent)
+    np.testing.assert_allclose(end, flow_at(t, y), rtol=1e-12)
+    np.testing.assert_allclose(pushed[:, 0], difference, rtol=1e-6)
+
+
+def test_frame_of_many_columns_is_orthonormal_and_its_lengths_are_those_of_qr(getkey):
+    columns = jax.random.normal(getkey(), (2, 9, 6)) * 10.0 ** -jnp.arange(6)
+    basis, lengths = jax.vmap(srx.solvers.orthonormalize)(columns)
+    for q, length, a in zip(basis, lengths, columns, strict=True):
+        np.testing.assert_allclose(q.T @ q, np.eye(6), atol=1e-14)
+        np.testing.assert_allclose(length, np.abs(np.diag(np.linalg.qr(a)[1])), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("exponents", "dimension"),
+    [([0.5, -1.0], 1.5), ([-1.0, -2.0], 0.0), ([0.0, -1.0], 1.0), ([0.1, 0.2], np.nan)],
+)
+def test_kaplan_yorke_dimension_of_known_spectra(exponents, dimension):
+    np.testing.assert_allclose(kaplan_yorke_dimension(exponents), dimension)
+
+
+def test_dimension_of_no_exponents_is_refused():
+    with pytest.raises(ValueError, match="one or more numbers"):
+        kaplan_yorke_dimension([])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y0": jnp.ones((1, 1, 3))}, "3 dimensions"),
+        ({"num_exponents": 4}, "`num_exponents=4`"),
+        ({"interval": 0.0}, "`interval=0.0`"),
+        ({"interval": 2.0, "discrete": True}, "for maps 1"),
+        ({"step": -1.0}, "`step=-1.0`"),
+        ({"burn_in": -1.0}, "`burn_in=-1.0`"),
+        ({"blocks": 1}, "`blocks=1`"),
+        ({"time": 0.5}, "`time=0.5` holds 5 intervals"),
+    ],
+)
+def test_wrong_argument_is_named(options, message):
+    options = {"y0": jnp.ones(3), "time": 10.0} | options
+    with pytest.raises(ValueError, match=message):
+        lyapunov_spectrum(linear, options.pop("y0"), **options)
+
+
+@pytest.mark.parametrize("window", [0.01, 1000.0])
+def test_window_that_holds_no_interval_or_too_many_is_refused(window):
+    with pytest.raises(ValueError, match="the time measured"):
+        of_lorenz().finite_time(window)
