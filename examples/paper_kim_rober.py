@@ -44,8 +44,8 @@ def rober(points=50, end=1e5):
 
 
 # %% The network, with the starting weights of the paper's library: Glorot's, and no bias.
-def network(key):
-    net = eqx.nn.MLP(3, 3, width_size=5, depth=6, activation=jax.nn.gelu, key=key)
+def network(key, states=3, width=5, depth=6, activation=jax.nn.gelu):
+    net = eqx.nn.MLP(states, states, width, depth, activation, key=key)
     keys = jax.random.split(key, len(net.layers))
     glorot = jax.nn.initializers.glorot_uniform()
     weights = [glorot(k, layer.weight.shape) for k, layer in zip(keys, net.layers, strict=True)]

@@ -2,7 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from . import diagnostics as diagnostics, problems as problems, tableaus as tableaus
+from . import (
+    diagnostics as diagnostics,
+    plots as plots,
+    problems as problems,
+    tableaus as tableaus,
+)
 from .adjoints import (
     DiscreteAdjoint as DiscreteAdjoint,
     ForwardSensitivity as ForwardSensitivity,
@@ -12,11 +17,19 @@ from .adjoints import (
     QuadratureAdjoint as QuadratureAdjoint,
 )
 from .controllers import PredictiveController as PredictiveController
-from .data import Scaling as Scaling, Trajectories as Trajectories
+from .data import (
+    Scaling as Scaling,
+    SmoothingSpline as SmoothingSpline,
+    Trajectories as Trajectories,
+)
 from .losses import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     AbstractLoss as AbstractLoss,
+    HomotopyLoss as HomotopyLoss,
+    InvariantLoss as InvariantLoss,
+    JacobianLoss as JacobianLoss,
     LossValue as LossValue,
+    NeighborhoodLoss as NeighborhoodLoss,
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
     SegmentLoss as SegmentLoss,
@@ -24,6 +37,8 @@ from .losses import (
 )
 from .models import (
     AbstractLinearModel as AbstractLinearModel,
+    ConstrainedField as ConstrainedField,
+    CoupledField as CoupledField,
     Library as Library,
     PartiallyKnown as PartiallyKnown,
     PiNet as PiNet,
@@ -46,11 +61,14 @@ from .solvers import (
     GaussLegendre2 as GaussLegendre2,
     GaussLegendre4 as GaussLegendre4,
     GaussLegendre6 as GaussLegendre6,
+    LearnableRungeKutta as LearnableRungeKutta,
+    MassMatrixTerm as MassMatrixTerm,
     RadauIIA3 as RadauIIA3,
     RadauIIA5 as RadauIIA5,
     RadauIIA9 as RadauIIA9,
     RadauIIA13 as RadauIIA13,
     Trapezoid as Trapezoid,
+    consistent_initial_values as consistent_initial_values,
     segment_predictions as segment_predictions,
 )
 from .stages import (
@@ -67,11 +85,14 @@ from .training import (
     Fit as Fit,
     GrowingHorizon as GrowingHorizon,
     History as History,
+    HomotopySchedule as HomotopySchedule,
     LeastSquaresFit as LeastSquaresFit,
     PrunedFit as PrunedFit,
     Steer as Steer,
     fit as fit,
+    fit_homotopy as fit_homotopy,
     fit_least_squares as fit_least_squares,
+    project_order as project_order,
     prune_and_refit as prune_and_refit,
     rescale_gradient as rescale_gradient,
 )

@@ -26,13 +26,29 @@ def enclosing_steps_are_fixed() -> bool:
     tells the two apart, so that a solver with a default for fixed steps *and* the controller's
     tolerances for adaptive ones has to look at the caller. Only diffrax's own check depends on it.
     """
+    controller = _enclosing_argument("stepsize_controller")
+    if controller is None:
+        return False
+    return not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+
+
+def enclosing_solve_throws() -> bool:
+    """Whether the `diffeqsolve` that is being traced right now raises when it fails.
+
+    A solver cannot add a result code of its own, so that a message of its own has to be raised; not
+    where the caller asked for results instead. Outside of `diffeqsolve` errors are raised.
+    """
+    throws = _enclosing_argument("throw")
+    return throws is None or bool(throws)
+
+
+def _enclosing_argument(name: str) -> Any:
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code is _DIFFEQSOLVE:
-            controller = frame.f_locals["stepsize_controller"]
-            return not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+            return frame.f_locals[name]
         frame = frame.f_back
-    return False
+    return None
 
 
 def unwrap_term(term: Any) -> Any:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from ..stages import evaluate_polynomial
+from ..stages import evaluate_polynomial, slope_field
 from ._step_equations import StepEquations
 from ._step_record import Step, StepRecord
 
@@ -46,7 +46,7 @@ class AdjointEquation(AbstractLinearEquation):
         zero = jnp.zeros((), self.record.t0.dtype)
         # A step of length one: its control is the direction of time.
         system = self.equations.system(parameters, Step(zero, zero + 1, y, y, None))
-        return system.field, system.h
+        return slope_field(system), system.h
 
     def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
         """The recorded solution at any times."""

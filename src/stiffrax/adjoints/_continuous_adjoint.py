@@ -1,6 +1,7 @@
 """What the continuous adjoints share: a linear differential equation, solved back in time."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
@@ -10,7 +11,7 @@ from ._adjoint_loop import AdjointState, AdjointTolerances, solve_adjoint
 from ._cotangent_jumps import cotangent_jumps
 from ._linear_methods import AbstractLinearMethod
 from ._recorded_adjoint import AbstractRecordedAdjoint
-from ._refusals import check_choice, check_tolerances
+from ._refusals import check_choice, check_tolerances, refuse_singular_mass
 from ._saved_values import SavedCotangents
 from ._step_equations import StepEquations
 from ._step_record import StepRecord
@@ -22,6 +23,8 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     rtol: eqx.AbstractVar[float]
     atol: eqx.AbstractVar[float]
     max_steps: eqx.AbstractVar[int]
+
+    trains_tableaus: ClassVar[bool] = False
 
     def __check_init__(self):
         check_choice(self, "failed", "zero", "nan")
@@ -46,6 +49,7 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
         self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """Solves the adjoint equation and the parameter integral."""
+        refuse_singular_mass(type(self).__name__, equations.terms)
         equation = AdjointEquation(equations, record)
         state = solve_adjoint(
             equation,

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._diffrax import inner_loop, loop, outer_loop
-from ..solvers import counted_loop
+from ..solvers import LearnableRungeKutta, counted_loop
 from ._refusals import refuse_gradient
 from ._saved_values import (
     SavedCotangents,
@@ -29,6 +29,7 @@ from ._saved_values import (
     with_fns,
 )
 from ._step_equations import StepEquations
+from ._step_maps import StepMaps
 from ._step_record import StepRecord, recorded_loop
 
 _REVERSE_TWICE = (
@@ -40,12 +41,16 @@ _REVERSE_TWICE = (
 
 @final
 class SolveInputs(eqx.Module):
-    """What gradients may be asked of, and in `frozen` what they are refused of by name."""
+    """What gradients may be asked of, and in `frozen` what they are refused of by name.
+
+    `solver` is one whose tableau is trained; any other is in `frozen`.
+    """
 
     y0: PyTree[Array]
     args: PyTree
     terms: PyTree
     fns: list[Callable | None]
+    solver: LearnableRungeKutta | None
     frozen: dict[str, Any]
 
     def loop_arguments(self, init_state: Any, fns: list[Callable | None]) -> dict[str, Any]:
@@ -54,6 +59,7 @@ class SolveInputs(eqx.Module):
             "saveat": saveat,
             "terms": self.terms,
             "args": self.args,
+            "solver": self.frozen["solver"] if self.solver is None else self.solver,
             "init_state": eqx.tree_at(lambda s: s.y, init_state, self.y0),
             "inner_while_loop": ft.partial(inner_loop, kind="lax"),
             "outer_while_loop": ft.partial(outer_loop, kind="lax"),
@@ -72,7 +78,7 @@ class AbstractGradientRule(eqx.Module):
 
     @abc.abstractmethod
     def pull(
-        self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
+        self, equations: StepEquations | StepMaps, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """The cotangents of the initial state and of the parameters, from those of saved states."""
 
@@ -133,22 +139,29 @@ def _solve_backward(
     saved, args_bar, fns_bar = _pull_through_saving(
         save_state, states, final_bar.save_state, inputs, perturbed
     )
-    parameters, others = eqx.partition(
-        (inputs.terms, inputs.args), (perturbed.terms, perturbed.args)
-    )
-    equations = StepEquations(inputs.frozen["solver"], parameters, others, inputs.y0)
-    y0_bar, (terms_bar, more_args_bar) = rule.pull(equations, record, saved)
+    equations = _equations(inputs, perturbed)
+    y0_bar, (terms_bar, more_args_bar, *solver_bar) = rule.pull(equations, record, saved)
     _, restore = ravel_pytree(inputs.y0)
     args_bar = jax.tree.map(jnp.add, args_bar, more_args_bar)
     in_failure = math.nan if rule.failed == "nan" else 0.0
-    y0_bar, args_bar, terms_bar, fns_bar = jax.tree.map(
+    y0_bar, args_bar, terms_bar, fns_bar, solver_bar = jax.tree.map(
         lambda x: jnp.where(succeeded, x, in_failure),
-        (restore(y0_bar), args_bar, terms_bar, fns_bar),
+        (restore(y0_bar), args_bar, terms_bar, fns_bar, solver_bar),
     )
+    (solver_bar,) = solver_bar or (None,)
     frozen = jax.tree.map(lambda _: None, inputs.frozen)
-    gradient = SolveInputs(y0_bar, args_bar, terms_bar, fns_bar, frozen)
+    gradient = SolveInputs(y0_bar, args_bar, terms_bar, fns_bar, solver_bar, frozen)
     message = _REVERSE_TWICE.format(adjoint=type(rule).__name__)
     return eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
+
+
+def _equations(inputs: SolveInputs, perturbed: SolveInputs) -> StepEquations | StepMaps:
+    """The recorded steps as a function of what gradients are wanted of."""
+    wanted, flags = (inputs.terms, inputs.args), (perturbed.terms, perturbed.args)
+    if inputs.solver is not None:
+        wanted, flags = (*wanted, inputs.solver), (*flags, perturbed.solver)
+        return StepMaps(*eqx.partition(wanted, flags), inputs.y0)
+    return StepEquations(inputs.frozen["solver"], *eqx.partition(wanted, flags), inputs.y0)
 
 
 def _pull_through_saving(

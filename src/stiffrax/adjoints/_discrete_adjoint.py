@@ -5,12 +5,14 @@ from typing import final
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
+from ..solvers import DENSE_DEGREE
 from ._backward_sweep import backward_sweep
 from ._recorded_adjoint import AbstractRecordedAdjoint
 from ._recurrence import RECURRENCES
 from ._refusals import check_choice
 from ._saved_values import SavedCotangents, step_cotangents
 from ._step_equations import StepEquations
+from ._step_maps import StepMaps, sweep_step_maps
 from ._step_record import StepRecord
 
 # Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
@@ -99,9 +101,12 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         return self.memory == "full"
 
     def pull(
-        self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
+        self, equations: StepEquations | StepMaps, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """One sweep back over the steps."""
+        if isinstance(equations, StepMaps):
+            cotangents = step_cotangents(record, saved, DENSE_DEGREE)
+            return sweep_step_maps(equations, record, cotangents, chunk_size=self.chunk)
         num_powers = equations.solver.tableau.polynomial.shape[1]
         cotangents = step_cotangents(record, saved, num_powers)
         small = cotangents.nodes.shape[1] <= _LARGEST_PROPAGATOR

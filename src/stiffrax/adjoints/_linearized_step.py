@@ -16,18 +16,19 @@ class LinearizedStep(eqx.Module):
 
     Cotangents `G` of the stage increments `Z` are pulled back to the start of the step by
 
-    $$\sum_j (A^{-1})_{ji} V_j - h J_i^T V_i = G_i, \qquad
+    $$\sum_j (A^{-1})_{ji} M^T V_j - h J_i^T V_i = G_i, \qquad
       \bar y_0 = \bar y_1 + \sum_i h J_i^T V_i
-               = \bar y_1 - \sum_i G_i + \sum_j r_j V_j, \quad r_j = \sum_i (A^{-1})_{ji}.$$
+               = \bar y_1 - \sum_i G_i + M^T \sum_j r_j V_j, \quad r_j = \sum_i (A^{-1})_{ji}.$$
 
     The second form needs no Jacobian, and does not cancel where `h J` is huge. With an explicit
     first stage `h f_0` has a cotangent too, `w^T V` and that of the polynomial, pulled by `h J_0`.
-
+    `M_T` is `None` where `M` is the identity.
     """
 
     tableau: Tableau = eqx.field(static=True)
     hJ_T: Float[Array, "*k m n n"]
     hJ0: Float[Array, "*k n n"] | None
+    M_T: Float[Array, "*k n n"] | None = None
 
     def from_end(self, y1_bar: Float[Array, "n *c"]) -> Float[Array, "mn *c"]:
         """`G` for a cotangent of the end of the step."""
@@ -57,7 +58,8 @@ class LinearizedStep(eqx.Module):
         """The cotangent of the start of the step."""
         ones = jnp.ones(self.tableau.num_stages)
         start = y1_bar - self._weighted_sum(ones, G)
-        start = start + self._weighted_sum(self.tableau.A_inverse.sum(axis=1), V)
+        slopes = self._weighted_sum(self.tableau.A_inverse.sum(axis=1), V)
+        start = start + (slopes if self.M_T is None else self.M_T @ slopes)
         if self.hJ0 is not None:
             start = start + self.hJ0.T @ self.slope_cotangent(V, p_bar)
         return start
@@ -73,4 +75,5 @@ def linearize(system: StageSystem, Z: Float[Array, "m n"]) -> LinearizedStep:
     hJ0 = None
     if system.hf0 is not None:
         hJ0 = system.h * system.field.jacobian(system.t0, system.y0)
-    return LinearizedStep(system.tableau, hJ_T, hJ0)
+    M_T = None if system.mass is None else system.mass.as_matrix().T
+    return LinearizedStep(system.tableau, hJ_T, hJ0, M_T)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._block_solve import Blocks, solve_all, stacked, stacked_matrix
 from ._linearized_step import LinearizedStep
+from ._mass_columns import solve_mass_columns, stacked_mass_matrices
 
 
 @final
@@ -49,14 +50,22 @@ class AffineSteps(eqx.Module):
 
 def _solve_columns(chunk: Chunk, rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
     solver, tableau, hJ_T = chunk.linear_solver, chunk.steps.tableau, chunk.steps.hJ_T
-    if solver is None:
+    if solver is None and chunk.steps.M_T is None:
         return solve_all(tableau, hJ_T, rhs, chunk.used)
+    if solver is None:
+        return solve_mass_columns(chunk.steps, stacked(rhs))
 
     def solve(matrix: Array, G: Array) -> Array:
         state = solver.init(lx.MatrixLinearOperator(matrix), {})
         return jax.vmap(lambda g: solver.compute(state, g, {})[0], -1, -1)(G)
 
-    return jax.vmap(solve)(stacked_matrix(tableau, hJ_T), stacked(rhs))
+    return jax.vmap(solve)(_stacked_matrix(chunk.steps), stacked(rhs))
+
+
+def _stacked_matrix(steps: LinearizedStep) -> Float[Array, "k mn mn"]:
+    if steps.M_T is None:
+        return stacked_matrix(steps.tableau, steps.hJ_T)
+    return stacked_mass_matrices(steps)
 
 
 def _unit_ends(chunk: Chunk) -> Blocks:
@@ -120,7 +129,7 @@ def by_solving(chunk: Chunk, end: Float[Array, " n"]) -> tuple[Array, Float[Arra
     """As `in_turn` with one solve a step instead of n: for large n, or an iterative solver."""
     solver = lx.LU() if chunk.linear_solver is None else chunk.linear_solver
     factors = jax.vmap(lambda matrix: solver.init(lx.MatrixLinearOperator(matrix), {}))(
-        stacked_matrix(chunk.steps.tableau, chunk.steps.hJ_T)
+        _stacked_matrix(chunk.steps)
     )
     dynamic, static = eqx.partition((chunk.steps, factors), eqx.is_array)
 

@@ -5,18 +5,35 @@ from typing import Any
 import diffrax
 import jax
 
-from ..solvers import AbstractImplicitRungeKutta
+from .._diffrax import unwrap_term
+from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
 
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
 
 
-def refuse_solver(adjoint: str, solver: Any) -> None:
+def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
     """Refuses a solve whose steps are not those of a stiffrax solver."""
+    if isinstance(solver, LearnableRungeKutta):
+        if learnable:
+            return
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given a LearnableRungeKutta; its gradient would not reach "
+            "the tableau. Write `adjoint=stiffrax.DiscreteAdjoint()`."
+        )
     if not isinstance(solver, AbstractImplicitRungeKutta):
         raise ValueError(
             f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs "
             "an implicit Runge-Kutta solver of stiffrax, such as `stiffrax.RadauIIA5()`. Write "
             f"`adjoint={_INSTEAD}` for other solvers."
+        )
+
+
+def refuse_singular_mass(adjoint: str, terms: Any) -> None:
+    """Refuses the adjoint equation of a differential-algebraic one."""
+    if getattr(unwrap_term(terms), "singular", False):
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given a singular mass matrix; its adjoint equation needs "
+            "`M^-1`. Write `adjoint=stiffrax.DiscreteAdjoint()`, which does not."
         )
 
 

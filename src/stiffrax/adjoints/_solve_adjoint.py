@@ -1,13 +1,14 @@
 """What the adjoints share towards diffrax: its loop runs as it is, with a gradient of our own."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
 from jaxtyping import PyTree
 
 from .._diffrax import nondiff_solver_controller_state, only_transpose_ys
+from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
 from ._closed_terms import close_terms
 from ._differentiable_solve import SolveInputs
@@ -16,7 +17,12 @@ from ._saved_values import split_fns
 
 
 class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
-    """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own."""
+    """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
+
+    `trains_tableaus`: whether gradients reach the tableau of a `LearnableRungeKutta`.
+    """
+
+    trains_tableaus: ClassVar[bool] = True
 
     @abc.abstractmethod
     def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
@@ -43,7 +49,8 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     ) -> Any:
         """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
         del throw
-        refuse_solver(type(self).__name__, solver)
+        refuse_solver(type(self).__name__, solver, learnable=self.trains_tableaus)
+        trained = isinstance(solver, LearnableRungeKutta)
         t, y0 = init_state.tprev, init_state.y
         init_state = nondiff_solver_controller_state(
             self, init_state, passed_solver_state, passed_controller_state
@@ -54,13 +61,14 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
             args=args,
             terms=close_terms(terms, t, y0, args),
             fns=fns,
+            solver=solver if trained else None,
             frozen={
                 "t0": t0,
                 "t1": t1,
                 "dt0": dt0,
                 "saveat": saveat,
                 "stepsize_controller": stepsize_controller,
-                "solver": solver,
+                "solver": None if trained else solver,
             },
         )
         final_state, aux_stats = self.differentiable_solve(

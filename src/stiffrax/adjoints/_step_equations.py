@@ -1,6 +1,6 @@
 """The stage equations of recorded steps, and their dependence on parameters."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -24,6 +24,11 @@ class StepEquations(eqx.Module):
     parameters: PyTree
     others: PyTree
     state: PyTree[Array]
+
+    @property
+    def terms(self) -> Any:
+        """The term of the solve."""
+        return eqx.combine(self.parameters, self.others)[0]
 
     def system(self, parameters: PyTree, step: Step) -> StageSystem:
         """The equations of one step."""
@@ -54,7 +59,12 @@ class StepEquations(eqx.Module):
         def slopes(parameters: PyTree) -> tuple[Array, Array | None]:
             def one(step: Step, Z: Array) -> tuple[Array, Array | None]:
                 system = self.system(parameters, step)
-                return system.increments(Z), system.hf0
+                increments = system.increments(Z)
+                if system.mass is not None:
+                    # The stage equations depend on the entries of the mass as well.
+                    A_inverse = jnp.asarray(system.tableau.A_inverse, Z.dtype)
+                    increments = increments - A_inverse @ system.mass.times(Z)
+                return increments, system.hf0
 
             return jax.vmap(one)(steps, Z)
 

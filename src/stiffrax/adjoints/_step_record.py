@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from ..solvers import AbstractImplicitRungeKutta
+from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
 
 
 class _RecordingSolver(eqx.Module):
@@ -20,7 +20,7 @@ class _RecordingSolver(eqx.Module):
     field that is on its other side.
     """
 
-    solver: AbstractImplicitRungeKutta
+    solver: AbstractImplicitRungeKutta | LearnableRungeKutta
 
     def error_order(self, terms: Any) -> Any:
         return self.solver.error_order(terms)
@@ -103,7 +103,7 @@ def recorded_loop(
     keep_stages: bool,
     terms: Any,
     args: Any,
-    solver: AbstractImplicitRungeKutta,
+    solver: AbstractImplicitRungeKutta | LearnableRungeKutta,
     saveat: diffrax.SaveAt,
     init_state: Any,
     max_steps: int,

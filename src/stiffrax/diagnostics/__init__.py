@@ -5,9 +5,11 @@ from ._compare_adjoints import (
     AdjointRow as AdjointRow,
     compare_adjoints as compare_adjoints,
 )
+from ._estimate_jacobians import estimate_jacobians as estimate_jacobians
 from ._explain import explain as explain
 from ._kaplan_yorke import kaplan_yorke_dimension as kaplan_yorke_dimension
 from ._lyapunov_spectrum import (
     LyapunovSpectrum as LyapunovSpectrum,
     lyapunov_spectrum as lyapunov_spectrum,
 )
+from ._method_report import MethodReport as MethodReport, method_report as method_report

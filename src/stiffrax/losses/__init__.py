@@ -5,11 +5,15 @@ from ._error_measures import (
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
 )
+from ._homotopy_loss import HomotopyLoss as HomotopyLoss
+from ._invariant_loss import InvariantLoss as InvariantLoss
+from ._jacobian_loss import JacobianLoss as JacobianLoss
 from ._loss import (
     AbstractLoss as AbstractLoss,
     LossValue as LossValue,
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
 )
+from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
 from ._segment_loss import SegmentLoss as SegmentLoss
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

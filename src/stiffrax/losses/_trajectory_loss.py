@@ -122,17 +122,18 @@ class TrajectoryLoss(AbstractLoss):
     ) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
         ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
         if len(ts) == 1:  # outside `vmap` the solver may use what only pays off for one lane
-            predicted, failed = self._solve(model, ts[0], ys[0, 0], mask[0])
+            predicted, failed = self.solve_run(model, ts[0], ys[0, 0], mask[0])
             return predicted[None], failed[None]
-        return jax.vmap(lambda *run: self._solve(model, *run))(ts, ys[:, 0], mask)
+        return jax.vmap(lambda *run: self.solve_run(model, *run))(ts, ys[:, 0], mask)
 
-    def _solve(
+    def solve_run(
         self,
         model: Any,
         ts: Float[Array, " times"],
         y0: Float[Array, " n"],
         mask: Bool[Array, " times"],
     ) -> tuple[Float[Array, "predicted n"], Bool[Array, ""]]:
+        """The solution of one run at the samples after the first, and whether it failed."""
         # Missing samples, all at the end, are asked for at the time of the last present one; a run
         # without any is solved to its second time like a healthy one.
         last = ts[jnp.maximum(jnp.sum(mask), 2) - 1]

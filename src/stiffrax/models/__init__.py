@@ -4,6 +4,8 @@ Every model takes one state vector `y` of shape `(n,)`, so it is a diffrax vecto
 Batches go through `jax.vmap`.
 """
 
+from ._constrained_field import ConstrainedField as ConstrainedField
+from ._coupled_field import CoupledField as CoupledField, check_coupling as check_coupling
 from ._library import Library as Library
 from ._linear import AbstractLinearModel as AbstractLinearModel
 from ._partially_known import PartiallyKnown as PartiallyKnown

@@ -1,6 +1,7 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
 from ._collocation_interpolation import CollocationInterpolation as CollocationInterpolation
+from ._consistent_initial_values import consistent_initial_values as consistent_initial_values
 from ._counted_loop import counted_loop as counted_loop
 from ._gauss import (
     GaussLegendre2 as GaussLegendre2,
@@ -11,6 +12,11 @@ from ._implicit_runge_kutta import (
     AbstractImplicitRungeKutta as AbstractImplicitRungeKutta,
     stage_system as stage_system,
 )
+from ._learnable_runge_kutta import (
+    DENSE_DEGREE as DENSE_DEGREE,
+    LearnableRungeKutta as LearnableRungeKutta,
+)
+from ._mass_matrix_term import MassMatrixTerm as MassMatrixTerm
 from ._radau import (
     BackwardEuler as BackwardEuler,
     RadauIIA3 as RadauIIA3,

@@ -98,6 +98,15 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
     """`loop` (diffrax's, or one around it) with the counts among the statistics it returns."""
 
     def counted(*, solver: Any, stepsize_controller: Any, init_state: Any, **kwargs: Any) -> Any:
+        if not hasattr(solver, "root_finder"):
+            # Its steps say no more than how many they are.
+            return loop(
+                solver=solver,
+                stepsize_controller=stepsize_controller,
+                init_state=init_state,
+                **kwargs,
+            )
+
         def norm_of(solver: Any) -> Any:
             finder = solver.root_finder
             return finder._norm if hasattr(finder, "_norm") else finder.norm

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from .._diffrax import unwrap_term
 from ..stages import (
@@ -21,6 +21,7 @@ from ..stages import (
     ErrorTolerance,
     Linearization,
     LinearizationWork,
+    Mass,
     MatrixFree,
     ReportingNorm,
     SimplifiedNewton,
@@ -31,6 +32,7 @@ from ..stages import (
     StageSystem,
     StepReport,
     StepWork,
+    check_tolerance,
     error_controlled_rule,
     error_filter,
     error_tolerance,
@@ -38,6 +40,7 @@ from ..stages import (
     factorize,
     flat_field,
     given_tolerance_rule,
+    interior_error,
     most_iterations,
     no_linearization,
     no_polynomial,
@@ -48,9 +51,13 @@ from ..stages import (
     stage_polynomial,
     stiff_part,
     stop_gradient,
+    weighed_rule,
 )
 from ..tableaus import Tableau
 from ._collocation_interpolation import CollocationInterpolation
+from ._consistent_start import check_mass, check_start, end_at_once, typical_slope
+from ._mass_matrix_term import mass_of
+from ._step_system import check_term as check_term, stage_system as stage_system
 
 Y: TypeAlias = PyTree[ArrayLike]
 
@@ -60,11 +67,17 @@ _LEAST_SIZE_TO_REUSE = 16
 
 @final
 class StepMemory(eqx.Module):
-    """What one accepted step leaves for the next."""
+    """What one accepted step leaves for the next.
+
+    `consistent`: whether the solve started where its constraints hold; `None` without any. `mass`:
+    with what is computed of it once a solve.
+    """
 
     polynomial: StagePolynomial
     eta: Float[Array, ""]
     linearization: Linearization | None
+    consistent: Bool[Array, ""] | None = None
+    mass: Mass | None = None
 
 
 @final
@@ -95,6 +108,9 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
       fastest choice for small ones.
     - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][],
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
+    - `control_interior`: whether an adaptive controller shall hold the error between the ends of
+      steps to its tolerance as well, for `SaveAt(ts=...)`, dense output and events at high order;
+      costs one evaluation and one linear solve a step, and smaller steps.
 
     A method of your own needs no more than a tableau:
 
@@ -119,6 +135,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     root_find_max_steps: int = 50
     linear_solver: lx.AbstractLinearSolver | None = None
     structure: AbstractStructure | None = None
+    control_interior: bool = eqx.field(static=True, default=False)
 
     def __repr__(self) -> str:
         finder, solver, structure = self.root_finder, self.linear_solver, self.structure
@@ -126,6 +143,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         shown = [] if default else [f"root_finder={type(finder).__name__}(...)"]
         shown += [] if solver is None else [f"linear_solver={type(solver).__name__}(...)"]
         shown += [] if structure is None else [f"structure={type(structure).__name__}(...)"]
+        shown += ["control_interior=True"] if self.control_interior else []
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __check_init__(self):
@@ -156,21 +174,28 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> StepMemory:
         """No polynomial to continue yet, and no contraction known."""
-        _check_term(terms)
-        t0 = jnp.asarray(t0)
-        field, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
-        del t1
+        check_term(terms, may_have_mass=True)
+        field, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), jnp.asarray(t0), y0)
+        mass, structure, consistent = mass_of(terms, y0), self._jacobian_structure, None
+        if mass is not None:
+            name, term = type(self).__name__, unwrap_term(terms)
+            check_mass(name, self.tableau, structure, term, mass)
+            system, _ = stage_system(self.tableau, terms, t0, t1, y0, args)
+            mass = stop_gradient(mass.with_projector())
+            tolerance = self._tolerance(y0)
+            consistent = check_start(self, system, mass, terms, tolerance, structure)
         linearization = None
         if self._reuses(flat.size):
             linearization = no_linearization(
-                self.tableau, field, t0, flat, self._jacobian_structure
+                self.tableau, field, jnp.asarray(t0), flat, structure, mass
             )
         polynomial = no_polynomial(self.tableau, flat)
-        return StepMemory(polynomial, jnp.ones((), flat.dtype), linearization)
+        return StepMemory(polynomial, jnp.ones((), flat.dtype), linearization, consistent, mass)
 
     def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
-        """The vector field."""
-        return terms.vf(t0, y0, args)
+        """The vector field; with a mass matrix, a slope that it allows."""
+        mass = mass_of(terms, y0)
+        return terms.vf(t0, y0, args) if mass is None else typical_slope(terms, mass, t0, y0, args)
 
     def step(
         self,
@@ -185,6 +210,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         """One step: predict, linearize, factorize, iterate, estimate the error, interpolate."""
         system, restore = stage_system(self.tableau, terms, t0, t1, y0, args)
         frozen = stop_gradient(system)
+        if frozen.mass is not None:
+            frozen = replace(frozen, mass=solver_state.mass)
         tolerance = self._tolerance(y0)
 
         guess = predict(self.tableau, solver_state.polynomial, frozen.h, made_jump)
@@ -196,15 +223,20 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         coefficients = stage_polynomial(replace(system, hf0=solution.hf0), solution.Z)
         error, evaluations = self._error(frozen, attempt, solution, tolerance)
         error = None if error is None else restore(error)
+        result = diffrax.RESULTS.promote(solution.result)
+        if solver_state.consistent is not None:
+            error, result = end_at_once(solver_state.consistent, error, result)
         if isinstance(self.root_finder.norm, ReportingNorm):
             error = self._report(frozen, guess, solution, error, attempt.work, evaluations)
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),
             next_eta(solution.theta, solver_state.eta),
             attempt.linearization,
+            solver_state.consistent,
+            solver_state.mass,
         )
         dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
-        return y1, error, dense_info, memory, diffrax.RESULTS.promote(solution.result)
+        return y1, error, dense_info, memory, result
 
     def solve_fixed_step(self, system: StageSystem, guess: Float[Array, "m n"]) -> StageSolution:
         """Solves one step to rounding from a guess; linearized at the middle of the guess."""
@@ -212,7 +244,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         structure = self._jacobian_structure
         t, y = frozen.t0 + frozen.dt / 2, frozen.y0 + jnp.mean(guess, axis=0)
         hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, t, y))
-        factors = factorize(self.tableau.transform, hJ, structure)
+        factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
         one = jnp.ones((), guess.dtype)
         return solve_stages(system, guess, self._method(frozen, factors, None, one))
 
@@ -221,6 +253,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         newton = self.root_finder
         if not isinstance(newton, SimplifiedNewton) or newton.given or not newton.has_tolerances:
             return None
+        check_tolerance(jnp.result_type(*jax.tree.leaves(y0)), newton.rtol)
         frozen = lax.stop_gradient(y0)
         return error_tolerance(self.tableau, frozen, newton.rtol, newton.atol, newton.norm)
 
@@ -246,7 +279,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         if kept is None:
             hJ = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
             hJ = structure.scaled(frozen.h, hJ)
-            factors = factorize(self.tableau.transform, hJ, structure)
+            factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
             method = self._method(frozen, factors, tolerance, memory.eta)
             return Attempt(method, factors, hJ, None, None)
         method = self._method(frozen, None, tolerance, memory.eta)
@@ -271,6 +304,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             rule = given_tolerance_rule(system.y0, newton.rtol, newton.atol)
         else:
             rule = rounding_rule(system.y0)
+        if system.mass is not None and system.mass.powers is not None:
+            rule = weighed_rule(rule, jnp.asarray(system.mass.error_weights(system.h)))
         return StageMethod(
             self.root_finder,
             rule,
@@ -299,14 +334,20 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         if hf0 is None:
             hf0 = system.h * system.field(system.t0, system.y0)
         apply_filter = error_filter(system, attempt.hJ, attempt.factors)
-        norm = None if tolerance is None else tolerance.scaled_norm
+        weights = 1.0 if system.mass is None else system.mass.error_weights(system.h)
+        norm = None
+        if tolerance is not None:
+            norm = lambda error: tolerance.scaled_norm(weights * error)  # noqa: E731
         Z = lax.stop_gradient(solution.Z)
         error, evaluations = estimate_error(system, Z, hf0, apply_filter, norm)
         if tolerance is not None:
             # Stiff components are not superconvergent: for them the tolerance is as it was given.
             stiff = stiff_part(system, error, apply_filter)
             error = jnp.abs(error) / tolerance.ratio + jnp.abs(stiff)
-        return jnp.where(solution.converged, error, jnp.inf), evaluations + 1
+        if self.control_interior:
+            error = jnp.maximum(jnp.abs(error), jnp.abs(interior_error(system, Z, apply_filter)))
+            evaluations = evaluations + 1
+        return jnp.where(solution.converged, weights * error, jnp.inf), evaluations + 1
 
     def _report(
         self,
@@ -350,30 +391,3 @@ def next_eta(theta: Float[Array, ""], eta: Float[Array, ""]) -> Float[Array, ""]
     eps = jnp.finfo(eta.dtype).eps
     aged = jnp.maximum(eta, eps) ** 0.8
     return jnp.where(jnp.isnan(theta), aged, contraction / (1 - contraction))
-
-
-def _check_term(terms: Any) -> None:
-    term = unwrap_term(terms)
-    if not isinstance(term, diffrax.ODETerm):
-        raise ValueError(
-            f"A {type(term).__name__} was given to an implicit Runge-Kutta solver; it needs a "
-            "`diffrax.ODETerm(vector_field)`. For a sum of stiff and non-stiff terms use "
-            "`diffrax.KenCarp4`, for noise an SDE solver."
-        )
-
-
-def stage_system(
-    tableau: Tableau, terms: Any, t0: Any, t1: Any, y0: Y, args: Any
-) -> tuple[StageSystem, Callable[[Array], Y]]:
-    """The stage system of the step from `t0` to `t1`, and the function that restores the state."""
-    _check_term(terms)
-    # Stages lie between whole numbers: integers given for `t0` and `t1` would round them.
-    dtype = jnp.result_type(t0, t1)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
-    field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
-    control = terms.contr(t0, t1)
-    # The control carries the direction of time, which `t1 - t0` does not: never rebuild it.
-    h = jnp.asarray(control, flat.dtype)
-    hf0 = h * field(t0, flat) if tableau.explicit_first_stage else None
-    return StageSystem(tableau, field, t0, t1 - t0, h, flat, hf0), restore

@@ -25,7 +25,7 @@ class FixedStepFlow(eqx.Module):
 
     field: Callable[..., Any]
     solver: diffrax.AbstractSolver
-    interval: float = eqx.field(static=True)
+    interval: Any
     substeps: int = eqx.field(static=True)
     args: Any = None
 

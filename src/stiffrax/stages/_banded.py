@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ._mass import Mass
 from ._small_inverse import small_inverse
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, probes, shifted
@@ -76,13 +77,37 @@ class Banded(AbstractStructure):
             diagonals.append(jnp.where(inside, columns[(index + d) % width, index], 0))
         return jnp.stack(diagonals)
 
-    def factor(self, shifts: np.ndarray, hJ: Float[Array, "w n"]) -> Any:
+    def mass_matrix(self, mass: Mass) -> Float[Array, "w n"]:
+        n = len(mass.entries)
+        if mass.is_diagonal:
+            band = jnp.zeros((self.lower + self.upper + 1, n), mass.entries.dtype)
+            return band.at[self.lower].set(mass.entries)
+        i, d = jnp.arange(n), jnp.arange(-self.lower, self.upper + 1)[:, None]
+        inside = (i + d >= 0) & (i + d < n)
+        return jnp.where(inside, mass.entries[i, (i + d) % n], 0)
+
+    def leaves_out(self, mass: Mass) -> Array | bool:
+        if mass.is_diagonal:
+            return False
+        i = jnp.arange(len(mass.entries))
+        d = i - i[:, None]
+        return jnp.any(((d < -self.lower) | (d > self.upper)) & (mass.entries != 0))
+
+    def factor(
+        self, shifts: np.ndarray, hJ: Float[Array, "w n"], M: Float[Array, "w n"] | None = None
+    ) -> Any:
         L, D, U = self._blocks(hJ)
         identity = jnp.eye(D.shape[-1], dtype=D.dtype)
 
         def one(shift: Array) -> Any:
             dtype = shift.dtype
-            return _reduce(-L.astype(dtype), shift * identity - D, -U.astype(dtype))
+            if M is None:
+                return _reduce(-L.astype(dtype), shift * identity - D, -U.astype(dtype))
+            L_M, D_M, U_M = self._blocks(M)
+            count, b = D_M.shape[:2]
+            padding = (jnp.arange(count * b) >= M.shape[1]).reshape(count, b)
+            D_M = D_M + padding[..., None] * identity
+            return _reduce(shift * L_M - L, shift * D_M - D, shift * U_M - U)
 
         return [one(shifted(shift, hJ.dtype)) for shift in shifts]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ._mass import Mass
 from ._small_inverse import small_inverse
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, probes, shifted
@@ -55,10 +56,26 @@ class BlockDiagonal(AbstractStructure):
         columns = probes(field, t, y, jnp.arange(y.size) % b, b)
         return jnp.moveaxis(columns.reshape(b, -1, b), 0, -1)
 
-    def factor(self, shifts: np.ndarray, hJ: Float[Array, "k b b"]) -> Any:
-        identity = jnp.eye(self.size, dtype=hJ.dtype)
+    def mass_matrix(self, mass: Mass) -> Float[Array, "k b b"]:
+        b = self.size
+        if mass.is_diagonal:
+            return mass.entries.reshape(-1, b)[:, :, None] * jnp.eye(b, dtype=mass.entries.dtype)
+        blocks = mass.entries.reshape(len(mass.entries) // b, b, -1, b)
+        index = jnp.arange(len(blocks))
+        return blocks[index, :, index]
+
+    def leaves_out(self, mass: Mass) -> Array | bool:
+        if mass.is_diagonal:
+            return False
+        block = jnp.arange(len(mass.entries)) // self.size
+        return jnp.any((block[:, None] != block) & (mass.entries != 0))
+
+    def factor(
+        self, shifts: np.ndarray, hJ: Float[Array, "k b b"], M: Float[Array, "k b b"] | None = None
+    ) -> Any:
+        M = jnp.eye(self.size, dtype=hJ.dtype) if M is None else M
         # One matrix at a time under `vmap`: a batch does not go to the library.
-        return [jax.vmap(small_inverse)(shifted(s, hJ.dtype) * identity - hJ) for s in shifts]
+        return [jax.vmap(small_inverse)(shifted(s, hJ.dtype) * M - hJ) for s in shifts]
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         def one(inverse: Array, b: Array) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ..tableaus import Tableau
 from ._predictor import stage_polynomial
-from ._split_factors import SplitFactors
+from ._split_factors import SplitFactors, factor_shifted
 from ._stage_system import StageSystem
 
 # Larger systems compile their filter once.
@@ -24,7 +25,7 @@ def error_filter(
     if len(system.tableau.transform.real):
         return factors.solve_real
     structure = factors.structure
-    one_more = structure.factor(np.array([system.tableau.gamma]), hJ)
+    one_more = factor_shifted(np.array([system.tableau.gamma]), hJ, structure, system.mass)
     return lambda rhs: structure.solve(one_more, rhs[None])[0]
 
 
@@ -55,13 +56,14 @@ def estimate_error(
         return apply_filter(_defect_at_end(system, Z)), jnp.asarray(1)
     weights = jnp.asarray(tableau.error_weights, Z.dtype)
     combination = jnp.sum(weights[:, None] * Z, axis=0)
-    error = apply_filter(hf0 + combination)
+    combination = system.times_mass(combination)
+    error = apply_filter(_of_derivatives(system, hf0) + combination)
     if scaled_norm is None or tableau.explicit_first_stage:
         return error, jnp.asarray(0)
 
     def again(error: Array) -> Array:
         hf = system.h * system.field(system.t0, system.y0 + error)
-        return apply_filter(hf + combination)
+        return apply_filter(_of_derivatives(system, hf) + combination)
 
     rejects = ~(scaled_norm(error) < 1)
     refined = lax.cond(eqxi.unvmap_any(rejects), again, lambda error: error, error)
@@ -69,14 +71,48 @@ def estimate_error(
     return jnp.where(use, refined, error), rejects.astype(int)
 
 
+def _of_derivatives(system: StageSystem, hf: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Without the rows that are constraints: zero but for rounding, which no small step divides."""
+    return hf if system.mass is None else system.mass.in_range(hf)
+
+
 def _defect_at_end(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array, " n"]:
-    """`h f(t1, y1) - p'(1)`."""
+    """`h f(t1, y1) - M p'(1)`."""
     tableau = system.tableau
     d = jnp.asarray(tableau.d, Z.dtype)
     powers = jnp.arange(1, tableau.polynomial.shape[1] + 1, dtype=Z.dtype)
     slope = jnp.sum(powers[:, None] * stage_polynomial(system, Z), axis=0)
     y1 = system.y0 + jnp.sum(d[:, None] * Z, axis=0)
-    return system.h * system.field(system.t0 + system.dt, y1) - slope
+    return system.h * system.field(system.t0 + system.dt, y1) - system.times_mass(slope)
+
+
+def _farthest_from_nodes(tableau: Tableau) -> float:
+    """Where in the step a polynomial through its start and the stages is least determined."""
+    theta = np.linspace(0, 1, 1001)
+    return theta[np.argmax(np.abs(theta * np.prod(theta[:, None] - tableau.nodes, axis=1)))]
+
+
+def interior_error(
+    system: StageSystem,
+    Z: Float[Array, "m n"],
+    apply_filter: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+) -> Float[Array, " n"]:
+    r"""The defect of the stage polynomial where it is least determined, filtered:
+
+    $$(\gamma M - h J)^{-1} (h f(t_0 + \theta h, y_0 + p(\theta)) - M p'(\theta))$$
+
+    For stiff components this is the error of the dense output there, of which the estimate at the
+    ends of the step knows nothing; for others it is of the same order in `h`.
+    """
+    theta = _farthest_from_nodes(system.tableau)
+    coefficients = stage_polynomial(system, Z)
+    powers = np.arange(1, len(coefficients) + 1)
+    value, slope = (
+        jnp.sum(jnp.asarray(w, Z.dtype)[:, None] * coefficients, axis=0)
+        for w in (theta**powers, powers * theta ** (powers - 1))
+    )
+    t = system.t0 + theta * system.dt
+    return apply_filter(system.h * system.field(t, system.y0 + value) - system.times_mass(slope))
 
 
 def stiff_part(
@@ -86,7 +122,7 @@ def stiff_part(
 ) -> Float[Array, " n"]:
     r"""What of an estimate lies in stiff components, where the method has lost its order:
 
-    $$(I - \gamma (\gamma M - h J)^{-1})^k err, \qquad k = \text{order} + 1 - (s + 1)$$
+    $$(I - \gamma (\gamma M - h J)^{-1} M)^k err, \qquad k = \text{order} + 1 - (s + 1)$$
 
     Where `h J` is large this is the estimate itself; where it is small, it is of the order in `h`
     of the true error, so that it never decides there.
@@ -94,7 +130,7 @@ def stiff_part(
     times = system.tableau.order + 1 - system.tableau.error_order
 
     def once(_: Any, error: Array) -> Array:
-        return error - system.tableau.gamma * apply_filter(error)
+        return error - system.tableau.gamma * apply_filter(system.times_mass(error))
 
     if error.size > _LARGEST_UNROLLED:
         return lax.fori_loop(0, times, once, error)

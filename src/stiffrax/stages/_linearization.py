@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ..tableaus import Tableau
+from ._mass import Mass
 from ._split_factors import SplitFactors, factorize
 from ._stage_solve import StageMethod, StageSolution, iterate_newton
 from ._stage_system import FlatField, StageSystem
@@ -50,10 +51,11 @@ def no_linearization(
     t: Array,
     y: Float[Array, " n"],
     structure: AbstractStructure,
+    mass: Mass | None = None,
 ) -> Linearization:
     """The state before the first step."""
     jacobian = eqx.filter_eval_shape(structure.jacobian, field, t, y)
-    factors = eqx.filter_eval_shape(factorize, tableau.transform, jacobian, structure)
+    factors = eqx.filter_eval_shape(factorize, tableau.transform, jacobian, structure, mass)
     jacobian, factors = (_zeros(_arrays(x)) for x in (jacobian, factors))
     return Linearization(jacobian, factors, jnp.zeros((), y.dtype), jnp.asarray(False))
 
@@ -91,7 +93,9 @@ def _renewed(
     jacobian = _select(new_jacobian, jacobian, old.jacobian)
     factors = lax.cond(
         eqxi.unvmap_any(new_factors),
-        lambda: _arrays(factorize(transform, structure.scaled(system.h, jacobian), structure)),
+        lambda: _arrays(
+            factorize(transform, structure.scaled(system.h, jacobian), structure, system.mass)
+        ),
         lambda: old.factors,
     )
     h = jnp.where(new_factors, system.h, old.h)
@@ -112,7 +116,9 @@ def solve_with_reuse(
     step is not to shrink for what the Jacobian is to blame for.
     """
     static = eqx.filter(
-        eqx.filter_eval_shape(factorize, system.tableau.transform, kept.jacobian, structure),
+        eqx.filter_eval_shape(
+            factorize, system.tableau.transform, kept.jacobian, structure, system.mass
+        ),
         _is_array,
         inverse=True,
     )

@@ -1,6 +1,6 @@
 """Where a failed step is differentiated, so that it does not disturb the others in its batch."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -8,7 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ._slope_system import SlopeSystem
 from ._stage_system import StageSystem
+
+System = TypeVar("System", StageSystem, SlopeSystem)
 
 
 @jax.custom_batching.custom_vmap
@@ -42,8 +45,8 @@ def _borrow_from_healthy_lane(ok: Array, leaves: list[Array]) -> list[Array]:
 
 
 def linearization_point(
-    system: StageSystem, Z: Float[Array, "m n"], ok: Bool[Array, ""]
-) -> tuple[StageSystem, Float[Array, "m n"]]:
+    system: System, Z: Float[Array, "m n"], ok: Bool[Array, ""]
+) -> tuple[System, Float[Array, "m n"]]:
     """The system and stages themselves where `ok`, else others at which derivatives are finite.
 
     A cotangent of zero times a derivative that is not finite is not finite: to mask the result of

@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ._mass import Mass
 from ._stage_system import FlatField
 from ._structure import AbstractStructure
 
@@ -26,9 +27,10 @@ class _Point(eqx.Module):
 
 @final
 class _Systems(eqx.Module):
-    """The systems `shift I - h J`, of which nothing is computed beforehand."""
+    """The systems `shift M - h J`, of which nothing is computed beforehand."""
 
     point: _Point
+    mass: Mass | None
     shifts: tuple[complex | float, ...] = eqx.field(static=True)
 
 
@@ -36,13 +38,13 @@ class _Systems(eqx.Module):
 class MatrixFree(AbstractStructure):
     r"""No matrix: GMRES on the products `J v`, each one forward-mode sweep.
 
-    A complex system $(\alpha + i \beta - h J)(a + i b) = r$ is solved as a real one for `(a, b)`.
+    A complex system $((\alpha + i \beta) M - h J)(a + i b) = r$ is solved as a real one for `(a, b)`.
     For stiff systems a preconditioner is what makes it work.
 
     **Arguments:**
 
     - `preconditioner`: called as `preconditioner(t, y, h, shift)` with a real shift; returns a
-      function that solves `(shift I - h J) x = v` approximately. For a complex shift it is given
+      function that solves `(shift M - h J) x = v` approximately. For a complex shift it is given
       the modulus, and used on real and imaginary part.
     - `rtol`, `atol`: tolerances of GMRES, on the residual.
     - `restart`, `max_steps`: of GMRES.
@@ -77,37 +79,46 @@ class MatrixFree(AbstractStructure):
     def scaled(self, h: Array, jacobian: _Point) -> _Point:
         return eqx.tree_at(lambda point: point.h, jacobian, h)
 
-    def factor(self, shifts: np.ndarray, hJ: _Point) -> Any:
-        return _Systems(hJ, tuple(shifts.tolist()))
+    def mass_matrix(self, mass: Mass) -> Mass:
+        return mass
+
+    def factor(self, shifts: np.ndarray, hJ: _Point, M: Mass | None = None) -> Any:
+        return _Systems(hJ, M, tuple(shifts.tolist()))
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         pairs = zip(factors.shifts, rhs, strict=True)
-        return jnp.stack([self._one(factors.point, s, b) for s, b in pairs])
+        return jnp.stack([self._one(factors, s, b) for s, b in pairs])
 
-    def _one(self, point: _Point, shift: complex | float, rhs: Array) -> Array:
+    def _one(self, systems: _Systems, shift: complex | float, rhs: Array) -> Array:
         # GMRES stops at a residual of zero by dividing by it.
         size = jnp.max(jnp.abs(rhs))
         scale = jnp.where(size > 0, size, 1)
         if isinstance(shift, complex):
-            parts = self._gmres(point, shift.real, shift.imag, (rhs.real / scale, rhs.imag / scale))
+            parts = self._gmres(
+                systems, shift.real, shift.imag, (rhs.real / scale, rhs.imag / scale)
+            )
             solution = parts[0] + 1j * parts[1]
         else:
-            (solution,) = self._gmres(point, float(shift), 0.0, (rhs / scale,))
+            (solution,) = self._gmres(systems, float(shift), 0.0, (rhs / scale,))
         return jnp.where(size > 0, solution * scale, 0)
 
     def _gmres(
-        self, point: _Point, alpha: float, beta: float, rhs: tuple[Array, ...]
+        self, systems: _Systems, alpha: float, beta: float, rhs: tuple[Array, ...]
     ) -> tuple[Array, ...]:
+        point, mass = systems.point, systems.mass
         _, tangent = jax.linearize(lambda y: point.field(point.t, y), point.y)
 
+        def times_mass(v: Array) -> Array:
+            return v if mass is None else mass.times(v)
+
         def shifted(v: Array) -> Array:
-            return alpha * v - point.h * tangent(v)
+            return alpha * times_mass(v) - point.h * tangent(v)
 
         def product(vs: tuple[Array, ...]) -> tuple[Array, ...]:
             if len(vs) == 1:
                 return (shifted(vs[0]),)
             a, b = vs
-            return shifted(a) - beta * b, shifted(b) + beta * a
+            return shifted(a) - beta * times_mass(b), shifted(b) + beta * times_mass(a)
 
         struct = jax.eval_shape(lambda: rhs)
         options = {}

@@ -8,6 +8,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ._mass import Mass
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, Dense, probes
 
@@ -68,8 +69,13 @@ class Sparsity(AbstractStructure):
         columns = probes(field, t, y, jnp.asarray(self.groups), self.num_groups)
         return jnp.where(jnp.asarray(self.pattern), columns[jnp.asarray(self.groups)].T, 0)
 
-    def factor(self, shifts: np.ndarray, hJ: Float[Array, "n n"]) -> Any:
-        return self.dense.factor(shifts, hJ)
+    def mass_matrix(self, mass: Mass) -> Float[Array, "n n"]:
+        return mass.as_matrix()
+
+    def factor(
+        self, shifts: np.ndarray, hJ: Float[Array, "n n"], M: Float[Array, "n n"] | None = None
+    ) -> Any:
+        return self.dense.factor(shifts, hJ, M)
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         return self.dense.solve(factors, rhs)

@@ -4,9 +4,11 @@ from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..tableaus import SplitTransform
+from ._mass import Mass
 from ._products import small_matmul
 from ._structure import AbstractStructure
 
@@ -46,7 +48,19 @@ class SplitFactors(eqx.Module):
         return self.structure.solve(self.real, rhs[None])[0]
 
 
-def factorize(transform: SplitTransform, hJ: Any, structure: AbstractStructure) -> SplitFactors:
+def factorize(
+    transform: SplitTransform, hJ: Any, structure: AbstractStructure, mass: Mass | None = None
+) -> SplitFactors:
     """Factors the Newton matrices for the Jacobian `hJ` (times the step)."""
-    real, pair = structure.factor(transform.real, hJ), structure.factor(transform.pair, hJ)
+    real = factor_shifted(transform.real, hJ, structure, mass)
+    pair = factor_shifted(transform.pair, hJ, structure, mass)
     return SplitFactors(transform, real, pair, structure)
+
+
+def factor_shifted(
+    shifts: np.ndarray, hJ: Any, structure: AbstractStructure, mass: Mass | None
+) -> Any:
+    """Factors of `shift M - h J` for each shift."""
+    if mass is None:
+        return structure.factor(shifts, hJ)
+    return structure.factor(shifts, hJ, structure.mass_matrix(mass))

@@ -16,6 +16,7 @@ from ._linearization_point import linearization_point
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._open_lanes import while_open
 from ._own_derivative import with_derivative
+from ._stacked_mass_solve import solve_stacked_mass, stacked_mass_matrix
 from ._stacked_solve import solve_stacked, stacked_matrix
 from ._stage_system import StageSystem
 
@@ -83,14 +84,23 @@ def solve_linearized(
     """
     hJ = system.h * jnp.where(ok, system.stage_jacobians(Z), 0)
     a = jnp.asarray(system.tableau.A_inverse, hJ.dtype)
+    M = None if system.mass is None else system.mass.as_matrix()
 
     def product(V: Array) -> Array:
-        return a @ V - jnp.einsum("ikl,il->ik", hJ, V)
+        return a @ (V if M is None else V @ M.T) - jnp.einsum("ikl,il->ik", hJ, V)
 
     rhs = jnp.where(ok, rhs, 0)
     if linear_solver is not None:
-        return _solve_by(linear_solver, product, stop_gradient(stacked_matrix(a, hJ)), rhs)
-    fixed = stop_gradient(hJ)
+        matrix = stacked_matrix(a, hJ) if M is None else stacked_mass_matrix(a, M, hJ)
+        return _solve_by(linear_solver, product, stop_gradient(matrix), rhs)
+    fixed, fixed_M = stop_gradient((hJ, M))
+    if fixed_M is not None:
+        return lax.custom_linear_solve(
+            product,
+            rhs,
+            lambda _, b: solve_stacked_mass(a, fixed_M, fixed, b),
+            lambda _, b: solve_stacked_mass(a.T, fixed_M.T, jnp.swapaxes(fixed, 1, 2), b),
+        )
     return lax.custom_linear_solve(
         product,
         rhs,

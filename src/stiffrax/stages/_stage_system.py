@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
 from ..tableaus import Tableau
+from ._mass import Mass
 from ._products import small_matmul
 
 
@@ -81,12 +82,25 @@ def _shapes(tree: PyTree) -> str:
 
 
 @final
+class _SlopeField(eqx.Module):
+    field: FlatField
+    mass: Mass
+
+    def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self.mass.divide(self.field(t, y))
+
+    def jacobian(self, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
+        return jax.jacfwd(lambda x: self(t, x))(y)
+
+
+@final
 class StageSystem(eqx.Module):
     r"""One step's equations for the stage increments `Z`, as a residual:
 
-    $$R_i(Z) = \sum_j (A^{-1})_{ij} Z_j - h f(t_0 + c_i h, y_0 + Z_i) - w_i h f_0$$
+    $$R_i(Z) = \sum_j (A^{-1})_{ij} M Z_j - h f(t_0 + c_i h, y_0 + Z_i) - w_i h f_0$$
 
-    `hf0` is `None` unless the first stage is explicit (`w` is zero otherwise).
+    `hf0` is `None` unless the first stage is explicit (`w` is zero otherwise), and `mass` where `M`
+    is the identity.
     """
 
     tableau: Tableau = eqx.field(static=True)
@@ -96,6 +110,7 @@ class StageSystem(eqx.Module):
     h: Float[Array, ""]
     y0: Float[Array, " n"]
     hf0: Float[Array, " n"] | None
+    mass: Mass | None = None
 
     def with_start_slope(self) -> "StageSystem":
         """This system with `hf0` computed from what it holds, where the tableau asks for one."""
@@ -119,11 +134,21 @@ class StageSystem(eqx.Module):
         w = jnp.asarray(self.tableau.explicit_weights, self.y0.dtype)
         return w[:, None] * self.hf0
 
+    def times_mass(self, x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+        """`M` times each row."""
+        return x if self.mass is None else self.mass.times(x)
+
     def residual(self, Z: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """`R(Z)` above."""
-        A_inverse = self.tableau.A_inverse.astype(self.y0.dtype)
-        return small_matmul(jnp.asarray(A_inverse), Z) - self.increments(Z) - self.explicit_part()
+        A_inverse = jnp.asarray(self.tableau.A_inverse.astype(self.y0.dtype))
+        slopes = small_matmul(A_inverse, self.times_mass(Z))
+        return slopes - self.increments(Z) - self.explicit_part()
 
     def stage_jacobians(self, Z: Float[Array, "m n"]) -> Float[Array, "m n n"]:
         """The exact Jacobian of the vector field at every stage."""
         return jax.vmap(self.field.jacobian)(self.times, self.y0 + Z)
+
+
+def slope_field(system: StageSystem) -> FlatField | _SlopeField:
+    """The field of the equation solved for its derivative, `M^-1 f`; not for a singular `M`."""
+    return system.field if system.mass is None else _SlopeField(system.field, system.mass)

@@ -1,17 +1,22 @@
 """Stopping rules of the stage iteration: to rounding, or to a fraction of the error tolerance."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..tableaus import Tableau
 from ._newton import StoppingRule, at_rounding_level
+
+# Least relative tolerance in units of rounding.
+_LEAST_TOLERANCE = 16.0
 
 
 def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
@@ -84,7 +89,12 @@ def error_tolerance(
     tableau: Tableau, y0: PyTree[ArrayLike], rtol: Any, atol: Any, norm: Callable[[Array], Array]
 ) -> ErrorTolerance:
     """Scales `atol + rtol |y0|`; where `rtol` is zero the ratio is taken from `atol` instead."""
-    flat_scale, _ = ravel_pytree(jax.tree.map(lambda y: (atol + rtol * jnp.abs(y)) + 0 * y, y0))
+
+    def scale(y: ArrayLike) -> Array:
+        # In the precision of the state, whatever that of the tolerances.
+        return ((atol + rtol * jnp.abs(y)) + 0 * y).astype(jnp.result_type(y))
+
+    flat_scale, _ = ravel_pytree(jax.tree.map(scale, y0))
     dtype = flat_scale.dtype
     rtol, atol = jnp.asarray(rtol, dtype), jnp.asarray(atol, dtype)
     base = jnp.where(rtol > 0, rtol, jnp.max(atol))
@@ -93,6 +103,28 @@ def error_tolerance(
         exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
     ratio = 0.1 * base ** (exponent - 1)
     return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
+
+
+def check_tolerance(dtype: Any, rtol: Any) -> None:
+    """Refuses a tolerance that the dtype cannot hold, where its value is known while tracing.
+
+    Below some ten units of rounding the error estimate is noise, and steps are rejected for ever.
+    """
+    limit = _LEAST_TOLERANCE * float(jnp.finfo(dtype).eps)
+    if isinstance(rtol, Tracer) or jnp.size(rtol) != 1 or not 0 < float(rtol) < limit:
+        return
+    wider = (
+        ""
+        if dtype == jnp.float64
+        else (
+            ', or solve in double precision: `jax.config.update("jax_enable_x64", True)` and a float64 '
+            "`y0`"
+        )
+    )
+    raise ValueError(
+        f"`rtol={float(rtol):g}` was given for a state of {jnp.dtype(dtype).name}, which holds "
+        f"relative tolerances down to {limit:.1e}. Write `rtol={limit:.0e}` or more{wider}."
+    )
 
 
 def most_iterations(tableau: Tableau) -> int:
@@ -131,3 +163,17 @@ def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Arra
         max_iterations=most_iterations(tableau),
         least_eta=0.1,
     )
+
+
+def _divided(weights: Callable, by: Array, Z: Array) -> Array:
+    return weights(Z) / by
+
+
+def _noise_of_weighed(noise: Callable, by: Array, dZ: Array, Z: Array) -> Array:
+    return noise(by * dZ, Z)
+
+
+def weighed_rule(rule: StoppingRule, by: Float[Array, " n"]) -> StoppingRule:
+    """The rule, with displacements of each component counted `by` as much."""
+    weights, noise = Partial(_divided, rule.weights, by), Partial(_noise_of_weighed, rule.noise, by)
+    return replace(rule, weights=weights, noise=noise)

@@ -10,8 +10,9 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ._mass import Mass
 from ._products import small_matmul
-from ._small_inverse import unchecked_inverse
+from ._small_inverse import small_inverse, unchecked_inverse
 from ._stage_system import FlatField
 
 
@@ -34,8 +35,8 @@ class AbstractStructure(eqx.Module):
         """The Jacobian at a point."""
 
     @abc.abstractmethod
-    def factor(self, shifts: np.ndarray, hJ: Any) -> Any:
-        """Factors of `shift I - h J`, for each real or complex shift."""
+    def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
+        """Factors of `shift M - h J`, for each real or complex shift; `None` is the identity."""
 
     @abc.abstractmethod
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
@@ -44,6 +45,19 @@ class AbstractStructure(eqx.Module):
     def scaled(self, h: Array, jacobian: Any) -> Any:
         """The Jacobian times the step."""
         return jax.tree.map(lambda x: h * x, jacobian)
+
+    def mass_matrix(self, mass: Mass) -> Any:
+        """A mass matrix in the form of the Jacobian, for `factor`."""
+        raise ValueError(
+            f"`structure={type(self).__name__}(...)` was given a mass matrix; it needs a structure "
+            "that knows them. Write `structure=stiffrax.Dense()`, or define `mass_matrix` and let "
+            "`factor` take a third argument."
+        )
+
+    def leaves_out(self, mass: Mass) -> Any:
+        """Whether a mass matrix has entries outside of this structure."""
+        del mass
+        return False
 
 
 @final
@@ -70,14 +84,22 @@ class Dense(AbstractStructure):
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
         return field.jacobian(t, y)
 
-    def factor(self, shifts: np.ndarray, hJ: Float[Array, "n n"]) -> Any:
+    def mass_matrix(self, mass: Mass) -> Float[Array, "n n"]:
+        return mass.as_matrix()
+
+    def factor(
+        self, shifts: np.ndarray, hJ: Float[Array, "n n"], M: Float[Array, "n n"] | None = None
+    ) -> Any:
         dtype = _dtype_of(shifts, hJ.dtype)
         identity = jnp.eye(hJ.shape[0], dtype=hJ.dtype)
         diagonals = jnp.asarray(shifts).astype(dtype)[:, None, None]
-        matrices = diagonals * identity - hJ.astype(dtype)
+        matrices = diagonals * (identity if M is None else M) - hJ.astype(dtype)
         if self.linear_solver is None:
             # Whether the iteration converges is the check.
-            return unchecked_inverse(matrices) if len(matrices) else matrices
+            if M is None:
+                return unchecked_inverse(matrices) if len(matrices) else matrices
+            # Constraints may need other pivots. One by one: see `small_inverse` on library batches.
+            return jnp.stack([small_inverse(m) for m in matrices]) if len(matrices) else matrices
         return [self.linear_solver.init(lx.MatrixLinearOperator(m), {}) for m in matrices]
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:

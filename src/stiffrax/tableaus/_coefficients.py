@@ -5,18 +5,21 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Array, Shaped
 
+from ._learnable_tableau import AbstractLearnableTableau
 from ._tableau import Tableau
 
 Matrix: TypeAlias = Shaped[Array | np.ndarray, "s s"]
 Vector: TypeAlias = Shaped[Array | np.ndarray, " s"]
 # NumPy or JAX arrays; NumPy arrays of objects hold the numbers of any exact arithmetic.
-Method: TypeAlias = Tableau | tuple[Array | np.ndarray, ...]
+Method: TypeAlias = Tableau | AbstractLearnableTableau | tuple[Array | np.ndarray, ...]
 
 
 def coefficients(method: Method) -> tuple[Matrix, Vector, Vector]:
     """`(A, b, c)` of a method, checked to belong together."""
     if isinstance(method, Tableau):
         return method.A, method.b, method.c
+    if isinstance(method, AbstractLearnableTableau):
+        return method.masked_A, method.b, method.c
     shapes = [array.shape for array in method]
     s = len(method[-1])
     if shapes != [(s, s), (s,), (s,)]:

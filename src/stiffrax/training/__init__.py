@@ -1,6 +1,7 @@
 """Fitting models to data."""
 
 from ._fit import Fit as Fit, fit as fit
+from ._fit_homotopy import fit_homotopy as fit_homotopy
 from ._fit_least_squares import (
     LeastSquaresFit as LeastSquaresFit,
     fit_least_squares as fit_least_squares,
@@ -8,5 +9,7 @@ from ._fit_least_squares import (
 from ._gradient_norm import rescale_gradient as rescale_gradient
 from ._growing_horizon import GrowingHorizon as GrowingHorizon
 from ._history import History as History
+from ._homotopy_schedule import HomotopySchedule as HomotopySchedule
+from ._project_order import project_order as project_order
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit
 from ._steer import Steer as Steer

@@ -1,0 +1,171 @@
+"""Homotopy against training on whole runs and multiple shooting, on four series.
+
+The models, learning rates, couplings and schedules of Ko and others (NeurIPS 2023), on simulated
+data with one draw of noise for all seeds; the double pendulum is simulated too, with noise of 2 % of
+each state's standard deviation, where the paper has measurements. Errors are mean squares over the
+samples (in), and over as many samples after them (after); `floor` is that of the true system. Best is
+the step whose model is kept: that of the lowest error over the whole run, or for multiple shooting,
+here `TrajectoryLoss(window=...)` with five segments, of the lowest loss.
+
+Usage: `python benchmarks/homotopy.py [system ...] [method ...] [seeds=3] [most=4000]`.
+"""
+
+import sys
+import time
+from typing import NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import stiffrax as srx
+
+jax.config.update("jax_enable_x64", True)
+
+
+class Net(eqx.Module):
+    """A network as a vector field that does not depend on the time."""
+
+    net: eqx.nn.MLP
+
+    def __call__(self, t, y, args=None):
+        return self.net(y)
+
+
+def net(inputs, outputs, width, depth, key):
+    return Net(eqx.nn.MLP(inputs, outputs, width, depth, activation=jax.nn.gelu, key=key))
+
+
+def linear_terms(t, y, args):
+    return jnp.stack([1.3 * y[0], -1.8 * y[1]])
+
+
+def velocities(t, y, args):
+    return jnp.concatenate([y[2:], jnp.zeros_like(y[2:])])
+
+
+def gray_box(key):
+    return srx.PartiallyKnown(linear_terms, net(2, 2, 20, 2, key), num_states=2)
+
+
+def second_order(key):
+    return srx.PartiallyKnown(velocities, net(4, 2, 50, 2, key), outputs=(2, 3), num_states=4)
+
+
+class Case(NamedTuple):
+    problem: srx.problems.Problem
+    samples: int
+    dt: float
+    noise: str
+    model: object
+    rate: float
+    coupling: float
+    schedule: srx.HomotopySchedule
+    alpha: float
+    vanilla_rate: float
+    shooting_rate: float
+
+
+def cases():
+    periodic, irregular = srx.HomotopySchedule(6, 100), srx.HomotopySchedule(8, 300)
+    prey, lorenz = srx.problems.lotka_volterra(), srx.problems.lorenz()
+    pendulum = srx.problems.double_pendulum()
+    wide = lambda n: lambda key: net(n, n, 50, 2, key)  # noqa: E731
+    small = lambda key: net(2, 2, 32, 1, key)  # noqa: E731
+    seven, six = srx.HomotopySchedule(7, 300), srx.HomotopySchedule(6, 300)
+    return {
+        "lv-black": Case(prey, 61, 0.1, "mean", small, 0.05, 6, periodic, 1e-3, 0.05, 0.05),
+        "lv-gray": Case(prey, 61, 0.1, "mean", gray_box, 0.02, 4, periodic, 1e-3, 0.02, 0.05),
+        "dp-black": Case(pendulum, 100, 0.02, "std", wide(4), 0.05, 10, seven, 0.0, 0.02, 0.02),
+        "dp-second": Case(pendulum, 100, 0.02, "std", second_order, 0.02, 10, six, 0.0, 0.05, 0.02),
+        "lorenz": Case(lorenz, 31, 0.1, "fixed", wide(3), 0.02, 6, irregular, 1e-4, 0.005, 0.02),
+    }
+
+
+def series(case):
+    """The samples trained on, and twice as many; and the mean square of the noise on the first."""
+    ts = np.arange(2 * case.samples) * case.dt
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(case.problem.vector_field),
+        diffrax.Dopri8(),
+        0.0,
+        ts[-1],
+        0.01,
+        jnp.asarray(case.problem.y0),
+        saveat=diffrax.SaveAt(ts=jnp.asarray(ts)),
+        stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-10),
+    )
+    clean = np.asarray(solution.ys)
+    size = {"mean": 0.05 * clean.mean(axis=0), "std": 0.02 * clean.std(axis=0), "fixed": 0.25}
+    noise = size[case.noise] * np.random.default_rng(0).normal(size=clean.shape)
+    ys, k = clean + noise, case.samples
+    data, whole = (srx.Trajectories.from_arrays(ts[:m], ys[:m]) for m in (k, 2 * k))
+    return data, whole, float(np.mean(noise[1:k] ** 2))
+
+
+def trajectory(case, window=None):
+    scale = np.ones(len(case.problem.y0))
+    return srx.TrajectoryLoss(
+        diffrax.Tsit5(), srx.ScaledMSE(scale), rtol=1e-6, atol=1e-6, max_steps=512, window=window
+    )
+
+
+def train(method, case, data, seed, most):
+    """The model kept, and its step."""
+    model = case.model(jax.random.key(seed))
+    if method == "homotopy":
+        fit = srx.fit_homotopy(
+            model,
+            srx.HomotopyLoss(trajectory(case), case.coupling, case.alpha),
+            data,
+            schedule=case.schedule,
+            optimizer=optax.adamw(case.rate),
+        )
+        return fit.model, int(fit.history.held_out_steps[np.argmin(fit.history.held_out_loss)])
+    shooting = method == "shooting"
+    loss = trajectory(case, window=-(-(case.samples - 1) // 5) if shooting else None)
+    rate = case.shooting_rate if shooting else case.vanilla_rate
+    fit = srx.fit(model, loss, data, optimizer=optax.adamw(rate), steps=most)
+    return fit.model, int(np.argmin(fit.history.loss))
+
+
+def main(systems, methods, seeds, most):
+    print("system     method     error in +- s.e.       error after +- s.e.    best step     s")
+    for name in systems:
+        case = cases()[name]
+        data, whole, floor = series(case)
+        print(f"{name:10} floor      {floor:.2e}", flush=True)
+        for method in methods:
+            rows, start = [], time.perf_counter()
+            for seed in (10, 20, 30)[:seeds]:
+                model, step = train(method, case, data, seed, most)
+                square = (
+                    np.asarray(trajectory(case).predict(model, whole) - whole.ys[:, 1:])[0] ** 2
+                )
+                k = case.samples - 1
+                rows.append((square[:k].mean(), square[k:].mean(), step))
+            rows = np.array(rows)
+            mean, error = rows.mean(axis=0), rows.std(axis=0) / np.sqrt(max(len(rows) - 1, 1))
+            steps = ", ".join(f"{step:.0f}" for step in rows[:, 2])
+            cells = "   ".join(
+                f"{m:.2e} +- {e:.0e}" for m, e in zip(mean[:2], error[:2], strict=True)
+            )
+            print(
+                f"{name:10} {method:10} {cells}   {steps}   {time.perf_counter() - start:.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    numbers = {k: int(v) for k, v in (word.split("=") for word in words if "=" in word)}
+    main(
+        [word for word in words if word in cases()] or list(cases()),
+        [w for w in words if w in ("vanilla", "shooting", "homotopy")]
+        or ["vanilla", "shooting", "homotopy"],
+        numbers.get("seeds", 3),
+        numbers.get("most", 4000),
+    )

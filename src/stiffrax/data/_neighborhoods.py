@@ -1,0 +1,140 @@
+"""Samples that lie close to each other in the space of states."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial import KDTree
+
+from ._trajectories import Trajectories
+
+_EQUAL_STEPS = 1e-6
+
+
+@final
+class Neighborhoods(eqx.Module):
+    """For each center its neighbors, as places in the samples `ys.reshape(-1, n)`."""
+
+    centers: Int[Array, " centers"]
+    neighbors: Int[Array, "centers neighbors"]
+    dt: float = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def check_same_data(self, data: Trajectories) -> None:
+        """Raises `ValueError` for other runs than those in which the neighbors were found."""
+        if data.ys.shape != self.shape:
+            raise ValueError(
+                f"Data of shape {data.ys.shape} were given to a loss with neighbors in data of "
+                f"shape {self.shape}: leave `batch_size`, `held_out` and `mesh` out, or call "
+                "`loss.for_data` for the new data."
+            )
+
+    def following(
+        self, ys: Float[Array, "runs times n"], steps: int
+    ) -> tuple[Float[Array, "centers after n"], Float[Array, "centers after neighbors n"]]:
+        """The samples 0 to `steps` places after the centers and after their neighbors."""
+        flat = ys.reshape(-1, ys.shape[-1])
+        after = jnp.arange(steps + 1)
+        return flat[self.centers[:, None] + after], flat[self.neighbors[:, None] + after[:, None]]
+
+
+def find_neighborhoods(
+    data: Trajectories,
+    num_neighbors: int,
+    *,
+    steps: int = 1,
+    theiler: int = 10,
+    annulus: tuple[float, float] | None = None,
+    seed: int = 0,
+) -> Neighborhoods:
+    """The nearest samples of each, or random ones at a distance, each state in units of its own.
+
+    Candidates, as centers, have `steps` samples after them; those less than `theiler` samples away
+    in the same run are neighbors in time, not in space, and left out. Exact, by a k-d tree. With an
+    annulus, centers with too few samples in it are left out.
+    """
+    mask = np.asarray(data.mask)
+    runs, times = np.nonzero(mask)
+    usable = times + steps < mask.sum(axis=1)[runs]
+    runs, times = runs[usable], times[usable]
+    ys = np.asarray(data.ys)
+    _check(data, num_neighbors, len(times), steps)
+    places = runs * ys.shape[1] + times
+    points = ys[runs, times] / np.std(ys[mask], axis=0)
+    if annulus is None:
+        most = min(num_neighbors + 2 * theiler + 1, len(points))
+        _, found = KDTree(points).query(points, k=most)
+        lists = list(np.asarray(found))
+    else:
+        lists = _in_annulus(points, annulus, seed)
+    rows, chosen = [], []
+    for i, candidates in enumerate(lists):
+        candidates = np.asarray(candidates, int)
+        apart = (runs[candidates] != runs[i]) | (np.abs(times[candidates] - times[i]) > theiler)
+        candidates = candidates[apart & (candidates != i)][:num_neighbors]
+        if len(candidates) == num_neighbors:
+            rows.append(i)
+            chosen.append(candidates)
+    if not rows:
+        raise ValueError(
+            f"No sample has {num_neighbors} neighbors more than {theiler} samples away: give "
+            "longer series, fewer `num_neighbors`, a smaller `theiler` or a wider `annulus`."
+        )
+    return Neighborhoods(
+        centers=jnp.asarray(places[rows]),
+        neighbors=jnp.asarray(places[np.stack(chosen)]),
+        dt=_time_step(data),
+        shape=ys.shape,
+    )
+
+
+def _in_annulus(points: np.ndarray, annulus: tuple[float, float], seed: int) -> list[Any]:
+    """The places at a distance from each point between two bounds, in random order."""
+    tree, rng = KDTree(points), np.random.default_rng(seed)
+    inner, outer = (tree.query_ball_point(points, radius) for radius in annulus)
+    return [
+        rng.permutation(np.setdiff1d(far, near)) for near, far in zip(inner, outer, strict=True)
+    ]
+
+
+def _time_step(data: Trajectories) -> float:
+    steps = np.concatenate([np.diff(ts) for ts, _ in data])
+    if np.ptp(steps) > _EQUAL_STEPS * steps.mean():
+        raise ValueError(
+            f"The samples are {steps.min():g} to {steps.max():g} apart; neighbors are compared "
+            "over equal times. Take equally spaced samples, for example of a `SmoothingSpline`."
+        )
+    return float(steps.mean())
+
+
+def _check(data: Trajectories, num_neighbors: int, candidates: int, steps: int) -> None:
+    n = data.num_states
+    if not isinstance(num_neighbors, int) or num_neighbors < n:
+        raise ValueError(
+            f"`num_neighbors={num_neighbors!r}` was given; {n} states need {n} neighbors or more "
+            f"to show how differences grow in each direction. Write `num_neighbors={4 * n}`."
+        )
+    if candidates <= num_neighbors:
+        raise ValueError(
+            f"The series have {candidates} samples with {steps} more after them; "
+            f"`num_neighbors={num_neighbors}` needs more than that: give longer series, or fewer "
+            "neighbors or steps."
+        )
+    ys = np.asarray(data.ys)[np.asarray(data.mask)]
+    constant = np.flatnonzero(np.ptp(ys, axis=0) == 0)
+    if constant.size:
+        raise ValueError(
+            f"State {data.names[constant[0]]} is constant, so that it tells no samples apart: "
+            "leave it out."
+        )
+
+
+def cloud_size(clouds: Float[Array, "*batch points n"]) -> Float[Array, "*batch 1 1"]:
+    """The root mean square distance of points from their mean, no gradient."""
+    spread = clouds - jnp.mean(clouds, axis=-2, keepdims=True)
+    return jax.lax.stop_gradient(
+        jnp.sqrt(jnp.mean(jnp.sum(spread**2, axis=-1), axis=-1))[..., None, None]
+    )

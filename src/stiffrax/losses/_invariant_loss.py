@@ -1,0 +1,180 @@
+"""The error of what does not depend on the start: Lyapunov exponents and statistics."""
+
+from typing import Any, final
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..data import Trajectories
+from ..solvers import FixedStepFlow, orthonormalize, push_forward
+from ._loss import AbstractLoss, LossValue
+from ._segment_loss import check_positive
+
+
+@final
+class InvariantLoss(AbstractLoss):
+    r"""The error of Lyapunov exponents, and of mean and covariance of the states on the attractor.
+
+    $$\sum_i w_i (\hat \lambda_i - \lambda_i)^2
+    + w_s \left( \sum_i \frac{(\hat m_i - m_i)^2}{s_i^2}
+    + \sum_{ij} \frac{(\hat C_{ij} - C_{ij})^2}{s_i^2 s_j^2} \right)$$
+
+    measured along short solutions of the model from samples spread over the data, with `m`, `C` and
+    `s` the mean, the covariance and the standard deviation of the states. Chaotic solutions cannot
+    be followed for long, but many short ones together know the attractor. Add it to a loss of the
+    samples themselves.
+
+    **Arguments:**
+
+    - `exponents`: `\lambda`, in descending order, per unit of time; the `k` largest, or `()` for the
+        statistics alone.
+    - `time`: of each solution, a few Lyapunov times: derivatives grow along it.
+    - `interval`: between two orthonormalizations, in the unit of time.
+    - `burn_in`: the part of `time` in which the frame only turns; half of it by default.
+    - `starts`: how many solutions.
+    - `weight`: `w`, a number or one for each exponent; by default `1 / max(|\lambda_i|, 1)^2`.
+    - `statistics`: `w_s`.
+    - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
+
+    **Raises:** `ValueError` for exponents not in descending order or more than states, and times
+    that hold no interval.
+
+    Cost: `starts * time / interval` flows with `k` jvps each.
+
+    ??? cite "Reference"
+        Platt, Penny, Smith, Chen and Abarbanel, *Constraining chaos: enforcing dynamical invariants
+        in the training of reservoir computers*, Chaos 33 (2023).
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 9)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-2 * ts)[:, None])
+    >>> loss = srx.InvariantLoss([-2.0], time=0.4, interval=0.1, starts=2)
+    >>> bool(loss(lambda t, y, args: -2 * y, data) < 1e-8)
+    True
+
+    ```
+    """
+
+    exponents: tuple[float, ...]
+    count: int
+    turning: int
+    interval: float
+    starts: int
+    weight: Any
+    statistics: float
+    solver: diffrax.AbstractSolver
+    substeps: int
+
+    def __init__(
+        self,
+        exponents: Any,
+        *,
+        time: float,
+        interval: float,
+        burn_in: float | None = None,
+        starts: int = 16,
+        weight: Any = None,
+        statistics: float = 0.0,
+        solver: diffrax.AbstractSolver | None = None,
+        substeps: int = 1,
+    ):
+        values = np.asarray(exponents, float)
+        if values.ndim != 1 or np.any(np.diff(values) > 0) or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"`exponents={exponents}` was given; it needs finite numbers in descending order: "
+                "write for example `exponents=[0.906, 0.0, -14.57]`."
+            )
+        burn_in = time / 2 if burn_in is None else burn_in
+        turning, count = (round(t / interval) if interval > 0 else -1 for t in (burn_in, time))
+        if not 0 <= turning < count:
+            raise ValueError(
+                f"`time={time}`, `burn_in={burn_in}`, `interval={interval}` were given; the time "
+                "must hold the burn-in and one interval more: write for example `time=2.0, "
+                "burn_in=1.0, interval=0.1`."
+            )
+        self.exponents = tuple(map(float, values))
+        self.weight = 1 / np.maximum(np.abs(values), 1) ** 2 if weight is None else weight
+        self.turning, self.count = turning, count - turning
+        self.interval = float(interval)
+        self.starts = check_positive("starts", starts)
+        self.statistics = float(statistics)
+        self.solver = diffrax.Tsit5() if solver is None else solver
+        self.substeps = check_positive("substeps", substeps)
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error, and the number of starts from which there was no solution."""
+        n = data.num_states
+        if len(self.exponents) > n:
+            raise ValueError(
+                f"{len(self.exponents)} `exponents` were given for {n} states: give {n} or fewer."
+            )
+        ts, ys, mask = (jnp.asarray(x).reshape(-1, *np.shape(x)[2:]) for x in _arrays(data))
+        present = jnp.argsort(~mask, stable=True)
+        places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1)
+        chosen = present[places.astype(int)]
+        flow = FixedStepFlow(model, self.solver, self.interval, self.substeps)
+        visited, rates = jax.vmap(lambda t, y: self._follow(flow, t, y))(ts[chosen], ys[chosen])
+        good = jnp.all(jnp.isfinite(visited), axis=(1, 2)) & jnp.all(jnp.isfinite(rates), axis=1)
+        usable = jnp.where(good[:, None], rates, 0)
+        found = jnp.sum(usable, axis=0) / jnp.maximum(jnp.sum(good), 1)
+        error = found - jnp.asarray(self.exponents, found.dtype)
+        value = jnp.sum(jnp.asarray(self.weight, found.dtype) * error**2)
+        if self.statistics:
+            value = value + self.statistics * _statistics(visited, good, ys, mask)
+        return LossValue(jnp.where(jnp.any(good), value, jnp.inf), jnp.sum(~good))
+
+    def _follow(
+        self, flow: FixedStepFlow, t0: Array, y0: Float[Array, " n"]
+    ) -> tuple[Float[Array, "count n"], Float[Array, " k"]]:
+        """The states after the burn-in, and the mean growth rates."""
+        k = len(self.exponents)
+        frame = jax.random.normal(jax.random.key(0), (y0.size, k), y0.dtype)
+
+        def advance(carry: tuple[Array, Array], i: Array) -> tuple[Any, Any]:
+            y, frame = carry
+            t = t0 + i * self.interval
+            if k:
+                y, frame = push_forward(flow, t, y, frame)
+                frame, lengths = orthonormalize(frame)
+            else:
+                y, lengths = flow(t, y), jnp.zeros(0, y.dtype)
+            return (y, frame), (y, jnp.log(lengths) / self.interval)
+
+        start = y0, orthonormalize(frame)[0] if k else frame
+        steps = jnp.arange(self.turning + self.count)
+        _, (visited, rates) = lax.scan(advance, start, steps)
+        return visited[self.turning :], jnp.mean(rates[self.turning :], axis=0)
+
+
+def _arrays(data: Trajectories) -> tuple[Any, Any, Any]:
+    return data.ts, data.ys, data.mask
+
+
+def _statistics(
+    visited: Float[Array, "starts count n"],
+    good: Array,
+    ys: Float[Array, "samples n"],
+    mask: Array,
+) -> Float[Array, ""]:
+    """How far mean and covariance are from those of the data, in units of the data's scatter."""
+
+    def moments(points: Array, weight: Array) -> tuple[Array, Array]:
+        weight = weight / jnp.sum(weight)
+        mean = jnp.sum(weight[:, None] * points, axis=0)
+        centered = points - mean
+        return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
+
+    n = ys.shape[-1]
+    points = jnp.where(good[:, None, None], visited, 0).reshape(-1, n)
+    weight = jnp.repeat(good, visited.shape[1]).astype(ys.dtype)
+    mean, covariance = moments(points, jnp.where(jnp.any(good), weight, 1))
+    mean_data, covariance_data = moments(ys, mask.astype(ys.dtype))
+    scatter = jnp.sqrt(jnp.diagonal(covariance_data))
+    error = (mean - mean_data) / scatter
+    spread = (covariance - covariance_data) / (scatter[:, None] * scatter)
+    return jnp.sum(error**2) + jnp.sum(spread**2)

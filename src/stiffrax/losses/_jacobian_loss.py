@@ -1,0 +1,99 @@
+"""The error of a model's Jacobians."""
+
+from typing import Any, final
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..data import Trajectories
+from ..solvers import FixedStepFlow
+from ._loss import AbstractLoss, LossValue
+from ._segment_loss import check_positive
+
+
+@final
+class JacobianLoss(AbstractLoss):
+    r"""The mean square error of the entries of the Jacobians at the samples.
+
+    $$\frac{1}{N n^2} \sum_k |\nabla f_\theta(t_k, y_k) - J_k|_F^2$$
+
+    Added to another loss, `SegmentLoss() + 0.1 * JacobianLoss(J)`: what keeps solutions close says
+    little about directions in which the data never leave the attractor, and those decide the
+    contracting Lyapunov exponents.
+
+    **Arguments:**
+
+    - `jacobians`: `J` at the samples, known or from
+        [`stiffrax.diagnostics.estimate_jacobians`][]; NaN where there is none,
+        `Float[Array, "runs times n n"]`, per unit of time.
+    - `flow_solver`: with it, `jacobians` are derivatives of the flow from each sample to the next,
+        and those of the model are taken with this solver.
+    - `substeps`: equal steps for each segment, with `flow_solver`.
+
+    **Raises:** `ValueError` for Jacobians whose shape does not fit the data.
+
+    Cost: `n` jvps of the model (of `substeps` steps) for each sample.
+
+    ??? cite "Reference"
+        Park, Yang and Chandramoorthy, *When are dynamical systems learned from time series data
+        statistically accurate?*, NeurIPS 37 (2024).
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 5)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> loss = srx.JacobianLoss(np.full((1, 5, 1, 1), -1.0))
+    >>> print(loss(lambda t, y, args: -3 * y, data))
+    4.0
+
+    ```
+    """
+
+    jacobians: Array
+    flow_solver: diffrax.AbstractSolver | None
+    substeps: int
+
+    def __init__(
+        self,
+        jacobians: Any,
+        *,
+        flow_solver: diffrax.AbstractSolver | None = None,
+        substeps: int = 1,
+    ):
+        self.jacobians = jnp.asarray(np.asarray(jacobians, float))
+        self.flow_solver = flow_solver
+        self.substeps = check_positive("substeps", substeps)
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error, and the number of Jacobians of the model that are not finite."""
+        expected = (*data.ys.shape, data.num_states)
+        if self.jacobians.shape != expected:
+            raise ValueError(
+                f"`jacobians` of shape {self.jacobians.shape} were given for data that need "
+                f"(runs, times, n, n) = {expected}: one for each sample, NaN where there is none; "
+                "leave `batch_size`, `held_out` and `mesh` out."
+            )
+        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        ends = jnp.concatenate([ts[:, 1:], ts[:, -1:]], axis=1)
+        known = mask & jnp.all(jnp.isfinite(self.jacobians), axis=(-2, -1))
+        if self.flow_solver is not None:
+            known = known & jnp.append(mask[:, 1:], jnp.zeros_like(mask[:, :1]), axis=1)
+
+        def jacobian(t: Array, end: Array, y: Array, known: Array) -> Array:
+            if self.flow_solver is None:
+                return jax.jacfwd(lambda y: model(t, y, None))(y)
+            # Where there is no segment, some step is solved that no one looks at.
+            length = jnp.where(known, end - t, ts[0, 1] - ts[0, 0])
+            flow = FixedStepFlow(model, self.flow_solver, length, self.substeps)
+            return jax.jacfwd(lambda y: flow(t, y))(y)
+
+        jacobians = jax.vmap(jax.vmap(jacobian))(ts, ends, ys, known)
+        target = jnp.asarray(self.jacobians, ys.dtype)
+        usable = jnp.isfinite(jacobians) & known[..., None, None]
+        error = jnp.where(usable, jacobians - jnp.where(usable, target, 0), 0)
+        count = jnp.maximum(jnp.sum(known) * data.num_states**2, 1)
+        failed = known & ~jnp.all(jnp.isfinite(jacobians), axis=(-2, -1))
+        return LossValue(jnp.sum(error**2) / count, jnp.sum(failed))

@@ -1,0 +1,205 @@
+"""The error of neighbors predicted from the tangent flow of a center."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
+from ..solvers import FixedStepFlow
+from ._error_measures import AbstractErrorMeasure, ScaledMSE
+from ._loss import AbstractLoss, LossValue
+from ._segment_loss import check_positive
+
+
+@final
+class NeighborhoodLoss(AbstractLoss):
+    r"""The error of neighbors, predicted by the Taylor series of the flow about their centers.
+
+    $$\frac{1}{N} \sum_{i, j} \sum_{k=1}^{s} \left| y_{j+k} - \hat y_{i+k} - \delta_{k} \right|^2,
+    \qquad \delta_k = D\Phi_k \, \delta_0 + \tfrac12 D^2\Phi_k [\delta_0, \delta_0],
+    \quad \delta_0 = y_j - y_i$$
+
+    over the samples `i` and their neighbors `j`, with `\Phi_k` the model's flow over `k` sampling
+    times. The model learns from it how differences grow, that is its Jacobian, without being given
+    any. Add it to a loss of the samples themselves: `SegmentLoss(window=5) + NeighborhoodLoss()`.
+
+    Neighbors are found once, when the loss meets its data.
+
+    **Arguments:**
+
+    - `num_neighbors`: of each sample; at least the number of states.
+    - `steps`: `s`, the sampling times of a prediction.
+    - `order`: 1 or 2, of the Taylor series.
+    - `solver`, `substeps`: of each sampling time, in equal steps; `diffrax.Tsit5` by default.
+    - `theiler`: samples so close in time are no neighbors.
+    - `annulus`: take random neighbors at a distance between these two, in standard deviations,
+        instead of the nearest.
+    - `distributions`: compare the clouds of predicted and measured neighbors as wholes, by their
+        maximum mean discrepancy with a Gaussian kernel of the width of the cloud.
+    - `measure`: how errors count; [`stiffrax.ScaledMSE`][] by default.
+
+    **Raises:** `ValueError` for fewer neighbors than states, series that are too short, constant or
+    not equally spaced, and minibatches.
+
+    Cost: `n^order` or `num_neighbors` derivatives of the flow a sample, whatever is less.
+
+    ??? cite "Reference"
+        Sano and Sawada, *Measurement of the Lyapunov spectrum from a chaotic time series*, Physical
+        Review Letters 55 (1985), of local linear models, which this makes one of the whole.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 11)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[None, :, None] * [[[1.0]], [[2.0]]])
+    >>> loss = srx.NeighborhoodLoss(num_neighbors=3, steps=2, theiler=0)
+    >>> bool(loss(lambda t, y, args: -y, data) < 1e-10)
+    True
+
+    ```
+    """
+
+    num_neighbors: int
+    steps: int
+    order: int
+    solver: diffrax.AbstractSolver
+    substeps: int
+    theiler: int
+    annulus: tuple[float, float] | None
+    distributions: bool
+    measure: AbstractErrorMeasure
+    neighborhoods: Neighborhoods | None
+
+    def __init__(
+        self,
+        num_neighbors: int = 25,
+        *,
+        steps: int = 1,
+        order: int = 1,
+        solver: diffrax.AbstractSolver | None = None,
+        substeps: int = 1,
+        theiler: int = 10,
+        annulus: tuple[float, float] | None = None,
+        distributions: bool = False,
+        measure: AbstractErrorMeasure | None = None,
+    ):
+        if order not in (1, 2):
+            raise ValueError(f"`order={order!r}` was given; write 1 or 2.")
+        if annulus is not None and not 0 <= annulus[0] < annulus[1]:
+            raise ValueError(
+                f"`annulus={annulus}` was given; it needs two distances in increasing order: "
+                "write `annulus=(0.6, 0.8)`."
+            )
+        if not theiler >= 0:
+            raise ValueError(f"`theiler={theiler}` was given; it needs a count from 0 on.")
+        self.num_neighbors = check_positive("num_neighbors", num_neighbors)
+        self.steps = check_positive("steps", steps)
+        self.order = order
+        self.solver = diffrax.Tsit5() if solver is None else solver
+        self.substeps = check_positive("substeps", substeps)
+        self.theiler = theiler
+        self.annulus = annulus
+        self.distributions = distributions
+        self.measure = ScaledMSE() if measure is None else measure
+        self.neighborhoods = None
+
+    def for_data(self, data: Trajectories) -> "NeighborhoodLoss":
+        """This loss with its scale and its neighbors."""
+        found = find_neighborhoods(
+            data,
+            self.num_neighbors,
+            steps=self.steps,
+            theiler=self.theiler,
+            annulus=self.annulus,
+        )
+        return eqx.tree_at(
+            lambda loss: (loss.measure, loss.neighborhoods),
+            self,
+            (self.measure.for_data(data), found),
+            is_leaf=lambda x: x is None,
+        )
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error, and the number of samples whose prediction failed."""
+        loss = self.for_data(data) if self.neighborhoods is None else self
+        found: Any = loss.neighborhoods
+        found.check_same_data(data)
+        centers, neighbors = found.following(jnp.asarray(data.ys), self.steps)
+        times = jnp.asarray(data.ts).reshape(-1)[found.centers]
+        flow = FixedStepFlow(model, self.solver, found.dt, self.substeps)
+
+        def predict(t: Array, y: Array, around: Array) -> Array:
+            return _predict(flow, t, y, around - y, self.steps, self.order)
+
+        predicted = jax.vmap(predict)(times, centers[:, 0], neighbors[:, 0])
+        measured = neighbors[:, 1:]
+        failed = jnp.sum(~jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3)))
+        if self.distributions:
+            scale = jnp.asarray(loss.measure.scale, predicted.dtype)
+            value = _discrepancy(predicted / scale, measured / scale)
+        else:
+            rows = (len(centers), -1, predicted.shape[-1])
+            mask = jnp.ones((len(centers), self.steps * self.num_neighbors), bool)
+            late = jnp.broadcast_to(times[:, None], mask.shape)
+            value = loss.measure(predicted.reshape(rows), late, measured.reshape(rows), mask)
+        return LossValue(value, failed)
+
+
+def _predict(
+    flow: Callable[[Array, Array], Array],
+    t: Array,
+    y: Float[Array, " n"],
+    differences: Float[Array, "neighbors n"],
+    steps: int,
+    order: int,
+) -> Float[Array, "steps neighbors n"]:
+    """The Taylor series, about the center's trajectory, of what the neighbors become."""
+
+    def trajectory(y: Array) -> Array:
+        def advance(y: Array, k: Array) -> tuple[Array, Array]:
+            y = flow(t + k * flow.interval, y)
+            return y, y
+
+        return lax.scan(advance, y, jnp.arange(steps, dtype=t.dtype))[1]
+
+    def first(direction: Array) -> Array:
+        return jax.jvp(trajectory, (y,), (direction,))[1]
+
+    def second(direction: Array) -> Array:
+        slope = lambda y: jax.jvp(trajectory, (y,), (direction,))[1]  # noqa: E731
+        return jax.jvp(slope, (y,), (direction,))[1]
+
+    few = len(differences) <= y.size**order
+    if few:
+        linear = jax.vmap(first, out_axes=1)(differences)
+    else:
+        linear = jnp.einsum("kab,jb->kja", jax.jacfwd(trajectory)(y), differences)
+    result = trajectory(y)[:, None] + linear
+    if order == 2 and few:
+        result = result + jax.vmap(second, out_axes=1)(differences) / 2
+    elif order == 2:
+        hessian = jax.jacfwd(jax.jacfwd(trajectory))(y)
+        result = result + jnp.einsum("kabc,jb,jc->kja", hessian, differences, differences) / 2
+    return result
+
+
+def _discrepancy(
+    predicted: Float[Array, "*clouds points n"], measured: Float[Array, "*clouds points n"]
+) -> Float[Array, ""]:
+    """The mean squared maximum mean discrepancy; a cloud without a prediction counts one."""
+    usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1))
+    predicted = jnp.where(usable[..., None, None], predicted, measured)
+    width = cloud_size(measured)
+
+    def kernel(a: Array, b: Array) -> Array:
+        square = jnp.sum((a[..., :, None, :] - b[..., None, :, :]) ** 2, axis=-1)
+        return jnp.mean(jnp.exp(-square / (2 * width**2)), axis=(-2, -1))
+
+    cross = kernel(predicted, measured)
+    value = kernel(predicted, predicted) + kernel(measured, measured) - 2 * cross
+    return jnp.mean(jnp.where(usable, value, 1))

@@ -1,0 +1,147 @@
+"""The term of `M y' = f(t, y)`."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+from .._diffrax import unwrap_term
+from ..stages import Mass, flat_mass, is_operator
+
+
+@final
+class MassMatrixTerm(diffrax.AbstractTerm):
+    r"""A vector field with a constant mass matrix, singular or not: a term for stiffrax solvers.
+
+    $$M y' = f(t, y, \mathrm{args})$$
+
+    Where `M` is singular this is a differential-algebraic equation: the rows in which no derivative
+    appears are constraints, `0 = f_i(t, y)`, and as many components of `y` are algebraic. The stage
+    equations become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; methods that are
+    stiffly accurate (the Radau IIA family) meet the constraints at the end of every step.
+
+    Goes with adaptive and fixed steps, dense output, events, `vmap` and with gradients with respect
+    to parameters, `y0` and the entries of `M`. diffrax's own solvers refuse it.
+
+    **Arguments:**
+
+    - `vector_field`: called as `vector_field(t, y, args)`; unit of `M y` over that of time.
+    - `mass`: a scalar, the diagonal, the matrix (`Float[Array, "n n"]` on the flat state), a lineax
+      operator, or one of these for each leaf of the state.
+    - `index`: of each component in the sense of differential-algebraic equations: 1 for
+      differential components and algebraic ones of index 1, 2 or 3 for those that constraints
+      determine only through one or two derivatives, such as Lagrange multipliers. The errors and
+      displacements of these are weighed by `|h|` and `h^2`, without which adaptive steps shrink to
+      nothing. By default 1 everywhere; a sequence of `n`, or a pytree like the state.
+
+    **Raises:** `ValueError` for an index that is none of 1, 2, 3; when solving, for shapes that do
+    not match the state, and for a solver without damping at infinity (Gauss, trapezoid) where `M`
+    is singular.
+
+    A start that violates the constraints raises an error that names
+    [`stiffrax.consistent_initial_values`][]; with `throw=False` such a solve ends at its first step
+    with `diffrax.RESULTS.nonlinear_divergence`.
+
+    Cost: one product with `M` an iteration.
+
+    ??? cite "Reference"
+        Hairer, Lubich and Roche, *The Numerical Solution of Differential-Algebraic Systems by
+        Runge-Kutta Methods* (1989).
+
+    ```python
+    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
+    >>> def field(t, y, args):  # y' = -z, z = y
+    ...     return jnp.stack([-y[1], y[0] - y[1]])
+    >>> term = srx.MassMatrixTerm(field, jnp.array([1.0, 0.0]))
+    >>> sol = diffrax.diffeqsolve(term, srx.RadauIIA5(), 0.0, 1.0, 0.1, jnp.ones(2))
+    >>> print(f"{sol.ys[-1, 0]:.5f}, {sol.ys[-1, 1]:.5f}")
+    0.36788, 0.36788
+
+    ```
+    """
+
+    vector_field: Callable[..., Any]
+    mass: PyTree
+    index: tuple[int, ...] | None = eqx.field(static=True)
+    # Whether M is singular, where that is known before anything is traced.
+    singular: bool | None = eqx.field(static=True)
+
+    def __init__(self, vector_field: Callable[..., Any], mass: PyTree, index: PyTree = None):
+        self.vector_field = vector_field
+        # Numbers stay numbers where the term is made while something else is being traced.
+        with jax.ensure_compile_time_eval():
+            self.mass = jax.tree.map(_floating, mass, is_leaf=is_operator)
+        self.index = None if index is None else _index(index)
+        self.singular = _is_singular(self.mass)
+
+    @property
+    def powers(self) -> tuple[int, ...] | None:
+        """The index less one, or `None` where that is zero everywhere."""
+        if self.index is None or set(self.index) == {1}:
+            return None
+        return tuple(i - 1 for i in self.index)
+
+    def vf(self, t: Any, y: PyTree, args: PyTree) -> PyTree:
+        """The vector field `f`, without `M`."""
+        return diffrax.ODETerm(self.vector_field).vf(t, y, args)
+
+    def contr(self, t0: Any, t1: Any, **kwargs: Any) -> Any:
+        """The time that passes."""
+        return t1 - t0
+
+    def prod(self, vf: PyTree, control: Any) -> PyTree:
+        """Refused: an increment of `y` is not `f` times a time."""
+        raise ValueError(
+            "A `MassMatrixTerm` was given to a solver or an adjoint of diffrax's own; it needs one "
+            "that knows mass matrices. Write `stiffrax.RadauIIA5()`, and for gradients "
+            "`stiffrax.DiscreteAdjoint()`."
+        )
+
+
+def _floating(mass: Any) -> Any:
+    if is_operator(mass):
+        return mass
+    mass = jnp.asarray(mass)
+    if mass.ndim == 2 and mass.shape[0] == mass.shape[1] and not isinstance(mass, Tracer):
+        # A diagonal is cheaper, and its null space is exact.
+        mass = jnp.diag(mass) if np.array_equal(mass, np.diag(np.diag(mass))) else mass
+    return mass if jnp.issubdtype(mass.dtype, jnp.floating) else mass.astype(float)
+
+
+def _index(index: PyTree) -> tuple[int, ...]:
+    leaves = [np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(index)]
+    numbers = tuple(np.concatenate(leaves).tolist())
+    if not set(numbers) <= {1, 2, 3}:
+        raise ValueError(
+            f"`index={index!r}` was given; it needs 1, 2 or 3 for each component. Write 1 for "
+            "components that have a derivative."
+        )
+    return numbers
+
+
+def _is_singular(mass: PyTree) -> bool | None:
+    """Whether the matrix is singular; `None` while its entries are being traced."""
+    leaves = jax.tree.leaves(mass, is_leaf=is_operator)
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(mass)):
+        return None
+    arrays = [np.asarray(x.as_matrix() if is_operator(x) else x) for x in leaves]
+    square = [x.ndim == 2 and x.shape[0] == x.shape[1] for x in arrays]
+    pairs = zip(arrays, square, strict=True)
+    return any(
+        np.linalg.matrix_rank(x) < len(x) if is_square else bool(np.any(x == 0))
+        for x, is_square in pairs
+    )
+
+
+def mass_of(terms: Any, y: PyTree) -> Mass | None:
+    """The mass of a term on the flat state; `None` for a term that has none."""
+    term = unwrap_term(terms)
+    if not isinstance(term, MassMatrixTerm):
+        return None
+    return flat_mass(term.mass, y, term.powers)

@@ -1,0 +1,166 @@
+"""A constant mass matrix on the flat state, and what its null spaces say of a vector field."""
+
+from dataclasses import replace
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from ._products import small_matmul
+from ._small_inverse import small_inverse
+
+# Singular values below as many units of rounding of the largest are zeros.
+_SINGULAR = 100
+
+
+@final
+class Mass(eqx.Module):
+    """The matrix `M` of `M y' = f(t, y)`: its diagonal, or all of it.
+
+    `powers`: of the step size by which errors of each component are weighed, its index less one;
+    `None` where all are zero. `projector`: onto the range of `M`, where a solve has computed it.
+    """
+
+    entries: Float[Array, " n"] | Float[Array, "n n"]
+    powers: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    projector: Float[Array, "n n"] | None = None
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether only the diagonal is held."""
+        return self.entries.ndim == 1
+
+    def times(self, Z: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+        """`M` times each row."""
+        if self.is_diagonal:
+            return self.entries * Z
+        return small_matmul(Z.reshape(-1, Z.shape[-1]), self.entries.T).reshape(Z.shape)
+
+    def as_matrix(self) -> Float[Array, "n n"]:
+        """All of it."""
+        return jnp.diag(self.entries) if self.is_diagonal else self.entries
+
+    def error_weights(self, h: Float[Array, ""]) -> Float[Array, " n"] | float:
+        """By which the errors of the components count less: `|h|^(index - 1)`."""
+        if self.powers is None:
+            return 1.0
+        return jnp.abs(h) ** jnp.asarray(self.powers, h.dtype)
+
+    def with_projector(self) -> "Mass":
+        """With the projector computed, where it takes a matrix."""
+        if self.is_diagonal:
+            return self
+        U, s, _ = jnp.linalg.svd(lax.stop_gradient(self.entries))
+        kept = s > _SINGULAR * jnp.finfo(s.dtype).eps * s[0]
+        return replace(self, projector=(U * kept) @ U.T)
+
+    def in_range(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The part of `f` in the range of `M`; all of it where the projector is not known."""
+        if self.is_diagonal:
+            return jnp.where(self.entries == 0, 0, f)
+        return f if self.projector is None else small_matmul(self.projector, f[:, None])[:, 0]
+
+    def constraints(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The part of `f` outside of the range of `M`: zero at every point of a solution."""
+        return f - self.with_projector().in_range(f)
+
+    def is_singular(self) -> Array:
+        """Whether some equation has no derivative in it."""
+        entries = lax.stop_gradient(self.entries)
+        if self.is_diagonal:
+            return jnp.any(entries == 0)
+        s = jnp.linalg.svd(entries, compute_uv=False)
+        return s[-1] <= _SINGULAR * jnp.finfo(s.dtype).eps * s[0]
+
+    def typical_slope(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The smallest `y'` for which `M y'` is about `f`; of use for sizes, not for steps."""
+        if self.is_diagonal:
+            return jnp.where(
+                self.entries == 0, 0, f / jnp.where(self.entries == 0, 1, self.entries)
+            )
+        M = self.entries / jnp.max(jnp.abs(self.entries))
+        tiny = jnp.sqrt(jnp.finfo(M.dtype).eps) * jnp.eye(f.size, dtype=M.dtype)
+        slope = small_inverse(M.T @ M + tiny) @ (M.T @ f)
+        return slope / jnp.max(jnp.abs(self.entries))
+
+    def divide(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`M^-1 x`, for a matrix that is not singular; differentiable."""
+        return x / self.entries if self.is_diagonal else _inverse(self.entries) @ x
+
+
+@jax.custom_jvp
+def _inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    return small_inverse(matrix)
+
+
+@_inverse.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    inverse = _inverse(*primals)
+    return inverse, -inverse @ tangents[0] @ inverse
+
+
+def is_operator(x: Any) -> bool:
+    """Whether a mass is given as a lineax operator."""
+    return isinstance(x, lx.AbstractLinearOperator)
+
+
+def _entries_of(mass: Any, size: int, shape: tuple[int, ...]) -> Array:
+    """A diagonal or a matrix for one leaf of the state."""
+    if is_operator(mass):
+        if isinstance(mass, lx.IdentityLinearOperator):
+            mass = jnp.ones(size)
+        else:
+            mass = lx.diagonal(mass) if lx.is_diagonal(mass) else mass.as_matrix()
+    mass = jnp.asarray(mass)
+    if mass.shape == ():
+        return jnp.broadcast_to(mass, (size,))
+    if mass.shape in (shape, (size,)):
+        return mass.reshape(size)
+    if mass.shape == (size, size):
+        return mass
+    raise ValueError(
+        f"A mass of shape {mass.shape} was given for a state of shape {shape}; it needs a scalar, "
+        f"the {size} entries of a diagonal, or a matrix of shape ({size}, {size}). Write for "
+        "example `MassMatrixTerm(vector_field, jnp.array([1.0, 1.0, 0.0]))`."
+    )
+
+
+def flat_mass(mass: PyTree, y: PyTree[Array], powers: tuple[int, ...] | None) -> Mass:
+    """The mass on the flat state.
+
+    **Arguments:**
+
+    - `mass`: a scalar, a diagonal, a matrix, a lineax operator on the whole state, or one of
+      these for each leaf of the state.
+    - `y`: the state.
+    - `powers`: as of `Mass`.
+
+    **Raises:** `ValueError` for shapes or structures that do not match the state.
+    """
+    flat, _ = ravel_pytree(y)
+    if powers is not None and len(powers) != flat.size:
+        raise ValueError(
+            f"`index` was given for {len(powers)} components of a state that has {flat.size}; it "
+            "needs one number, 1, 2 or 3, for each."
+        )
+    if is_operator(mass) or jax.tree.structure(mass) == jax.tree.structure(0):
+        shape = jnp.shape(y) if jax.tree.structure(y) == jax.tree.structure(0) else flat.shape
+        return Mass(_entries_of(mass, flat.size, shape).astype(flat.dtype), powers)
+    masses, structure = jax.tree.flatten(mass, is_leaf=is_operator)
+    if structure != jax.tree.structure(y):
+        raise ValueError(
+            f"A mass of structure {structure} was given for a state of structure "
+            f"{jax.tree.structure(y)}; it needs one array for the whole state, or one for each of "
+            "its leaves."
+        )
+    leaves = zip(masses, jax.tree.leaves(y), strict=True)
+    blocks = [_entries_of(m, jnp.size(x), jnp.shape(x)) for m, x in leaves]
+    if all(block.ndim == 1 for block in blocks):
+        return Mass(jnp.concatenate(blocks).astype(flat.dtype), powers)
+    blocks = [jnp.diag(block) if block.ndim == 1 else block for block in blocks]
+    return Mass(jax.scipy.linalg.block_diag(*blocks).astype(flat.dtype), powers)

@@ -1,0 +1,152 @@
+"""Training along a homotopy, from data that hold the model to data that only judge it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..data import Trajectories
+from ..losses import HomotopyLoss
+from ._batches import make_batches
+from ._fit import Fit
+from ._history import Record
+from ._homotopy_schedule import HomotopySchedule
+from ._progress import progress_bar
+from ._training_loop import MOST_STEPS, Training, TrainingState, advance, judge
+
+
+def fit_homotopy(
+    model: Any,
+    loss: Any,
+    data: Trajectories,
+    *,
+    schedule: HomotopySchedule | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    judge_every: int = 1,
+    progress: bool | None = None,
+) -> Fit:
+    r"""Trains a model that is drawn toward the data, less and less.
+
+    $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \mathrm{loss}_{\lambda(k)}(\theta_k)),
+    \qquad \lambda: 1 \to 0$$
+
+    The model returned is that with the lowest *uncoupled* error, the one of `\lambda = 0`, which is
+    often met before the coupling is gone. The optimizer keeps its state from one strength to the
+    next. Ctrl-C ends the training and returns the best so far.
+
+    Any vector field can be trained so: with [`stiffrax.PartiallyKnown`][] one whose other terms are
+    known, or one of second order, whose known part is `q' = v`.
+
+    **Arguments:**
+
+    - `model`: any equinox module; its floating-point arrays are trained.
+    - `loss`: a [`stiffrax.HomotopyLoss`][].
+    - `data`: the measured runs; every step sees all of them.
+    - `schedule`: by default `HomotopySchedule(values=6, steps=100)`.
+    - `optimizer`: any `optax.GradientTransformation`; by default `optax.adamw(0.02)`.
+    - `judge_every`: steps between two looks at the uncoupled error.
+    - `progress`: shows a bar; by default on a terminal with tqdm installed.
+
+    **Returns:** a [`stiffrax.Fit`][]; `history.held_out_loss` is the uncoupled error.
+
+    **Raises:** `ValueError` for a count below one, another loss, and a model without parameters.
+
+    Cost: one value and gradient of the loss a step, and a value for each look.
+
+    ??? cite "Reference"
+        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
+        discovery*, NeurIPS 36 (2023).
+
+    ```python
+    >>> import numpy as np, optax, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> loss = srx.HomotopyLoss(srx.TrajectoryLoss(measure=srx.ScaledMSE()), coupling=2.0)
+    >>> fit = srx.fit_homotopy(
+    ...     srx.Polynomial(1, degree=1), loss, data, optimizer=optax.adam(0.1),
+    ...     schedule=srx.HomotopySchedule(values=3, steps=40), judge_every=20, progress=False)
+    >>> fit.loss < 1e-3
+    True
+
+    ```
+    """
+    schedule = HomotopySchedule() if schedule is None else schedule
+    if not isinstance(loss, HomotopyLoss):
+        raise ValueError(
+            f"`loss` is a {type(loss).__name__}; homotopy training needs a `HomotopyLoss`: write "
+            "`HomotopyLoss(TrajectoryLoss(...), coupling=...)`."
+        )
+    if not isinstance(judge_every, int) or not 1 <= judge_every <= MOST_STEPS:
+        raise ValueError(
+            f"`judge_every={judge_every!r}` was given; it needs an integer from 1 to {MOST_STEPS}."
+        )
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(parameters):
+        raise ValueError(
+            f"The model {type(model).__name__} has no floating-point array to train. Pass an "
+            "equinox module with parameters."
+        )
+    loss = loss.for_data(data)
+    training = Training(
+        static=static,
+        loss=loss,
+        optimizer=optax.with_extra_args_support(optimizer or optax.adamw(0.02)),
+        transforms=(),
+        batches=make_batches(loss, data, None, None),
+        seed=jnp.asarray(0),
+        keep_best=False,
+    )
+    now = start = training.start(parameters), Record()
+    bar = progress_bar(progress, schedule.total_steps, "fit_homotopy")
+    stopped = "steps"
+    try:
+        for reached in _stages(training, start, schedule, judge_every):
+            now = reached
+            bar.update(judge_every)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    finally:
+        bar.close()
+    return _result(training, now, stopped)
+
+
+def _stages(
+    training: Training,
+    now: tuple[TrainingState, Record],
+    schedule: HomotopySchedule,
+    judge_every: int,
+) -> Any:
+    """The state and the record after each look at the uncoupled error."""
+    state, record = now
+    uncoupled = _with_strength(training, 0.0)
+    for stage, strength in enumerate(schedule.strengths):
+        coupled = _with_strength(training, strength)
+        step, end = stage * schedule.steps, (stage + 1) * schedule.steps
+        while step < end:
+            stop = min(step + judge_every, end)
+            state, rows = advance(coupled, state, jnp.asarray(stop))
+            state, value = judge(uncoupled, state, training.batches.data)
+            record = record.with_rows(np.asarray(rows)[: stop - step])
+            record = record.with_judgement(stop, float(value))
+            step = stop
+            yield state, record
+
+
+def _with_strength(training: Training, strength: float) -> Training:
+    loss = training.loss
+    return eqx.tree_at(lambda t: t.loss, training, loss.with_strength(strength))
+
+
+def _result(training: Training, now: tuple[TrainingState, Record], stopped: str) -> Fit:
+    state, record = now
+    return Fit(
+        model=eqx.combine(state.best, training.static),
+        last_model=eqx.combine(state.parameters, training.static),
+        loss=float(state.best_value),
+        history=record.history(),
+        num_skipped=int(state.num_skipped),
+        stopped=stopped,
+    )

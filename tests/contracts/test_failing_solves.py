@@ -1,0 +1,92 @@
+"""Adaptive solves that cannot succeed: the code, the values before, and the other lanes."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+RESULTS = diffrax.RESULTS
+
+
+def solve(field, t1, y0, **options):
+    controller = options.pop("controller", diffrax.PIDController(rtol=1e-6, atol=1e-9))
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        options.pop("solver", srx.RadauIIA5()),
+        0.0,
+        t1,
+        1e-3,
+        y0,
+        stepsize_controller=controller,
+        throw=False,
+        **({"max_steps": 512, "adjoint": srx.DiscreteAdjoint()} | options),
+    )
+
+
+def root(t, y, args):
+    """`y = (1 - t / 2)^2` as long as the root is real."""
+    return -jnp.sqrt(y)
+
+
+def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on():
+    # A first step of 1.9 has stages at negative states.
+    sol = solve(root, 1.9, jnp.array(1.0))
+    assert sol.result == RESULTS.successful
+    np.testing.assert_allclose(sol.ys[-1], (1 - 1.9 / 2) ** 2, rtol=1e-4)
+
+
+def test_a_solution_that_leaves_the_domain_ends_with_a_code_and_not_with_a_number():
+    sol = solve(lambda t, y, args: -1 - jnp.sqrt(y), 3.0, jnp.array(1.0))
+    assert sol.result != RESULTS.successful
+
+
+def blow_up(t, y, args):
+    return y**2
+
+
+def test_a_blow_up_ends_at_the_limit_of_steps_with_the_time_it_came_to():
+    sol = solve(blow_up, 2.0, jnp.array(1.0), max_steps=128)
+    assert sol.result == RESULTS.max_steps_reached
+    text = srx.diagnostics.explain(sol)
+    assert "limit of steps" in text
+    assert float(sol.stats["last_step"]["t"]) == pytest.approx(1.0, abs=1e-2)
+
+
+def test_a_blow_up_ends_at_the_smallest_step_if_there_is_one():
+    controller = srx.PredictiveController(rtol=1e-6, atol=1e-9, dtmin=1e-5)
+    sol = solve(blow_up, 2.0, jnp.array(1.0), controller=controller)
+    assert sol.result == RESULTS.dt_min_reached
+    assert "dtmin" in srx.diagnostics.explain(sol)
+
+
+def test_too_few_steps_are_said():
+    problem = srx.problems.robertson()
+    sol = solve(problem.vector_field, 1e5, jnp.asarray(problem.y0), max_steps=16)
+    assert sol.result == RESULTS.max_steps_reached
+
+
+def test_a_vector_field_that_is_not_a_number_ends_with_a_code():
+    sol = solve(lambda t, y, args: y * jnp.nan, 1.0, jnp.array(1.0))
+    assert sol.result != RESULTS.successful
+
+
+def test_a_lane_that_fails_beside_fifteen_changes_nothing_for_them():
+    rates = jnp.linspace(0.1, 1.0, 16)
+
+    def lane(rate, power):
+        return solve(lambda t, y, args: rate * y**power, 2.0, jnp.array(1.0), max_steps=128)
+
+    powers = jnp.ones(16).at[7].set(4.0).at[15].set(1.0)
+    run = jax.jit(jax.vmap(lane))
+    healthy, failing = run(rates, jnp.ones(16)), run(rates.at[7].set(1.0), powers)
+    others = np.arange(16) != 7
+    succeeded = np.asarray(failing.result == RESULTS.successful)
+    np.testing.assert_array_equal(succeeded, others)
+    np.testing.assert_array_equal(failing.ys[others], healthy.ys[others])
+    np.testing.assert_array_equal(
+        failing.stats["num_steps"][others], healthy.stats["num_steps"][others]
+    )
+    np.testing.assert_allclose(healthy.ys[:, -1], np.exp(2 * rates), rtol=1e-4)

@@ -1,0 +1,85 @@
+"""Lyapunov exponents and statistics of a model, as a loss."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.arange(40) * 0.2
+CIRCLE = np.stack([np.cos(TS), np.sin(TS)], axis=1)
+DATA = srx.Trajectories.from_arrays([TS, TS[:20]], [CIRCLE, CIRCLE[:20]])
+TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+
+class Spiral(eqx.Module):
+    growth: jax.Array
+
+    def __call__(self, t, y, args=None):
+        return TURN @ y + self.growth * y
+
+
+@eqx.filter_jit
+def compiled(model, loss):
+    return loss.evaluate(model, DATA)
+
+
+def evaluate(growth, exponents=(0.0, 0.0), **options):
+    options = {"time": 4.0, "interval": 0.2, "starts": 8} | options
+    return compiled(Spiral(jnp.array(growth)), srx.InvariantLoss(exponents, **options))
+
+
+def test_true_exponents_have_no_loss():
+    assert evaluate(0.0).value < 1e-8
+
+
+def test_error_of_the_exponents_is_squared_and_weighted():
+    np.testing.assert_allclose(evaluate(0.3).value, 2 * 0.3**2, rtol=1e-4)
+    np.testing.assert_allclose(evaluate(0.3, weight=5.0).value, 10 * 0.3**2, rtol=1e-4)
+    np.testing.assert_allclose(evaluate(0.3, (4.0,)).value, 3.7**2 / 16, rtol=1e-4)
+
+
+def test_gradient_is_exact():
+    loss = srx.InvariantLoss([0.0, 0.0], time=1.0, interval=0.2, starts=3)
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda model: loss(model, DATA)))
+    np.testing.assert_allclose(gradient(Spiral(jnp.array(0.3))).growth, 4 * 0.3, rtol=1e-3)
+
+
+def test_statistics_are_those_of_the_attractor():
+    # 31 intervals after the burn-in are once round; the data are a little more.
+    options = {"time": 2 * 31 * 0.2, "statistics": 1.0}
+    same, shrunk = (evaluate(growth, (), **options).value for growth in (0.0, -0.2))
+    assert same < 0.3 < 1.0 < shrunk
+
+
+def test_a_start_that_fails_is_counted_and_left_out():
+    def hole(t, y, args):
+        return TURN @ y + jnp.where(t > 7.0, jnp.nan, 0.3) * y
+
+    loss = srx.InvariantLoss([0.0, 0.0], time=1.0, interval=0.2, starts=6)
+    value, failed = eqx.filter_jit(lambda loss: loss.evaluate(hole, DATA))(loss)
+    assert 0 < failed < 6
+    np.testing.assert_allclose(value, 2 * 0.3**2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("exponents", "options", "message"),
+    [
+        ([0.0, 1.0], {}, "descending order"),
+        ([np.nan], {}, "finite numbers"),
+        ([0.0], {"burn_in": 4.0}, "must hold the burn-in"),
+        ([0.0], {"interval": 0.0}, "`interval=0.0`"),
+        ([0.0], {"starts": 0}, "`starts=0`"),
+    ],
+)
+def test_wrong_option_is_named(exponents, options, message):
+    options = {"time": 4.0, "interval": 0.2} | options
+    with pytest.raises(ValueError, match=message):
+        srx.InvariantLoss(exponents, **options)
+
+
+def test_more_exponents_than_states_are_refused():
+    with pytest.raises(ValueError, match="for 2 states"):
+        evaluate(0.0, (0.0, 0.0, 0.0))

@@ -1,0 +1,108 @@
+"""Neighbors predicted from the tangent flow of their centers."""
+
+import functools
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.losses._neighborhood_loss import _predict
+from stiffrax.solvers import FixedStepFlow
+
+TS = np.arange(12) * 0.1
+
+
+def square(t, y, args):
+    """Its solution is `y0 / (1 + y0 t)`."""
+    return -(y**2)
+
+
+def runs():
+    starts = np.array([1.0, 1.1, 1.25])[:, None]
+    return srx.Trajectories.from_arrays(TS, (starts / (1 + starts * TS))[..., None])
+
+
+DATA = runs()
+OPTIONS = {"num_neighbors": 4, "steps": 2, "theiler": 2, "substeps": 1}
+
+
+@functools.cache
+def value(**options):
+    loss = srx.NeighborhoodLoss(**OPTIONS | options).for_data(DATA)
+    return float(eqx.filter_jit(lambda loss: loss(square, DATA))(loss))
+
+
+def test_second_order_is_closer_than_first_for_the_true_model():
+    assert 0 < value(order=2) < 0.01 * value(order=1)
+
+
+def test_distributions_agree_for_the_true_model_and_not_for_another():
+    loss = srx.NeighborhoodLoss(**OPTIONS, distributions=True).for_data(DATA)
+    wrong = eqx.filter_jit(lambda loss: loss(lambda t, y, args: -3 * y**2, DATA))(loss)
+    assert value(distributions=True) < 1e-3 < 0.1 * wrong
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_many_and_few_neighbors_are_predicted_alike(order):
+    flow = FixedStepFlow(
+        lambda t, y, args: jnp.stack([y[1], -jnp.sin(y[0])]), diffrax.Tsit5(), 0.2, 1
+    )
+    y, t = jnp.array([0.5, -0.2]), jnp.zeros(())
+    differences = 0.1 * jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)))
+    many = _predict(flow, t, y, differences, 3, order)
+    few = _predict(flow, t, y, differences[:1], 3, order)
+    np.testing.assert_allclose(few[:, 0], many[:, 0], rtol=1e-12)
+    later = y + differences[0]
+    for _ in range(3):
+        later = flow(t, later)
+    assert np.linalg.norm(many[-1, 0] - later) < 0.1**order * np.linalg.norm(differences[0])
+
+
+def test_gradient_is_that_of_central_differences():
+    model = srx.Polynomial(1, degree=2, coefficients=[[0.1, 0.2, -1.0]])
+    loss = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA)
+    compiled = eqx.filter_jit(eqx.filter_value_and_grad(lambda model: loss(model, DATA)))
+    gradient = compiled(model)[1].coefficients
+    for i in range(3):
+        up, down = (
+            compiled(
+                eqx.tree_at(lambda m: m.coefficients, model, model.coefficients.at[0, i].add(d))
+            )
+            for d in (1e-5, -1e-5)
+        )
+        np.testing.assert_allclose(gradient[0, i], (up[0] - down[0]) / 2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("distributions", [False, True])
+def test_a_failed_prediction_is_counted(distributions):
+    def blind(t, y, args):
+        return jnp.where(y > 1.2, jnp.nan, -(y**2))
+
+    loss = srx.NeighborhoodLoss(**OPTIONS, distributions=distributions).for_data(DATA)
+    number, failed = eqx.filter_jit(lambda loss: loss.evaluate(blind, DATA))(loss)
+    assert failed == 1
+    assert 0 < number < 1
+
+
+def test_other_data_are_refused():
+    loss = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA)
+    with pytest.raises(ValueError, match="leave `batch_size`"):
+        loss(square, DATA.select([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": 3}, "`order=3`"),
+        ({"num_neighbors": 0}, "`num_neighbors=0`"),
+        ({"steps": 0}, "`steps=0`"),
+        ({"theiler": -1}, "`theiler=-1`"),
+        ({"annulus": (0.8, 0.6)}, "`annulus="),
+    ],
+)
+def test_wrong_option_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        srx.NeighborhoodLoss(**options)

@@ -1,0 +1,189 @@
+"""What the pictures show: labels, scales and the numbers drawn."""
+
+import sys
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 1.0, 6)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def two_states():
+    ys = np.stack([np.exp(-TS), np.exp(-2 * TS)], axis=-1)
+    return srx.Trajectories.from_arrays(TS, np.stack([ys, 2 * ys]), names=["a", "b"])
+
+
+def labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_trajectories_draw_each_state_of_the_run_asked_for():
+    data = two_states()
+    axes = srx.plots.trajectories(data, {"model": (TS, np.zeros((6, 2)))}, run=1)
+    assert [ax.get_title() for ax in axes] == ["a", "b"]
+    assert labels(axes[0]) == ["data", "model"]
+    np.testing.assert_allclose(axes[1].get_lines()[0].get_ydata(), 2 * np.exp(-2 * TS))
+
+
+def test_a_logarithmic_time_leaves_out_zero():
+    axes = srx.plots.trajectories(two_states(), log_time=True)
+    assert axes[0].get_xscale() == "log"
+    assert axes[0].get_lines()[0].get_xdata()[0] == TS[1]
+
+
+def test_trajectories_go_into_the_axes_given():
+    figure, axes = plt.subplots(2, 1)
+    assert list(srx.plots.trajectories(two_states(), axes=axes)) == list(axes)
+    assert len(figure.axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run": 7}, r"run=7.*2 runs"),
+        ({"predictions": {"model": (TS, np.zeros(6))}}, r"'model'.*\(times, 2\)"),
+    ],
+)
+def test_what_trajectories_cannot_draw_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        srx.plots.trajectories(two_states(), **options)
+
+
+def test_too_few_axes_are_refused():
+    with pytest.raises(ValueError, match="1 axes; 2 are needed"):
+        srx.plots.trajectories(two_states(), axes=plt.figure().gca())
+
+
+def training_history():
+    return srx.History(
+        loss=np.array([1.0, 0.1]),
+        gradient_norm=np.array([3.0, 2.0]),
+        num_failed=np.zeros(2, int),
+        held_out_steps=np.array([1]),
+        held_out_loss=np.array([0.5]),
+    )
+
+
+def test_a_history_has_losses_and_the_gradient_norm_on_scales_of_their_own():
+    ax, beside = srx.plots.history(training_history())
+    assert (ax.get_yscale(), beside.get_yscale()) == ("log", "log")
+    assert labels(ax) == ["training", "held out"]
+    np.testing.assert_array_equal(beside.get_lines()[0].get_ydata(), [3.0, 2.0])
+
+
+def test_coefficients_tell_missing_and_extra_terms_apart():
+    true = srx.from_text("dx/dt = -2*x + 4*x**2")
+    found = srx.from_text("dx/dt = -2.1*x + 0.1")
+    ax = srx.plots.coefficients(srx.compare(found, true))
+    drawn = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
+    np.testing.assert_allclose(drawn["found"], [[2.0, 2.1]])
+    assert drawn["missing"][0, 0] == 4.0
+    assert drawn["extra"][0, 1] == 0.1
+
+
+def test_no_terms_cannot_be_drawn():
+    empty = srx.from_text("dx/dt = 0")
+    with pytest.raises(ValueError, match="no term"):
+        srx.plots.coefficients(srx.compare(empty, empty))
+
+
+def test_work_precision_sorts_by_error_and_grows_to_the_right():
+    ax = srx.plots.work_precision({"A": ([1e-6, 1e-4], [2.0, 1.0])}, work="steps")
+    assert ax.xaxis_inverted()
+    assert ax.get_ylabel() == "steps"
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), [1e-6, 1e-4])
+
+
+def test_work_precision_refuses_curves_of_unequal_length():
+    with pytest.raises(ValueError, match="'A'.*equal length"):
+        srx.plots.work_precision({"A": ([1e-6], [2.0, 1.0])})
+
+
+def test_the_edge_of_a_stability_region_is_where_the_stability_function_has_size_one():
+    ax = srx.plots.stability_region(srx.tableaus.radau_iia(2))
+    (path,) = ax.collections[-1].get_paths()
+    edge = np.concatenate(path.to_polygons())
+    z = edge[:, 0] + 1j * edge[:, 1]
+    size = np.abs(srx.tableaus.stability_function(srx.tableaus.radau_iia(2), z))
+    np.testing.assert_allclose(size, 1, atol=1e-2)
+
+
+def test_an_order_star_is_on_a_plane_of_equal_scales():
+    ax = srx.plots.order_star(srx.tableaus.gauss(2))
+    assert ax.get_aspect() == 1
+    assert ax.get_ylabel() == "Im z"
+
+
+@pytest.mark.parametrize("draw", [srx.plots.order_star, srx.plots.stability_region])
+def test_an_extent_without_area_is_refused(draw):
+    with pytest.raises(ValueError, match="left < right"):
+        draw(srx.tableaus.gauss(1), extent=(1.0, 1.0, 0.0, 1.0))
+
+
+def decay(**options):
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    saveat = diffrax.SaveAt(**options)
+    return diffrax.diffeqsolve(
+        term, srx.BackwardEuler(), 0.0, 1.0, 0.5, jnp.array(1.0), saveat=saveat
+    )
+
+
+def test_steps_are_the_differences_of_their_ends():
+    ax = srx.plots.steps(decay(steps=True), log_time=True)
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.5, 0.5])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_a_solution_without_steps_is_refused():
+    with pytest.raises(ValueError, match=r"SaveAt\(steps=True\)"):
+        srx.plots.steps(decay(t0=True))
+
+
+def test_a_batch_of_solutions_is_refused():
+    batch = eqx.tree_at(lambda s: s.ts, decay(steps=True), jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match="first lane"):
+        srx.plots.steps(batch)
+
+
+def test_lyapunov_exponents_end_at_their_means():
+    spectrum = srx.diagnostics.LyapunovSpectrum(
+        exponents=jnp.array([0.5, -1.0]),
+        standard_errors=jnp.array([0.1, 0.1]),
+        local=jnp.array([[[0.4, -0.8], [0.6, -1.2]]]),
+        interval=2.0,
+        y1=jnp.zeros((1, 2)),
+        num_failed=jnp.array(0),
+    )
+    lines = srx.plots.lyapunov_convergence(spectrum).get_lines()
+    assert [line.get_ydata()[-1] for line in lines] == pytest.approx([0.5, -1.0])
+    np.testing.assert_array_equal(lines[0].get_xdata(), [2.0, 4.0])
+
+
+def test_a_loss_landscape_has_a_curve_for_each_loss():
+    x = np.linspace(-1, 1, 5)
+    ax = srx.plots.loss_landscape(x, {"coupled": 1 + x**2, "free": 2 + x}, log=False)
+    assert labels(ax) == ["coupled", "free"]
+    assert ax.get_yscale() == "linear"
+
+
+def test_a_loss_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="'free'.*one value for each position"):
+        srx.plots.loss_landscape(np.zeros(5), {"free": np.zeros(4)})
+
+
+def test_without_matplotlib_what_to_install_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ValueError, match=r"pip install 'stiffrax\[plots\]'"):
+        srx.plots.loss_landscape(np.zeros(5), {"free": np.zeros(5)})

@@ -1,0 +1,110 @@
+"""Starts at which the constraints hold."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+ROBERTSON = srx.problems.robertson_dae()
+TERM = srx.MassMatrixTerm(ROBERTSON.vector_field, ROBERTSON.mass)
+GUESS = jnp.array([0.7, 0.1, 0.0])
+
+
+def test_the_algebraic_component_moves_and_the_others_stay():
+    found = srx.consistent_initial_values(TERM, 0.0, GUESS)
+    np.testing.assert_allclose(found, [0.7, 0.1, 0.2], rtol=1e-15)
+
+
+def test_another_component_moves_where_the_algebraic_one_is_held():
+    fixed = np.array([False, True, True])
+    found = srx.consistent_initial_values(TERM, 0.0, GUESS, fixed=fixed)
+    np.testing.assert_allclose(found, [0.9, 0.1, 0.0], rtol=1e-15, atol=1e-16)
+
+
+def test_a_general_singular_mass_keeps_its_differential_combinations():
+    problem = srx.problems.transistor_amplifier()
+    term = srx.MassMatrixTerm(problem.vector_field, problem.mass)
+    guess = jnp.array(problem.y0) + 0.1 * jnp.sin(jnp.arange(8.0))
+    found = srx.consistent_initial_values(term, 0.0, guess)
+    np.testing.assert_allclose(problem.mass @ found, problem.mass @ guess, rtol=1e-9, atol=1e-18)
+    slope = np.asarray(problem.vector_field(0.0, found))
+    solved = np.linalg.lstsq(problem.mass, slope, rcond=None)[0]
+    np.testing.assert_allclose(problem.mass @ solved, slope, atol=1e-15)
+
+
+def implicit(t, y, args):
+    """0 = z^3 + args z - x, in a nested state."""
+    x, z = y["x"], y["z"]
+    return {"x": -x, "z": z**3 + args * z - x}
+
+
+def solved(x, args):
+    term = srx.MassMatrixTerm(implicit, {"x": 1.0, "z": 0.0})
+    return srx.consistent_initial_values(term, 0.0, {"x": x, "z": jnp.array(5.0)}, args)["z"]
+
+
+def test_derivatives_are_those_of_the_implicit_function():
+    z = 1.3
+    x = jnp.array(z**3 + 2 * z)
+    value, slopes = jax.jit(jax.value_and_grad(solved, argnums=(0, 1)))(x, jnp.array(2.0))
+    np.testing.assert_allclose(value, z, rtol=1e-14)
+    np.testing.assert_allclose(slopes, np.array([1, -z]) / (3 * z**2 + 2), rtol=1e-13)
+    _, forward = jax.jvp(lambda x: solved(x, 2.0), (x,), (jnp.array(1.0),))
+    np.testing.assert_allclose(forward, slopes[0], rtol=1e-13)
+
+
+def test_a_batch_in_float32_is_solved_lane_by_lane():
+    z = jnp.array([0.1, 1.0, 3.0], jnp.float32)
+    found = jax.jit(jax.vmap(lambda x: solved(x, jnp.float32(2))))(z**3 + 2 * z)
+    np.testing.assert_allclose(found, z, rtol=1e-5)
+
+
+def test_an_index_above_1_is_said():
+    def velocity_constraint(t, x, args):
+        y, z = x
+        return jnp.stack([z, y - jnp.cos(t)])
+
+    term = srx.MassMatrixTerm(velocity_constraint, np.array([1.0, 0.0]))
+    with pytest.raises(eqx.EquinoxRuntimeError, match="index is above 1"):
+        srx.consistent_initial_values(term, 0.0, jnp.ones(2))
+
+
+def test_a_constraint_that_is_singular_at_this_point_is_said():
+    term = srx.MassMatrixTerm(lambda t, x, args: jnp.stack([-x[0], x[1] ** 2]), np.array([1.0, 0]))
+    with pytest.raises(eqx.EquinoxRuntimeError, match="singular at the start"):
+        srx.consistent_initial_values(term, 0.0, jnp.array([1.0, 0.0]))
+
+
+def test_a_constraint_without_root_is_said():
+    term = srx.MassMatrixTerm(
+        lambda t, x, args: jnp.stack([-x[0], x[1] ** 2 + 1]), np.array([1.0, 0])
+    )
+    with pytest.raises(eqx.EquinoxRuntimeError, match="No values"):
+        srx.consistent_initial_values(term, 0.0, jnp.array([1.0, 0.7]))
+
+
+def test_as_many_components_must_be_free_as_there_are_constraints():
+    with pytest.raises(ValueError, match="leaves 2 components free"):
+        srx.consistent_initial_values(TERM, 0.0, GUESS, fixed=np.array([False, False, True]))
+
+
+def test_a_mass_that_is_traced_is_refused():
+    with pytest.raises(ValueError, match="are being traced"):
+        jax.jit(
+            lambda m: srx.consistent_initial_values(
+                srx.MassMatrixTerm(ROBERTSON.vector_field, m), 0.0, GUESS
+            )
+        )(jnp.array([1.0, 1.0, 0.0]))
+
+
+def test_another_term_is_refused():
+    with pytest.raises(ValueError, match="MassMatrixTerm"):
+        srx.consistent_initial_values(ROBERTSON.vector_field, 0.0, GUESS)
+
+
+def test_a_mass_without_constraints_leaves_the_state_as_it_is():
+    term = srx.MassMatrixTerm(ROBERTSON.vector_field, 2.0)
+    assert srx.consistent_initial_values(term, 0.0, GUESS) is GUESS

@@ -1,0 +1,88 @@
+"""A start that violates the constraints is reported, not solved from."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+SUCCESS = diffrax.RESULTS.successful
+MASS = np.array([1.0, 0.0])
+
+
+def square(t, x, args):
+    """Decay of y, and z = y^2."""
+    y, z = x
+    return jnp.stack([-y, z - y**2])
+
+
+TERM = srx.MassMatrixTerm(square, MASS)
+GOOD, BAD = jnp.array([2.0, 4.0]), jnp.array([2.0, 3.0])
+
+
+def solve(y0, term=TERM, solver=None, throw=True):
+    return diffrax.diffeqsolve(
+        term, solver or srx.RadauIIA5(), 0.0, 1.0, None, y0, throw=throw,
+        stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-8),
+    )  # fmt: skip
+
+
+def test_an_inconsistent_start_raises_the_name_of_the_cure():
+    with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
+        solve(BAD)
+
+
+def test_without_raising_it_ends_at_once_and_other_lanes_are_what_they_were():
+    batch = jax.jit(jax.vmap(lambda y0: solve(y0, throw=False)))
+    sol, good = batch(jnp.stack([GOOD, BAD])), batch(jnp.stack([GOOD, GOOD]))
+    np.testing.assert_array_equal(sol.result == SUCCESS, [True, False])
+    assert (sol.result == diffrax.RESULTS.nonlinear_divergence)[1]
+    assert sol.stats["num_steps"][1] == 1
+    np.testing.assert_array_equal(sol.ys[0], good.ys[0])
+    np.testing.assert_allclose(sol.ys[0, -1], [2 * np.exp(-1), 4 * np.exp(-2)], rtol=1e-5)
+
+
+def test_a_start_within_the_tolerance_passes():
+    assert solve(GOOD + jnp.array([0.0, 1e-6])).result == SUCCESS
+
+
+def test_fixed_steps_let_the_rounding_of_another_precision_pass():
+    y = np.float32(1.1)
+    y0 = jnp.array([y, np.float32(y * y)], float)
+    for start, expected in ((y0, True), (y0 + 0.1, False)):
+        sol = diffrax.diffeqsolve(TERM, srx.RadauIIA5(), 0.0, 0.1, 0.1, start, throw=False)
+        assert (sol.result == SUCCESS) == expected
+
+
+def test_a_general_singular_mass_knows_its_constraint():
+    # Twice the same derivative: the difference of the rows is a constraint.
+    def field(t, x, args):
+        y, z = x
+        return jnp.stack([-y, -y + z - y**2])
+
+    term = srx.MassMatrixTerm(field, np.array([[1.0, 0.0], [1.0, 0.0]]))
+    np.testing.assert_allclose(
+        solve(GOOD, term).ys[-1], [2 * np.exp(-1), 4 * np.exp(-2)], rtol=1e-5
+    )
+    with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
+        solve(BAD, term)
+
+
+def test_a_mass_that_turns_out_singular_is_refused_when_it_runs():
+    @jax.jit
+    def run(mass):
+        return solve(GOOD, srx.MassMatrixTerm(square, mass), srx.GaussLegendre4()).ys
+
+    assert jnp.all(jnp.isfinite(run(jnp.array([1.0, -1.0]))))
+    with pytest.raises(Exception, match="stiffrax.RadauIIA5"):
+        jax.block_until_ready(run(jnp.array(MASS)))
+
+
+def test_a_mass_outside_of_the_structure_is_refused():
+    term = srx.MassMatrixTerm(lambda t, y, args: -y, jnp.eye(4).at[0, 3].set(1.0))
+    for structure in (srx.Banded(1, 1), srx.BlockDiagonal(2)):
+        with pytest.raises(eqx.EquinoxRuntimeError, match=type(structure).__name__):
+            solve(jnp.ones(4), term, srx.RadauIIA5(structure=structure))

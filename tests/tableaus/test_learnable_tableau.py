@@ -1,0 +1,77 @@
+"""Trainable tableaus: where they start, what they refuse."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.tableaus import LearnableTableau, learnable_tableau, order_residuals, random_tableau
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (4, "explicit", 4, None),
+        (2, "diagonally_implicit", 3, None),
+        (2, "implicit", 4, None),
+        (2, "implicit", 3, "L"),
+    ],
+)
+def test_random_starts_have_the_order_asked_for(arguments):
+    tableau = random_tableau(*arguments, KEY)
+    order = arguments[2]
+    assert jnp.max(jnp.abs(order_residuals(tableau, order))) < 1e-13
+    assert jnp.max(jnp.abs(tableau.A)) < 10
+
+
+def test_other_keys_give_other_tableaus():
+    make = jax.jit(lambda key: random_tableau(3, "explicit", 1, None, key))
+    one, other = (make(jax.random.key(k)) for k in range(2))
+    assert jnp.max(jnp.abs(one.A - other.A)) > 1e-2
+
+
+def test_a_tableau_of_diffrax_is_taken_over():
+    tableau = learnable_tableau(diffrax.Kvaerno3.tableau)
+    assert tableau.kind == "diagonally_implicit"
+    assert tableau.order == 3
+    np.testing.assert_allclose(tableau.A[-1], tableau.b)
+
+
+def test_the_order_of_an_inconsistent_method_is_taken_to_be_one():
+    assert learnable_tableau((np.zeros((1, 1)), np.array([0.5]), np.zeros(1))).order == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((4, "half", 2, None), "write one of 'explicit', 'diagonally_implicit', 'implicit'"),
+        ((4, "explicit", 9, None), "`order=9` was given; it needs an integer from 1 to 8"),
+        ((3, "explicit", 4, None), "Write `stages=4`, or a lower order"),
+        ((1, "implicit", 1, "L"), "it needs at least 2"),
+        ((4, "explicit", 2, "L"), "Write `kind='implicit'`, or train with"),
+        ((4, "implicit", 2, "B"), "write None, 'A' or 'L'"),
+    ],
+)
+def test_what_no_method_has_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        random_tableau(*arguments, KEY)
+
+
+def test_a_kind_without_room_for_the_coefficients_is_refused():
+    with pytest.raises(ValueError, match="for a method that is 'implicit'; write that"):
+        learnable_tableau(srx.tableaus.radau_iia(2), "explicit")
+
+
+def test_an_order_that_no_start_leads_to_is_an_error_at_run_time(monkeypatch):
+    monkeypatch.setattr("stiffrax.tableaus._random_tableau._ITERATIONS", 1)
+    with pytest.raises(Exception, match="another key, one more stage, or"):
+        random_tableau(3, "explicit", 3, None, KEY)
+
+
+def test_shapes_that_do_not_belong_together_are_refused():
+    with pytest.raises(Exception, match=r"it needs \(s, s\), \(s,\)|Type-check error"):
+        LearnableTableau(jnp.ones((2, 3)), jnp.ones(2), jnp.ones(2), kind="implicit", order=1)

@@ -1,0 +1,96 @@
+"""Training from coupled to free solutions."""
+
+import functools
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import stiffrax as srx
+import stiffrax.training._fit_homotopy as fit_homotopy
+
+TS = np.linspace(0.0, 6.0, 25)
+# A harmonic oscillator over a period: from zero, a free solution stays where it is.
+DATA = srx.Trajectories.from_arrays(TS, np.stack([np.cos(TS), -np.sin(TS)], axis=1))
+TRAJECTORY = srx.TrajectoryLoss(
+    diffrax.Tsit5(), srx.ScaledMSE([1.0, 1.0]), rtol=1e-4, max_steps=256
+)
+LOSS = srx.HomotopyLoss(TRAJECTORY, 2.0)
+SCHEDULE = srx.HomotopySchedule(values=3, steps=10)
+OPTIMIZER = optax.adam(0.1)  # one object, so that nothing compiles twice
+
+
+def drift(t, y, args):
+    return jnp.stack([y[1], jnp.zeros_like(y[1])])
+
+
+@functools.cache
+def oscillator():
+    """Second order: the rate of the first state is known to be the second."""
+    return srx.PartiallyKnown(
+        drift,
+        srx.Polynomial(2, degree=1, outputs=1),
+        outputs=(1,),
+    )
+
+
+def run(**options):
+    options = {"schedule": SCHEDULE, "optimizer": OPTIMIZER, "judge_every": 5} | options
+    return srx.fit_homotopy(oscillator(), LOSS, DATA, progress=False, **options)
+
+
+@functools.cache
+def fitted():
+    return run()
+
+
+def test_model_of_second_order_is_learned():
+    fit = fitted()
+    np.testing.assert_allclose(fit.model.learned.coefficients, [[0.0, -1.0, 0.0]], atol=0.1)
+    assert fit.stopped == "steps"
+
+
+def test_the_model_kept_is_the_best_uncoupled_one():
+    fit = fitted()
+    assert fit.history.loss.shape == (30,)
+    assert fit.history.held_out_steps.tolist() == [5, 10, 15, 20, 25, 30]
+    assert fit.loss == fit.history.held_out_loss.min()
+    np.testing.assert_allclose(TRAJECTORY(fit.model, DATA), fit.loss, rtol=1e-8)
+
+
+def test_first_loss_is_coupled_and_last_is_free():
+    history = fitted().history
+    np.testing.assert_allclose(history.loss[0], LOSS(oscillator(), DATA), rtol=1e-8)
+    # The look after 25 steps is at the parameters from which step 25 starts.
+    np.testing.assert_allclose(history.loss[25], history.held_out_loss[4], rtol=1e-8)
+
+
+def test_interruption_returns_the_best_so_far(monkeypatch):
+    stages = fit_homotopy._stages
+
+    def interrupted(*args):
+        yield next(stages(*args))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_homotopy, "_stages", interrupted)
+    fit = run()
+    assert fit.stopped == "interrupted"
+    assert fit.loss == fit.history.held_out_loss[0]
+
+
+@pytest.mark.parametrize("judge_every", [0, 2000])
+def test_wrong_count_is_named(judge_every):
+    with pytest.raises(ValueError, match=f"`judge_every={judge_every}`"):
+        run(judge_every=judge_every)
+
+
+def test_other_losses_are_refused():
+    with pytest.raises(ValueError, match="`loss` is a TrajectoryLoss"):
+        srx.fit_homotopy(oscillator(), TRAJECTORY, DATA)
+
+
+def test_model_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="no floating-point array"):
+        srx.fit_homotopy(lambda t, y, args: -y, LOSS, DATA)
