@@ -114,13 +114,8 @@ def end(term, rate, adjoint, y0=(1.0, 2.0)):
     ).ys[-1, 0]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("interpolating"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*CONTINUOUS][1:]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_adjoints_take_twice_the_identity_as_half_the_field(name):
     def both(rate):
         terms = (

@@ -29,7 +29,7 @@ def test_its_gradient_is_finite_where_the_method_is_stable_or_R_vanishes():
 
 
 def test_its_gradient_is_that_of_differences():
-    solver = srx.LearnableRungeKutta(3, "implicit", 2, key=jax.random.key(0))
+    solver = srx.LearnableRungeKutta.from_tableau(srx.tableaus.gauss(3))
     b = solver.tableau.b
 
     def value(b):
