@@ -22,10 +22,10 @@ demo: $(VENV)/installed-examples  ## recover the HIRES equations from measuremen
 	@$(BIN)/python examples/recover_hires.py
 
 test: $(VENV)/installed-test  ## run the tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/installed-test  ## run the tests that train a model
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 # uv is the installer that can resolve to the lowest versions of the direct dependencies.
 $(LOWEST)/installed: pyproject.toml
@@ -38,7 +38,7 @@ $(LOWEST)/installed: pyproject.toml
 	@touch $@
 
 test-lowest: $(LOWEST)/installed  ## run the tests on the lowest supported versions
-	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/installed-dev  ## check style and types
 	@$(BIN)/ruff check .

@@ -10,6 +10,64 @@ if "JAX_PLATFORMS" not in os.environ:
     jax.config.update("jax_platforms", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Families of tests that compile for long: these cases stand for the family in `make test`, and all
+# of them run in `make test-slow`. No case at all: the claim has a cheaper witness as well.
+REPRESENTATIVES = {
+    # adjoints
+    "test_it_is_the_gradient_through_the_steps_taken": ("ts and t0",),
+    "test_memory_of_step_starts_only_gives_the_same_gradient": (),
+    "test_gradient_is_the_slope_of_the_frozen_step_solve": ("ROBER",),
+    "test_gradient_of_an_adaptive_solve_is_that_of_backpropagation": ("ROBER",),
+    "test_cotangents_of_end_and_polynomial_are_pulled_to_the_start": ("RadauIIA5()", "Trapezoid()"),
+    "test_sensitivities_give_the_gradient_of_the_discrete_adjoint": ("3",),
+    "test_a_failed_lane_changes_no_other": ("zero-0.0",),
+    "test_slots_never_filled_have_no_part_in_a_gradient": (),
+    "test_the_number_of_steps_needs_no_bound": (),
+    "test_hessian_vector_products_are_those_of_the_discrete_adjoint": (),
+    # contracts
+    "test_every_option_gives_the_gradient_of_everything_that_can_be_saved": (
+        "default",
+        "starts of steps, associative",
+    ),
+    "test_methods_with_an_explicit_stage_or_not_stiffly_accurate_have_their_gradient": (
+        "Trapezoid",
+    ),
+    "test_continuous_adjoints_give_the_gradient_of_everything_that_can_be_saved": ("GaussAdjoint",),
+    "test_gradients_are_those_of_central_differences": (
+        "BackwardEuler",
+        "RadauIIA5",
+        "Trapezoid",
+        "GaussLegendre4",
+    ),
+    "test_gradients_with_given_step_times_are_those_of_central_differences": ("RadauIIA5",),
+    "test_first_and_second_derivatives_of_segments_are_those_of_central_differences": (
+        "RadauIIA5",
+    ),
+    # solvers
+    "test_predictions_are_steps_by_hand": ("solver0-3", "solver2-1"),
+    "test_more_substeps_come_closer_to_the_solution": (),
+    "test_the_error_is_of_the_size_of_the_tolerance_or_the_result_says_that_it_failed": (
+        "RadauIIA5",
+        "RadauIIA13",
+    ),
+    "test_tolerances_that_float64_can_hold_are_met_on_hires": ("RadauIIA5", "RadauIIA13"),
+    "test_every_adjoint_gives_the_same_gradient": ("implicit-checkpoints",),
+    "test_gradients_reach_every_coefficient_and_agree_with_central_differences": (
+        "explicit",
+        "implicit",
+    ),
+    # training
+    "test_known_terms_stay_and_only_learned_ones_are_dropped": (),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        name, _, case = item.name.partition("[")
+        if name in REPRESENTATIVES and case.removesuffix("]") not in REPRESENTATIVES[name]:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def getkey():
