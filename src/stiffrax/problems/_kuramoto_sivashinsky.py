@@ -22,7 +22,7 @@ def _components(t, y, args):
     del t
     (length,) = args
     on_grid = _on_grid()
-    wave_number = np.arange(1, _MODES + 1) * (2 * np.pi / length)
+    wave_number = jnp.asarray(2 * np.pi * np.arange(1, _MODES + 1), y.dtype) / length
     u = jnp.asarray(on_grid, y.dtype) @ y
     square = jnp.asarray(on_grid.T / (2 * len(on_grid)), y.dtype) @ u**2
     growth = wave_number**2 - wave_number**4
