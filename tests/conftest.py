@@ -43,7 +43,17 @@ REPRESENTATIVES = {
     "test_first_and_second_derivatives_of_segments_are_those_of_central_differences": (
         "RadauIIA5",
     ),
+    "test_hessian_vector_products_are_differences_of_gradients": (),
+    "test_a_failed_lane_has_no_gradient_and_changes_no_other": ("full",),
+    "test_lanes_of_a_batch_have_the_gradients_they_have_alone": (),
+    "test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_other": (),
+    "test_a_failed_lane_has_the_gradient_nan_by_option": (),
+    "test_time_may_run_backward": (),
+    # stages
+    "test_the_stage_equations_hold_alone_and_in_a_batch": ("2-Radau IIA 5",),
+    "test_many_right_hand_sides_of_one_lane_are_solved_with_one_factorization": (),
     # solvers
+    "test_batches_of_data_sets_are_predicted_as_each_alone": (),
     "test_predictions_are_steps_by_hand": ("solver0-3", "solver2-1"),
     "test_more_substeps_come_closer_to_the_solution": (),
     "test_the_error_is_of_the_size_of_the_tolerance_or_the_result_says_that_it_failed": (
@@ -56,7 +66,10 @@ REPRESENTATIVES = {
         "explicit",
         "implicit",
     ),
-    # training
+    # losses, recovery and training
+    "test_one_run_gives_what_it_gives_in_a_batch": (),
+    "test_other_solvers_and_adjoints_give_the_same_gradient": (),
+    "test_pi_net_is_multiplied_out": ("2-2",),
     "test_known_terms_stay_and_only_learned_ones_are_dropped": (),
 }
 

@@ -31,7 +31,7 @@ class PrunedFit(eqx.Module):
     >>> ts = np.linspace(0.0, 2.0, 20)
     >>> runs = np.array([1.0, 2.0, 0.5])[:, None] * np.exp(-ts)
     >>> data = srx.Trajectories.from_arrays(ts, runs[..., None])
-    >>> pruned = srx.prune_and_refit(srx.Polynomial(1, degree=2), data)
+    >>> pruned = srx.prune_and_refit(srx.Polynomial(1, degree=2), data, srx.RadauIIA5(), refine=1)
     >>> pruned.num_dropped
     2
 
@@ -98,7 +98,7 @@ def prune_and_refit(
     >>> ts = np.linspace(0.0, 2.0, 20)
     >>> runs = np.array([1.0, 2.0, 0.5])[:, None] * np.exp(-ts)
     >>> data = srx.Trajectories.from_arrays(ts, runs[..., None], names=["c"])
-    >>> pruned = srx.prune_and_refit(srx.Polynomial(1, degree=2), data)
+    >>> pruned = srx.prune_and_refit(srx.Polynomial(1, degree=2), data, srx.RadauIIA5(), refine=1)
     >>> pruned.num_dropped
     2
 
