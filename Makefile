@@ -3,9 +3,10 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+WHEEL := .venv-wheel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest lint format docs benchmarks clean
+.PHONY: help demo test test-slow test-lowest wheel wheel-test lint format docs docs-full benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 demo: $(VENV)/installed-examples  ## recover the HIRES equations from measurements in a CSV file
-	@$(BIN)/python examples/recover_hires.py
+	@$(BIN)/python examples/02_recover_hires.py
 
 test: $(VENV)/installed-test  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
@@ -40,6 +41,20 @@ $(LOWEST)/installed: pyproject.toml
 test-lowest: $(LOWEST)/installed  ## run the tests on the lowest supported versions
 	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
+wheel: $(VENV)/installed-build  ## build wheel and source distribution into dist/
+	rm -rf dist
+	@mkdir dist
+	@$(BIN)/python -m build --outdir dist . > dist/log 2>&1 || (cat dist/log; exit 1)
+	@rm dist/log
+	@ls -l dist
+
+# The folder is left, so that the package is found where it was installed and not here.
+wheel-test: wheel  ## install the wheel alone and see whether it works
+	@test $$(cat dist/*.whl | wc -c) -lt 350000 || (echo "the wheel is larger than 350 kB"; exit 1)
+	$(PYTHON) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet dist/*.whl
+	@cd $(WHEEL) && bin/python ../tests/smoke.py
+
 lint: $(VENV)/installed-dev  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -49,12 +64,15 @@ format: $(VENV)/installed-dev  ## sort imports and lay out the code
 	@$(BIN)/ruff check --select I --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/installed-docs  ## build the documentation into site/
-	@$(BIN)/mkdocs build --strict
+docs: $(VENV)/installed-docs  ## build the documentation into site/, with the quick examples
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-full: $(VENV)/installed-docs  ## the same with every example run, which takes half an hour
+	@NO_MKDOCS_2_WARNING=1 STIFFRAX_EXAMPLES=all $(BIN)/mkdocs build --strict
 
 benchmarks: $(VENV)/installed-examples  ## run every benchmark; each prints its table
 	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) $(LOWEST) build dist site .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) build dist site .hypothesis .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

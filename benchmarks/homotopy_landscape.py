@@ -1,9 +1,10 @@
 """The loss along a line in parameter space, for three strengths of the coupling.
 
-The line goes from the initial network of `examples/homotopy_lotka_volterra.py` (0) to the trained one
-(1) and beyond. Prints the losses, their mean slope and the number of their minima, and draws them.
+The line goes from the initial network of `examples/31_homotopy_lotka_volterra.py` (0) to the
+trained one (1) and beyond. Prints the losses and the number of their minima, and draws them.
 
-Usage: `python benchmarks/homotopy_landscape.py [figure.png]`.
+Usage: `python benchmarks/homotopy_landscape.py [figure.png]`; by default `homotopy_landscape.png` in
+the current folder.
 """
 
 import importlib
@@ -24,7 +25,7 @@ LINE = np.linspace(-0.5, 1.5, 81)
 
 def losses_on_line():
     """The loss for each strength at each place of the line."""
-    example = importlib.import_module("homotopy_lotka_volterra")
+    example = importlib.import_module("31_homotopy_lotka_volterra")
     data, _ = example.samples(10)
     start = example.black_box(jax.random.key(10))
     loss = srx.HomotopyLoss(example.TRAJECTORY, 6.0, alpha=1e-3).for_data(data)
@@ -50,15 +51,14 @@ def draw(values, path):
     plt.savefig(path, dpi=120)
 
 
-def main(path=None):
+def main(path="homotopy_landscape.png"):
     values = losses_on_line()
     print(f"{'lambda':>6}" + "".join(f"{x:>10.2f}" for x in LINE[::10]) + "    minima")
     for strength, row in zip(STRENGTHS, values, strict=True):
         inner = row[1:-1]
         minima = int(np.sum((inner < row[:-2]) & (inner < row[2:])))
         print(f"{strength:6.1f}" + "".join(f"{v:10.2e}" for v in row[::10]) + f"{minima:10}")
-    if path is not None:
-        draw(values, path)
+    draw(values, path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What an installed stiffrax is: its metadata, its types, and what importing it does not do."""
 
+import ast
 import importlib.metadata
 import importlib.resources
 import pathlib
@@ -46,18 +47,38 @@ def test_every_dependency_has_a_lower_bound():
     assert not [entry for entry in outside if not re.search(r">=|==", entry)]
 
 
-def test_import_leaves_slow_libraries_unloaded():
-    slow = {"mpmath", "sympy", "matplotlib", "tqdm", "scipy.integrate"}
-    assert run(f"import sys, stiffrax; print(sorted({slow} & set(sys.modules)))") == "[]"
+def test_import_loads_nothing_else_of_the_package():
+    code = "import sys, stiffrax; print([x for x in sys.modules if x.startswith('stiffrax.')])"
+    assert run(code) == "[]"
 
 
-def test_import_leaves_the_configuration_of_jax_alone():
-    code = "import jax; before = dict(jax.config.values); import stiffrax; "
-    assert run(code + "print(before == jax.config.values)") == "True"
+def test_every_name_is_loaded_where_the_type_checker_finds_it():
+    source = ast.parse(pathlib.Path(srx.__file__).read_text())
+    checked = {
+        alias.name: node.module or alias.name
+        for node in ast.walk(source)
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    loaded = {name: name for name in srx._NAMESPACES} | srx._FOLDER_OF
+    assert loaded == checked
 
 
-def test_import_runs_nothing_on_a_device():
-    # A flag is read when the first computation starts, so one set after the import still counts.
+def test_all_names_leave_slow_libraries_and_the_configuration_of_jax_alone():
+    # Nor does anything run on a device: a flag is read when the first computation starts, so that
+    # one set afterward still counts.
+    slow = {"mpmath", "sympy", "matplotlib", "tqdm", "scipy"}
     flag = "--xla_force_host_platform_device_count=3"
-    code = f"import os, jax, stiffrax; os.environ['XLA_FLAGS'] = {flag!r}; "
-    assert run(code + "print(jax.device_count('cpu'))") == "3"
+    code = f"""
+import os, sys, jax, stiffrax
+before = dict(jax.config.values)
+names = [getattr(stiffrax, name) for name in dir(stiffrax)]
+os.environ["XLA_FLAGS"] = {flag!r}
+print(sorted({slow} & set(sys.modules)), before == jax.config.values, jax.device_count("cpu"))
+"""
+    assert run(code) == "[] True 3"
+
+
+def test_a_name_that_does_not_exist_is_said_to_be_none():
+    with pytest.raises(AttributeError, match="'stiffrax' has no attribute 'RadauIIB5'"):
+        srx.RadauIIB5  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

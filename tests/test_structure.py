@@ -96,8 +96,8 @@ def public_names():
         *(getattr(stiffrax, name) for name in NAMESPACES if hasattr(stiffrax, name)),
     ]
     for space in spaces:
-        for name, value in vars(space).items():
-            if not name.startswith("_") and callable(value):
+        for name in dir(space):
+            if not name.startswith("_") and callable(value := getattr(space, name)):
                 yield f"{space.__name__}.{name}", value
 
 

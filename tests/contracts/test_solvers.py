@@ -287,8 +287,8 @@ def test_solvers_are_final_and_diffrax_knows_what_they_are(name):
 def test_every_public_solver_is_held_to_these_contracts():
     public = {
         name
-        for name, value in vars(srx).items()
-        if inspect.isclass(value)
+        for name in dir(srx)
+        if inspect.isclass(value := getattr(srx, name))
         and issubclass(value, srx.AbstractImplicitRungeKutta)
         and not inspect.isabstract(value)
     }

@@ -157,3 +157,14 @@ def test_names_that_do_not_fit_are_refused():
 def test_names_are_asked_for_where_the_number_of_states_is_unknown():
     with pytest.raises(ValueError, match="`names` must be given for a function"):
         srx.to_sympy(lambda t, y, args: -y)
+
+
+@pytest.mark.parametrize("kind", ["Polynomial", "PiNet"])
+def test_a_scaled_model_gives_equations_in_the_units_of_the_data(kind):
+    net = srx.PiNet(2, 3, 2, key=jax.random.key(0))
+    net = net if kind == "PiNet" else net.to_polynomial()
+    model = srx.ScaledField(net, y_scale=[1.0, 1e-3], t_scale=10.0, states="scaled")
+    equations = srx.to_sympy(model)
+    y = np.array([0.7, 2e-3])
+    values = [float(e.subs({y1: y[0], y2: y[1]})) for e in equations]
+    np.testing.assert_allclose(values, model(0.0, jnp.asarray(y)), rtol=1e-6)

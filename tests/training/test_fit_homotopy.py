@@ -37,8 +37,8 @@ def oscillator():
 
 
 def run(**options):
-    options = {"schedule": SCHEDULE, "optimizer": OPTIMIZER, "judge_every": 5} | options
-    return srx.fit_homotopy(oscillator(), LOSS, DATA, progress=False, **options)
+    defaults = {"schedule": SCHEDULE, "optimizer": OPTIMIZER, "judge_every": 5, "progress": False}
+    return srx.fit_homotopy(oscillator(), LOSS, DATA, **defaults | options)
 
 
 @functools.cache
@@ -78,6 +78,13 @@ def test_interruption_returns_the_best_so_far(monkeypatch):
     fit = run()
     assert fit.stopped == "interrupted"
     assert fit.loss == fit.history.held_out_loss[0]
+
+
+def test_progress_shows_loss_and_gradient(capsys):
+    run(progress=True)
+    shown = capsys.readouterr().err
+    assert "loss" in shown
+    assert "gradient" in shown
 
 
 @pytest.mark.parametrize("judge_every", [0, 2000])

@@ -1,7 +1,6 @@
 """Levenberg-Marquardt on one-step residuals."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -63,18 +62,16 @@ def test_terms_switched_off_stay_off():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7)
 
 
-def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals():
+@pytest.mark.parametrize("window", [1, 5])
+def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window):
     from stiffrax.training._free_parameters import FreeParameters
-    from stiffrax.training._segment_residuals import (
-        CompressedResiduals,
-        StepResidual,
-        padded_segments,
-    )
+    from stiffrax.training._sample_windows import padded_windows
+    from stiffrax.training._window_residuals import CompressedResiduals, SegmentStep
 
     data, _ = linear_data()
     free = FreeParameters(srx.PiNet(2, 3, 2, key=jax.random.key(1)))
-    scale = jnp.array([1.0, 2.0])
-    residuals = CompressedResiduals(StepResidual(srx.RadauIIA5(), 1), padded_segments(data), scale)
+    windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
+    residuals = CompressedResiduals(SegmentStep(srx.RadauIIA5(), 1), windows, False)
 
     def everything(theta):
         return residuals.values(free.model(theta)).reshape(-1)

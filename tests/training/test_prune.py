@@ -84,3 +84,53 @@ def test_one_run_cannot_be_judged():
 def test_a_wrong_option_is_named(name, value):
     with pytest.raises(ValueError, match=f"`{name}={value}`"):
         srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(2), **{name: value})
+
+
+def noisy_data():
+    """As `kinetics_data`, with noise of 0.005 in every sample."""
+    data = kinetics_data(8)
+    ys = np.asarray(data.ys)
+    noise = np.random.default_rng(3).normal(size=ys.shape)
+    return srx.Trajectories.from_arrays(data.ts, ys + 0.005 * noise, names=data.names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("criterion", ["bic", "significance"])
+def test_an_information_criterion_leaves_the_true_terms_of_noisy_data(criterion):
+    import sympy
+
+    a, b = sympy.symbols("a b")
+    true = {"a": -20 * a + 5 * a * b, "b": a - b}
+    result = srx.prune_and_refit(
+        srx.Polynomial(2, 2),
+        noisy_data(),
+        srx.RadauIIA5(),
+        criterion=criterion,
+        window=10,
+        initial_states="free",
+        scale=1.0,
+        refine=1,
+        progress=False,
+    )
+    comparison = srx.compare(result.model, true)
+    assert comparison.num_missing == 0
+    assert comparison.num_extra == 0
+    assert comparison.largest_relative_error < 0.1
+    assert 0.003 < result.held_out_loss < 0.007
+
+
+@pytest.mark.parametrize("criterion", ["aic", "bic", "significance"])
+def test_an_information_criterion_needs_one_run_only(criterion):
+    result = srx.prune_and_refit(
+        srx.Polynomial(1, 1),
+        srx.Trajectories.from_arrays(np.linspace(0, 1, 9), np.exp(-np.linspace(0, 1, 9))[:, None]),
+        srx.RadauIIA5(),
+        criterion=criterion,
+        progress=False,
+    )
+    assert result.num_dropped == 1
+
+
+def test_a_criterion_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="`criterion='mdl'`"):
+        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(2), criterion="mdl")

@@ -31,7 +31,7 @@ class AbstractLinearEquation(eqx.Module):
 
 @final
 class AdjointEquation(AbstractLinearEquation):
-    r"""The adjoint `\lambda(t)` and the gradient that it carries, along the recorded `y(t)`:
+    r"""The adjoint $\lambda(t)$ and the gradient that it carries, along the recorded `y(t)`:
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt .$$

@@ -24,14 +24,14 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     r"""Exact reverse-mode gradients of the steps that a stiffrax solver took, sizes held fixed.
 
     Step `k` solves `R(Z; y_k) = 0` for its stage increments `Z` (see [`stiffrax.RadauIIA5`][]), and
-    `y_{k+1} = y_k + \sum_i d_i Z_i`. With `J_i` the Jacobian of the vector field at stage `i`,
+    $y_{k+1} = y_k + \sum_i d_i Z_i$. With `J_i` the Jacobian of the vector field at stage `i`,
 
     $$\sum_j (A^{-1})_{ji} V_j - h J_i^T V_i = d_i \lambda_{k+1} + \bar Z_i, \qquad
       \lambda_k = \lambda_{k+1} + \sum_i h J_i^T V_i, \qquad
       \bar\theta = \sum_k \sum_i h (\partial f_i / \partial \theta)^T V_i,$$
 
-    where `\bar Z` comes from values saved within the step. No iteration is differentiated and none
-    is run. All Jacobians, all solves for `\lambda_{k+1} = e_1, ..., e_n` (which make the step an
+    where $\bar Z$ comes from values saved within the step. No iteration is differentiated and none
+    is run. All Jacobians, all solves for $\lambda_{k+1} = e_1, ..., e_n$ (which make the step an
     affine map) and the parameter sum are batches over the accepted steps; one product of an
     `n x n` matrix and a vector a step is all that is left in sequence.
 

@@ -23,7 +23,7 @@ from ._solve_adjoint import AbstractSolveAdjoint
 class ForwardSensitivity(AbstractSolveAdjoint):
     r"""Exact gradients for few parameters: their sensitivities are solved for beside the state.
 
-    With `J_i` the Jacobian of the vector field at stage `i` and `S = \partial y / \partial \theta`,
+    With `J_i` the Jacobian of the vector field at stage `i` and $S = \partial y / \partial \theta$,
 
     $$\sum_j (A^{-1})_{ij} \dot Z_j - h J_i \dot Z_i
       = h J_i S_k + h \partial f_i / \partial \theta, \qquad

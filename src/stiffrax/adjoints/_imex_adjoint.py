@@ -15,7 +15,7 @@ class ImexAdjoint(AbstractContinuousAdjoint):
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
 
-    along the dense output of the forward solve, by KenCarp4: the stiff equation of `\lambda` by its
+    along the dense output of the forward solve, by KenCarp4: the stiff equation of $\lambda$ by its
     implicit half, the integral by its explicit half, both under the error control. Each stage is
     one linear solve with the exact `J^T`, and no Newton iteration. Of order 4; for strict
     tolerances [`stiffrax.InterpolatingAdjoint`][] takes fewer steps.

@@ -16,7 +16,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
 
     along the dense output of the forward solve, from the last saved time back to the start; at each
-    saved time `\lambda` jumps by the cotangent saved there. The equation is linear: each step of
+    saved time $\lambda$ jumps by the cotangent saved there. The equation is linear: each step of
     Radau IIA of order 5 is one linear solve with the exact `J^T`, and no Newton iteration. The
     integral is a quadrature by the same method with the same steps, under the same error control,
     and takes no part in the linear algebra.

@@ -72,7 +72,7 @@ def _joint_rule(tableau: Tableau) -> tuple[np.ndarray, np.ndarray]:
 
 @final
 class LinearRadau(AbstractLinearMethod):
-    r"""Radau IIA of order 5: one `3n x 3n` system `(A^{-1} - h J_i^T) Z = h J_i^T \lambda` a step.
+    r"""Radau IIA of order 5: one `3n x 3n` system $(A^{-1} - h J_i^T) Z = h J_i^T \lambda$ a step.
 
     `gauss_nodes`: of the rule for integrals; 0 takes the method's own, with an error estimate.
     """

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial import KDTree
 
 from ._trajectories import Trajectories
 
@@ -66,7 +65,7 @@ def find_neighborhoods(
     points = ys[runs, times] / np.std(ys[mask], axis=0)
     if annulus is None:
         most = min(num_neighbors + 2 * theiler + 1, len(points))
-        _, found = KDTree(points).query(points, k=most)
+        _, found = _tree(points).query(points, k=most)
         lists = list(np.asarray(found))
     else:
         lists = _in_annulus(points, annulus, seed)
@@ -91,9 +90,15 @@ def find_neighborhoods(
     )
 
 
+def _tree(points: np.ndarray) -> Any:
+    from scipy.spatial import KDTree
+
+    return KDTree(points)
+
+
 def _in_annulus(points: np.ndarray, annulus: tuple[float, float], seed: int) -> list[Any]:
     """The places at a distance from each point between two bounds, in random order."""
-    tree, rng = KDTree(points), np.random.default_rng(seed)
+    tree, rng = _tree(points), np.random.default_rng(seed)
     inner, outer = (tree.query_ball_point(points, radius) for radius in annulus)
     return [
         rng.permutation(np.setdiff1d(far, near)) for near, far in zip(inner, outer, strict=True)

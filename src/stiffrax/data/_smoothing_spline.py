@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import PPoly, make_smoothing_spline
 
 from ._trajectories import Trajectories
 
@@ -106,6 +105,8 @@ class SmoothingSpline(diffrax.AbstractPath):
 
 def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     """`a, b, c, d` of `a + b s + c s^2 + d s^3` on each interval."""
+    from scipy.interpolate import PPoly, make_smoothing_spline
+
     columns = []
     for y in ys.T:
         pieces = PPoly.from_spline(make_smoothing_spline(ts, y, lam=alpha))

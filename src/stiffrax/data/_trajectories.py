@@ -27,7 +27,8 @@ class Trajectories(eqx.Module):
     The arrays are NumPy float64 and stay on the host until used; a JAX function that takes them
     converts them to the precision in force there.
 
-    Make one by [`from_arrays`][] or [`from_csv`][], which check the data.
+    Make one by [`stiffrax.Trajectories.from_arrays`][] or [`stiffrax.Trajectories.from_csv`][],
+    which check the data.
 
     **Arguments:**
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import logm
 
 from ..data import Trajectories, find_neighborhoods
 
@@ -87,6 +86,8 @@ def _linear_fit(
 def _of_field(
     flows: Float[np.ndarray, "runs times n n"], dt: float
 ) -> Float[np.ndarray, "runs times n n"]:
+    from scipy.linalg import logm
+
     halfway = np.full_like(flows, np.nan)
     for index in np.argwhere(np.isfinite(flows[..., 0, 0])):
         # A fit spoiled by noise may have no real logarithm: the real part is the nearest to it.

@@ -24,7 +24,8 @@ class LyapunovSpectrum(eqx.Module):
         `Float[Array, " k"]`.
     - `standard_errors`: of the exponents, from the scatter of blocks of time and of starts.
     - `local`: the growth rates in each interval, directions in the order of the frame,
-        `Float[Array, "starts intervals k"]`; see [`finite_time`][].
+        `Float[Array, "starts intervals k"]`; see
+        [`stiffrax.diagnostics.LyapunovSpectrum.finite_time`][].
     - `interval`: the time between two of them.
     - `y1`: the last states, `Float[Array, "starts n"]`.
     - `num_failed`: starts that ended before their time; they are left out of the means.

@@ -20,8 +20,8 @@ class AbstractErrorMeasure(eqx.Module):
 
     $$\frac{1}{N} \sum_{k, i} w_{ki} \, \rho\left(\frac{\hat y_{ki} - y_{ki}}{scale_i}\right)$$
 
-    over all present samples `k` and states `i`. A subclass says what `\rho` is. A sample that could
-    not be predicted counts with `\rho(1)` and gives no derivative.
+    over all present samples `k` and states `i`. A subclass says what $\rho$ is. A sample that could
+    not be predicted counts with $\rho(1)$ and gives no derivative.
 
     Fields: `scale`, the size of each state in its unit, or `None`: then it is taken from the data,
     the range of each state; and `weight`, `w` for each state, or a function `weight(t, y) -> w` of a
@@ -44,7 +44,7 @@ class AbstractErrorMeasure(eqx.Module):
 
     @abc.abstractmethod
     def size(self, x: Array) -> Array:
-        r"""`\rho`, elementwise."""
+        r"""$\rho$, elementwise."""
 
     def for_data(self: Measure, data: Trajectories) -> Measure:
         """This measure with a scale: its own, or the one measured on the data."""

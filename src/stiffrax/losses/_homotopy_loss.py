@@ -19,8 +19,8 @@ class HomotopyLoss(AbstractLoss):
 
     $$\frac{du}{dt} = f_\theta(t, u) - \lambda k (u - u_{data}(t))$$
 
-    With `\lambda = 1` the solution stays near the samples from the start, and the loss has no bad
-    minima to fall into; with `\lambda = 0` it is that of the `trajectory` loss.
+    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has no bad
+    minima to fall into; with $\lambda = 0$ it is that of the `trajectory` loss.
     [`stiffrax.fit_homotopy`][] trains from one to the other.
 
     **Arguments:**
@@ -30,7 +30,7 @@ class HomotopyLoss(AbstractLoss):
     - `coupling`: `k`, as in [`stiffrax.CoupledField`][]; about the size of the states. Too large
         a value makes the loss flat.
     - `alpha`: of the [`stiffrax.SmoothingSpline`][].
-    - `strength`: `\lambda`.
+    - `strength`: $\lambda$.
 
     **Raises:** `ValueError` for a coupling that does not fit the data, windows, and minibatches.
 

@@ -30,13 +30,13 @@ class InvariantLoss(AbstractLoss):
 
     **Arguments:**
 
-    - `exponents`: `\lambda`, in descending order, per unit of time; the `k` largest, or `()` for the
+    - `exponents`: $\lambda$, in descending order, per unit of time; the `k` largest, or `()` for the
         statistics alone.
     - `time`: of each solution, a few Lyapunov times: derivatives grow along it.
     - `interval`: between two orthonormalizations, in the unit of time.
     - `burn_in`: the part of `time` in which the frame only turns; half of it by default.
     - `starts`: how many solutions.
-    - `weight`: `w`, a number or one for each exponent; by default `1 / max(|\lambda_i|, 1)^2`.
+    - `weight`: `w`, a number or one for each exponent; by default $1 / max(|\lambda_i|, 1)^2$.
     - `statistics`: `w_s`.
     - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
 

@@ -30,7 +30,7 @@ class SegmentLoss(AbstractLoss):
     **Arguments:**
 
     - `solver`: the method; [`stiffrax.RadauIIA5`][] by default.
-    - `measure`: `\rho`, scale and weights; [`stiffrax.ScaledMSE`][] by default.
+    - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMSE`][] by default.
     - `substeps`: equal steps for each segment.
     - `window`: segments predicted from one start.
 

@@ -26,12 +26,12 @@ class TrajectoryLoss(AbstractLoss):
 
     The steps follow the model, and the samples may be as far apart as they are. A solve that fails
     (too many steps, or no more finite numbers) is counted; its samples from there on count with
-    `\rho(1)`, and the other runs are not disturbed.
+    $\rho(1)$, and the other runs are not disturbed.
 
     **Arguments:**
 
     - `solver`: any diffrax solver; [`stiffrax.RadauIIA5`][] by default.
-    - `measure`: `\rho`, scale and weights; [`stiffrax.ScaledMAE`][] by default.
+    - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMAE`][] by default.
     - `rtol`: relative tolerance of the solve.
     - `atol`: absolute tolerance, in the unit of the states, one or `n` numbers; by default `rtol`
         times the scale of the measure.

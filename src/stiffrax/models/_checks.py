@@ -53,8 +53,10 @@ def check_coefficients(
     coefficients: Any, active: Any, shape: tuple[int, int]
 ) -> tuple[Float[Array, "outputs features"], Bool[Array, "outputs features"]]:
     """Coefficients, zero where not active, and mask; by default all zero and all true."""
-    coefficients = jnp.zeros(shape) if coefficients is None else jnp.asarray(coefficients)
-    active = jnp.ones(shape, bool) if active is None else jnp.asarray(active)
+    coefficients = (
+        jnp.zeros(shape) if coefficients is None else _array("coefficients", coefficients)
+    )
+    active = jnp.ones(shape, bool) if active is None else _array("active", active)
     for name, value in (("coefficients", coefficients), ("active", active)):
         if value.shape != shape:
             raise ValueError(
@@ -73,3 +75,12 @@ def check_coefficients(
     if not jnp.issubdtype(coefficients.dtype, jnp.floating):
         coefficients = coefficients.astype(float)
     return jnp.where(active, coefficients, 0), active
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be an array of numbers with one row for each output: {error}"
+        ) from None

@@ -15,7 +15,7 @@ class CoupledField(eqx.Module):
 
     $$\frac{du}{dt} = f(t, u) - \lambda K (u - target(t))$$
 
-    With large `\lambda K` the solution stays near the path whatever `f` is; with `\lambda = 0` it is
+    With large $\lambda K$ the solution stays near the path whatever `f` is; with $\lambda = 0$ it is
     that of `f`. [`stiffrax.HomotopyLoss`][] wraps the model that is trained in it.
 
     **Arguments:**
@@ -23,7 +23,7 @@ class CoupledField(eqx.Module):
     - `field`: `field(t, u, args) -> du/dt`, any model.
     - `target`: a path of `n` states, such as [`stiffrax.SmoothingSpline`][].
     - `coupling`: `K`, per unit of time: a number, `n` of them, or an `n x n` matrix.
-    - `strength`: `\lambda`, from 0 to 1.
+    - `strength`: $\lambda$, from 0 to 1.
 
     **Raises:** `ValueError` for a coupling that does not fit the state.
 

@@ -26,7 +26,7 @@ class ScaledField(eqx.Module):
     x_i = \frac{\operatorname{asinh}(y_i / (\epsilon \, y_{scale,i}))}
     {\operatorname{asinh}(1 / \epsilon)},$$
 
-    a logarithm for states above `\epsilon` times their size that is linear around zero, so that
+    a logarithm for states above $\epsilon$ times their size that is linear around zero, so that
     negative states do no harm.
 
     With `log_time` the clock of the network is the logarithm of the time, made likewise, for
@@ -46,7 +46,7 @@ class ScaledField(eqx.Module):
     - `t_scale`: the size of the time, in its unit. See [`stiffrax.Scaling`][] for both.
     - `states`: the features of the states: `"raw"`, `"scaled"` or `"log"`.
     - `log_time`: whether the clock is the logarithm of the time, counted from `t = 0`.
-    - `floor`: `\epsilon`, for states and time.
+    - `floor`: $\epsilon$, for states and time.
 
     **Raises:** `ValueError` for sizes that are not positive, and for another option than those.
 

@@ -37,3 +37,4 @@ from ._tangent_flow import (
     stretching_rates as stretching_rates,
 )
 from ._trapezoid import Trapezoid as Trapezoid
+from ._variable_order import RadauIIA as RadauIIA

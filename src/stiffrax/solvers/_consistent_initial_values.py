@@ -40,7 +40,7 @@ def consistent_initial_values(
 
     $$U^T f(t_0, y_0 + E \delta, \mathrm{args}) = 0$$
 
-    is solved for `\delta` by a damped Newton iteration: differential components stay as they are.
+    is solved for $\delta$ by a damped Newton iteration: differential components stay as they are.
     For a problem of index 1 that is all that a consistent start needs.
 
     **Arguments:**

@@ -25,6 +25,7 @@ from ..stages import (
     MatrixFree,
     ReportingNorm,
     SimplifiedNewton,
+    SingleFactors,
     SplitFactors,
     StageMethod,
     StagePolynomial,
@@ -42,6 +43,7 @@ from ..stages import (
     given_tolerance_rule,
     interior_error,
     most_iterations,
+    next_eta,
     no_linearization,
     no_polynomial,
     predict,
@@ -69,12 +71,13 @@ _LEAST_SIZE_TO_REUSE = 16
 class StepMemory(eqx.Module):
     """What one accepted step leaves for the next.
 
-    `consistent`: whether the solve started where its constraints hold; `None` without any. `mass`:
-    with what is computed of it once a solve.
+    `theta`: the last contraction, NaN after one iteration. `consistent`: whether the solve started
+    where its constraints hold; `None` without any. `mass`: with what is computed of it once.
     """
 
     polynomial: StagePolynomial
     eta: Float[Array, ""]
+    theta: Float[Array, ""]
     linearization: Linearization | None
     consistent: Bool[Array, ""] | None = None
     mass: Mass | None = None
@@ -108,6 +111,9 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
       fastest choice for small ones.
     - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][],
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
+    - `mixed_precision`: whether the Newton matrices of a float64 solve are factored in float32;
+      half their memory and, on accelerators, a fraction of their time, for about as many iterations
+      and the same result. A float32 solve is as it was.
     - `control_interior`: whether an adaptive controller shall hold the error between the ends of
       steps to its tolerance as well, for `SaveAt(ts=...)`, dense output and events at high order;
       costs one evaluation and one linear solve a step, and smaller steps.
@@ -136,6 +142,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     linear_solver: lx.AbstractLinearSolver | None = None
     structure: AbstractStructure | None = None
     control_interior: bool = eqx.field(static=True, default=False)
+    mixed_precision: bool = eqx.field(static=True, default=False)
 
     def __repr__(self) -> str:
         finder, solver, structure = self.root_finder, self.linear_solver, self.structure
@@ -143,7 +150,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         shown = [] if default else [f"root_finder={type(finder).__name__}(...)"]
         shown += [] if solver is None else [f"linear_solver={type(solver).__name__}(...)"]
         shown += [] if structure is None else [f"structure={type(structure).__name__}(...)"]
-        shown += ["control_interior=True"] if self.control_interior else []
+        options = ("control_interior", "mixed_precision")
+        shown += [f"{name}=True" for name in options if getattr(self, name)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __check_init__(self):
@@ -152,10 +160,20 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
                 "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
                 "or leave one of them out."
             )
+        if self.mixed_precision and isinstance(self.structure, MatrixFree):
+            raise ValueError(
+                "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
+                "factors to keep in single precision. Leave one of them out."
+            )
+
+    @property
+    def _given_structure(self) -> AbstractStructure:
+        return Dense(self.linear_solver) if self.structure is None else self.structure
 
     @property
     def _jacobian_structure(self) -> AbstractStructure:
-        return Dense(self.linear_solver) if self.structure is None else self.structure
+        given = self._given_structure
+        return SingleFactors(given) if self.mixed_precision else given
 
     @property
     @abc.abstractmethod
@@ -179,7 +197,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         mass, structure, consistent = mass_of(terms, y0), self._jacobian_structure, None
         if mass is not None:
             name, term = type(self).__name__, unwrap_term(terms)
-            check_mass(name, self.tableau, structure, term, mass)
+            check_mass(name, self.tableau, self._given_structure, term, mass)
             system, _ = stage_system(self.tableau, terms, t0, t1, y0, args)
             mass = stop_gradient(mass.with_projector())
             tolerance = self._tolerance(y0)
@@ -189,8 +207,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             linearization = no_linearization(
                 self.tableau, field, jnp.asarray(t0), flat, structure, mass
             )
-        polynomial = no_polynomial(self.tableau, flat)
-        return StepMemory(polynomial, jnp.ones((), flat.dtype), linearization, consistent, mass)
+        polynomial, one = no_polynomial(self.tableau, flat), jnp.ones((), flat.dtype)
+        return StepMemory(polynomial, one, one, linearization, consistent, mass)
 
     def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
         """The vector field; with a mass matrix, a slope that it allows."""
@@ -231,6 +249,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),
             next_eta(solution.theta, solver_state.eta),
+            solution.theta,
             attempt.linearization,
             solver_state.consistent,
             solver_state.mass,
@@ -313,7 +332,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             self.linear_solver,
             max_steps=self.root_find_max_steps,
             # With exact Jacobians at the stages the systems have no structure left.
-            retry_exactly=tolerance is None and isinstance(self._jacobian_structure, Dense),
+            retry_exactly=tolerance is None and isinstance(self.structure, Dense | None),
         )
 
     def _error(
@@ -379,15 +398,3 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
                 newton_iterations=work.iterations,
             ),
         )
-
-
-def next_eta(theta: Float[Array, ""], eta: Float[Array, ""]) -> Float[Array, ""]:
-    """The first iteration's estimate for the next step.
-
-    One iteration teaches nothing new, so that the old estimate is trusted less each time: with the
-    same one for ever, a single lucky contraction would excuse every later step from iterating.
-    """
-    contraction = jnp.minimum(theta, 0.99)
-    eps = jnp.finfo(eta.dtype).eps
-    aged = jnp.maximum(eta, eps) ** 0.8
-    return jnp.where(jnp.isnan(theta), aged, contraction / (1 - contraction))

@@ -24,6 +24,7 @@ from ._predictor import (
     predict as predict,
     stage_polynomial as stage_polynomial,
 )
+from ._single_factors import SingleFactors as SingleFactors
 from ._slope_solve import SlopeSolution as SlopeSolution, solve_slopes as solve_slopes
 from ._slope_system import SlopeSystem as SlopeSystem
 from ._small_inverse import SmallInverse as SmallInverse, small_inverse as small_inverse
@@ -59,6 +60,7 @@ from ._stopping_rules import (
     error_tolerance as error_tolerance,
     given_tolerance_rule as given_tolerance_rule,
     most_iterations as most_iterations,
+    next_eta as next_eta,
     rounding_rule as rounding_rule,
     weighed_rule as weighed_rule,
 )

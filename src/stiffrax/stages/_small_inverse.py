@@ -13,6 +13,8 @@ from ._products import small_matmul
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
+# To this size one pass a column is written out (complex ones a third faster).
+_LARGEST_UNROLLED = 10
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -108,17 +110,20 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
 
 def _eliminate_unpivoted(matrix: Inexact[Array, "n n k"]) -> Inexact[Array, "n n k"]:
     n = matrix.shape[0]
-    index = jnp.arange(n)[:, None]
 
-    def body(k: Array, A: Array) -> Array:
-        is_k = index == k
-        pivot_row, column = A[k], A[:, k]
-        inverse_pivot = 1 / pivot_row[k]
-        row = jnp.where(is_k, inverse_pivot, pivot_row * inverse_pivot)
-        reduced = jnp.where(is_k, 0, A) - column[:, None] * row
-        return jnp.where(is_k[:, None], row, reduced)
+    def body(k: Any, A: Array) -> Array:
+        inverse_pivot = 1 / A[k, k]
+        row = (A[k] * inverse_pivot).at[k].set(inverse_pivot)
+        column = A[:, k]
+        # Entries are set, not selected by masks: with masks XLA computes all columns in one pass,
+        # and every earlier one again for each.
+        return (A.at[:, k].set(0) - column[:, None] * row).at[k].set(row)
 
-    return lax.fori_loop(0, n, body, matrix)
+    if n > _LARGEST_UNROLLED:
+        return lax.fori_loop(0, n, body, matrix)
+    for k in range(n):
+        matrix = body(k, matrix)
+    return matrix
 
 
 def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:

@@ -177,3 +177,15 @@ def weighed_rule(rule: StoppingRule, by: Float[Array, " n"]) -> StoppingRule:
     """The rule, with displacements of each component counted `by` as much."""
     weights, noise = Partial(_divided, rule.weights, by), Partial(_noise_of_weighed, rule.noise, by)
     return replace(rule, weights=weights, noise=noise)
+
+
+def next_eta(theta: Float[Array, ""], eta: Float[Array, ""]) -> Float[Array, ""]:
+    """The first iteration's estimate for the next step.
+
+    One iteration teaches nothing new, so that the old estimate is trusted less each time: with the
+    same one for ever, a single lucky contraction would excuse every later step from iterating.
+    """
+    contraction = jnp.minimum(theta, 0.99)
+    eps = jnp.finfo(eta.dtype).eps
+    aged = jnp.maximum(eta, eps) ** 0.8
+    return jnp.where(jnp.isnan(theta), aged, contraction / (1 - contraction))

@@ -14,7 +14,7 @@ from ._batches import make_batches
 from ._fit import Fit
 from ._history import Record
 from ._homotopy_schedule import HomotopySchedule
-from ._progress import progress_bar
+from ._progress import loss_and_gradient, progress_bar
 from ._training_loop import MOST_STEPS, Training, TrainingState, advance, judge
 
 
@@ -33,7 +33,7 @@ def fit_homotopy(
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \mathrm{loss}_{\lambda(k)}(\theta_k)),
     \qquad \lambda: 1 \to 0$$
 
-    The model returned is that with the lowest *uncoupled* error, the one of `\lambda = 0`, which is
+    The model returned is that with the lowest *uncoupled* error, the one of $\lambda = 0$, which is
     often met before the coupling is gone. The optimizer keeps its state from one strength to the
     next. Ctrl-C ends the training and returns the best so far.
 
@@ -106,6 +106,7 @@ def fit_homotopy(
         for reached in _stages(training, start, schedule, judge_every):
             now = reached
             bar.update(judge_every)
+            bar.set_postfix_str(loss_and_gradient(now[1].rows[-1][-1]))
     except KeyboardInterrupt:
         stopped = "interrupted"
     finally:

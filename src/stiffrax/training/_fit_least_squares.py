@@ -1,6 +1,5 @@
-"""Levenberg-Marquardt on one-step residuals."""
+"""Levenberg-Marquardt on predictions from sample to sample."""
 
-from collections.abc import Callable
 from typing import Any, final
 
 import diffrax
@@ -17,17 +16,20 @@ from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._free_parameters import FreeParameters
 from ._progress import progress_bar
-from ._segment_residuals import (
-    CompressedResiduals,
-    StepResidual,
-    padded_segments,
-    slope_residual,
-)
+from ._sample_weights import checked_scale, checked_weight
+from ._sample_windows import padded_windows
+from ._window_residuals import CompressedResiduals, SegmentStep, mean_slope_step
 
 # Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly: the
 # first step may be a Gauss-Newton step. Weights of a network want a step they can trust.
 _FIRST_DAMPING_LINEAR = 1e-6
 _FIRST_DAMPING = 1e-2
+_HOLDING_BACK = 1e-3
+# How much better than a cautious start a bold one must be.
+_CAUTION = 0.1
+# Of a linear model at the end, relative to unit columns; and the loss that a step must reach.
+_LAST_DAMPING = 1e-10
+_LAST_GAIN = 0.7
 # A fit has converged once a step gains less than this part of the loss.
 _SMALLEST_GAIN = 1e-4
 
@@ -75,18 +77,28 @@ def fit_least_squares(
     solver: diffrax.AbstractSolver | None = None,
     *,
     substeps: int = 1,
+    window: int = 1,
+    initial_states: str = "measured",
     scale: Any = None,
+    weight: Any = None,
     start: str = "regression",
     max_steps: int = 50,
     progress: bool | None = None,
 ) -> LeastSquaresFit:
-    r"""Fits a model to data by nonlinear least squares on one-step predictions.
+    r"""Fits a model to data by nonlinear least squares on predictions from sample to sample.
 
-    $$\min_\theta \sum_k \left| \frac{y_{k+1} - \Phi_h(y_k; \theta)}{scale} \right|^2$$
+    $$\min_\theta \sum_{k, i} w_{ki} \left( \frac{y_{k+1, i} - \Phi_h(y_k; \theta)_i}{scale_i}
+    \right)^2$$
 
     over all pairs of consecutive samples, `Phi` being `substeps` steps of the solver. Solved by
     Levenberg-Marquardt; the Jacobian comes from reverse solves that share one factorization a
     segment, so that its cost hardly depends on the number of parameters.
+
+    One-step predictions start at samples and take over their noise. With `window=m`, every `m`-th
+    sample is a start, and the `m` samples after it are predicted in turn, each from the prediction
+    before. With `initial_states="free"` the state at the start of each window is fitted as well
+    (multiple shooting): then all samples are treated alike, and noise of the size that the weights
+    say biases nothing.
 
     **Arguments:**
 
@@ -95,19 +107,26 @@ def fit_least_squares(
     - `data`: the measured runs.
     - `solver`: the one-step method; [`stiffrax.RadauIIA9`][] by default.
     - `substeps`: steps a segment; more where the samples are far apart for the method.
+    - `window`: segments predicted from one start.
+    - `initial_states`: `"measured"`: windows start at their first sample; `"free"`: where their
+        samples fit best, for windows of two segments or more.
     - `scale`: size of each state, in its unit; the largest absolute value in the data by default.
+    - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or
+        a function `weight(t, y)` of a sample that returns them; one over the variance of its noise.
+        A sample of weight zero is not fitted.
     - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
-      linear model; `"given"` starts from the model as it is.
+      linear model, and starts from there unless the model as it is predicts better; `"given"`
+      starts from the model as it is.
     - `max_steps`: the most steps of the optimizer.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.LeastSquaresFit`][].
 
     **Raises:** `ValueError` if model and data have different numbers of states, a scale is not
-    positive, or an option is none of those named.
+    positive, weights are negative, or an option is none of those named.
 
-    Cost: a step costs one value and `n` reverse sweeps of every segment, and a QR factorization of
-    `segments n` by `parameters` in blocks.
+    Cost: a step costs one value and `n` reverse sweeps of every segment, and the products of
+    `segments n` rows with as many columns as parameters. Free initial states take four times that.
 
     ```python
     >>> import jax, numpy as np, stiffrax as srx
@@ -120,40 +139,74 @@ def fit_least_squares(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
-    if start not in ("regression", "given"):
-        raise ValueError(f'`start={start!r}` was given; write "regression" or "given".')
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"`max_steps={max_steps!r}` was given; it needs a positive integer.")
-    scale = checked_scale(scale, data)
+    free_starts = _check_options(start, initial_states, window, substeps, max_steps)
+    weight = checked_weight(weight, data)
+    windows = padded_windows(data, checked_scale(scale, data), weight, window, free_starts)
     _check_model(model, data)
+    steps = CompressedResiduals(SegmentStep(solver, substeps), windows, free_starts)
     if start == "regression":
-        model, *_ = _levenberg_marquardt(slope_residual, model, data, scale, 30, False)
+        slopes = CompressedResiduals(mean_slope_step, windows, free_starts)
+        model = _best_start(model, slopes, steps)
+    count = count_residuals(weight, free_starts)
     model, losses, converged, triangle, num_failed = _levenberg_marquardt(
-        StepResidual(solver, substeps), model, data, scale, max_steps, progress
+        steps, model, max_steps, count, progress
     )
+    num_starts = int(jnp.sum(windows.mask[..., 1])) * data.num_states if free_starts else 0
     return LeastSquaresFit(
         model=model,
         loss=losses[-1],
         losses=tuple(losses),
         converged=converged,
         num_failed=num_failed,
-        standard_errors=_standard_errors(model, triangle, _count(data)),
+        standard_errors=_standard_errors(model, triangle, count - num_starts),
         triangle=triangle,
     )
 
 
-def checked_scale(scale: Any, data: Trajectories) -> Float[Array, " n"]:
-    """The size of each state: the one given, or its largest absolute value in the data."""
-    if scale is None:
-        scale = np.max(np.abs(np.where(data.mask[..., None], data.ys, 0)), axis=(0, 1))
-        scale = np.where(scale > 0, scale, 1.0)
-    scale = np.asarray(scale, float)
-    if scale.shape not in ((), (data.num_states,)) or not np.all(scale > 0):
+def _best_start(model: Any, slopes: CompressedResiduals, steps: CompressedResiduals) -> Any:
+    """The fit of the slopes, as it is or held back, or the model given: what predicts best.
+
+    Where samples are few or far apart, the slopes between them can be fitted by coefficients of any
+    size, and the held-back fit, or no fit at all, is the better start.
+    """
+    fitted, *_ = _levenberg_marquardt(slopes, model, 30, 1, False, polish=False)
+    held_back, *_ = _levenberg_marquardt(slopes, model, 1, 1, False, damping=_HOLDING_BACK)
+    losses = [_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
+    if losses[0] < _CAUTION * min(losses[1:]):
+        return fitted
+    return held_back if losses[1] < losses[2] else model
+
+
+def _norm(R: Array) -> float:
+    """The norm of all residuals, or infinity."""
+    norm = float(jnp.linalg.norm(R[:, -1]))
+    return norm if np.isfinite(norm) else np.inf
+
+
+def _check_options(
+    start: str, initial_states: str, window: Any, substeps: Any, max_steps: Any
+) -> bool:
+    """Whether the initial states are free, if all options are such as there are."""
+    if start not in ("regression", "given"):
+        raise ValueError(f'`start={start!r}` was given; write "regression" or "given".')
+    if initial_states not in ("measured", "free"):
         raise ValueError(
-            f"`scale={scale}` was given; it needs one positive size for each of the "
-            f"{data.num_states} states, or one for all. Leave it out to take it from the data."
+            f'`initial_states={initial_states!r}` was given; write "measured" or "free".'
         )
-    return jnp.asarray(np.broadcast_to(scale, (data.num_states,)))
+    for name, value in (("max_steps", max_steps), ("window", window), ("substeps", substeps)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}={value!r}` was given; it needs a positive integer.")
+    if initial_states == "free" and window == 1:
+        raise ValueError(
+            "`initial_states='free'` was given with `window=1`; a single segment is fitted by its "
+            "initial state alone. Write for example `window=8`."
+        )
+    return initial_states == "free"
+
+
+def count_residuals(weight: np.ndarray, free_starts: bool) -> int:
+    """How many numbers are fitted: all samples but the first of a run, or all of them."""
+    return int(np.sum((weight if free_starts else weight[:, 1:]) > 0))
 
 
 def _check_model(model: Any, data: Trajectories) -> None:
@@ -172,10 +225,6 @@ def _check_model(model: Any, data: Trajectories) -> None:
         )
 
 
-def _count(data: Trajectories) -> int:
-    return int(np.sum(data.segments().mask)) * data.num_states
-
-
 def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
     """Square roots of the diagonal of sigma^2 (J^T J)^-1."""
     free = FreeParameters(model)
@@ -187,19 +236,21 @@ def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
 
 
 def _levenberg_marquardt(
-    residual: Callable,
+    residuals: CompressedResiduals,
     model: Any,
-    data: Trajectories,
-    scale: Float[Array, " n"],
     max_steps: int,
+    count: int,
     progress: bool | None,
+    damping: float | None = None,
+    polish: bool = True,
 ) -> tuple[Any, list[float], bool, np.ndarray, int]:
     free = FreeParameters(model)
-    residuals = CompressedResiduals(residual, padded_segments(data), scale)
     R, failures = residuals.triangle(model)
     size = jnp.linalg.norm(R[:, :-1], axis=0)
     size = jnp.where(size > 0, size, 1.0)
-    weight = 1 / np.sqrt(_FIRST_DAMPING_LINEAR if np.all(free.droppable) else _FIRST_DAMPING)
+    if damping is None:
+        damping = _FIRST_DAMPING_LINEAR if np.all(free.droppable) else _FIRST_DAMPING
+    weight = 1 / np.sqrt(damping)
     normal = lx.Normal(lx.Cholesky())
     solver = optx.LevenbergMarquardt(rtol=1e-10, atol=1e-10, linear_solver=normal)
 
@@ -218,7 +269,7 @@ def _levenberg_marquardt(
         bar.update()
         if state.num_accepted_steps > accepted:
             best, num_failed = R, failures
-            losses.append(float(jnp.linalg.norm(R[:, -1])) / _count(data) ** 0.5)
+            losses.append(float(jnp.linalg.norm(R[:, -1])) / count**0.5)
             bar.set_postfix_str(f"loss {losses[-1]:.3e}")
             gain = 1 - losses[-1] / losses[-2] if len(losses) > 1 else 1.0
             converged = bool(gain < _SMALLEST_GAIN or losses[-1] == 0)
@@ -229,7 +280,32 @@ def _levenberg_marquardt(
             converged = True
             break
     bar.close()
-    return free.model(x / size), losses, converged, np.asarray(best), int(num_failed)
+    x = x / size
+    if polish and converged and np.all(free.droppable):
+        x, best, num_failed = _polished(residuals, free, x)
+        losses.append(_norm(best) / count**0.5)
+    return free.model(x), losses, converged, np.asarray(best), int(num_failed)
+
+
+def _polished(
+    residuals: CompressedResiduals, free: FreeParameters, x: Array
+) -> tuple[Array, Array, Any]:
+    """Gauss-Newton steps with an accurate factor, for as long as they gain much.
+
+    Terms that hardly differ on the data make the squares of the fit too coarse for its last digits.
+    """
+    R, failures = residuals.triangle(free.model(x), 2)
+    while True:
+        C, c = np.asarray(R[:, free.index]), np.asarray(R[:, -1])
+        size = np.linalg.norm(C, axis=0)
+        size = np.where(size > 0, size, 1.0)
+        C = np.concatenate([C / size, _LAST_DAMPING * np.eye(len(size))])
+        step = np.linalg.lstsq(C, np.append(-c, np.zeros(len(size))), rcond=None)[0] / size
+        new = x.at[free.index].add(step)
+        trial, new_failures = residuals.triangle(free.model(new), 2)
+        if not _norm(trial) < _LAST_GAIN * _norm(R):
+            return (new, trial, new_failures) if _norm(trial) < _norm(R) else (x, R, failures)
+        x, R, failures = new, trial, new_failures
 
 
 @eqx.filter_jit

@@ -18,7 +18,7 @@ class HomotopySchedule(eqx.Module):
 
     - `values`: `s`, how many strengths; 6 to 8 do for most problems.
     - `steps`: training steps at each; 100 for periodic series, 300 for irregular ones.
-    - `ratio`: `\kappa`.
+    - `ratio`: $\kappa$.
 
     **Raises:** `ValueError` for fewer than two values, and for numbers that are not positive.
 

@@ -31,7 +31,12 @@ def progress_bar(show: bool | None, total: int, description: str) -> Any:
         )
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=description, leave=False)
+    return tqdm(total=total, desc=description, unit="step", leave=False)
+
+
+def loss_and_gradient(row: Any) -> str:
+    """What a bar shows of the last step of a training, from its row of the record."""
+    return f"loss {row[0]:.3e}, gradient {row[1]:.1e}"
 
 
 def _has_tqdm() -> bool:

@@ -1,17 +1,26 @@
 """Dropping the terms that the data do not need."""
 
+import functools as ft
+from collections.abc import Callable
 from typing import Any, final
 
 import diffrax
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..data import Trajectories
 from ..solvers import RadauIIA9
-from ._fit_least_squares import LeastSquaresFit, checked_scale, fit_least_squares
+from ._fit_least_squares import LeastSquaresFit, count_residuals, fit_least_squares
 from ._free_parameters import FreeParameters
-from ._segment_residuals import CompressedResiduals, StepResidual, padded_segments
+from ._sample_weights import checked_scale, checked_weight
+from ._sample_windows import padded_windows
+from ._window_residuals import CompressedResiduals, SegmentStep
+
+# What a term must gain, in units of the variance of the residuals, for its place in the model.
+_PRICES = {"aic": 2.0, "significance": 9.0}
+# Terms taken out of the covariance one by one before it is computed anew: rounding adds up.
+_FRESH = 64
 
 
 @final
@@ -22,9 +31,10 @@ class PrunedFit(eqx.Module):
 
     - `fit`: the last fit, a [`stiffrax.LeastSquaresFit`][]; `model` is its model.
     - `num_dropped`: terms switched off.
-    - `held_out_loss`: root mean square of the scaled residuals of the held-out runs.
+    - `held_out_loss`: root mean square of the scaled residuals of the held-out runs; of all runs,
+        if an information criterion was the judge.
     - `discretization_error`: the part of it that is the step's, measured by halving the step.
-    - `history`: `(terms, held-out loss, accepted)` of every model tried.
+    - `history`: `(terms, that loss, accepted)` of every model tried.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -60,12 +70,17 @@ def prune_and_refit(
     *,
     held_out: Any = 0.2,
     tolerance: float = 3.0,
+    criterion: str = "held_out",
     substeps: int = 1,
     refine: int = 4,
+    window: int = 1,
+    initial_states: str = "measured",
     scale: Any = None,
+    weight: Any = None,
+    start: str = "regression",
     progress: bool | None = None,
 ) -> PrunedFit:
-    r"""Fits, drops terms and refits until dropping any further term costs on held-out runs.
+    r"""Fits, drops terms and refits until dropping any further term costs too much.
 
     Terms are ordered by what each costs in the quadratic model of the fit once all others are
     refitted, and dropped one after the other from that model (cheapest first):
@@ -79,17 +94,28 @@ def prune_and_refit(
     superfluous terms are significant because they fit it. It is measured by halving the step.
     The terms that are left are refitted to all runs with `refine` times as many substeps.
 
+    Noise hides what a term is worth from that rule. For noisy data an information criterion weighs
+    the loss of all `N` residuals against the number `q` of terms,
+
+    $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; 2 \text{ (AIC)},$$
+
+    and a term stays if without it this number grows; `"significance"` is `p = 9`: a term stays if
+    it is more than three standard errors from zero.
+
     **Arguments:**
 
     - `model`: [`stiffrax.Polynomial`][], [`stiffrax.Library`][], or a model that contains one.
-    - `data`, `solver`, `substeps`, `scale`, `progress`: as for [`stiffrax.fit_least_squares`][].
+    - `data`, `solver`, `substeps`, `window`, `initial_states`, `scale`, `weight`, `start`,
+        `progress`: as for [`stiffrax.fit_least_squares`][].
     - `held_out`: the runs to judge by, as in [`stiffrax.Trajectories.split`][].
-    - `tolerance`: how much worse a smaller model may be.
+    - `tolerance`: how much worse a smaller model may be on them.
+    - `criterion`: `"held_out"`, for clean data; `"bic"`, `"aic"` or `"significance"` for noisy ones,
+        which hold no run out.
     - `refine`: factor on `substeps` in the last fit.
 
     **Returns:** a [`stiffrax.PrunedFit`][].
 
-    **Raises:** `ValueError` if the data have a single run, or the model no term to drop.
+    **Raises:** `ValueError` if no run can be held out, or the model has no term to drop.
 
     Cost: one full fit, then a few fits of ever smaller models.
 
@@ -105,47 +131,73 @@ def prune_and_refit(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
-    _check(data, tolerance, refine)
-    scale = checked_scale(scale, data)
-    train, test = data.split(held_out)
-    options = {"scale": scale, "progress": progress}
-    fit = fit_least_squares(model, train, solver, substeps=substeps, **options)
+    _check(data, tolerance, refine, criterion)
+    weighted = eqx.tree_at(lambda data: data.ys, data, checked_weight(weight, data))
+    train, test, train_weight, test_weight = data, data, weighted, weighted
+    if criterion == "held_out":
+        train, test = data.split(held_out)
+        train_weight, test_weight = weighted.split(held_out)
+    options = {
+        "scale": checked_scale(scale, data),
+        "window": window,
+        "initial_states": initial_states,
+        "progress": progress,
+    }
+    fit = fit_least_squares(
+        model, train, solver, substeps=substeps, weight=train_weight.ys, start=start, **options
+    )
     total = _num_terms(fit.model)
-    best = _loss(fit.model, test, solver, substeps, scale)
-    history = [(total, best, True)]
+    judge = _Judge(test, test_weight.ys, solver, substeps, criterion, tolerance, options)
+    refit = ft.partial(_refit, options=options, solver=solver)
+    fit, history = _without_needless_terms(
+        fit, judge, lambda model: refit(model, train, train_weight.ys, substeps=substeps)
+    )
+    substeps = refine * substeps
+    final = refit(fit.model, data, weighted.ys, substeps=substeps) or fit
+    judge = _Judge(test, test_weight.ys, solver, substeps, criterion, tolerance, options)
+    loss, error = judge.loss(final.model), judge.discretization_error(final.model)
+    return PrunedFit(final, total - _num_terms(final.model), loss, error, history)
 
+
+def _without_needless_terms(
+    fit: LeastSquaresFit, judge: "_Judge", refit: Callable[[Any], Any]
+) -> tuple[LeastSquaresFit, tuple[tuple[int, float, bool], ...]]:
+    """The smallest model that the judge accepts, and all that were tried."""
+    best = judge.loss(fit.model)
+    history = [(_num_terms(fit.model), best, True)]
     while True:
-        error = discretization_error(fit.model, test, solver, substeps, scale)
         free = FreeParameters(fit.model)
         order, predicted = _elimination_path(fit, np.asarray(free.values)[free.index], free)
-        allowed = tolerance * max(best, error)
+        error = judge.discretization_error(fit.model)
+        terms = _num_terms(fit.model)
         # The cheapest term is always tried, since the prediction holds only near the fit.
-        piece = max(1, int(np.sum(predicted <= allowed)))
+        piece = max(1, judge.longest_piece(predicted, terms, best, error))
         trial = None
         while trial is None and piece > 0:
-            smaller = _refit(free.without(order[:piece]), train, solver, substeps, options)
+            smaller = refit(free.without(order[:piece]))
             if smaller is not None:
-                loss = _loss(smaller.model, test, solver, substeps, scale)
-                accepted = loss <= allowed
+                loss = judge.loss(smaller.model)
+                accepted = judge.accepts(loss, terms - piece, best, terms, error)
                 history.append((_num_terms(smaller.model), loss, accepted))
                 trial = smaller if accepted else None
-                best = min(best, loss)
+                best = judge.better(best, loss, accepted)
             piece //= 2
         if trial is None:
-            break
+            return fit, tuple(history)
         fit = trial
 
-    final = _refit(fit.model, data, solver, refine * substeps, options) or fit
-    error = discretization_error(final.model, test, solver, refine * substeps, scale)
-    loss = _loss(final.model, test, solver, refine * substeps, scale)
-    return PrunedFit(final, total - _num_terms(final.model), loss, error, tuple(history))
 
-
-def _check(data: Trajectories, tolerance: Any, refine: Any) -> None:
-    if data.num_runs < 2:
+def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
+    if criterion not in ("held_out", "bic", *_PRICES):
+        raise ValueError(
+            f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'aic' or "
+            "'significance'."
+        )
+    if criterion == "held_out" and data.num_runs < 2:
         raise ValueError(
             "`data` has one run; dropping terms is judged on runs that are held out, so that two "
-            "at least are needed. Cut the run in two, or fit without pruning."
+            "at least are needed. Cut the run in two, fit without pruning, or write "
+            '`criterion="bic"`.'
         )
     if not tolerance >= 1:
         raise ValueError(f"`tolerance={tolerance!r}` was given; it needs a number of at least 1.")
@@ -153,36 +205,83 @@ def _check(data: Trajectories, tolerance: Any, refine: Any) -> None:
         raise ValueError(f"`refine={refine!r}` was given; it needs a positive integer.")
 
 
+class _Judge:
+    """Says what a model is worth on the data to judge by."""
+
+    def __init__(
+        self,
+        data: Trajectories,
+        weight: np.ndarray,
+        solver: diffrax.AbstractSolver,
+        substeps: int,
+        criterion: str,
+        tolerance: float,
+        options: dict,
+    ):
+        self._free = options["initial_states"] == "free"
+        windows = padded_windows(data, options["scale"], weight, options["window"], self._free)
+        self._coarse, self._fine = (
+            CompressedResiduals(SegmentStep(solver, k), windows, self._free)
+            for k in (substeps, 2 * substeps)
+        )
+        self._count = count_residuals(weight, self._free)
+        self._price = (_PRICES | {"bic": np.log(self._count)}).get(criterion)
+        self._tolerance = tolerance
+
+    def _norm(self, values: Any) -> float:
+        return float(np.sqrt(np.sum(np.asarray(values) ** 2) / self._count))
+
+    def loss(self, model: Any) -> float:
+        """Root mean square of the scaled residuals."""
+        return self._norm(self._coarse.values(model))
+
+    def discretization_error(self, model: Any) -> float:
+        """Root mean square change of the scaled residuals when every step is halved."""
+        return self._norm(self._coarse.values(model) - self._fine.values(model))
+
+    def _criterion(self, loss: Any, terms: Any, error: float) -> Any:
+        return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
+
+    def longest_piece(self, predicted: np.ndarray, terms: int, best: float, error: float) -> int:
+        """How many terms, in the order of the path, the predicted losses would let go."""
+        if self._price is None:
+            return int(np.sum(predicted <= self._tolerance * max(best, error)))
+        left = terms - 1 - np.arange(len(predicted))
+        return int(np.argmin(self._criterion(predicted, left, error))) + 1 if len(predicted) else 0
+
+    def accepts(self, loss: float, terms: int, best: float, best_terms: int, error: float) -> bool:
+        """Whether a model of fewer terms takes the place of the best one."""
+        if self._price is None:
+            return loss <= self._tolerance * max(best, error)
+        old = self._criterion(best, best_terms, error)
+        return bool(self._criterion(loss, terms, error) <= old)
+
+    def better(self, best: float, loss: float, accepted: bool) -> float:
+        """The loss with which the next model is compared."""
+        if self._price is None:
+            return min(best, loss)
+        return loss if accepted else best
+
+
 def _num_terms(model: Any) -> int:
     return int(np.sum(FreeParameters(model).droppable))
 
 
-def _refit(model: Any, data: Trajectories, solver: Any, substeps: int, options: dict) -> Any:
+def _refit(
+    model: Any,
+    data: Trajectories,
+    weight: np.ndarray,
+    solver: diffrax.AbstractSolver,
+    substeps: int,
+    options: dict,
+) -> Any:
     try:
         FreeParameters(model)
     except ValueError:
         return None
-    return fit_least_squares(model, data, solver, substeps=substeps, start="given", **options)
-
-
-def _values(model: Any, data: Trajectories, solver: Any, substeps: int, scale: Any) -> np.ndarray:
-    residual = StepResidual(solver, substeps)
-    residuals = CompressedResiduals(residual, padded_segments(data), scale)
-    return np.asarray(residuals.values(model))[np.asarray(residuals.segments.mask)]
-
-
-def _loss(model: Any, data: Trajectories, solver: Any, substeps: int, scale: Any) -> float:
-    return float(np.sqrt(np.mean(_values(model, data, solver, substeps, scale) ** 2)))
-
-
-def discretization_error(
-    model: Any, data: Trajectories, solver: Any, substeps: int, scale: Any
-) -> float:
-    """Root mean square change of the scaled predictions when every step is halved."""
-    scale = checked_scale(scale, data)
-    coarse = _values(model, data, solver, substeps, scale)
-    fine = _values(model, data, solver, 2 * substeps, scale)
-    return float(np.sqrt(np.mean((coarse - fine) ** 2)))
+    return fit_least_squares(
+        model, data, solver, substeps=substeps, weight=weight, start="given", **options
+    )
 
 
 def _elimination_path(
@@ -192,20 +291,37 @@ def _elimination_path(
     C = fit.triangle[:, free.index]
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1)
-    C, theta = C / size, theta * size
-    P = np.linalg.pinv(C.T @ C + 1e-14 * np.eye(len(theta)), hermitian=True)
-    left = free.droppable.copy()
-    order, costs = [], []
+    C, start = C / size, theta * size
+    kept, left = np.ones(len(theta), bool), free.droppable.copy()
+    P, theta = _with_terms(C, start, kept)
+    order, costs, spent = [], [], 0.0
     while left.any():
-        cost = np.where(left, theta**2 / np.maximum(np.diagonal(P), 1e-300), np.inf)
+        if order and len(order) % _FRESH == 0:
+            P, theta = _with_terms(C, start, kept)
+            spent = float(np.sum((C @ (theta - start)) ** 2))
+        variance = np.maximum(np.diagonal(P), np.finfo(float).tiny)
+        cost = np.where(left, (theta / np.sqrt(variance)) ** 2, np.inf)
         j = int(np.argmin(cost))
+        spent += float(cost[j])
         order.append(j)
-        costs.append(cost[j])
-        left[j] = False
-        column = P[:, j] / P[j, j]
-        theta = theta - column * theta[j]
+        costs.append(spent)
+        kept[j] = left[j] = False
+        column = P[:, j] / variance[j]
+        theta = np.where(kept, theta - column * theta[j], 0)
         P = P - np.outer(column, P[j])
-        P[j, j] = 1.0
     total = np.sum(fit.triangle[:, -1] ** 2)
     count = total / fit.loss**2 if fit.loss > 0 else 1.0
-    return np.asarray(order, int), np.sqrt((total + np.cumsum(costs)) / count)
+    return np.asarray(order, int), np.sqrt((total + np.asarray(costs)) / count)
+
+
+def _with_terms(
+    C: Float[np.ndarray, "q p"], theta: Float[np.ndarray, " p"], kept: Bool[np.ndarray, " p"]
+) -> tuple[Float[np.ndarray, "p p"], Float[np.ndarray, " p"]]:
+    """`(C^T C)^-1` of the terms kept, zero elsewhere, and their best values without the others."""
+    U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
+    # Directions that the data do not determine get a large variance: dropping them costs little.
+    root = V.T / np.maximum(sizes, 1e-12 * sizes[0])
+    P, best = np.zeros((len(theta), len(theta))), np.zeros_like(theta)
+    P[np.ix_(kept, kept)] = root @ root.T
+    best[kept] = theta[kept] + root @ (U.T @ (C[:, ~kept] @ theta[~kept]))
+    return P, best

@@ -9,7 +9,7 @@ import numpy as np
 from ..data import Trajectories
 from ._checkpoint import Store
 from ._history import Record, record_of
-from ._progress import progress_bar
+from ._progress import loss_and_gradient, progress_bar
 from ._training_loop import MOST_STEPS, Training, TrainingState, advance, judge
 
 # Long enough that the Python between two calls costs nothing, short enough to watch and interrupt.
@@ -85,9 +85,8 @@ class Session:
             if self.judgement is not None:
                 stop = min(stop, (step // self.judgement.every + 1) * self.judgement.every)
             self.now = self._advanced(state, record, stop)
-            rows = self.now[1].rows[-1]
             bar.update(stop - step)
-            bar.set_postfix_str(f"loss {rows[-1, 0]:.3e}, gradient {rows[-1, 1]:.1e}")
+            bar.set_postfix_str(loss_and_gradient(self.now[1].rows[-1][-1]))
             if self.store is not None and time.monotonic() - last_save >= self.store.seconds:
                 self.save()
                 last_save = time.monotonic()

@@ -7,11 +7,13 @@
 
 # %%
 import time
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
@@ -75,7 +77,21 @@ def errors(model, whole):
     return float(square[:60].mean()), float(square[60:].mean())
 
 
+def draw(fits):
+    """The first seed of both models beside its samples; training ends at the line."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 5), layout="constrained")
+    for (name, (model, whole)), row in zip(fits.items(), axes, strict=True):
+        predicted = TRAJECTORY.predict(model, whole)[0]
+        srx.plots.trajectories(whole, {name: (TIMES[1:], predicted)}, axes=row)
+        for ax in row:
+            ax.axvline(TIMES[60], color="0.7", lw=0.8)
+    path = Path(__file__).with_suffix(".png")
+    figure.savefig(path, dpi=150)
+    print(f"figure: {path.name}")
+
+
 def main():
+    fits = {}
     for name, make, rate, coupling in (
         ("black box", black_box, 0.05, 6.0),
         ("gray box", gray_box, 0.02, 4.0),
@@ -92,6 +108,7 @@ def main():
                 schedule=srx.HomotopySchedule(values=6, steps=100),
                 optimizer=optimizer,
             )
+            fits.setdefault(name, (fit.model, whole))
             inside, outside = errors(fit.model, whole)
             best = int(fit.history.held_out_steps[np.argmin(fit.history.held_out_loss)])
             print(
@@ -99,6 +116,7 @@ def main():
                 f"best step {best}, {time.perf_counter() - start:.0f} s",
                 flush=True,
             )
+    draw(fits)
 
 
 if __name__ == "__main__":

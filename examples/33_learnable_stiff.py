@@ -2,9 +2,11 @@
 # # An L-stable method trained for a stiff problem
 # Three stages, as Radau IIA of order 5, but with coefficients that suit one problem and one step.
 # The tableau starts at Radau's and keeps L-stability and order two whatever its parameters become.
+# `benchmarks/learnable_oregonator.py` does the same on a nonlinear oscillation.
 
 # %%
 import time
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -51,13 +53,16 @@ data = jnp.asarray(np.stack([modes.sum(0), -modes[0] - 1000 * modes[1]], axis=-1
 LINEAR = diffrax.ODETerm(lambda t, y, M: M @ y)
 
 
-def misfit(solver, M):
-    """Root mean square error of the trajectory."""
+def solution(solver, M):
     save = diffrax.SaveAt(ts=jnp.asarray(ts))
-    ys = diffrax.diffeqsolve(
+    return diffrax.diffeqsolve(
         LINEAR, solver, 0.0, 11.0, 0.1, data[0], M, saveat=save, max_steps=120, throw=False
     ).ys
-    return jnp.sqrt(jnp.mean((ys - data) ** 2))
+
+
+def misfit(solver, M):
+    """Root mean square error of the trajectory."""
+    return jnp.sqrt(jnp.mean((solution(solver, M) - data) ** 2))
 
 
 trained = minimize(lambda s: jnp.log(misfit(s, TRUE)), RADAU)
@@ -74,59 +79,20 @@ for name, solver, matrix in (("Radau5", RADAU, fixed), ("trained", joint, M)):
         f"identified with {name}: misfit {misfit(solver, unit * matrix):.1e}, eigenvalues {values}"
     )
 
-# %% The Oregonator over one period in steps of 5: relative errors of single steps.
-H = 5.0
-oregonator = srx.problems.oregonator()
-TERM = diffrax.ODETerm(oregonator.vector_field)
-cycle = diffrax.diffeqsolve(
-    TERM,
-    srx.RadauIIA9(),
-    0.0,
-    310.0,
-    None,
-    jnp.asarray(oregonator.y0),
-    oregonator.args,
-    stepsize_controller=diffrax.PIDController(rtol=1e-11, atol=1e-11),
-    saveat=diffrax.SaveAt(ts=jnp.arange(1e-9, 305.0, H)),
-    max_steps=100_000,
-).ys
-
-
-@eqx.filter_jit
-def errors(solver, args):
-    """The largest relative error of a component, for every step along the cycle."""
-
-    def step(y):
-        solve = diffrax.diffeqsolve
-        return solve(TERM, solver, 0.0, H, H, y, tuple(args), max_steps=1, throw=False).ys[-1]
-
-    found = jnp.max(jnp.abs(jax.vmap(step)(cycle[:-1]) / cycle[1:] - 1), axis=-1)
-    return jnp.where(jnp.isfinite(found), found, 1e3)
-
-
-def mean_log(solver, args, floor=1e-12):
-    return jnp.mean(jnp.log(floor**2 + errors(solver, args) ** 2)) / 2
-
-
-args = jnp.array(oregonator.args)
-trained = minimize(lambda s: mean_log(s, args), RADAU)
-for name, solver in (("Radau5", RADAU), ("trained", trained)):
-    quantiles = np.percentile(errors(solver, args), (50, 75, 90))
-    shown = " ".join(f"{q:.1e}" for q in quantiles)
-    print(
-        f"Oregonator, {name}: geometric mean {np.exp(mean_log(solver, args)):.1e}, 50/75/90 %: {shown}"
-    )
-wrong = jnp.log(args * jnp.array([1.3, 0.7, 1.3]))
-fixed = minimize(lambda a: mean_log(RADAU, jnp.exp(a), 1e-7), wrong)
-joint, found = minimize(lambda p: mean_log(p[0], jnp.exp(p[1]), 1e-7), (trained, wrong))
-for name, logs in (("Radau5", fixed), ("trained", found)):
-    print(f"parameters identified with {name}: relative errors {np.exp(logs) / args - 1}")
 print(f"{time.perf_counter() - begin:.0f} s")
 
-# %% Errors along the cycle.
-for name, solver in (("Radau5", RADAU), ("trained", trained)):
-    plt.semilogy(H * np.arange(len(cycle) - 1), errors(solver, args), label=name)
-plt.xlabel("t")
-plt.ylabel("relative error of a step of 5")
-plt.legend()
-plt.savefig("learnable_stiff.png")
+# %% The figure: errors along the way, and the stability function on the negative axis.
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+z = -np.geomspace(1e-1, 1e4, 200)
+for (name, solver), dash in zip((("Radau5", RADAU), ("trained", trained)), "-:", strict=True):
+    left.semilogy(ts[1:], np.abs(solution(solver, TRUE) - data)[1:, 0], dash, label=name)
+    method = tuple(np.asarray(x) for x in (solver.tableau.A, solver.tableau.b, solver.tableau.c))
+    right.loglog(-z, np.abs(srx.tableaus.stability_function(method, z)), dash, label=name)
+right.loglog(-z, np.exp(z), "k--", lw=0.8, label="exp(z)")
+left.set(xlabel="t", ylabel="error of y1")
+right.set(xlabel="-z", ylabel="|R(z)|", ylim=(1e-8, 2))
+for ax in (left, right):
+    ax.legend()
+path = Path(__file__).with_suffix(".png")
+figure.savefig(path, dpi=150)
+print(f"figure: {path.name}")

@@ -3,10 +3,11 @@
 # The continuous adjoint of the textbook solves the state once more, back in time, to save memory.
 # What decayed in `exp(lambda t)` on the way there grows by `exp(-lambda t)` on the way back, and
 # with it every rounding error. Three experiments, after Kim, Ji, Deng, Ma and Rackauckas, *Stiff
-# neural ordinary differential equations*, Chaos 31 (2021), figures 1 to 3; the figure is saved as
-# `why_not_backsolve.png`.
+# neural ordinary differential equations*, Chaos 31 (2021), figures 1 to 3.
 
 # %%
+from pathlib import Path
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -130,5 +131,6 @@ axes[2].set(
     title="gradient of Robertson's $y_2$", xlabel="tolerance", ylabel="relative error (cut at 1e9)"
 )
 axes[2].legend()
-figure.savefig("why_not_backsolve.png", dpi=150)
-print("saved why_not_backsolve.png")
+path = Path(__file__).with_suffix(".png")
+figure.savefig(path, dpi=150)
+print(f"figure: {path.name}")

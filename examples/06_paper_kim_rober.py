@@ -5,11 +5,12 @@
 # units of those sizes, AdamW for 50,000 epochs on 50 samples from 1e-5 to 1e5. What differs is how
 # the gradient is taken: from the steps of the implicit solver, instead of in forward mode.
 #
-#     python examples/paper_kim_rober.py [--seeds 1] [--epochs 50000]
+#     python examples/06_paper_kim_rober.py [--seeds 1] [--epochs 50000]
 
 # %%
 import argparse
 import time
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -97,7 +98,7 @@ def main():
     parser = argparse.ArgumentParser(description="Robertson's reaction, a scaled neural ODE.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=50_000)
-    parser.add_argument("--figure", default="paper_kim_rober.png")
+    parser.add_argument("--figure", default=Path(__file__).with_suffix(".png"))
     arguments = parser.parse_args()
     data = rober()
     scaling, loss, optimizer = recipe(data)

@@ -4,18 +4,19 @@
 # 20 samples over an hour; three hidden layers of ten GELU units (650 parameters), rates scaled by
 # the ranges of the species, gradients rescaled to the norm 100, AdamW for 25,000 epochs.
 #
-#     python examples/paper_kim_pollu.py [--seeds 0] [--epochs 25000]
+#     python examples/07_paper_kim_pollu.py [--seeds 0] [--epochs 25000]
 
 # %%
 import argparse
 import time
+from pathlib import Path
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from paper_kim_rober import network
 
 import stiffrax as srx
 
@@ -39,10 +40,21 @@ def pollu(points=20):
     return srx.Trajectories.from_arrays(ts, np.asarray(solution.ys))
 
 
+# %% The network, with the starting weights of the paper's library: Glorot's, and no bias.
+def network(key, states=20, width=10, depth=3):
+    net = eqx.nn.MLP(states, states, width, depth, jax.nn.gelu, key=key)
+    keys = jax.random.split(key, len(net.layers))
+    glorot = jax.nn.initializers.glorot_uniform()
+    weights = [glorot(k, layer.weight.shape) for k, layer in zip(keys, net.layers, strict=True)]
+    biases = [jnp.zeros_like(layer.bias) for layer in net.layers]
+    net = eqx.tree_at(lambda net: [layer.weight for layer in net.layers], net, weights)
+    return eqx.tree_at(lambda net: [layer.bias for layer in net.layers], net, biases)
+
+
 # %% Model, loss and training.
 def train(data, seed, epochs):
     scaling = srx.Scaling.from_data(data, kind="range")
-    net = network(jax.random.key(seed), states=20, width=10, depth=3)
+    net = network(jax.random.key(seed))
     model = srx.ScaledField(net, scaling.y_scale, scaling.t_scale)
     loss = srx.TrajectoryLoss(
         srx.RadauIIA5(), srx.ScaledMAE(scaling.y_scale), rtol=1e-3, atol=1e-6, max_steps=512
@@ -66,7 +78,7 @@ def main():
     parser = argparse.ArgumentParser(description="Air pollution, a scaled neural ODE.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=25_000)
-    parser.add_argument("--figure", default="paper_kim_pollu.png")
+    parser.add_argument("--figure", default=Path(__file__).with_suffix(".png"))
     arguments = parser.parse_args()
     data = pollu()
     for seed in arguments.seeds:

@@ -5,6 +5,7 @@
 
 # %%
 import time
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -61,8 +62,9 @@ seconds = time.perf_counter() - start
 # %% The figure: the first start that was never seen.
 predicted = loss.predict(result.model, unseen)[0]
 axes = srx.plots.trajectories(unseen, {"neural ODE": (ts[1:], predicted)}, log_time=True)
-axes[0].figure.savefig("generalize_rober.png", dpi=150)
-print("saved generalize_rober.png")
+path = Path(__file__).with_suffix(".png")
+axes[0].figure.savefig(path, dpi=150)
+print(f"figure: {path.name}")
 
 # %% Both losses, with a solve a thousand times as accurate.
 accurate = srx.TrajectoryLoss(srx.RadauIIA5(), measure, rtol=1e-6)

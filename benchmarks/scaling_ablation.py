@@ -4,21 +4,25 @@ The network of the paper that fails (one layer of 50 tanh units, no scaling) is 
 deep one (six layers of five GELU units, rates and errors scaled) the last. Adam at 0.005; the loss
 shown is the scaled mean absolute error of the best model, whatever it was trained by. Run with
 
-    python examples/scaling_ablation.py [--epochs 10000] [--seed 7]
+    python benchmarks/scaling_ablation.py [--epochs 10000] [--seed 7]
 """
 
 import argparse
+import importlib
 import itertools
+import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from paper_kim_rober import network, rober
 
 import stiffrax as srx
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
+PAPER = importlib.import_module("06_paper_kim_rober")
 DEPTHS = {"1 x 50": {"width": 50, "depth": 1}, "6 x 5": {"width": 5, "depth": 6}}
 ACTIVATIONS = {"tanh": jnp.tanh, "GELU": jax.nn.gelu}
 
@@ -26,7 +30,7 @@ ACTIVATIONS = {"tanh": jnp.tanh, "GELU": jax.nn.gelu}
 def train(data, scaled, shape, activation, seed, epochs):
     scaling = srx.Scaling.from_data(data, kind="max")
     y_scale = scaling.y_scale if scaled else np.ones(3)
-    net = network(jax.random.key(seed), activation=activation, **shape)
+    net = PAPER.network(jax.random.key(seed), activation=activation, **shape)
     model = srx.ScaledField(net, y_scale, scaling.t_scale if scaled else 1.0)
     options = {"rtol": 1e-3, "atol": 1e-6, "max_steps": 512}
     loss = srx.TrajectoryLoss(srx.RadauIIA5(), srx.ScaledMAE(y_scale), **options)
@@ -53,7 +57,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    data, histories = rober(), {}
+    data, histories = PAPER.rober(), {}
     print(f"{'layers':8}{'units':7}{'scaling':9}{'loss':>9}{'failed solves':>15}{'seconds':>9}")
     for scaled, (depth, shape), (name, activation) in itertools.product(
         (False, True), DEPTHS.items(), ACTIVATIONS.items()

@@ -24,7 +24,7 @@ print(data)
 
 # %% Fit all monomials, drop, refit.
 candidate = srx.Polynomial(data.num_states, degree=2)
-result = srx.prune_and_refit(candidate, data, srx.RadauIIA5(), refine=2, progress=True)
+result = srx.prune_and_refit(candidate, data, srx.RadauIIA5(), refine=2)
 print(result)
 
 # %% The equations found, beside the true ones.
@@ -73,7 +73,7 @@ for ax in axes[1]:
     ax.set_xlabel("time")
 axes[0, 0].legend(fontsize=7)
 figure.suptitle("HIRES: equations recovered from samples (grey line: end of the data)")
-path = HERE / "recover_hires.png"
+path = Path(__file__).with_suffix(".png")
 figure.savefig(path, dpi=150)
 print(f"figure: {path.name}")
 

@@ -7,6 +7,7 @@
 
 # %%
 import time
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -120,4 +121,6 @@ print(srx.diagnostics.method_report(trained[0.17].tableau))
 methods = {"RK4": rk4.tableau, **{f"h = {h}": s.tableau for h, s in trained.items()}}
 ax = srx.plots.stability_region(methods, extent=(-5, 1, -4, 4))
 ax.set_title("|R(z)| = 1")
-plt.savefig("learnable_lorenz.png")
+path = Path(__file__).with_suffix(".png")
+plt.savefig(path, dpi=150)
+print(f"figure: {path.name}")

@@ -1,0 +1,57 @@
+"""Runs cut into windows, with the weight of every sample, in blocks of equal size."""
+
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ..data import Trajectories, cut_windows
+
+# Segments of a block: large enough for the library, small enough to stay in the cache.
+_SEGMENTS_AT_ONCE = 256
+
+
+@final
+class Windows(NamedTuple):
+    """Blocks of windows of `m` segments, `m + 1` samples; neighbors of a run share a sample.
+
+    `weight` multiplies a residual: the square root of the weight of the sample over the size of the
+    state. `mask` is false where no sample is, which the end of a run and the last block have.
+    """
+
+    ts: Float[Array, "blocks windows times"]
+    ys: Float[Array, "blocks windows times n"]
+    weight: Float[Array, "blocks windows times n"]
+    mask: Bool[Array, "blocks windows times"]
+
+
+def padded_windows(
+    data: Trajectories,
+    scale: Float[np.ndarray, " n"],
+    weight: Float[np.ndarray, "runs times n"],
+    length: int,
+    share: bool,
+) -> Windows:
+    """Windows of `length` segments; with `share`, what two windows share counts half in each."""
+    weight = np.sqrt(weight) / scale
+    if share:
+        k = np.arange(data.ts.shape[1])
+        last = np.sum(data.mask, axis=1)[:, None] - 1
+        shared = (k % length == 0) & (k > 0) & (k < last)
+        weight = np.where(shared[..., None], np.sqrt(0.5) * weight, weight)
+    cut = cut_windows(data, length)
+    weights = cut_windows(eqx.tree_at(lambda data: data.ys, data, weight), length)
+    count = len(cut.ts)
+    size = min(count, max(1, _SEGMENTS_AT_ONCE // length))
+    extra = -count % size
+
+    def block(x: Any) -> Array:
+        x = np.asarray(x)
+        x = np.concatenate([x, np.repeat(x[:1], extra, axis=0)])
+        return jnp.asarray(x.reshape(-1, size, *x.shape[1:]))
+
+    windows = Windows(*(block(x) for x in (cut.ts, cut.ys, weights.ys, cut.mask)))
+    present = np.arange(count + extra).reshape(-1, size) < count
+    return windows._replace(mask=windows.mask & jnp.asarray(present)[..., None])

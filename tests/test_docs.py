@@ -1,0 +1,86 @@
+"""The documentation names every public name once, every message, and only files that exist."""
+
+import ast
+import inspect
+import pathlib
+import re
+
+import stiffrax
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "src" / "stiffrax"
+NAMESPACES = ("diagnostics", "plots", "problems", "tableaus")
+RAISED = {"raise", "error_if", "warn"}
+# From so many words on a text is a sentence, wherever it stands.
+SENTENCE = 7
+
+
+def public_names():
+    for space in (stiffrax, *(getattr(stiffrax, name) for name in NAMESPACES)):
+        for name in dir(space):
+            if not name.startswith("_") and not inspect.ismodule(getattr(space, name)):
+                yield f"{space.__name__}.{name}"
+
+
+def skeleton(node):
+    """A text with `...` for what is filled in, or `None` for a node that is no text."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(x.value if isinstance(x, ast.Constant) else "..." for x in node.values)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"\{\w+\}", "...", node.value)
+    return None
+
+
+def is_raised(node):
+    if isinstance(node, ast.Raise):
+        return True
+    return isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in RAISED
+
+
+def texts(node, raised=False):
+    """Texts that may be shown: sentences, and whatever is raised; neither docstrings nor `repr`."""
+    if isinstance(node, ast.FunctionDef) and node.name in {"__repr__", "__str__"}:
+        return
+    if isinstance(node, ast.Expr) and skeleton(node.value) is not None:
+        return
+    if (text := skeleton(node)) is not None and len(text.split()) >= (3 if raised else SENTENCE):
+        yield text
+    raised = raised or is_raised(node)
+    inside = [x for x in ast.iter_child_nodes(node) if not isinstance(node, ast.JoinedStr)]
+    inside += [x.value for x in getattr(node, "values", []) if isinstance(x, ast.FormattedValue)]
+    for child in inside:
+        yield from texts(child, raised)
+
+
+def messages():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for text in texts(ast.parse(path.read_text())):
+            # Type annotations and lists of words are texts too.
+            if " | " not in text and re.search(r"[^\w\s]", text):
+                yield str(path.relative_to(PACKAGE)), " ".join(text.split())
+
+
+def test_every_public_name_is_on_one_api_page():
+    listed = [
+        name
+        for page in sorted((DOCS / "api").glob("*.md"))
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
+    ]
+    assert sorted(listed) == sorted(public_names())
+
+
+def test_every_message_is_explained_on_the_page_of_failures():
+    page = " ".join((DOCS / "failures.md").read_text().replace("\\", "").split())
+    found = sorted(set(messages()))
+    missing = [f"{path}: {text}" for path, text in found if text.replace("\\", "") not in page]
+    assert len(found) > 100
+    assert not missing, "\n".join(["add to docs/failures.md, with what it means:", *missing])
+
+
+def test_every_script_that_a_page_names_exists():
+    pages = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    script = re.compile(r"\b(?:examples|benchmarks|tests)/(?!NN_)[\w/]+\.py\b")
+    named = [(page.name, path) for page in pages for path in script.findall(page.read_text())]
+    assert named
+    assert not [(page, path) for page, path in named if not (ROOT / path).is_file()]

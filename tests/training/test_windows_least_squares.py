@@ -1,0 +1,122 @@
+"""Least squares over windows of several segments, with weights and free initial states."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+RATE = 3.0
+
+
+def decay(noise=0.0, runs=6, times=33, seed=0):
+    """Samples of y' = -3 y, whose least-squares fit is known."""
+    rng = np.random.default_rng(seed)
+    ts = np.linspace(0.0, 1.5, times)
+    ys = np.linspace(1.0, 3.0, runs)[:, None] * np.exp(-RATE * ts)
+    return srx.Trajectories.from_arrays(ts, (ys + noise * rng.normal(size=ys.shape))[..., None])
+
+
+@functools.cache
+def linear():
+    return srx.Polynomial(1, 1, active=[[False, True]])
+
+
+def fitted_rate(data, **options):
+    fit = srx.fit_least_squares(linear(), data, srx.RadauIIA5(), progress=False, **options)
+    assert fit.num_failed == 0
+    return float(-fit.model.coefficients[0, 1]), fit
+
+
+def test_exact_samples_give_the_rate_from_windows_that_do_not_divide_the_run():
+    # 32 segments are no multiple of 5: the last window is short.
+    rate, fit = fitted_rate(decay(), window=5)
+    assert fit.converged
+    assert rate == pytest.approx(RATE, rel=1e-7)
+
+
+def test_whole_runs_with_free_starts_are_the_least_squares_fit_of_exponentials():
+    from scipy.optimize import least_squares
+
+    data = decay(noise=0.05)
+    ys, ts = np.asarray(data.ys)[..., 0], np.asarray(data.ts)
+
+    def residual(x):
+        return (x[1:, None] * np.exp(-x[0] * ts) - ys).reshape(-1)
+
+    best = least_squares(residual, np.append(2.0, ys[:, 0]), xtol=1e-14, ftol=1e-14)
+    rate, fit = fitted_rate(data, window=32, initial_states="free", scale=1.0)
+    assert rate == pytest.approx(best.x[0], rel=1e-5)
+    J = best.jac
+    variance = np.sum(best.fun**2) / (J.shape[0] - J.shape[1])
+    error = np.sqrt(variance * np.linalg.inv(J.T @ J)[0, 0])
+    assert float(fit.standard_errors.coefficients[0, 1]) == pytest.approx(error, rel=1e-3)
+
+
+def test_free_starts_remove_what_noise_at_the_start_does_to_one_step_fits():
+    data = decay(noise=0.2)
+    one, _ = fitted_rate(data)
+    free, fit = fitted_rate(data, window=32, initial_states="free")
+    error = float(fit.standard_errors.coefficients[0, 1])
+    assert abs(free - RATE) < 3 * error
+    assert abs(one - RATE) > 5 * error
+
+
+def test_a_sample_of_weight_zero_is_not_fitted():
+    data = decay()
+    ys = np.array(data.ys)
+    ys[:, 7] += 1.0
+    weight = np.ones(ys.shape)
+    weight[:, 7] = 0.0
+    spoiled = srx.Trajectories.from_arrays(data.ts, ys)
+    options = {"window": 32, "initial_states": "free"}
+    assert fitted_rate(spoiled, weight=weight, **options)[0] == pytest.approx(RATE, rel=1e-6)
+    assert abs(fitted_rate(spoiled, **options)[0] - RATE) > 0.01
+
+
+def test_weights_by_function_are_those_by_array():
+    data = decay(noise=0.05)
+    array = 1 / (0.1 + np.asarray(data.ys) ** 2)
+    by_array, _ = fitted_rate(data, weight=array)
+    by_function, _ = fitted_rate(data, weight=lambda t, y: 1 / (0.1 + y**2))
+    assert by_function == pytest.approx(by_array, rel=1e-10)
+
+
+def test_runs_of_different_length_are_windows_of_different_length():
+    data = decay()
+    runs = [(ts[: 33 - 3 * i], ys[: 33 - 3 * i]) for i, (ts, ys) in enumerate(data)]
+    ragged = srx.Trajectories.from_arrays(*map(list, zip(*runs, strict=True)))
+    rate, _ = fitted_rate(ragged, window=32, initial_states="free")
+    assert rate == pytest.approx(RATE, rel=1e-6)
+
+
+def test_a_window_that_cannot_be_solved_is_counted():
+    # y' = 50 y^2 has no solution over these windows.
+    ts = np.linspace(0.0, 3.0, 13)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
+    fit = srx.fit_least_squares(
+        model, data, srx.BackwardEuler(), window=4, start="given", max_steps=1, progress=False
+    )
+    assert fit.num_failed > 0
+    assert np.isfinite(fit.loss)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window": 0}, "`window=0`"),
+        ({"substeps": 0}, "`substeps=0`"),
+        ({"initial_states": "fixed"}, "`initial_states='fixed'`"),
+        ({"initial_states": "free"}, "`window=1`"),
+        ({"weight": -1.0}, "`weight` of shape"),
+        ({"weight": np.ones(3)}, "`weight` of shape"),
+        ({"weight": 0.0}, "not all zero"),
+        ({"weight": lambda t, y: y[0] * np.nan}, "finite numbers"),
+        ({"scale": "large"}, "`scale="),
+    ],
+)
+def test_a_wrong_option_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        srx.fit_least_squares(linear(), decay(), **change)
