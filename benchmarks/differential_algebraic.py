@@ -142,7 +142,7 @@ def program(term, solver, problem, t1):
 
 
 def overhead():
-    print("adaptive solves, ms, medians of 15 | no term, M = 1, ones(n), eye(n) | ratios")
+    print("adaptive solves, ms, medians of 201 | no term, M = 1, ones(n), eye(n) | ratios")
     for make in (srx.problems.robertson, srx.problems.van_der_pol, srx.problems.hires):
         problem = make()
         n, t1 = len(problem.y0), min(problem.t1, 1e5)
@@ -152,7 +152,7 @@ def overhead():
         for solver in (srx.RadauIIA5(), srx.RadauIIA9()):
             programs = [program(term, solver, problem, t1) for term in terms]
             times, y0 = [[] for _ in programs], jnp.array(problem.y0)
-            for repeat in range(16):
+            for repeat in range(202):
                 for solve, ms in zip(programs, times, strict=True):
                     begin = time.perf_counter()
                     jax.block_until_ready(solve(y0))

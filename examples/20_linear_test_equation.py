@@ -61,9 +61,7 @@ for name, solver in METHODS.items():
 print(f"\n{'method':15s} {'K':>5s}  " + "  ".join(f"N={n:<5d}" for n in SAMPLES) + "  slope")
 for (name, rate), found in errors.items():
     used = np.flatnonzero(np.array(found) > ROUNDING)[-3:]
-    slope = slopes[name, rate] = -np.polyfit(np.log(steps[used]), np.log(np.array(found)[used]), 1)[
-        0
-    ]
+    slope = -np.polyfit(np.log(steps[used]), np.log(np.array(found)[used]), 1)[0]
     print(f"{name:15s} {rate:5.0f}  " + "  ".join(f"{e:.1e}" for e in found), f" {slope:.2f}")
 
 # %% Samples so far apart that the transient lies between the first two.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The missing reaction of a stiff system, from four runs
-# All of HIRES is known but for one reaction between `y6` and `y8`. `PartiallyKnown` keeps the known
-# terms as they are; every monomial of all eight states is a candidate for what is missing in the
-# last three equations.
+# All of HIRES is known but for what `y6`, `y7` and `y8` do among each other. `PartiallyKnown` keeps
+# the known terms as they are; every monomial of these three states to degree two is a candidate for
+# what is missing in their equations.
 
 # %%
 import time
@@ -60,17 +60,19 @@ ys = jax.vmap(lambda y0: solve(PROBLEM.vector_field, y0, ts))(jnp.asarray(STARTS
 data = srx.Trajectories.from_arrays(np.asarray(ts), np.asarray(ys))
 print(data)
 
-# %% Three unknown functions of eight states, 135 candidate terms; those not needed are dropped.
-unknown = srx.Polynomial(8, degree=2, outputs=3)
-model = srx.PartiallyKnown(known, unknown, outputs=(5, 6, 7))
+# %% Three unknown functions of three states, thirty candidate terms; those not needed are dropped.
+unknown, last = srx.Polynomial(3, degree=2), (5, 6, 7)
+model = srx.PartiallyKnown(known, unknown, inputs=last, outputs=last, num_states=8)
 start = time.perf_counter()
-result = srx.prune_and_refit(model, data, srx.RadauIIA5(), held_out=0.25, refine=1, progress=False)
+result = srx.prune_and_refit(
+    model, data, srx.RadauIIA5(), held_out=0.25, substeps=4, refine=1, progress=False
+)
 print(f"{result} after {time.perf_counter() - start:.0f} s")
 learned = result.model.learned
 for i, state in enumerate(("y6", "y7", "y8")):
     for j in np.flatnonzero(np.asarray(learned.active[i])):
         error = result.fit.standard_errors.learned.coefficients[i, j]
-        name = learned.feature_names()[j]
+        name = learned.feature_names(["y6", "y7", "y8"])[j]
         print(f"d{state}/dt = known + {learned.coefficients[i, j]:.8g} {name}, +- {error:.1e}")
 comparison = srx.compare(result.model, PROBLEM.true_equations())
 print(comparison.summary())

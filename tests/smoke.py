@@ -62,7 +62,7 @@ def recovered():
         data = srx.Trajectories.from_csv(path)
     fit = srx.fit_least_squares(srx.Polynomial(1, degree=1), data, srx.RadauIIA5())
     equations = srx.to_sympy(fit.model, data.names, digits=3, threshold=1e-6)
-    assert srx.to_text(equations, data.names) == "dc/dt = -3.0*c", equations
+    assert srx.to_text(equations, data.names) == "dc/dt = -3*c", equations
 
 
 if __name__ == "__main__":

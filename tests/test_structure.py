@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pathlib
+import re
 
 import stiffrax
 
@@ -202,6 +203,24 @@ def test_public_names_have_a_docstring_with_an_example():
 
     missing = {name for name, value in public_names() if ">>>" not in (docstring(value) or "")}
     assert missing == WITHOUT_EXAMPLE
+
+
+def not_documented(value):
+    """Which of its own arguments a docstring does not name, and whether it says what comes back."""
+    docstring = inspect.getdoc(value) or ""
+    if "**Arguments:** those of" in docstring:
+        return []
+    call = value.__init__ if inspect.isclass(value) else value
+    parameters = inspect.signature(call).parameters.values()
+    names = [x.name for x in parameters if x.kind not in (x.VAR_POSITIONAL, x.VAR_KEYWORD)]
+    missing = [x for x in names if x != "self" and not re.search(rf"`[^`]*\b{x}", docstring)]
+    returns = inspect.isclass(value) or "**Returns:**" in docstring
+    return missing if returns else [*missing, "**Returns:**"]
+
+
+def test_public_docstrings_name_every_argument_and_what_is_returned():
+    found = [f"{name}: {not_documented(value)}" for name, value in public_names()]
+    none_of([line for line in found if not line.endswith(": []")], "say what it is")
 
 
 def test_every_public_name_has_one_path():

@@ -88,7 +88,9 @@ def test_forward_over_reverse_gives_second_derivatives():
     np.testing.assert_allclose(curvature, difference, rtol=1e-6)
 
 
-CONTINUOUS = {
+EVERY_ADJOINT = {
+    "discrete": srx.DiscreteAdjoint(),
+    "forward sensitivity": srx.ForwardSensitivity(),
     "interpolating": srx.InterpolatingAdjoint(),
     "quadrature": srx.QuadratureAdjoint(),
     "gauss": srx.GaussAdjoint(),
@@ -115,14 +117,14 @@ def end(term, rate, adjoint, y0=(1.0, 2.0)):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONTINUOUS)
-def test_continuous_adjoints_take_twice_the_identity_as_half_the_field(name):
+@pytest.mark.parametrize("name", EVERY_ADJOINT)
+def test_every_adjoint_takes_twice_the_identity_as_half_the_field(name):
     def both(rate):
         terms = (
             lambda rate: srx.MassMatrixTerm(decay, 2 * jnp.eye(2)),
             lambda rate: diffrax.ODETerm(lambda t, y, args: decay(t, y, args) / 2),
         )
-        return [end(term, rate, CONTINUOUS[name]) for term in terms]
+        return [end(term, rate, EVERY_ADJOINT[name]) for term in terms]
 
     np.testing.assert_allclose(*jax.jit(jax.jacrev(both))(jnp.array(1.5)), rtol=1e-12)
 

@@ -19,7 +19,11 @@ SOLVERS = {
         srx.Trapezoid,
         srx.RadauIIA3,
         srx.RadauIIA5,
+        srx.RadauIIA9,
+        srx.RadauIIA13,
+        srx.GaussLegendre2,
         srx.GaussLegendre4,
+        srx.GaussLegendre6,
     )
 }
 

@@ -19,6 +19,8 @@ def kaplan_yorke_dimension(exponents: Any) -> float:
     **Returns:** the dimension, 0 if all exponents are negative; `nan` if the sum of all that are
     given is not negative, so that more of them are needed.
 
+    **Raises:** `ValueError` without exponents.
+
     ```python
     >>> import stiffrax as srx
     >>> print(f"{srx.diagnostics.kaplan_yorke_dimension([0.9056, 0.0, -14.572]):.3f}")

@@ -28,6 +28,7 @@ class MethodReport(eqx.Module):
 
     **Attributes:**
 
+    - `name`, `stages`: of the method, and how many stages it has.
     - `order`: the order of convergence, from the order conditions to 1e-10; 0 if inconsistent.
     - `residuals`: the largest residual among the conditions of the orders 1 to 6,
       `Float[ndarray, "6"]`.

@@ -15,6 +15,11 @@ from ..data import Trajectories
 class LossValue(NamedTuple):
     """The value of a loss, and how many of its predictions could not be made.
 
+    **Attributes:**
+
+    - `value`: the loss, `Float[Array, ""]`.
+    - `num_failed`: predictions that could not be made, `Int[Array, ""]`.
+
     ```python
     >>> import numpy as np, stiffrax as srx
     >>> ts = np.linspace(0.0, 1.0, 5)

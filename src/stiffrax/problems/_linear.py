@@ -44,6 +44,11 @@ def _pair_solution(t, args):
 def linear_decay(rate: float = 1e3, t1: float = 1.0) -> Problem:
     """`y' = -rate y` from 1: `y = e^(-rate t)`.
 
+    **Arguments:**
+
+    - `rate`: positive, per unit of time.
+    - `t1`: the end.
+
     **Returns:** `Problem` of 1 state; `args` is `(rate,)`.
 
     ```python
@@ -65,6 +70,11 @@ def linear_decay(rate: float = 1e3, t1: float = 1.0) -> Problem:
 
 def linear_relaxation(rate: float = 1e3, t1: float = 1.0) -> Problem:
     """`y' = -rate y + 2 rate` from 0: `y = 2 - 2 e^(-rate t)`, a transient, then rest at 2.
+
+    **Arguments:**
+
+    - `rate`: positive, per unit of time.
+    - `t1`: the end.
 
     **Returns:** `Problem` of 1 state; `args` is `(rate,)`. For the transient alone take `t1 = 10 /
     rate`.

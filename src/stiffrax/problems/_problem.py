@@ -47,6 +47,8 @@ class Problem(eqx.Module):
     - `reference_times`, `reference_values`: known points of the solution for the standard `args`,
         `Float[ndarray, " k"]` and `Float[ndarray, "k n"]`; empty where none is known.
     - `polynomial`: whether `f` is a polynomial in the state that does not depend on `t`.
+    - `components`: `f` by components, `components(t, y, args) -> (f1, ..., fn)`, in numbers or symbols.
+    - `closed_form`: the solution, `closed_form(t, args) -> (y1, ..., yn)`, or `None`.
 
     ```python
     >>> import diffrax

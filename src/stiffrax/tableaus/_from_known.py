@@ -52,7 +52,7 @@ def learnable_tableau(
 ) -> AbstractLearnableTableau:
     """A trainable tableau with the coefficients of a known method.
 
-    **Arguments:** those of `LearnableRungeKutta.from_tableau`.
+    **Arguments:** those of [`stiffrax.LearnableRungeKutta.from_tableau`][].
 
     **Returns:** A `LearnableTableau`, or a `StableTableau` if a stability was asked for.
 

@@ -27,6 +27,9 @@ def used_entries(kind: str, A: Any) -> Array:
 class AbstractLearnableTableau(eqx.Module):
     """Coefficients `A`, `b`, `c` that are, or are made of, trainable leaves.
 
+    Beside them `kind`, which entries of `A` may be other than zero, and `order`, the order that the
+    tableau is meant to keep.
+
     ```python
     >>> import jax, stiffrax as srx
     >>> solver = srx.LearnableRungeKutta(3, order=2, key=jax.random.key(0))

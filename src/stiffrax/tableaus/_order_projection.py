@@ -18,6 +18,13 @@ TableauT = TypeVar("TableauT", bound=AbstractLearnableTableau)
 def order_residuals(tableau: AbstractLearnableTableau, order: int) -> Float[Array, " conditions"]:
     """All conditions of the orders 1 to `order`, and those of the row sums.
 
+    **Arguments:**
+
+    - `tableau`: of a [`stiffrax.LearnableRungeKutta`][].
+    - `order`: from 1 to 10.
+
+    **Returns:** what is left of each condition, `Float[Array, " conditions"]`: zero where it holds.
+
     ```python
     >>> import stiffrax as srx
     >>> heun = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2)).tableau

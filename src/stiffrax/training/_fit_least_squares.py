@@ -46,6 +46,7 @@ class LeastSquaresFit(eqx.Module):
     - `converged`: whether the last step gained next to nothing, rather than being the last allowed.
     - `num_failed`: segments whose step could not be solved at the solution.
     - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free).
+    - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -170,7 +171,9 @@ def _best_start(model: Any, slopes: CompressedResiduals, steps: CompressedResidu
     size, and the held-back fit, or no fit at all, is the better start.
     """
     fitted, *_ = _levenberg_marquardt(slopes, model, 30, 1, False, polish=False)
-    held_back, *_ = _levenberg_marquardt(slopes, model, 1, 1, False, damping=_HOLDING_BACK)
+    held_back, *_ = _levenberg_marquardt(
+        slopes, model, 1, 1, False, damping=_HOLDING_BACK, polish=False
+    )
     losses = [_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
     if losses[0] < _CAUTION * min(losses[1:]):
         return fitted

@@ -30,10 +30,12 @@ def checked_scale(scale: Any, data: Trajectories) -> Float[np.ndarray, " n"]:
 
 def checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs times n"]:
     """The weight of each sample and state: as given, from a function, or one."""
-    if callable(weight):
+    if weight is None:
+        weight = 1.0
+    elif callable(weight):
         weight = jax.vmap(jax.vmap(weight))(jnp.asarray(data.ts), jnp.asarray(data.ys))
     try:
-        values = np.asarray(1.0 if weight is None else weight, float)
+        values = np.asarray(weight, float)
         values = np.broadcast_to(values, data.ys.shape)
     except (TypeError, ValueError):
         raise ValueError(_message(np.shape(weight), data)) from None

@@ -143,8 +143,10 @@ class CompressedResiduals(eqx.Module):
         if not self.free_starts:
             return window.ys[0]
 
-        def improve(start: Array, _: None) -> tuple[Array, None]:
-            residual, _, S, _ = self._linearized(lambda _: model, jnp.zeros(0), window, start)
+        def improve(start: Array, _: Any) -> tuple[Array, None]:
+            residual, _J, S, _failures = self._linearized(
+                lambda _: model, jnp.zeros(0), window, start
+            )
             S = S.reshape(-1, start.size)
             size = jnp.linalg.norm(S, axis=0)
             S, solve = _projection(S)
