@@ -148,12 +148,16 @@ def test_gradient_of_an_adaptive_solve_is_that_of_backpropagation(name):
 )
 def test_continuous_adjoints_converge_to_it_at_the_rate_of_the_tolerance(kind, name):
     unscaled, inputs, steps = PROBLEMS[name]()
+    # Values between the ends of steps converge with the tolerance only where it is held there too.
+    solver = srx.RadauIIA5(control_interior=True)
     distances = []
-    for tol in (1e-5, 1e-7):
+    for tol in (1e-6, 1e-8):
         controller = diffrax.PIDController(rtol=tol, atol=1e-3 * tol)
         continuous = kind(rtol=tol, atol=1e-3 * tol, max_steps=20_000)
         gradients = [
-            eqx.filter_jit(eqx.filter_grad(make_loss(unscaled, steps, adjoint, controller)))(inputs)
+            eqx.filter_jit(
+                eqx.filter_grad(make_loss(unscaled, steps, adjoint, controller, solver))
+            )(inputs)
             for adjoint in (continuous, srx.DiscreteAdjoint())
         ]
         distances.append(relative(*gradients))

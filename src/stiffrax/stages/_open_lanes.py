@@ -24,7 +24,7 @@ def while_open(
     """`lax.while_loop` for one lane; in a batch, the last few lanes do not keep the others waiting.
 
     A batched `lax.while_loop` repeats its body for every lane until the slowest is done. Here the
-    lanes that are open are gathered as soon as they are a quarter of the batch.
+    lanes that are open are gathered as soon as they are an eighth of the batch.
 
     **Arguments:**
 
