@@ -2,9 +2,10 @@
 
 Every method solves each problem over a range of tolerances; its time at an error is read from the
 line through (error, time) in logarithms. Errors are those at the end, relative to `|y| + floor` in
-the worst component, against a solve with RadauIIA13 at 1e-13. diffrax's Kvaerno5 runs as released
-and with the corrected termination of its root finder; compiled LSODA runs where numbalsoda is
-installed. Saves `work_precision.png`. Run with
+the worst component, against a solve with RadauIIA13 at 1e-13. Solvers run under diffrax's
+`PIDController`, where nothing else is said; Kvaerno5 as released and with the corrected termination
+of its root finder. Compiled LSODA runs where numbalsoda is installed. Saves `work_precision.png`.
+Run with
 
     python benchmarks/work_precision.py [--ensemble] [--repeats 5] [problem ...]
 """
@@ -50,17 +51,21 @@ LONG = 0.1
 
 
 def methods(lanes):
+    """Solver, controller and tolerances by name."""
     newton = diffrax.with_stepsize_controller_tols(optx.Newton)()
-    tolerances = 10.0 ** -np.arange(5.0, 12.1)
+    tolerances, standard = 10.0 ** -np.arange(5.0, 12.1), diffrax.PIDController
     coarse = tolerances[:6]
-    found = {f"RadauIIA{p}": (getattr(srx, f"RadauIIA{p}")(), tolerances) for p in (5, 9, 13)}
+    ours = {p: getattr(srx, f"RadauIIA{p}")() for p in (5, 9, 13)}
+    found = {f"RadauIIA{p}": (solver, standard, tolerances) for p, solver in ours.items()}
+    for p in (9, 13):
+        found[f"RadauIIA{p}, predictive"] = (ours[p], srx.PredictiveController, tolerances)
     if lanes is None:
-        found["Kvaerno5 as released"] = (diffrax.Kvaerno5(), coarse)
-    found["Kvaerno5, corrected"] = (diffrax.Kvaerno5(root_finder=newton), coarse)
+        found["Kvaerno5 as released"] = (diffrax.Kvaerno5(), standard, coarse)
+    found["Kvaerno5, corrected"] = (diffrax.Kvaerno5(root_finder=newton), standard, coarse)
     return found
 
 
-def make_solve(problem, t1, first_step, floor, solver):
+def make_solve(problem, t1, first_step, floor, solver, controller=diffrax.PIDController):
     floor = jnp.asarray(floor)
 
     def solve(y0, rtol):
@@ -71,7 +76,7 @@ def make_solve(problem, t1, first_step, floor, solver):
             t1,
             first_step,
             y0,
-            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol * floor),
+            stepsize_controller=controller(rtol=rtol, atol=rtol * floor),
             max_steps=200_000,
             throw=False,
         )
@@ -156,8 +161,9 @@ def measure(name, lanes, repeats):
         error = np.max(np.abs(y - exact) / (np.abs(exact) + np.asarray(floor)), axis=-1)
         return float(np.median(error))
 
-    for label, (solver, tolerances) in methods(lanes).items():
-        program = eqx.filter_jit(batch(make_solve(problem, t1, first_step, floor, solver)))
+    for label, (solver, controller, tolerances) in methods(lanes).items():
+        solve = make_solve(problem, t1, first_step, floor, solver, controller)
+        program = eqx.filter_jit(batch(solve))
         start = jnp.asarray(y0)
         errors, times = [], []
         for rtol in tolerances[:5] if lanes else tolerances:

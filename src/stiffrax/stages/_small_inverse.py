@@ -13,8 +13,9 @@ from ._products import small_matmul
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
-# To this size one pass a column is written out (complex ones a third faster).
-_LARGEST_UNROLLED = 10
+# To this size one pass a column is written out: faster by a third for a batch of complex ones, and
+# by two for one lane. Larger ones would be felt when compiling.
+_LARGEST_UNROLLED = 20
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -92,7 +93,9 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 
 @jax.custom_batching.custom_vmap
 def _unchecked_inverse(matrix: Array) -> Array:
-    return jnp.linalg.inv(matrix)
+    # Written out, a third of the library's time for one lane: its permutation is a loop.
+    n = matrix.shape[-1]
+    return _unpivoted_inverse(matrix) if n <= _LARGEST_UNROLLED else jnp.linalg.inv(matrix)
 
 
 @_unchecked_inverse.def_vmap
@@ -102,10 +105,14 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
         return _unchecked_inverse(matrix), False
     if matrix.shape[-1] > _LARGEST_ELIMINATION:
         return jnp.linalg.inv(matrix), True
+    return _unpivoted_inverse(matrix), True
+
+
+def _unpivoted_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
     # With the batch in the last axis every operation runs over contiguous lanes: twice as fast.
     lanes = jnp.moveaxis(matrix.reshape(-1, *matrix.shape[-2:]), 0, -1)
     inverse = jnp.moveaxis(_eliminate_unpivoted(lanes), -1, 0)
-    return inverse.reshape(matrix.shape), True
+    return inverse.reshape(matrix.shape)
 
 
 def _eliminate_unpivoted(matrix: Inexact[Array, "n n k"]) -> Inexact[Array, "n n k"]:
@@ -127,10 +134,10 @@ def _eliminate_unpivoted(matrix: Inexact[Array, "n n k"]) -> Inexact[Array, "n n
 
 
 def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
-    """An inverse whose user checks what comes of it: in a batch, eliminated without pivoting.
+    """An inverse whose user checks what comes of it: eliminated without pivoting.
 
-    Half the cost of `small_inverse` for a batch, and the same for one lane. A pivot close to zero
-    costs digits, or makes entries that are not finite.
+    Half the cost of `small_inverse`, for a batch and for one lane. A pivot close to zero costs
+    digits, or makes entries that are not finite.
     """
     n = matrix.shape[-1]
     return small_inverse(matrix) if n <= 3 else _unchecked_inverse(matrix)
