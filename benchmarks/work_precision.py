@@ -18,7 +18,6 @@ import time
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,7 +162,7 @@ def measure(name, lanes, repeats):
 
     for label, (solver, controller, tolerances) in methods(lanes).items():
         solve = make_solve(problem, t1, first_step, floor, solver, controller)
-        program = eqx.filter_jit(batch(solve))
+        program = jax.jit(batch(solve))
         start = jnp.asarray(y0)
         errors, times = [], []
         for rtol in tolerances[:5] if lanes else tolerances:

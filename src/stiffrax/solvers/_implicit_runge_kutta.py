@@ -42,6 +42,7 @@ from ..stages import (
     flat_field,
     given_tolerance_rule,
     interior_error,
+    largest_of_rows,
     most_iterations,
     next_eta,
     no_linearization,
@@ -54,6 +55,7 @@ from ..stages import (
     stiff_part,
     stop_gradient,
     weighed_rule,
+    weighted_sum,
 )
 from ..tableaus import Tableau
 from ._collocation_interpolation import CollocationInterpolation
@@ -236,8 +238,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         attempt = self._attempt(frozen, guess, tolerance, solver_state, made_jump)
         solution = solve_stages(system, guess, attempt.method)
 
-        d = jnp.asarray(self.tableau.d, guess.dtype)
-        y1 = restore(system.y0 + jnp.sum(d[:, None] * solution.Z, axis=0))
+        y1 = restore(system.y0 + weighted_sum(self.tableau.d, solution.Z))
         coefficients = stage_polynomial(replace(system, hf0=solution.hf0), solution.Z)
         error, evaluations = self._error(frozen, attempt, solution, tolerance)
         error = None if error is None else restore(error)
@@ -261,7 +262,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         """Solves one step to rounding from a guess; linearized at the middle of the guess."""
         frozen, guess = stop_gradient((system, guess))
         structure = self._jacobian_structure
-        t, y = frozen.t0 + frozen.dt / 2, frozen.y0 + jnp.mean(guess, axis=0)
+        t, y = frozen.t0 + frozen.dt / 2, frozen.y0 + sum(guess) / len(guess)
         hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, t, y))
         factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
         one = jnp.ones((), guess.dtype)
@@ -379,10 +380,9 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     ) -> StepReport:
         """The error estimate, with what a controller or an adjoint may want to know beside it."""
         if work is None:
-            one = jnp.asarray(1)
-            work = LinearizationWork(one, one, solution.iterations)
-        change = jnp.max(jnp.abs(solution.Z - guess), axis=0)
-        size = jnp.max(jnp.abs(system.y0 + solution.Z), axis=0)
+            work = LinearizationWork(jnp.asarray(1), jnp.asarray(1), solution.iterations)
+        change = largest_of_rows(jnp.abs(solution.Z - guess))
+        size = largest_of_rows(jnp.abs(system.y0 + solution.Z))
         relative = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
         return StepReport(
             error=error,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..stages import StageSystem, flat_field
+from ..stages import StageSystem, flat_field, weighted_sum
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 
 
@@ -162,5 +162,5 @@ def _implicit_step(
     system = StageSystem(tableau, field, t, dt, h, flat, hf0)
     guess = jnp.asarray(tableau.nodes, flat.dtype)[:, None] * target
     solution = solver.solve_fixed_step(system, guess)
-    y1 = flat + jnp.sum(jnp.asarray(tableau.d, flat.dtype)[:, None] * solution.Z, axis=0)
+    y1 = flat + weighted_sum(tableau.d, solution.Z)
     return jnp.where(solution.converged, y1, jnp.nan)

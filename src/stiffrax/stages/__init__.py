@@ -24,6 +24,7 @@ from ._predictor import (
     predict as predict,
     stage_polynomial as stage_polynomial,
 )
+from ._short_sums import largest_of_rows as largest_of_rows, weighted_sum as weighted_sum
 from ._single_factors import SingleFactors as SingleFactors
 from ._slope_solve import SlopeSolution as SlopeSolution, solve_slopes as solve_slopes
 from ._slope_system import SlopeSystem as SlopeSystem

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from ..tableaus import Tableau
 from ._predictor import stage_polynomial
+from ._short_sums import weighted_sum
 from ._split_factors import SplitFactors, factor_shifted
 from ._stage_system import StageSystem
 
@@ -54,9 +55,7 @@ def estimate_error(
     tableau = system.tableau
     if not tableau.stiffly_accurate:
         return apply_filter(_defect_at_end(system, Z)), jnp.asarray(1)
-    weights = jnp.asarray(tableau.error_weights, Z.dtype)
-    combination = jnp.sum(weights[:, None] * Z, axis=0)
-    combination = system.times_mass(combination)
+    combination = system.times_mass(weighted_sum(tableau.error_weights, Z))
     error = apply_filter(_of_derivatives(system, hf0) + combination)
     if scaled_norm is None or tableau.explicit_first_stage:
         return error, jnp.asarray(0)
@@ -79,10 +78,9 @@ def _of_derivatives(system: StageSystem, hf: Float[Array, " n"]) -> Float[Array,
 def _defect_at_end(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array, " n"]:
     """`h f(t1, y1) - M p'(1)`."""
     tableau = system.tableau
-    d = jnp.asarray(tableau.d, Z.dtype)
-    powers = jnp.arange(1, tableau.polynomial.shape[1] + 1, dtype=Z.dtype)
-    slope = jnp.sum(powers[:, None] * stage_polynomial(system, Z), axis=0)
-    y1 = system.y0 + jnp.sum(d[:, None] * Z, axis=0)
+    powers = np.arange(1, tableau.polynomial.shape[1] + 1)
+    slope = weighted_sum(powers, stage_polynomial(system, Z))
+    y1 = system.y0 + weighted_sum(tableau.d, Z)
     return system.h * system.field(system.t0 + system.dt, y1) - system.times_mass(slope)
 
 
@@ -108,8 +106,7 @@ def interior_error(
     coefficients = stage_polynomial(system, Z)
     powers = np.arange(1, len(coefficients) + 1)
     value, slope = (
-        jnp.sum(jnp.asarray(w, Z.dtype)[:, None] * coefficients, axis=0)
-        for w in (theta**powers, powers * theta ** (powers - 1))
+        weighted_sum(w, coefficients) for w in (theta**powers, powers * theta ** (powers - 1))
     )
     t = system.t0 + theta * system.dt
     return apply_filter(system.h * system.field(t, system.y0 + value) - system.times_mass(slope))

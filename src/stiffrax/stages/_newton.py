@@ -12,6 +12,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._diffrax import enclosing_steps_are_fixed, use_stepsize_tol
+from ._short_sums import largest_size, root_mean_square
+from ._step_report import ReportingNorm
 
 
 @final
@@ -51,13 +53,22 @@ class StoppingRule(eqx.Module):
 
 
 def _largest(tree: PyTree) -> Array:
-    return jnp.max(jnp.abs(ravel_pytree(tree)[0]), initial=0.0)
+    return largest_size(jnp.stack([_of_leaf(x) for x in jax.tree.leaves(tree)]))
+
+
+def _of_leaf(x: Array) -> Array:
+    return largest_size(largest_size(x) if x.ndim == 2 else x.reshape(-1))
 
 
 def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
     """Whether a displacement is within 1000 units of rounding of the largest component."""
     largest = _largest(y)
     return _largest(dy) <= 1000 * jnp.finfo(largest.dtype).eps * largest
+
+
+def _written_out(norm: Any) -> Callable[[PyTree], Scalar]:
+    asked = norm.norm if isinstance(norm, ReportingNorm) else norm
+    return root_mean_square if asked in (use_stepsize_tol, optx.rms_norm) else norm
 
 
 def _open_under_fixed_steps(value: Any) -> bool:
@@ -210,7 +221,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         """One residual, one solve, and a judgement on convergence."""
         del tags
         rule: StoppingRule = options.get("rule") or self.default_rule(y)
-        norm = optx.rms_norm if self._norm is use_stepsize_tol else self._norm
+        norm = _written_out(self._norm)
         residual, aux = fn(y, args)
         dy = self._displacement(residual, y, options, state)
         new_y = jax.tree.map(jnp.add, y, dy)

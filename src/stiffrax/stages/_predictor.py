@@ -4,10 +4,12 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..tableaus import Tableau
 from ._products import small_matmul
+from ._short_sums import weighted_sum
 from ._stage_system import StageSystem
 
 # Beyond this growth the polynomial says nothing about the next step.
@@ -54,7 +56,7 @@ def predict(
     """Stage increments continued from the last step; zero after a jump or a wild step change."""
     growth = h / polynomial.h
     theta = 1 + growth * tableau.nodes.astype(h.dtype)
-    end = jnp.sum(polynomial.coefficients, axis=0)
+    end = weighted_sum(np.ones(len(polynomial.coefficients)), polynomial.coefficients)
     guess = evaluate_polynomial(polynomial.coefficients, theta) - end
     use = polynomial.known & (growth < _LARGEST_GROWTH) & ~jnp.asarray(made_jump)
     return jnp.where(use, guess, 0)

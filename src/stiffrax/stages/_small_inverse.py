@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
 from ._products import small_matmul
+from ._short_sums import largest_of_rows
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
@@ -33,23 +34,25 @@ def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
         return _library_inverse(matrix)
     # Rows of size one: in float32 the determinant of a stiff matrix overflows, and the inverse
     # would be zero, which a Newton iteration takes for convergence.
-    size = jnp.max(jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag)), axis=-1)
-    inverse = (_inverse_2 if n == 2 else _inverse_3)(matrix / size[..., None])
-    return inverse / size[..., None, :]
+    entries = jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag))
+    scale = 1 / largest_of_rows(jnp.moveaxis(entries, -1, 0))
+    inverse = (_inverse_2 if n == 2 else _inverse_3)(matrix * scale[..., None])
+    return inverse * scale[..., None, :]
 
 
 def _inverse_2(matrix: Inexact[Array, "*k 2 2"]) -> Inexact[Array, "*k 2 2"]:
     a, b, c, d = (matrix[..., i, j] for i in range(2) for j in range(2))
     adjugate = jnp.stack([jnp.stack([d, -b], -1), jnp.stack([-c, a], -1)], -2)
-    return adjugate / (a * d - b * c)[..., None, None]
+    # One division, then products: a complex division costs as much as the rest.
+    return adjugate * (1 / (a * d - b * c))[..., None, None]
 
 
 def _inverse_3(matrix: Inexact[Array, "*k 3 3"]) -> Inexact[Array, "*k 3 3"]:
     # Rows of the adjugate are cross products of the columns: a dozen fused operations.
     x, y, z = matrix[..., :, 0], matrix[..., :, 1], matrix[..., :, 2]
     rows = jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)], axis=-2)
-    determinant = jnp.sum(rows[..., 0, :] * x, axis=-1)
-    return rows / determinant[..., None, None]
+    a, b, c = (rows[..., 0, k] * x[..., k] for k in range(3))
+    return rows * (1 / (a + b + c))[..., None, None]
 
 
 @jax.custom_batching.custom_vmap

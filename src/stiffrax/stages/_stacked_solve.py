@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ._products import small_matmul
+from ._short_sums import short_sum
 from ._small_inverse import small_inverse, unchecked_inverse
 
 # A block elimination is believed whose residual is this many units of rounding of its terms.
@@ -72,8 +73,8 @@ def _by_rows(
 
 def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
     terms = hJ * x[:, None, :]
-    residual = jnp.abs(small_matmul(a, x) - jnp.sum(terms, axis=-1) - rhs)
-    size = small_matmul(jnp.abs(a), jnp.abs(x)) + jnp.sum(jnp.abs(terms), axis=-1) + jnp.abs(rhs)
+    residual = jnp.abs(small_matmul(a, x) - short_sum(terms) - rhs)
+    size = small_matmul(jnp.abs(a), jnp.abs(x)) + short_sum(jnp.abs(terms)) + jnp.abs(rhs)
     small = residual <= _LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
     # Of a right-hand side that is not finite nothing better can be had.
     return jnp.all(small) | ~jnp.all(jnp.isfinite(rhs))

@@ -14,15 +14,16 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..tableaus import Tableau
 from ._newton import StoppingRule, at_rounding_level
+from ._short_sums import largest_of_rows, largest_size
 
 # Least relative tolerance in units of rounding.
 _LEAST_TOLERANCE = 16.0
 
 
 def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
-    size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(y0 + Z), axis=0))
+    size = jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0 + Z)))
     dtype = jnp.finfo(y0.dtype)
-    floor = jnp.maximum(dtype.eps * jnp.max(size, initial=0), dtype.tiny / dtype.eps)
+    floor = jnp.maximum(dtype.eps * largest_size(size), dtype.tiny / dtype.eps)
     return jnp.maximum(size, floor)
 
 
@@ -47,7 +48,7 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
 
 
 def _given_weights(y0: Array, rtol: Any, atol: Any, Z: Array) -> Array:
-    return atol + rtol * jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(y0 + Z), axis=0))
+    return atol + rtol * jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0 + Z)))
 
 
 def given_tolerance_rule(y0: Float[Array, " n"], rtol: Any, atol: Any) -> StoppingRule:
@@ -139,7 +140,7 @@ def _constant(scale: Array, Z: Array) -> Array:
 
 def _below(scale: Array, bound: Array, dZ: Array, Z: Array) -> Array:
     del Z
-    return jnp.max(jnp.abs(dZ) / scale) <= bound
+    return jnp.all(jnp.abs(dZ) / scale <= bound)
 
 
 def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Array) -> StoppingRule:
