@@ -14,9 +14,10 @@ from ._short_sums import largest_of_rows
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
-# To this size one pass a column is written out: faster by a third for a batch of complex ones, and
-# by two for one lane. Larger ones would be felt when compiling.
-_LARGEST_UNROLLED = 20
+# To this size one pass a column is written out for a batch (complex ones a third faster).
+_LARGEST_UNROLLED = 10
+# Above this size the library is faster for one lane.
+_LARGEST_LONE = 24
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -96,9 +97,10 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 
 @jax.custom_batching.custom_vmap
 def _unchecked_inverse(matrix: Array) -> Array:
-    # Written out, a third of the library's time for one lane: its permutation is a loop.
-    n = matrix.shape[-1]
-    return _unpivoted_inverse(matrix) if n <= _LARGEST_UNROLLED else jnp.linalg.inv(matrix)
+    if matrix.shape[-1] > _LARGEST_LONE:
+        return jnp.linalg.inv(matrix)
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    return _eliminate_unpivoted(flat, 1, 2).reshape(matrix.shape)
 
 
 @_unchecked_inverse.def_vmap
@@ -106,30 +108,31 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
     del axis_size
     if not in_batched[0]:
         return _unchecked_inverse(matrix), False
-    if matrix.shape[-1] > _LARGEST_ELIMINATION:
+    n = matrix.shape[-1]
+    if n > _LARGEST_ELIMINATION:
         return jnp.linalg.inv(matrix), True
-    return _unpivoted_inverse(matrix), True
-
-
-def _unpivoted_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
     # With the batch in the last axis every operation runs over contiguous lanes: twice as fast.
-    lanes = jnp.moveaxis(matrix.reshape(-1, *matrix.shape[-2:]), 0, -1)
-    inverse = jnp.moveaxis(_eliminate_unpivoted(lanes), -1, 0)
-    return inverse.reshape(matrix.shape)
+    lanes = jnp.moveaxis(matrix.reshape(-1, n, n), 0, -1)
+    inverse = _eliminate_unpivoted(lanes, 0, 1, unrolled=n <= _LARGEST_UNROLLED)
+    return jnp.moveaxis(inverse, -1, 0).reshape(matrix.shape), True
 
 
-def _eliminate_unpivoted(matrix: Inexact[Array, "n n k"]) -> Inexact[Array, "n n k"]:
-    n = matrix.shape[0]
+def _eliminate_unpivoted(
+    matrix: Inexact[Array, "i j k"], rows: int, columns: int, *, unrolled: bool = False
+) -> Inexact[Array, "i j k"]:
+    """Gauss-Jordan in place, between the axes `rows` and `columns` of a stack of matrices."""
+    take, put = lax.dynamic_slice_in_dim, lax.dynamic_update_slice_in_dim
 
     def body(k: Any, A: Array) -> Array:
-        inverse_pivot = 1 / A[k, k]
-        row = (A[k] * inverse_pivot).at[k].set(inverse_pivot)
-        column = A[:, k]
-        # Entries are set, not selected by masks: with masks XLA computes all columns in one pass,
-        # and every earlier one again for each.
-        return (A.at[:, k].set(0) - column[:, None] * row).at[k].set(row)
+        row, column = take(A, k, 1, rows), take(A, k, 1, columns)
+        inverse_pivot = 1 / take(row, k, 1, columns)
+        row = put(row * inverse_pivot, inverse_pivot, k, columns)
+        # Entries are put in place, not selected by masks: that is twice as fast in a loop, and
+        # written out XLA would compute all columns in one pass, every earlier one again for each.
+        return put(put(A, jnp.zeros_like(column), k, columns) - column * row, row, k, rows)
 
-    if n > _LARGEST_UNROLLED:
+    n = matrix.shape[rows]
+    if not unrolled:
         return lax.fori_loop(0, n, body, matrix)
     for k in range(n):
         matrix = body(k, matrix)
