@@ -1,11 +1,15 @@
 """An L-stable method trained for the Oregonator in steps of 5, alone and with its parameters.
 
-The tableau starts at Radau IIA of order 5 and keeps L-stability and order two. Prints the relative
-errors of single steps along one period, and the parameters identified with either method. Run with
+As in `examples/33_learnable_stiff.py`, the tableau starts at Radau IIA of order 5 and keeps
+L-stability and order two. Prints the relative errors of single steps along one period, and the
+parameters identified with either method. Run with
 
     python benchmarks/learnable_oregonator.py
 """
 
+import importlib
+import pathlib
+import sys
 import time
 
 import diffrax
@@ -13,26 +17,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 
 import stiffrax as srx
 
 jax.config.update("jax_enable_x64", True)
-RADAU = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(3), stability="L", order=2)
-
-
-@eqx.filter_jit
-def minimize(loss, start):
-    """BFGS over all numbers of a pytree."""
-    free, fixed = eqx.partition(start, eqx.is_inexact_array)
-
-    def value(free, _):
-        found = loss(eqx.combine(free, fixed))
-        return jnp.where(jnp.isfinite(found), found, 1e3)
-
-    found = optx.minimise(value, optx.BFGS(1e-10, 1e-10), free, max_steps=300, throw=False)
-    return eqx.combine(found.value, fixed)
-
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
+EXAMPLE = importlib.import_module("33_learnable_stiff")
+RADAU, minimize = EXAMPLE.RADAU, EXAMPLE.minimize
 
 begin = time.perf_counter()
 H = 5.0

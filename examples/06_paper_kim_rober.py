@@ -58,9 +58,10 @@ def network(key, states=3, width=5, depth=6, activation=jax.nn.gelu):
 # %% Training.
 def recipe(data):
     scaling = srx.Scaling.from_data(data, kind="max")
-    loss = srx.TrajectoryLoss(
-        srx.RadauIIA5(), srx.ScaledMAE(scaling.y_scale), rtol=1e-3, atol=1e-6, max_steps=512
-    )
+    # Few steps, and values between their ends held to the tolerances as well.
+    solver = srx.RadauIIA5(control_interior=True)
+    measure = srx.ScaledMAE(scaling.y_scale)
+    loss = srx.TrajectoryLoss(solver, measure, rtol=1e-3, atol=1e-6, max_steps=512)
     # The paper's library subtracts the decay, 1e-6, without the learning rate.
     optimizer = optax.adamw(0.005, weight_decay=1e-6 / 0.005)
     return scaling, loss, optimizer

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
         InterpolatingAdjoint as InterpolatingAdjoint,
         QuadratureAdjoint as QuadratureAdjoint,
     )
-    from .controllers import PredictiveController as PredictiveController
+    from .controllers import (
+        PredictiveController as PredictiveController,
+        RecordingController as RecordingController,
+        StepHistory as StepHistory,
+    )
     from .data import (
         Scaling as Scaling,
         SmoothingSpline as SmoothingSpline,
@@ -109,7 +113,7 @@ _FOLDERS = {
         DiscreteAdjoint ForwardSensitivity GaussAdjoint ImexAdjoint InterpolatingAdjoint
         QuadratureAdjoint
     """,
-    "controllers": "PredictiveController",
+    "controllers": "PredictiveController RecordingController StepHistory",
     "data": "Scaling SmoothingSpline Trajectories",
     "losses": """
         AbstractErrorMeasure AbstractLoss HomotopyLoss InvariantLoss JacobianLoss LossValue

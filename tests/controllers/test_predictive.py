@@ -54,7 +54,7 @@ def against_scipy(problem_of, rtol, floor, first_step):
     return steps, int(ours.stats["num_f_evaluations"]) / theirs.nfev
 
 
-@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 @pytest.mark.parametrize(
     ("problem_of", "floor", "first_step"),
     [(srx.problems.hires, 1e-4, 1e-6), (srx.problems.oregonator, 1.0, 1e-6)],

@@ -187,3 +187,42 @@ def test_without_matplotlib_what_to_install_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ValueError, match=r"pip install 'stiffrax\[plots\]'"):
         srx.plots.loss_landscape(np.zeros(5), {"free": np.zeros(5)})
+
+
+def recorded():
+    """A solve with a record of two accepted steps, one refused by its error, one not solved."""
+    history = srx.StepHistory(
+        t=jnp.array([0.0, 1.0, 1.0, 1.0, jnp.nan]),
+        h=jnp.array([1.0, 4.0, 2.0, 1.0, jnp.nan]),
+        accepted=jnp.array([True, False, False, True, False]),
+        converged=jnp.array([True, False, True, True, False]),
+        newton_iterations=jnp.array([3, 10, 4, 2, 0]),
+        count=jnp.array(4),
+        memory=None,
+    )
+    return eqx.tree_at(
+        lambda s: s.controller_state, decay(t1=True), history, is_leaf=lambda x: x is None
+    )
+
+
+def test_newton_iterations_tell_rejected_steps_from_failed_iterations():
+    ax = srx.plots.newton_iterations(recorded(), log_time=True)
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()}
+    assert drawn == {
+        "accepted": [[1.0, 3.0], [2.0, 2.0]],
+        "rejected by the error": [[3.0, 4.0]],
+        "iteration failed": [[5.0, 10.0]],
+    }
+    assert labels(ax) == list(drawn)
+    assert ax.get_xscale() == "log"
+
+
+def test_a_solution_without_a_record_is_refused():
+    with pytest.raises(ValueError, match="no record of its steps.*RecordingController"):
+        srx.plots.newton_iterations(decay(steps=True))
+
+
+def test_a_batch_of_records_is_refused():
+    batch = eqx.tree_at(lambda s: s.controller_state.count, recorded(), jnp.array([4, 4]))
+    with pytest.raises(ValueError, match="first lane"):
+        srx.plots.newton_iterations(batch)

@@ -26,6 +26,19 @@ def test_exact_linear_data_give_the_matrix():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7, atol=1e-7)
 
 
+def test_terms_that_are_alike_to_a_hundred_millionth_are_told_apart():
+    # Normal equations would see the two states as one.
+    ts = np.linspace(0.0, 1.0, 25)
+    ratios = 1 + 1e-8 * np.random.default_rng(0).normal(size=3)
+    runs = np.stack([np.ones(3), ratios], axis=1)[:, None] * np.exp(-2.0 * ts)[:, None]
+    data = srx.Trajectories.from_arrays(ts, runs)
+    active = np.array([[False, True, True]] * 2)
+    fit = srx.fit_least_squares(
+        srx.Polynomial(2, 1, active=active), data, srx.RadauIIA9(), progress=False
+    )
+    np.testing.assert_allclose(fit.model.coefficients[:, 1:], -2 * np.eye(2), atol=1e-5)
+
+
 def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
     # y' = 50 y^2 has no backward Euler solution over these gaps; y' = -y is what the data say.
     ts = np.linspace(0.0, 3.0, 10)
@@ -64,14 +77,16 @@ def test_terms_switched_off_stay_off():
 
 @pytest.mark.parametrize("window", [1, 5])
 def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window):
+    from stiffrax.training._compressed_residuals import CompressedResiduals
     from stiffrax.training._free_parameters import FreeParameters
     from stiffrax.training._sample_windows import padded_windows
-    from stiffrax.training._window_residuals import CompressedResiduals, SegmentStep
+    from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     data, _ = linear_data()
     free = FreeParameters(srx.PiNet(2, 3, 2, key=jax.random.key(1)))
     windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
-    residuals = CompressedResiduals(SegmentStep(srx.RadauIIA5(), 1), windows, False)
+    steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    residuals = CompressedResiduals(steps, windows)
 
     def everything(theta):
         return residuals.values(free.model(theta)).reshape(-1)

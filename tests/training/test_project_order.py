@@ -1,7 +1,9 @@
 """Updates that keep a trained tableau at its order."""
 
+import functools
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -32,6 +34,45 @@ def test_after_ten_thousand_updates_the_order_conditions_hold_to_rounding():
     assert jnp.max(jnp.abs(srx.tableaus.order_residuals(solver.tableau, 4))) < 1e-12
     assert jnp.max(jnp.abs(solver.tableau.A - SOLVER.tableau.A)) > 0.1
     assert weight != 1
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_trained_method_has_its_order_on_another_problem(order):
+    """Trained on an oscillation in steps of 1.5, measured on predators and prey."""
+    solver = srx.LearnableRungeKutta(5, order=order, key=KEY)
+    optimizer = optax.chain(optax.adam(optax.cosine_decay_schedule(1e-2, 300)), srx.project_order())
+
+    def solve(solver, field, n, y0, t1):
+        def step(y, k):
+            term, h = diffrax.ODETerm(field), t1 / n
+            return solver.step(term, k * h, (k + 1) * h, y, None, None, False)[0], None
+
+        return jax.lax.scan(step, y0, jnp.arange(n, dtype=float))[0]
+
+    def loss(solver):
+        turned = solve(solver, lambda t, y, args: jnp.stack([-y[1], y[0]]), 2, jnp.eye(2)[0], 3.0)
+        return jnp.sum((turned - jnp.stack([jnp.cos(3.0), jnp.sin(3.0)])) ** 2)
+
+    @jax.jit
+    def train(solver):
+        def update(carry, _):
+            solver, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(solver), state, solver)
+            return (eqx.apply_updates(solver, updates), state), None
+
+        return jax.lax.scan(update, (solver, optimizer.init(solver)), length=300)[0][0]
+
+    trained = train(solver)
+    assert loss(trained) < loss(solver) / 2
+    wolves = srx.problems.lotka_volterra()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def end(n):
+        field = lambda t, y, args: wolves.vector_field(t, y, wolves.args)
+        return solve(trained, field, n, jnp.asarray(wolves.y0), 2.0)
+
+    coarse, fine = (jnp.linalg.norm(end(n) - end(4096)) for n in (128, 256))
+    assert abs(jnp.log2(coarse / fine) - order) < 0.2
 
 
 def test_other_parameters_pass_unchanged():

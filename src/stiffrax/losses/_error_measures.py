@@ -47,7 +47,10 @@ class AbstractErrorMeasure(eqx.Module):
         r"""$\rho$, elementwise."""
 
     def for_data(self: Measure, data: Trajectories) -> Measure:
-        """This measure with a scale: its own, or the one measured on the data."""
+        """This measure with a scale: its own, or the one measured on the data.
+
+        **Raises:** `ValueError` if its own scale has not one size for each state of the data.
+        """
         if self.scale is not None:
             if jnp.shape(self.scale) not in ((1,), (data.num_states,)):
                 raise ValueError(

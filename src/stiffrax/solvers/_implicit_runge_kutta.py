@@ -363,7 +363,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         if tolerance is not None:
             # Stiff components are not superconvergent: for them the tolerance is as it was given.
             stiff = stiff_part(system, error, apply_filter)
-            error = jnp.abs(error) / tolerance.ratio + jnp.abs(stiff)
+            error = jnp.maximum(jnp.abs(error) / tolerance.ratio, jnp.abs(stiff))
         if self.control_interior:
             error = jnp.maximum(jnp.abs(error), jnp.abs(interior_error(system, Z, apply_filter)))
             evaluations = evaluations + 1

@@ -162,7 +162,7 @@ def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Arra
         noise=Partial(_below, scale, 10 * eps / rtol),
         patience=0.99,
         max_iterations=most_iterations(tableau),
-        least_eta=0.1,
+        least_eta=0.03,
     )
 
 

@@ -25,6 +25,8 @@ def order_residuals(tableau: AbstractLearnableTableau, order: int) -> Float[Arra
 
     **Returns:** what is left of each condition, `Float[Array, " conditions"]`: zero where it holds.
 
+    **Raises:** `ValueError` for an order outside that range.
+
     ```python
     >>> import stiffrax as srx
     >>> heun = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2)).tableau

@@ -6,32 +6,21 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
-import optimistix as optx
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from ..data import Trajectories
 from ..solvers import RadauIIA9
+from ._compressed_residuals import CompressedResiduals
 from ._free_parameters import FreeParameters
-from ._progress import progress_bar
+from ._levenberg_marquardt import levenberg_marquardt, residual_norm
 from ._sample_weights import checked_scale, checked_weight
 from ._sample_windows import padded_windows
-from ._window_residuals import CompressedResiduals, SegmentStep, mean_slope_step
+from ._window_residuals import SegmentStep, WindowResiduals, mean_slope_step
 
-# Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly: the
-# first step may be a Gauss-Newton step. Weights of a network want a step they can trust.
-_FIRST_DAMPING_LINEAR = 1e-6
-_FIRST_DAMPING = 1e-2
 _HOLDING_BACK = 1e-3
 # How much better than a cautious start a bold one must be.
 _CAUTION = 0.1
-# Of a linear model at the end, relative to unit columns; and the loss that a step must reach.
-_LAST_DAMPING = 1e-10
-_LAST_GAIN = 0.7
-# A fit has converged once a step gains less than this part of the loss.
-_SMALLEST_GAIN = 1e-4
 
 
 @final
@@ -140,53 +129,59 @@ def fit_least_squares(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
-    free_starts = _check_options(start, initial_states, window, substeps, max_steps)
+    free_starts = check_options(start, initial_states, window, substeps, max_steps)
     weight = checked_weight(weight, data)
     windows = padded_windows(data, checked_scale(scale, data), weight, window, free_starts)
-    _check_model(model, data)
-    steps = CompressedResiduals(SegmentStep(solver, substeps), windows, free_starts)
+    check_model(model, data)
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
+    steps = CompressedResiduals(residuals, windows)
     if start == "regression":
-        slopes = CompressedResiduals(mean_slope_step, windows, free_starts)
-        model = _best_start(model, slopes, steps)
+        model = best_start(model, steps)
     count = count_residuals(weight, free_starts)
-    model, losses, converged, triangle, num_failed = _levenberg_marquardt(
-        steps, model, max_steps, count, progress
-    )
-    num_starts = int(jnp.sum(windows.mask[..., 1])) * data.num_states if free_starts else 0
+    return fit_windows(model, steps, count, max_steps, progress)
+
+
+def fit_windows(
+    model: Any,
+    steps: CompressedResiduals,
+    count: int,
+    max_steps: int = 50,
+    progress: bool | None = None,
+) -> LeastSquaresFit:
+    """The fit to windows of samples, from the model given; `count` numbers are fitted."""
+    found = levenberg_marquardt(steps, model, max_steps, progress=progress, count=count)
+    losses = tuple(norm / count**0.5 for norm in found.norms)
+    windows = steps.windows
+    num_starts = int(jnp.sum(windows.mask[..., 1])) if steps.residuals.free_starts else 0
+    free_numbers = num_starts * windows.ys.shape[-1]
     return LeastSquaresFit(
-        model=model,
+        model=found.model,
         loss=losses[-1],
-        losses=tuple(losses),
-        converged=converged,
-        num_failed=num_failed,
-        standard_errors=_standard_errors(model, triangle, count - num_starts),
-        triangle=triangle,
+        losses=losses,
+        converged=found.converged,
+        num_failed=found.num_failed,
+        standard_errors=_standard_errors(found.model, found.triangle, count - free_numbers),
+        triangle=found.triangle,
     )
 
 
-def _best_start(model: Any, slopes: CompressedResiduals, steps: CompressedResiduals) -> Any:
+def best_start(model: Any, steps: CompressedResiduals) -> Any:
     """The fit of the slopes, as it is or held back, or the model given: what predicts best.
 
     Where samples are few or far apart, the slopes between them can be fitted by coefficients of any
     size, and the held-back fit, or no fit at all, is the better start.
     """
-    fitted, *_ = _levenberg_marquardt(slopes, model, 30, 1, False, polish=False)
-    held_back, *_ = _levenberg_marquardt(
-        slopes, model, 1, 1, False, damping=_HOLDING_BACK, polish=False
-    )
-    losses = [_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
+    slopes = WindowResiduals(mean_slope_step, steps.residuals.free_starts)
+    slopes = CompressedResiduals(slopes, steps.windows)
+    fitted = levenberg_marquardt(slopes, model, 30).model
+    held_back = levenberg_marquardt(slopes, model, 1, damping=_HOLDING_BACK).model
+    losses = [residual_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
     if losses[0] < _CAUTION * min(losses[1:]):
         return fitted
     return held_back if losses[1] < losses[2] else model
 
 
-def _norm(R: Array) -> float:
-    """The norm of all residuals, or infinity."""
-    norm = float(jnp.linalg.norm(R[:, -1]))
-    return norm if np.isfinite(norm) else np.inf
-
-
-def _check_options(
+def check_options(
     start: str, initial_states: str, window: Any, substeps: Any, max_steps: Any
 ) -> bool:
     """Whether the initial states are free, if all options are such as there are."""
@@ -212,7 +207,7 @@ def count_residuals(weight: np.ndarray, free_starts: bool) -> int:
     return int(np.sum((weight if free_starts else weight[:, 1:]) > 0))
 
 
-def _check_model(model: Any, data: Trajectories) -> None:
+def check_model(model: Any, data: Trajectories) -> None:
     y = jax.ShapeDtypeStruct((data.num_states,), jnp.zeros(()).dtype)
     try:
         out = eqx.filter_eval_shape(model, jnp.zeros(()), y, None)
@@ -233,93 +228,9 @@ def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
     free = FreeParameters(model)
     C, c = triangle[:-1, free.index], triangle[:, -1]
     variance = np.sum(c**2) / max(count - len(free.index), 1)
+    size = np.linalg.norm(C, axis=0)
+    size = np.where(size > 0, size, 1.0)
     errors = np.zeros(len(c) - 1)
-    errors[free.index] = np.sqrt(variance * np.sum(np.linalg.pinv(C) ** 2, axis=1))
+    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1)
+    errors[free.index] = np.sqrt(variance) * spread / size
     return free.model(jnp.asarray(errors))
-
-
-def _levenberg_marquardt(
-    residuals: CompressedResiduals,
-    model: Any,
-    max_steps: int,
-    count: int,
-    progress: bool | None,
-    damping: float | None = None,
-    polish: bool = True,
-) -> tuple[Any, list[float], bool, np.ndarray, int]:
-    free = FreeParameters(model)
-    R, failures = residuals.triangle(model)
-    size = jnp.linalg.norm(R[:, :-1], axis=0)
-    size = jnp.where(size > 0, size, 1.0)
-    if damping is None:
-        damping = _FIRST_DAMPING_LINEAR if np.all(free.droppable) else _FIRST_DAMPING
-    weight = 1 / np.sqrt(damping)
-    normal = lx.Normal(lx.Cholesky())
-    solver = optx.LevenbergMarquardt(rtol=1e-10, atol=1e-10, linear_solver=normal)
-
-    x, unit = free.values * size, jnp.append(size, 1.0)
-    struct = jax.eval_shape(lambda: R[:, -1])
-    state = solver.init(_expansion, x, R, {}, struct, None, frozenset())
-    bar = progress_bar(progress, max_steps, "least squares")
-    best, num_failed = R, failures
-    losses: list[float] = []
-    converged = False
-    for k in range(max_steps + 1):
-        if k > 0:
-            R, failures = residuals.triangle(free.model(state.y_eval / size))
-        accepted = state.num_accepted_steps
-        x, state = _optimizer_step(solver, x, weight * R / unit, state)
-        bar.update()
-        if state.num_accepted_steps > accepted:
-            best, num_failed = R, failures
-            losses.append(float(jnp.linalg.norm(R[:, -1])) / count**0.5)
-            bar.set_postfix_str(f"loss {losses[-1]:.3e}")
-            gain = 1 - losses[-1] / losses[-2] if len(losses) > 1 else 1.0
-            converged = bool(gain < _SMALLEST_GAIN or losses[-1] == 0)
-        else:
-            # A dozen rejections have raised the damping beyond any step worth taking.
-            converged = int(state.num_steps_since_acceptance) > 12
-        if converged or bool(state.terminate):
-            converged = True
-            break
-    bar.close()
-    x = x / size
-    if polish and converged and np.all(free.droppable):
-        x, best, num_failed = _polished(residuals, free, x)
-        losses.append(_norm(best) / count**0.5)
-    return free.model(x), losses, converged, np.asarray(best), int(num_failed)
-
-
-def _polished(
-    residuals: CompressedResiduals, free: FreeParameters, x: Array
-) -> tuple[Array, Array, Any]:
-    """Gauss-Newton steps with an accurate factor, for as long as they gain much.
-
-    Terms that hardly differ on the data make the squares of the fit too coarse for its last digits.
-    """
-    R, failures = residuals.triangle(free.model(x), 2)
-    while True:
-        C, c = np.asarray(R[:, free.index]), np.asarray(R[:, -1])
-        size = np.linalg.norm(C, axis=0)
-        size = np.where(size > 0, size, 1.0)
-        C = np.concatenate([C / size, _LAST_DAMPING * np.eye(len(size))])
-        step = np.linalg.lstsq(C, np.append(-c, np.zeros(len(size))), rcond=None)[0] / size
-        new = x.at[free.index].add(step)
-        trial, new_failures = residuals.triangle(free.model(new), 2)
-        if not _norm(trial) < _LAST_GAIN * _norm(R):
-            return (new, trial, new_failures) if _norm(trial) < _norm(R) else (x, R, failures)
-        x, R, failures = new, trial, new_failures
-
-
-@eqx.filter_jit
-def _optimizer_step(solver: Any, x: Array, R: Array, state: Any) -> tuple[Array, Any]:
-    return solver.step(_expansion, x, R, {}, state, frozenset())[:2]
-
-
-def _expansion(x: Array, R: Array) -> tuple[Array, None]:
-    """Residuals `(c, rho)` with the derivative `(C, 0)`, at the one point where `R` was taken.
-
-    The optimizer evaluates its function once a step, at a point known before: what is expensive is
-    done outside it, is compiled once, and may print progress in between.
-    """
-    return R[:, -1] + R[:, :-1] @ (x - lax.stop_gradient(x)), None

@@ -2,25 +2,29 @@
 
 import functools as ft
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import diffrax
 import equinox as eqx
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from ..data import Trajectories
 from ..solvers import RadauIIA9
-from ._fit_least_squares import LeastSquaresFit, count_residuals, fit_least_squares
+from ._compressed_residuals import CompressedResiduals
+from ._elimination_path import elimination_path
+from ._fit_least_squares import (
+    LeastSquaresFit,
+    best_start,
+    check_model,
+    check_options,
+    count_residuals,
+    fit_windows,
+)
 from ._free_parameters import FreeParameters
 from ._sample_weights import checked_scale, checked_weight
 from ._sample_windows import padded_windows
-from ._window_residuals import CompressedResiduals, SegmentStep
-
-# What a term must gain, in units of the variance of the residuals, for its place in the model.
-_PRICES = {"aic": 2.0, "significance": 9.0}
-# Terms taken out of the covariance one by one before it is computed anew: rounding adds up.
-_FRESH = 64
+from ._term_judge import CRITERIA, TermJudge
+from ._window_residuals import SegmentStep, WindowResiduals
 
 
 @final
@@ -132,46 +136,63 @@ def prune_and_refit(
     """
     solver = RadauIIA9() if solver is None else solver
     _check(data, tolerance, refine, criterion)
+    free_starts = check_options(start, initial_states, window, substeps, 1)
+    check_model(model, data)
     weighted = eqx.tree_at(lambda data: data.ys, data, checked_weight(weight, data))
-    train, test, train_weight, test_weight = data, data, weighted, weighted
+    scale = checked_scale(scale, data)
+    parts = (data, data), (weighted, weighted)
     if criterion == "held_out":
-        train, test = data.split(held_out)
-        train_weight, test_weight = weighted.split(held_out)
-    options = {
-        "scale": checked_scale(scale, data),
-        "window": window,
-        "initial_states": initial_states,
-        "progress": progress,
-    }
-    fit = fit_least_squares(
-        model, train, solver, substeps=substeps, weight=train_weight.ys, start=start, **options
-    )
+        parts = data.split(held_out), weighted.split(held_out)
+
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
+
+    def samples(part: Trajectories, weight: Trajectories) -> _Samples:
+        weights = np.asarray(weight.ys)
+        windows = padded_windows(part, scale, weights, window, free_starts)
+        steps = CompressedResiduals(residuals, windows)
+        return _Samples(steps, count_residuals(weights, free_starts))
+
+    everything = samples(data, weighted)
+    train, test = (samples(*part) for part in zip(*parts, strict=True))
+    if start == "regression":
+        model = best_start(model, train.steps)
+    fit = fit_windows(model, *train, progress=progress)
     total = _num_terms(fit.model)
-    judge = _Judge(test, test_weight.ys, solver, substeps, criterion, tolerance, options)
-    refit = ft.partial(_refit, options=options, solver=solver)
-    fit, history = _without_needless_terms(
-        fit, judge, lambda model: refit(model, train, train_weight.ys, substeps=substeps)
-    )
-    substeps = refine * substeps
-    final = refit(fit.model, data, weighted.ys, substeps=substeps) or fit
-    judge = _Judge(test, test_weight.ys, solver, substeps, criterion, tolerance, options)
+    judge = TermJudge(*test, criterion, tolerance)
+    fit, history = _without_needless_terms(fit, judge, ft.partial(_refit, train, progress))
+    test, everything = (samples.refined(refine) for samples in (test, everything))
+    final = _refit(everything, progress, fit.model) or fit
+    judge = TermJudge(*test, criterion, tolerance)
     loss, error = judge.loss(final.model), judge.discretization_error(final.model)
     return PrunedFit(final, total - _num_terms(final.model), loss, error, history)
 
 
+@final
+class _Samples(NamedTuple):
+    """Residuals, and how many of them there are."""
+
+    steps: CompressedResiduals
+    count: int
+
+    def refined(self, factor: int) -> "_Samples":
+        substeps = factor * self.steps.residuals.substeps
+        return self._replace(steps=self.steps.with_substeps(substeps))
+
+
 def _without_needless_terms(
-    fit: LeastSquaresFit, judge: "_Judge", refit: Callable[[Any], Any]
+    fit: LeastSquaresFit, judge: TermJudge, refit: Callable[[Any], Any]
 ) -> tuple[LeastSquaresFit, tuple[tuple[int, float, bool], ...]]:
     """The smallest model that the judge accepts, and all that were tried."""
     best = judge.loss(fit.model)
     history = [(_num_terms(fit.model), best, True)]
     while True:
         free = FreeParameters(fit.model)
-        order, predicted = _elimination_path(fit, np.asarray(free.values)[free.index], free)
+        order, predicted = elimination_path(fit, free)
         error = judge.discretization_error(fit.model)
         terms = _num_terms(fit.model)
-        # The cheapest term is always tried, since the prediction holds only near the fit.
-        piece = max(1, judge.longest_piece(predicted, terms, best, error))
+        # The prediction is one for the runs fitted, which may be harder than those held out. The
+        # cheapest term is always tried, since the prediction holds only near the fit.
+        piece = max(1, judge.longest_piece(predicted, terms, max(best, fit.loss), error))
         trial = None
         while trial is None and piece > 0:
             smaller = refit(free.without(order[:piece]))
@@ -188,7 +209,7 @@ def _without_needless_terms(
 
 
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
-    if criterion not in ("held_out", "bic", *_PRICES):
+    if criterion not in CRITERIA:
         raise ValueError(
             f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'aic' or "
             "'significance'."
@@ -205,123 +226,13 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
         raise ValueError(f"`refine={refine!r}` was given; it needs a positive integer.")
 
 
-class _Judge:
-    """Says what a model is worth on the data to judge by."""
-
-    def __init__(
-        self,
-        data: Trajectories,
-        weight: np.ndarray,
-        solver: diffrax.AbstractSolver,
-        substeps: int,
-        criterion: str,
-        tolerance: float,
-        options: dict,
-    ):
-        self._free = options["initial_states"] == "free"
-        windows = padded_windows(data, options["scale"], weight, options["window"], self._free)
-        self._coarse, self._fine = (
-            CompressedResiduals(SegmentStep(solver, k), windows, self._free)
-            for k in (substeps, 2 * substeps)
-        )
-        self._count = count_residuals(weight, self._free)
-        self._price = (_PRICES | {"bic": np.log(self._count)}).get(criterion)
-        self._tolerance = tolerance
-
-    def _norm(self, values: Any) -> float:
-        return float(np.sqrt(np.sum(np.asarray(values) ** 2) / self._count))
-
-    def loss(self, model: Any) -> float:
-        """Root mean square of the scaled residuals."""
-        return self._norm(self._coarse.values(model))
-
-    def discretization_error(self, model: Any) -> float:
-        """Root mean square change of the scaled residuals when every step is halved."""
-        return self._norm(self._coarse.values(model) - self._fine.values(model))
-
-    def _criterion(self, loss: Any, terms: Any, error: float) -> Any:
-        return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
-
-    def longest_piece(self, predicted: np.ndarray, terms: int, best: float, error: float) -> int:
-        """How many terms, in the order of the path, the predicted losses would let go."""
-        if self._price is None:
-            return int(np.sum(predicted <= self._tolerance * max(best, error)))
-        left = terms - 1 - np.arange(len(predicted))
-        return int(np.argmin(self._criterion(predicted, left, error))) + 1 if len(predicted) else 0
-
-    def accepts(self, loss: float, terms: int, best: float, best_terms: int, error: float) -> bool:
-        """Whether a model of fewer terms takes the place of the best one."""
-        if self._price is None:
-            return loss <= self._tolerance * max(best, error)
-        old = self._criterion(best, best_terms, error)
-        return bool(self._criterion(loss, terms, error) <= old)
-
-    def better(self, best: float, loss: float, accepted: bool) -> float:
-        """The loss with which the next model is compared."""
-        if self._price is None:
-            return min(best, loss)
-        return loss if accepted else best
-
-
 def _num_terms(model: Any) -> int:
     return int(np.sum(FreeParameters(model).droppable))
 
 
-def _refit(
-    model: Any,
-    data: Trajectories,
-    weight: np.ndarray,
-    solver: diffrax.AbstractSolver,
-    substeps: int,
-    options: dict,
-) -> Any:
+def _refit(samples: _Samples, progress: bool | None, model: Any) -> LeastSquaresFit | None:
     try:
         FreeParameters(model)
     except ValueError:
         return None
-    return fit_least_squares(
-        model, data, solver, substeps=substeps, weight=weight, start="given", **options
-    )
-
-
-def _elimination_path(
-    fit: LeastSquaresFit, theta: Float[np.ndarray, " p"], free: FreeParameters
-) -> tuple[Int[np.ndarray, " terms"], Float[np.ndarray, " terms"]]:
-    """The order in which terms cost least, the others refitted each time, and the losses."""
-    C = fit.triangle[:, free.index]
-    size = np.linalg.norm(C, axis=0)
-    size = np.where(size > 0, size, 1)
-    C, start = C / size, theta * size
-    kept, left = np.ones(len(theta), bool), free.droppable.copy()
-    P, theta = _with_terms(C, start, kept)
-    order, costs, spent = [], [], 0.0
-    while left.any():
-        if order and len(order) % _FRESH == 0:
-            P, theta = _with_terms(C, start, kept)
-            spent = float(np.sum((C @ (theta - start)) ** 2))
-        variance = np.maximum(np.diagonal(P), np.finfo(float).tiny)
-        cost = np.where(left, (theta / np.sqrt(variance)) ** 2, np.inf)
-        j = int(np.argmin(cost))
-        spent += float(cost[j])
-        order.append(j)
-        costs.append(spent)
-        kept[j] = left[j] = False
-        column = P[:, j] / variance[j]
-        theta = np.where(kept, theta - column * theta[j], 0)
-        P = P - np.outer(column, P[j])
-    total = np.sum(fit.triangle[:, -1] ** 2)
-    count = total / fit.loss**2 if fit.loss > 0 else 1.0
-    return np.asarray(order, int), np.sqrt((total + np.asarray(costs)) / count)
-
-
-def _with_terms(
-    C: Float[np.ndarray, "q p"], theta: Float[np.ndarray, " p"], kept: Bool[np.ndarray, " p"]
-) -> tuple[Float[np.ndarray, "p p"], Float[np.ndarray, " p"]]:
-    """`(C^T C)^-1` of the terms kept, zero elsewhere, and their best values without the others."""
-    U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
-    # Directions that the data do not determine get a large variance: dropping them costs little.
-    root = V.T / np.maximum(sizes, 1e-12 * sizes[0])
-    P, best = np.zeros((len(theta), len(theta))), np.zeros_like(theta)
-    P[np.ix_(kept, kept)] = root @ root.T
-    best[kept] = theta[kept] + root @ (U.T @ (C[:, ~kept] @ theta[~kept]))
-    return P, best
+    return fit_windows(model, *samples, progress=progress)

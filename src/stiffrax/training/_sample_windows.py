@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from ..data import Trajectories, cut_windows
 
 # Segments of a block: large enough for the library, small enough to stay in the cache.
-_SEGMENTS_AT_ONCE = 256
+_SEGMENTS_AT_ONCE = 128
 
 
 @final
@@ -34,7 +34,10 @@ def padded_windows(
     length: int,
     share: bool,
 ) -> Windows:
-    """Windows of `length` segments; with `share`, what two windows share counts half in each."""
+    """Windows of `length` segments; with `share`, what two windows share counts half in each.
+
+    Blocks are of one size whatever the data, and the last is filled up: all fits share programs.
+    """
     weight = np.sqrt(weight) / scale
     if share:
         k = np.arange(data.ts.shape[1])
@@ -44,7 +47,7 @@ def padded_windows(
     cut = cut_windows(data, length)
     weights = cut_windows(eqx.tree_at(lambda data: data.ys, data, weight), length)
     count = len(cut.ts)
-    size = min(count, max(1, _SEGMENTS_AT_ONCE // length))
+    size = max(1, _SEGMENTS_AT_ONCE // length)
     extra = -count % size
 
     def block(x: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Least-squares residuals of predictions, compressed to as many numbers as parameters."""
+"""Residuals of the predictions of one window, and their derivatives."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ..solvers import predict_segment
@@ -21,16 +20,15 @@ _START_ITERATIONS = 3
 
 @final
 class SegmentStep(eqx.Module):
-    """From `y` at `ta` to `tb` by fixed steps of a solver; the sample `yb` guides the iteration."""
+    """From `y` at `ta` to `tb` by one step of a solver; the sample `yb` guides the iteration."""
 
     solver: diffrax.AbstractSolver
-    substeps: int = eqx.field(static=True)
 
     def __call__(
         self, model: Any, y: Array, ta: Array, tb: Array, ya: Array, yb: Array
     ) -> Float[Array, " n"]:
         del ya
-        return predict_segment(self.solver, model, None, self.substeps, ta, tb, y, yb)
+        return predict_segment(self.solver, model, None, 1, ta, tb, y, yb)
 
 
 def mean_slope_step(
@@ -44,15 +42,11 @@ def mean_slope_step(
 
 
 @final
-class CompressedResiduals(eqx.Module):
-    r"""Residuals `r(theta)` and their Jacobian, as the triangular factor of `[J, r]`.
+class WindowResiduals(eqx.Module):
+    """Weighted residuals of a window of samples, with their derivatives by parameters and start.
 
-    $$[J, r] = Q \begin{pmatrix} C & c \\ 0 & \rho \end{pmatrix}$$
-
-    `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model; a least-squares solver
-    that is given these `p + 1` residuals does what it would do with the thousands they stand for.
-    A segment is linearized in reverse mode, by `n` solves with its own factors, whatever the number
-    of parameters, and the segments of a window are chained.
+    A step is linearized in reverse mode, by `n` solves with its own factors, whatever the number of
+    parameters, and the `substeps` of a segment and the segments of a window are chained.
 
     With free starts each window starts where its samples, the first one among them, fit best, and
     the derivative is projected onto what the start cannot follow (variable projection, in Kaufman's
@@ -60,74 +54,20 @@ class CompressedResiduals(eqx.Module):
 
     A segment whose step cannot be solved counts with a residual of `failure` in every state and no
     derivative: a fit is driven away from parameters at which steps fail.
-
-    A module, so that all fits of one model to data of one size share their compiled programs.
     """
 
     step: Callable[..., Array]
-    windows: Windows
     free_starts: bool = eqx.field(static=True)
+    substeps: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=1)
     failure: float = 1.0
 
-    @eqx.filter_jit
-    def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
-        """Every weighted residual, without derivatives; with free starts that of the start first."""
+    def values(self, model: Any, window: Windows) -> Float[Array, "rows n"]:
+        """Every weighted residual; with free starts that of the start first."""
+        start = self._start(model, window)
+        predicted = self._chain(lambda y, part: self.step(model, y, *part), start, window)
+        return self._residual(predicted, window, start)[0]
 
-        def one(window: Windows) -> Array:
-            start = self._start(model, window)
-
-            def advance(y: Array, segment: Any) -> tuple[Array, Array]:
-                y = self.step(model, y, *segment)
-                return y, y
-
-            predicted = _chain(advance, lambda _, start: start, start, window)
-            return self._residual(predicted, window, start)[0]
-
-        return lax.map(jax.vmap(one), self.windows)
-
-    def triangle(self, model: Any, passes: int = 1) -> tuple[Float[Array, "q q"], Int[Array, ""]]:
-        """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
-
-        The product of a tall matrix with itself is one library call a block; a QR factorization of
-        the blocks (tried first) takes several times as long, 40 times on a machine with other work.
-        The squared condition number costs accuracy of the step only, never of the gradient. A
-        second pass (Cholesky QR, twice) gives it back: the factor of `[J, r] R^-1` times `R`.
-        """
-        return self._triangle(model, jnp.asarray(passes))
-
-    @eqx.filter_jit
-    def _triangle(
-        self, model: Any, passes: Int[Array, ""]
-    ) -> tuple[Float[Array, "q q"], Int[Array, ""]]:
-        trainable, static = eqx.partition(model, eqx.is_inexact_array)
-        theta, unravel = ravel_pytree(trainable)
-        size = theta.size + 1
-
-        def rows(window: Windows) -> tuple[Array, Array]:
-            return self._rows(lambda theta: eqx.combine(unravel(theta), static), theta, window)
-
-        def one_pass(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            # The residual may vanish: its entry on the diagonal must not divide.
-            before = carry[0].at[-1, -1].set(1)
-
-            def orthogonal(R: Array) -> Array:
-                return jax.scipy.linalg.solve_triangular(before.T, R.T, lower=True).T
-
-            def add(sums: tuple[Array, Array], block: Windows) -> tuple[tuple[Array, Array], None]:
-                gram, failures = sums
-                R, failed = jax.vmap(rows)(block)
-                R = lax.cond(k > 0, orthogonal, lambda R: R, R.reshape(-1, size))
-                gram = gram + jnp.matmul(R.T, R, precision=lax.Precision.HIGHEST)
-                return (gram, failures + jnp.sum(failed)), None
-
-            init = jnp.zeros((size, size), theta.dtype), jnp.asarray(0)
-            (gram, failures), _ = lax.scan(add, init, self.windows)
-            return jnp.matmul(_factor(gram), before, precision=lax.Precision.HIGHEST), failures
-
-        init = jnp.eye(size, dtype=theta.dtype), jnp.asarray(0)
-        return lax.fori_loop(0, passes, one_pass, init)
-
-    def _rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
+    def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
         """`[J, r]` of one window, `(rows, p + 1)`, and the number of its failures."""
         start = self._start(model_of(theta), window)
         residual, J, S, failures = self._linearized(model_of, theta, window, start)
@@ -160,20 +100,16 @@ class CompressedResiduals(eqx.Module):
     ) -> tuple[Array, Array, Array, Array]:
         """Residuals `(rows, n)`, their derivatives by `theta` and the start, and the failures."""
         n, eye = start.size, jnp.eye(start.size, dtype=start.dtype)
-        one_segment = len(window.ts) == 2
 
-        def advance(carry: tuple[Array, Array, Array], segment: Any) -> tuple[Any, Any]:
+        def advance(carry: tuple[Array, Array, Array], part: Any) -> tuple[Array, Array, Array]:
             y, by_theta, by_start = carry
-            step = lambda theta, y: self.step(model_of(theta), y, *segment)  # noqa: E731
+            step = lambda theta, y: self.step(model_of(theta), y, *part)  # noqa: E731
             y, pull = jax.vjp(step, theta, y)
             B, A = jax.vmap(pull)(eye)
-            carry = y, B if one_segment else A @ by_theta + B, A @ by_start
-            return carry, carry
+            return y, A @ by_theta + B, A @ by_start
 
         begin = start, jnp.zeros((n, theta.size), start.dtype), eye
-        predicted, by_theta, by_start = _chain(
-            advance, lambda carry, start: (start, *carry[1:]), begin, window
-        )
+        predicted, by_theta, by_start = self._chain(advance, begin, window)
         residual, usable, failures = self._residual(predicted, window, start)
 
         def rows(derivative: Array) -> Array:
@@ -185,6 +121,41 @@ class CompressedResiduals(eqx.Module):
             J = jnp.concatenate([jnp.zeros_like(J[:1]), J])
             S = jnp.concatenate([-jnp.diag(_first_weight(window))[None], S])
         return residual, J, S, failures
+
+    def _chain(self, advance: Callable, begin: Any, window: Windows) -> Any:
+        """What `begin` has become at the end of each segment of a window in turn.
+
+        `advance(carry, (ta, tb, ya, yb))` is called for each of the equal parts of a segment.
+        """
+        ts, ys, mask = window.ts, window.ys, window.mask
+        present, column = mask[1:], mask[1:, None]
+        # Where no sample is, the first segment is solved once more, which is as healthy as any.
+        segments = (
+            jnp.where(present, ts[:-1], ts[0]),
+            jnp.where(present, ts[1:], ts[1]),
+            jnp.where(column, ys[:-1], ys[0]),
+            jnp.where(column, ys[1:], ys[1]),
+        )
+
+        def one_segment(carry: Any, row: Any) -> tuple[Any, Any]:
+            (ta, tb, ya, yb), present = row
+
+            def one_part(k: Array, carry: Any) -> Any:
+                a, b = k / self.substeps, (k + 1) / self.substeps
+                part = (
+                    *(_between(ta, tb, x) for x in (a, b)),
+                    *(_between(ya, yb, x) for x in (a, b)),
+                )
+                return advance(carry, part)
+
+            carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, begin)
+            carry = lax.fori_loop(0, self.substeps, one_part, carry)
+            return carry, carry
+
+        if len(ts) == 2:
+            first = jax.tree.map(lambda x: x[0], (segments, present))
+            return jax.tree.map(lambda x: x[None], one_segment(begin, first)[1])
+        return lax.scan(one_segment, begin, (segments, present))[1]
 
     def _residual(
         self, predicted: Array, window: Windows, start: Array
@@ -201,33 +172,14 @@ class CompressedResiduals(eqx.Module):
         return residual, present & ~failed, jnp.sum(failed)
 
 
+def _between(x: Array, y: Array, part: Array) -> Array:
+    """`x`, `y`, or what lies between, in their precision; exact at both ends."""
+    part = part.astype(x.dtype)
+    return (1 - part) * x + part * y
+
+
 def _first_weight(window: Windows) -> Float[Array, " n"]:
     return jnp.where(window.mask[0], window.weight[0], 0)
-
-
-def _chain(advance: Callable, restart: Callable, carry: Any, window: Windows) -> Any:
-    """What `advance(carry, (ta, tb, ya, yb))` returns for each segment of a window in turn."""
-    ts, ys, mask = window.ts, window.ys, window.mask
-    start = jax.tree.leaves(carry)[0]
-    present, column = mask[1:], mask[1:, None]
-    # Where no sample is, the first segment is solved once more, which is as healthy as any.
-    segments = (
-        jnp.where(present, ts[:-1], ts[0]),
-        jnp.where(present, ts[1:], ts[1]),
-        jnp.where(column, ys[:-1], ys[0]),
-        jnp.where(column, ys[1:], ys[1]),
-    )
-
-    def guarded(carry: Any, row: Any) -> tuple[Any, Any]:
-        segment, present = row
-        again = restart(carry, start)
-        carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, again)
-        return advance(carry, segment)
-
-    if len(ts) == 2:
-        first = jax.tree.map(lambda x: x[0], segments)
-        return jax.tree.map(lambda x: x[None], guarded(carry, (first, present[0]))[1])
-    return lax.scan(guarded, carry, (segments, present))[1]
 
 
 def _projection(S: Float[Array, "rows n"]) -> tuple[Array, Array]:
@@ -237,19 +189,3 @@ def _projection(S: Float[Array, "rows n"]) -> tuple[Array, Array]:
     # A start that nothing depends on needs the shift.
     gram = S.T @ S + 1e-12 * jnp.eye(S.shape[1], dtype=S.dtype)
     return S, small_inverse(gram) @ S.T
-
-
-def _factor(gram: Float[Array, "q q"]) -> Float[Array, "q q"]:
-    """Upper triangular `R` with `R^T R = gram`, the last row and column being the residual's."""
-    size = jnp.sqrt(jnp.diagonal(gram))
-    size = jnp.where(size > 0, size, 1)
-    unit = gram / (size[:, None] * size)
-    eps = jnp.finfo(gram.dtype).eps
-    p = len(gram) - 1
-    # Parameters that nothing depends on, and those that depend on each other, need the shift.
-    L = jnp.linalg.cholesky(unit[:p, :p] + 100 * eps * jnp.eye(p, dtype=gram.dtype))
-    c = jax.scipy.linalg.solve_triangular(L, unit[:p, p], lower=True)
-    rho = jnp.sqrt(jnp.maximum(unit[p, p] - jnp.sum(c**2), 0))
-    top = jnp.concatenate([L.T, c[:, None]], axis=1)
-    bottom = jnp.zeros((1, p + 1), gram.dtype).at[0, p].set(rho)
-    return jnp.concatenate([top, bottom]) * size

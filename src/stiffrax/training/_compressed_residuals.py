@@ -1,0 +1,134 @@
+"""Least-squares residuals of predictions, compressed to as many numbers as parameters."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from ._sample_windows import Windows
+from ._window_residuals import WindowResiduals
+
+# A column of which less than this stands out from those before it is known too poorly by squares.
+_BLIND = 1e-3
+
+
+@final
+class CompressedResiduals:
+    r"""Residuals `r(theta)` and their Jacobian, as the triangular factor of `[J, r]`.
+
+    $$[J, r] = Q \begin{pmatrix} C & c \\ 0 & \rho \end{pmatrix}$$
+
+    `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model; a least-squares solver
+    that is given these `p + 1` residuals does what it would do with the thousands they stand for.
+
+    Blocks of windows are done one after the other by one compiled program, whatever their number:
+    all fits of one model with one solver share it.
+    """
+
+    def __init__(self, residuals: WindowResiduals, windows: Windows):
+        self.residuals = residuals
+        self.windows = windows
+        self._blocks = [Windows(*block) for block in zip(*windows, strict=True)]
+
+    def with_substeps(self, substeps: Any) -> "CompressedResiduals":
+        """The same residuals with another number of steps a segment."""
+        residuals = eqx.tree_at(lambda r: r.substeps, self.residuals, jnp.asarray(substeps))
+        return CompressedResiduals(residuals, self.windows)
+
+    def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
+        """Every weighted residual, without derivatives; with free starts that of the start first."""
+        return jnp.stack([_values(self.residuals, model, block) for block in self._blocks])
+
+    def triangle(self, model: Any, passes: int = 1) -> tuple[Float[np.ndarray, "q q"], int]:
+        """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
+
+        The product of a tall matrix with itself is one library call a block; a QR factorization of
+        the blocks (tried first) takes several times as long, 40 times on a machine with other work.
+        The squared condition number costs accuracy of the step only, never of the gradient. Where
+        columns hardly differ, a second pass (Cholesky QR, twice), if it is allowed, gives it back:
+        the factor of `[J, r] R^-1` times `R`.
+        """
+        R, failures, blind = self._one_pass(model, None)
+        if passes > 1 and blind:
+            R, failures, _ = self._one_pass(model, R)
+        return R, failures
+
+    def _one_pass(self, model: Any, before: np.ndarray | None) -> tuple[np.ndarray, int, bool]:
+        leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+        q, dtype = (
+            1 + sum(leaf.size for leaf in leaves),
+            np.result_type(*(leaf.dtype for leaf in leaves)),
+        )
+        again = np.asarray(before is not None)
+        divisor = np.eye(q, dtype=dtype) if before is None else before.copy()
+        divisor[-1, -1] = 1  # the residual may vanish, and must not divide
+        sums = np.zeros((q, q), dtype), np.zeros((), int)
+        # Each block waits for the one before: library calls side by side would wait for each other.
+        for block in self._blocks:
+            sums = _add_block(self.residuals, model, block, divisor, again, sums)
+        # On the host: a program compiled while the blocks run would wait for the same threads.
+        R = _factor(np.asarray(sums[0])) @ divisor
+        size = np.linalg.norm(R[:-1, :-1], axis=0)
+        return R, int(sums[1]), bool(np.any(np.diagonal(R)[:-1] < _BLIND * size))
+
+
+@eqx.filter_jit
+def _values(residuals: WindowResiduals, model: Any, block: Windows) -> Array:
+    return jax.vmap(lambda window: residuals.values(model, window))(block)
+
+
+@eqx.filter_jit
+def _add_block(
+    residuals: WindowResiduals,
+    model: Any,
+    block: Windows,
+    divisor: Any,
+    again: Any,
+    sums: tuple[Any, Any],
+) -> tuple[Array, Array]:
+    """The sums of the squares of `[J, r] R^-1` and of the failures, with those of one block."""
+    trainable, static = eqx.partition(model, eqx.is_inexact_array)
+    theta, unravel = ravel_pytree(trainable)
+
+    def rows(window: Windows) -> tuple[Array, Array]:
+        return residuals.rows(lambda theta: eqx.combine(unravel(theta), static), theta, window)
+
+    def orthogonal(R: Array) -> Array:
+        return jax.scipy.linalg.solve_triangular(divisor.T, R.T, lower=True).T
+
+    R, failures = jax.vmap(rows)(block)
+    R = lax.cond(again, orthogonal, lambda R: R, R.reshape(-1, theta.size + 1))
+    gram = jnp.matmul(R.T, R, precision=lax.Precision.HIGHEST)
+    return sums[0] + gram, sums[1] + jnp.sum(failures)
+
+
+def _factor(gram: np.ndarray) -> np.ndarray:
+    """Upper triangular `R` with `R^T R = gram`, the last row and column being the residual's."""
+    from scipy.linalg import solve_triangular
+
+    size = np.sqrt(np.diagonal(gram))
+    size = np.where(size > 0, size, 1)
+    unit = gram / (size[:, None] * size)
+    p = len(gram) - 1
+    L = _cholesky(unit[:p, :p])
+    c = solve_triangular(L, unit[:p, p], lower=True, check_finite=False)
+    R = np.zeros_like(unit)
+    R[:p, :p], R[:p, p] = L.T, c
+    R[p, p] = np.sqrt(np.maximum(unit[p, p] - np.sum(c**2), 0))
+    return R * size
+
+
+def _cholesky(unit: np.ndarray) -> np.ndarray:
+    # Parameters that nothing depends on, and those that depend on each other, need the shift.
+    shift = 100 * np.finfo(unit.dtype).eps
+    while shift < 1:
+        try:
+            return np.linalg.cholesky(unit + shift * np.eye(len(unit), dtype=unit.dtype))
+        except np.linalg.LinAlgError:
+            shift *= 100
+    return np.full_like(unit, np.nan)

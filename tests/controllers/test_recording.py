@@ -1,0 +1,104 @@
+import functools
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+STIFF = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)) * (1 + y**2))
+PREDICTIVE = srx.PredictiveController(rtol=1e-4, atol=1e-6)
+
+
+@functools.cache
+def solved(controller=PREDICTIVE, solver=srx.RadauIIA5(), num_rows=256, backward=False):
+    """A transient, which steps of the first size cannot follow."""
+    start, end = (0.0, -1.0) if backward else (0.0, 1.0)
+    sign = -1.0 if backward else 1.0
+    term = diffrax.ODETerm(lambda t, y, args: sign * STIFF.vf(t, y, args))
+    recording = srx.RecordingController(controller, num_rows)
+    return diffrax.diffeqsolve(
+        term,
+        solver,
+        start,
+        end,
+        sign * 0.5,
+        jnp.array([10.0]),
+        stepsize_controller=recording,
+        saveat=diffrax.SaveAt(steps=True, controller_state=True),
+        adjoint=srx.DiscreteAdjoint()
+        if isinstance(solver, srx.RadauIIA5)
+        else diffrax.DirectAdjoint(),
+        max_steps=256,
+    )
+
+
+def test_every_attempt_is_recorded():
+    solution, history = solved(), solved().controller_state
+    assert history.count == solution.stats["num_steps"]
+    assert history.accepted.sum() == solution.stats["num_accepted_steps"]
+    assert history.newton_iterations.sum() == solution.stats["num_newton_iterations"]
+    rejected = (~history.accepted)[: history.count]
+    assert (rejected & history.converged[: history.count]).sum() == solution.stats[
+        "num_rejected_by_error"
+    ]
+    assert rejected.sum() > 0
+
+
+def test_accepted_steps_are_those_of_the_solution():
+    solution, history = solved(), solved().controller_state
+    ends = (history.t + history.h)[history.accepted]
+    np.testing.assert_array_equal(ends, solution.ts[: len(ends)])
+
+
+def test_recording_changes_no_step():
+    plain = diffrax.diffeqsolve(
+        STIFF,
+        srx.RadauIIA5(),
+        0.0,
+        1.0,
+        0.5,
+        jnp.array([10.0]),
+        stepsize_controller=PREDICTIVE,
+        saveat=diffrax.SaveAt(steps=True),
+        max_steps=256,
+    )
+    np.testing.assert_array_equal(plain.ts, solved().ts)
+
+
+def test_attempts_beyond_the_rows_are_only_counted():
+    history = solved(num_rows=3).controller_state
+    assert history.count == solved().controller_state.count
+    np.testing.assert_array_equal(history.t, solved().controller_state.t[:3])
+
+
+def test_backward_in_time_the_steps_are_negative():
+    forward, backward = solved().controller_state, solved(backward=True).controller_state
+    np.testing.assert_allclose(backward.h, -forward.h, rtol=1e-6)
+    np.testing.assert_allclose(backward.t, -forward.t, rtol=1e-6)
+
+
+def test_controllers_of_diffrax_are_recorded_as_well():
+    pid = diffrax.ClipStepSizeController(diffrax.PIDController(1e-4, 1e-6), jump_ts=[0.5])
+    solution = solved.__wrapped__(pid)
+    history = solution.controller_state
+    assert history.accepted.sum() == solution.stats["num_accepted_steps"]
+    assert history.newton_iterations.sum() == solution.stats["num_newton_iterations"]
+
+
+def test_solvers_of_diffrax_report_no_iterations():
+    solution = solved(solver=diffrax.Kvaerno3())
+    history = solution.controller_state
+    assert history.accepted.sum() == solution.stats["num_accepted_steps"]
+    assert history.newton_iterations.sum() == 0
+
+
+def test_a_controller_of_fixed_steps_is_refused():
+    with pytest.raises(ValueError, match="an adaptive controller is needed"):
+        srx.RecordingController(diffrax.ConstantStepSize())
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="`num_rows=0` was given"):
+        srx.RecordingController(PREDICTIVE, num_rows=0)
