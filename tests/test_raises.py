@@ -15,13 +15,6 @@ SPACES = (
     *(getattr(stiffrax, x) for x in ("diagnostics", "plots", "problems", "tableaus")),
 )
 MAKING = {"__init__", "__check_init__", "__post_init__", "__new__"}
-# Docstrings that do not say it yet. It only ever gets shorter.
-WITHOUT_RAISES = {
-    "stiffrax.AbstractImplicitRungeKutta",
-    "stiffrax.AbstractImplicitRungeKutta.init",
-    "stiffrax.AbstractStructure.mass_matrix",
-    "stiffrax.SmallInverse.init",
-}
 
 
 def is_ours(value):
@@ -86,7 +79,7 @@ def silent(name, value):
 
 def test_public_docstrings_say_what_is_raised():
     found = {x for name, value in public_names() for x in silent(name, value)}
-    assert found == WITHOUT_RAISES, "add **Raises:**"
+    assert not found, "add **Raises:**"
 
 
 def _refuses(x):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+import pytest
 
 import stiffrax as srx
 
@@ -33,18 +34,20 @@ def time_to_half(rate, solver):
     return sol.ts[-1]
 
 
-def event_error(solver):
-    return abs(float(jax.jit(lambda rate: time_to_half(rate, solver))(0.3)) / (np.log(2) / 0.3) - 1)
+def worst_event_error(solver):
+    """Relative, over eight rates: one alone may have its event close to the end of a step."""
+    found = jax.jit(lambda rate: time_to_half(rate, solver))
+    rates = np.geomspace(0.1, 3.0, 8)
+    return max(abs(float(found(rate)) * rate / np.log(2) - 1) for rate in rates)
 
 
-def test_the_time_of_an_event_is_found_to_the_tolerance_of_the_solve():
-    assert event_error(srx.RadauIIA5()) < RTOL
+@pytest.mark.parametrize("method", [srx.RadauIIA5, srx.RadauIIA9])
+def test_event_times_are_found_to_the_tolerance_of_the_solve_where_interiors_are_controlled(method):
+    assert worst_event_error(method(control_interior=True)) < 1.5 * RTOL
 
 
-def test_large_steps_of_high_order_find_it_as_well_where_their_interior_is_controlled():
-    # Order 5 within the steps of a method of order 9.
-    assert event_error(srx.RadauIIA9()) > 10 * RTOL
-    assert event_error(srx.RadauIIA9(control_interior=True)) < RTOL
+def test_otherwise_to_that_of_the_polynomial_between_the_ends_of_steps():
+    assert 5 * RTOL < worst_event_error(srx.RadauIIA5()) < 20 * RTOL
 
 
 def test_the_time_of_an_event_is_differentiable():

@@ -155,11 +155,11 @@ def adaptive(term, solver, t1, y0, rtol, atol, args=None, **options):
 def test_the_index_of_a_multiplier_saves_it_from_tiny_steps():
     def solve(index):
         term = srx.MassMatrixTerm(pendulum, PENDULUM_MASS, index)
-        return adaptive(term, srx.RadauIIA5(), 1.0, PENDULUM_START, 1e-6, 1e-6, max_steps=500)
+        return adaptive(term, srx.RadauIIA5(), 1.0, PENDULUM_START, 1e-8, 1e-8, max_steps=500)
 
     sol, without = solve(PENDULUM_INDEX), solve(None)
     assert sol.result == diffrax.RESULTS.successful
-    np.testing.assert_allclose(sol.ys[-1, :4], pendulum_end()[:4], atol=1e-5)
+    np.testing.assert_allclose(sol.ys[-1, :4], pendulum_end()[:4], atol=1e-7)
     assert sol.stats["num_steps"] < 100
     assert without.stats["num_steps"] > 5 * sol.stats["num_steps"]
 

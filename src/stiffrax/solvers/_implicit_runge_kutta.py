@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias
 
 import diffrax
 import equinox as eqx
@@ -12,16 +12,14 @@ import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._diffrax import unwrap_term
 from ..stages import (
     AbstractStructure,
     Dense,
     ErrorTolerance,
-    Linearization,
     LinearizationWork,
-    Mass,
     MatrixFree,
     ReportingNorm,
     SimplifiedNewton,
@@ -61,39 +59,13 @@ from ..tableaus import Tableau
 from ._collocation_interpolation import CollocationInterpolation
 from ._consistent_start import check_mass, check_start, end_at_once, typical_slope
 from ._mass_matrix_term import mass_of
+from ._step_memory import Attempt, StepMemory
 from ._step_system import check_term as check_term, stage_system as stage_system
 
 Y: TypeAlias = PyTree[ArrayLike]
 
 # Below this size a Jacobian and its factors cost less than to decide about them.
 _LEAST_SIZE_TO_REUSE = 16
-
-
-@final
-class StepMemory(eqx.Module):
-    """What one accepted step leaves for the next.
-
-    `theta`: the last contraction, NaN after one iteration. `consistent`: whether the solve started
-    where its constraints hold; `None` without any. `mass`: with what is computed of it once.
-    """
-
-    polynomial: StagePolynomial
-    eta: Float[Array, ""]
-    theta: Float[Array, ""]
-    linearization: Linearization | None
-    consistent: Bool[Array, ""] | None = None
-    mass: Mass | None = None
-
-
-@final
-class Attempt(eqx.Module):
-    """How a step is solved: with which method, and (where that is known yet) with which work."""
-
-    method: StageMethod
-    factors: SplitFactors
-    hJ: Any
-    linearization: Linearization | None
-    work: LinearizationWork | None
 
 
 class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
@@ -119,6 +91,9 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     - `control_interior`: whether an adaptive controller shall hold the error between the ends of
       steps to its tolerance as well, for `SaveAt(ts=...)`, dense output and events at high order;
       costs one evaluation and one linear solve a step, and smaller steps.
+
+    **Raises:** `ValueError` if both `linear_solver` and `structure` are given, or `mixed_precision`
+    with `MatrixFree`.
 
     A method of your own needs no more than a tableau:
 
@@ -193,7 +168,11 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         return self.tableau.error_order
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> StepMemory:
-        """No polynomial to continue yet, and no contraction known."""
+        """No polynomial to continue yet, and no contraction known.
+
+        **Raises:** `ValueError` for a term that is no ordinary differential equation, or a mass
+        matrix that the method or the structure cannot take.
+        """
         check_term(terms, may_have_mass=True)
         field, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), jnp.asarray(t0), y0)
         mass, structure, consistent = mass_of(terms, y0), self._jacobian_structure, None

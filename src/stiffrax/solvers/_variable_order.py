@@ -15,8 +15,9 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..stages import AbstractStructure, SimplifiedNewton, StepReport
 from ._collocation_interpolation import CollocationInterpolation
-from ._implicit_runge_kutta import AbstractImplicitRungeKutta, StepMemory
+from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._radau import RadauIIA5, RadauIIA9, RadauIIA13
+from ._step_memory import StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
 

@@ -166,6 +166,10 @@ class SmallInverse(lx.AbstractLinearSolver):
     """
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
+        """The matrix and its inverse.
+
+        **Raises:** `ValueError` for a matrix that is not square.
+        """
         del options
         if operator.in_size() != operator.out_size():
             raise ValueError(

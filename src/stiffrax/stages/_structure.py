@@ -47,7 +47,10 @@ class AbstractStructure(eqx.Module):
         return jax.tree.map(lambda x: h * x, jacobian)
 
     def mass_matrix(self, mass: Mass) -> Any:
-        """A mass matrix in the form of the Jacobian, for `factor`."""
+        """A mass matrix in the form of the Jacobian, for `factor`.
+
+        **Raises:** `ValueError` unless a structure defines it.
+        """
         raise ValueError(
             f"`structure={type(self).__name__}(...)` was given a mass matrix; it needs a structure "
             "that knows them. Write `structure=stiffrax.Dense()`, or define `mass_matrix` and let "
