@@ -68,7 +68,9 @@ def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
 
 def _written_out(norm: Any) -> Callable[[PyTree], Scalar]:
     asked = norm.norm if isinstance(norm, ReportingNorm) else norm
-    return root_mean_square if asked in (use_stepsize_tol, optx.rms_norm) else norm
+    # By identity: a norm may hold arrays, and two of those have no truth value.
+    is_default = asked is use_stepsize_tol or asked is optx.rms_norm
+    return root_mean_square if is_default else norm
 
 
 def _open_under_fixed_steps(value: Any) -> bool:

@@ -17,7 +17,7 @@ _LARGEST_ELIMINATION = 64
 # To this size one pass a column is written out for a batch (complex ones a third faster).
 _LARGEST_UNROLLED = 10
 # Above this size the library is faster for one lane.
-_LARGEST_LONE = 24
+_LARGEST_FOR_ONE_LANE = 24
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -97,7 +97,7 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 
 @jax.custom_batching.custom_vmap
 def _unchecked_inverse(matrix: Array) -> Array:
-    if matrix.shape[-1] > _LARGEST_LONE:
+    if matrix.shape[-1] > _LARGEST_FOR_ONE_LANE:
         return jnp.linalg.inv(matrix)
     flat = matrix.reshape(-1, *matrix.shape[-2:])
     return _eliminate_unpivoted(flat, 1, 2).reshape(matrix.shape)
