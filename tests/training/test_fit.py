@@ -166,6 +166,7 @@ def test_interruption_returns_the_best_so_far(monkeypatch):
 
     monkeypatch.setattr(session, "progress_bar", lambda *args: Bar())
     result = run(steps=100_000)
+    monkeypatch.undo()
     assert result.stopped == "interrupted"
     taken = result.history.loss.size
     assert 0 < taken < 100_000
