@@ -120,3 +120,27 @@ def test_any_root_finder_is_counted():
         adjoint=srx.DiscreteAdjoint(),
     )
     assert sol.stats["num_newton_iterations"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["robertson", "van_der_pol", "hires"])
+def test_a_lane_of_a_stiff_ensemble_takes_the_steps_it_takes_alone(name):
+    problem = getattr(srx.problems, name)()
+
+    def num_steps(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(problem.vector_field),
+            srx.RadauIIA5(),
+            problem.t0,
+            problem.t1,
+            1e-6,
+            y0,
+            stepsize_controller=diffrax.PIDController(rtol=1e-7, atol=1e-10),
+            max_steps=100_000,
+        ).stats["num_steps"]
+
+    y0 = jnp.asarray(problem.y0)
+    starts = y0 * (1 + 0.01 * jax.random.normal(jax.random.key(0), (8, len(y0))))
+    together, alone = jax.jit(jax.vmap(num_steps))(starts), jax.jit(num_steps)
+    assert len(set(together.tolist())) > 1
+    assert together.tolist() == [int(alone(start)) for start in starts]
