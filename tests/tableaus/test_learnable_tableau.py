@@ -66,6 +66,14 @@ def test_a_kind_without_room_for_the_coefficients_is_refused():
         learnable_tableau(srx.tableaus.radau_iia(2), "explicit")
 
 
+def test_rounding_above_the_diagonal_makes_no_method_implicit():
+    known = learnable_tableau(diffrax.Tsit5.tableau)
+    rounded = known.A + 1e-17 * np.triu(np.ones_like(known.A))
+    again = learnable_tableau((rounded, known.b, known.c))
+    assert again.kind == "explicit"
+    np.testing.assert_array_equal(again.A, known.A)
+
+
 def test_an_order_that_no_start_leads_to_is_an_error_at_run_time(monkeypatch):
     monkeypatch.setattr("stiffrax.tableaus._random_tableau._ITERATIONS", 1)
     with pytest.raises(Exception, match="another key, one more stage, or"):
