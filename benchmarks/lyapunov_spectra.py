@@ -120,7 +120,8 @@ def main(names):
         print(f"{name}, {case.starts} x {case.options['time']:g}: {', '.join(cells)}")
         for reference in case.references:
             far = reference.distances(spectrum, case.starts * case.options["time"])
-            print(f"  from {reference.name}: {', '.join(f'{x:+.1f}' for x in far)} standard errors")
+            words = ("-" if np.isnan(x) else f"{x:+.1f}" for x in far)
+            print(f"  from {reference.name}: {', '.join(words)} standard errors")
         print(
             f"  sum {total:.12f}, dimension {spectrum.kaplan_yorke_dimension:.3f}, "
             f"{int(spectrum.num_failed)} failed, {time.perf_counter() - begin:.0f} s",

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from ..data import SmoothingSpline, Trajectories
 from ..models import CoupledField, check_coupling
 from ._loss import AbstractLoss, LossValue
+from ._solve_runs import solve_runs
 from ._trajectory_loss import TrajectoryLoss
 
 
@@ -106,11 +107,7 @@ class HomotopyLoss(AbstractLoss):
             coupled = CoupledField(model, target, self.coupling, self.strength)
             return loss.trajectory.solve_run(coupled, ts, y0, mask)
 
-        runs = loss.target, ts, ys[:, 0], mask
-        if len(data) == 1:  # outside `vmap` the solver may use what only pays off for one lane
-            one = solve(*jax.tree.map(lambda x: x[0], runs))
-            predicted, failed = jax.tree.map(lambda x: x[None], one)
-        else:
-            predicted, failed = jax.vmap(solve)(*runs)
+        adjoint = loss.trajectory.adjoint
+        predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
         value = loss.trajectory.measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
         return LossValue(value, jnp.sum(failed & mask[:, 1]))

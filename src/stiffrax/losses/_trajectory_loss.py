@@ -4,7 +4,6 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -15,6 +14,7 @@ from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMAE
 from ._loss import AbstractLoss, LossValue
 from ._segment_loss import check_positive
+from ._solve_runs import solve_runs
 
 
 @final
@@ -121,10 +121,8 @@ class TrajectoryLoss(AbstractLoss):
         self, model: Any, data: Trajectories
     ) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
         ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
-        if len(ts) == 1:  # outside `vmap` the solver may use what only pays off for one lane
-            predicted, failed = self.solve_run(model, ts[0], ys[0, 0], mask[0])
-            return predicted[None], failed[None]
-        return jax.vmap(lambda *run: self.solve_run(model, *run))(ts, ys[:, 0], mask)
+        solve = lambda *run: self.solve_run(model, *run)  # noqa: E731
+        return solve_runs(solve, self.adjoint, ts, ys[:, 0], mask)
 
     def solve_run(
         self,

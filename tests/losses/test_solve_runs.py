@@ -1,0 +1,60 @@
+"""Batches of solves by explicit methods, in which one run fails by overflow."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 0.2, 5)
+ONES = np.array([1.0, 1.0])
+
+
+class Steep(eqx.Module):
+    """y' = -rate y; above 1/2 the second state grows without bounds within the first steps."""
+
+    rate: jax.Array
+
+    def __call__(self, t, y, args):
+        return jnp.stack([-self.rate * y[0], self.rate * jnp.exp(50 * (y[1] - 0.5))])
+
+
+MODEL = Steep(jnp.array(3.0))
+EXPLICIT = srx.TrajectoryLoss(diffrax.Tsit5(), srx.ScaledMSE(ONES), rtol=1e-4, max_steps=20)
+
+
+def samples(*seconds):
+    ys = [np.stack([np.exp(-2 * TS), np.full(5, second)], axis=1) for second in seconds]
+    return srx.Trajectories.from_arrays(TS, np.stack(ys))
+
+
+@eqx.filter_jit
+def compiled(loss, data):
+    compute = eqx.filter_value_and_grad(lambda model: loss.evaluate(model, data), has_aux=True)
+    return compute(MODEL)
+
+
+def value_and_gradient(loss, data):
+    (value, failed), gradient = compiled(loss.for_data(data), data)
+    return float(value), int(failed), float(gradient.rate)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(EXPLICIT, id="trajectory"),
+        pytest.param(
+            srx.HomotopyLoss(EXPLICIT, 0.1, strength=1.0), id="homotopy", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_run_that_overflows_leaves_the_gradient_of_the_others(loss):
+    broken = value_and_gradient(loss, samples(0.1, 0.9))
+    healthy = value_and_gradient(loss, samples(0.1, 0.1))
+    assert (broken[1], healthy[1]) == (1, 0)
+    assert broken[0] > healthy[0]
+    np.testing.assert_allclose(2 * broken[2], healthy[2], rtol=1e-10)
+    assert healthy[2] != 0
