@@ -88,11 +88,11 @@ def losses(substeps):
     def estimated(data):
         return srx.JacobianLoss(srx.diagnostics.estimate_jacobians(data, 12, theiler=20))
 
-    def neighbors(order, steps=1):
+    def neighbors(number, order=1, steps=1):
         # Radau IIA: derivatives of explicit steps take three to six times as long.
         solver = srx.RadauIIA3()
         return srx.NeighborhoodLoss(
-            12, order=order, steps=steps, solver=solver, substeps=substeps, theiler=20
+            number, order=order, steps=steps, solver=solver, substeps=substeps, theiler=20
         )
 
     def bend(weight=BEND):
@@ -103,13 +103,14 @@ def losses(substeps):
         "samples alone": lambda data: samples,
         "Jacobians, true": lambda data: samples + 1e-4 * true(data),
         "Jacobians, estimated": lambda data: samples + 1e-5 * estimated(data),
-        "neighbors, order 1": lambda data: samples + neighbors(1),
-        "neighbors, order 2": lambda data: samples + neighbors(2),
-        "neighbors, 3 steps": lambda data: samples + neighbors(1, 3),
+        "4 neighbors": lambda data: samples + neighbors(4),
+        "12 neighbors": lambda data: samples + neighbors(12),
+        "4 neighbors, order 2": lambda data: samples + neighbors(4, order=2),
+        "4 neighbors, 3 steps": lambda data: samples + neighbors(4, steps=3),
         "exponents": lambda data: samples + 1e-4 * exponents,
-        "neighbors, exponents": lambda data: samples + neighbors(1) + 1e-4 * exponents,
         "bend": lambda data: samples + bend(),
-        "neighbors, bend": lambda data: samples + neighbors(1) + bend(),
+        "4 neighbors, bend": lambda data: samples + neighbors(4) + bend(),
+        "12 neighbors, bend": lambda data: samples + neighbors(12) + bend(),
     }
 
 

@@ -75,18 +75,23 @@ def test_terms_switched_off_stay_off():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7)
 
 
-@pytest.mark.parametrize("window", [1, 5])
-def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window):
+def network_residuals(window):
     from stiffrax.training._compressed_residuals import CompressedResiduals
-    from stiffrax.training._free_parameters import FreeParameters
     from stiffrax.training._sample_windows import padded_windows
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     data, _ = linear_data()
-    free = FreeParameters(srx.PiNet(2, 3, 2, key=jax.random.key(1)))
     windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
     steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
-    residuals = CompressedResiduals(steps, windows)
+    return srx.PiNet(2, 3, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window):
+    from stiffrax.training._free_parameters import FreeParameters
+
+    model, residuals = network_residuals(window)
+    free = FreeParameters(model)
 
     def everything(theta):
         return residuals.values(free.model(theta)).reshape(-1)
@@ -99,6 +104,28 @@ def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(w
     np.testing.assert_allclose(C.T @ C, J.T @ J, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(C.T @ c, J.T @ r, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(c @ c, r @ r, rtol=1e-10)
+
+
+def test_a_step_of_a_network_that_gains_nothing_costs_no_derivatives(monkeypatch):
+    from stiffrax.training._compressed_residuals import CompressedResiduals
+    from stiffrax.training._levenberg_marquardt import levenberg_marquardt
+
+    calls = {"norm": 0, "triangle": 0}
+
+    def count(name, method):
+        def counted(*arguments):
+            calls[name] += 1
+            return method(*arguments)
+
+        monkeypatch.setattr(CompressedResiduals, name, counted)
+
+    for name in calls:
+        count(name, getattr(CompressedResiduals, name))
+    model, residuals = network_residuals(1)
+    # So little damping that the first steps lead away.
+    found = levenberg_marquardt(residuals, model, 10, damping=1e-12)
+    assert calls["triangle"] == len(found.norms)
+    assert calls["norm"] > len(found.norms) > 1
 
 
 def test_standard_errors_are_those_of_linear_regression():

@@ -21,6 +21,8 @@ from ._window_residuals import SegmentStep, WindowResiduals, mean_slope_step
 _HOLDING_BACK = 1e-3
 # How much better than a cautious start a bold one must be.
 _CAUTION = 0.1
+# A step that gains less than this part of the sum of squares ends the search for a start.
+_ENOUGH = 0.1
 
 
 @final
@@ -173,7 +175,7 @@ def best_start(model: Any, steps: CompressedResiduals) -> Any:
     """
     slopes = WindowResiduals(mean_slope_step, steps.residuals.free_starts)
     slopes = CompressedResiduals(slopes, steps.windows)
-    fitted = levenberg_marquardt(slopes, model, 30).model
+    fitted = levenberg_marquardt(slopes, model, 30, smallest_gain=_ENOUGH).model
     held_back = levenberg_marquardt(slopes, model, 1, damping=_HOLDING_BACK).model
     losses = [residual_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
     if losses[0] < _CAUTION * min(losses[1:]):

@@ -30,7 +30,9 @@ class FreeParameters:
     def __init__(self, model: Any):
         self._model = model
         trainable, self._static = eqx.partition(model, eqx.is_inexact_array)
-        self._flat, self._unravel = ravel_pytree(trainable)
+        self._flat, _ = ravel_pytree(trainable)
+        self._leaves, self._tree = jax.tree.flatten(trainable)
+        self._ends = np.cumsum([leaf.size for leaf in self._leaves])
         free = jax.tree.map(_free_entries, model, is_leaf=_is_linear)
         mask, self._unravel_mask = ravel_pytree(free)
         droppable, _ = ravel_pytree(jax.tree.map(_droppable_entries, model, is_leaf=_is_linear))
@@ -59,9 +61,13 @@ class FreeParameters:
         """All numbers of the model given."""
         return self._flat
 
-    def model(self, values: Float[Array, " parameters"]) -> Any:
-        """The model with other values."""
-        return eqx.combine(self._unravel(values.astype(self._flat.dtype)), self._static)
+    def model(self, values: Any) -> Any:
+        """The model with other values, `(parameters,)`, as arrays of NumPy if they are one."""
+        leaves = [
+            values[end - leaf.size : end].reshape(leaf.shape).astype(leaf.dtype)
+            for end, leaf in zip(self._ends, self._leaves, strict=True)
+        ]
+        return eqx.combine(jax.tree.unflatten(self._tree, leaves), self._static)
 
 
 def _free_entries(node: Any) -> Any:

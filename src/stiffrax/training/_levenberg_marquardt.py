@@ -17,8 +17,8 @@ _LEAST_DAMPING_LINEAR = 1e-20
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-12
 # How fast the damping falls where the residuals are as linear as predicted.
 _FALL = 0.03
-# Parts of the sum of squares. A fit has converged when no step can gain the first, as predicted
-# without damping, or when five together do not.
+# Parts of the sum of squares. A fit has converged when no step can gain the first (by default), as
+# predicted without damping, or when five together do not.
 _SMALLEST_GAIN = 1e-4
 _PATIENCE = 5
 # A step that gained nothing and should have gained no more than this is lost in rounding.
@@ -44,6 +44,7 @@ def levenberg_marquardt(
     progress: bool | None = False,
     damping: float | None = None,
     count: int = 1,
+    smallest_gain: float = _SMALLEST_GAIN,
 ) -> Minimum:
     r"""The model whose residuals have the least norm.
 
@@ -61,7 +62,7 @@ def levenberg_marquardt(
         damping = least if linear else _FIRST_DAMPING
 
     def evaluate(x: np.ndarray) -> tuple[np.ndarray, int]:
-        R, failures = residuals.triangle(free.model(jnp.asarray(x)), passes)
+        R, failures = residuals.triangle(free.model(x), passes)
         return R.astype(float), failures
 
     x = np.asarray(free.values, float)
@@ -77,7 +78,10 @@ def levenberg_marquardt(
         step, predicted = _step(C, c, size, damping)
         trial = x.copy()
         trial[free.index] += step
-        new, failures = evaluate(trial)
+        # Steps of a linear model are good but for rounding; those of a network often are not, and
+        # cost no derivatives then.
+        good = linear or residuals.norm(free.model(trial)) < norms[-1]
+        new, failures = evaluate(trial) if good else (R, num_failed)
         gain = norms[-1] ** 2 - residual_norm(new) ** 2
         bar.update()
         if gain > 0:
@@ -85,7 +89,7 @@ def levenberg_marquardt(
             norms.append(residual_norm(R))
             ratio = gain / max(predicted, gain)
             damping, rise = max(damping * max(_FALL, 1 - (2 * ratio - 1) ** 3), least), 2.0
-            converged = _converged(norms, R[:, free.index], R[:, -1], size, least)
+            converged = _converged(norms, R[:, free.index], R[:, -1], size, least, smallest_gain)
             bar.set_postfix_str(f"loss {norms[-1] / count**0.5:.3e}")
         else:
             damping, rise = damping * rise, 2 * rise
@@ -95,10 +99,15 @@ def levenberg_marquardt(
 
 
 def _converged(
-    norms: list[float], C: np.ndarray, c: np.ndarray, size: np.ndarray, least: float
+    norms: list[float],
+    C: np.ndarray,
+    c: np.ndarray,
+    size: np.ndarray,
+    least: float,
+    smallest_gain: float,
 ) -> bool:
     """Whether the last step gained next to nothing and so would the next ones."""
-    smallest = _SMALLEST_GAIN * norms[-1] ** 2
+    smallest = smallest_gain * norms[-1] ** 2
     if norms[-2] ** 2 - norms[-1] ** 2 > smallest:
         return norms[-1] == 0
     if _step(C, c, size, least)[1] <= smallest:
