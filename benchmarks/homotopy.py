@@ -6,9 +6,12 @@ each state's standard deviation, where the paper has measurements. Errors are me
 samples (in), and over as many samples after them (after); `floor` is that of the true system. Best is
 the step whose model is kept: that of the lowest error over the whole run, or for multiple shooting,
 here `TrajectoryLoss(window=...)` with five segments, of the lowest loss. Gradients are clipped, to a
-norm of 10, and 100 for Lorenz, which is not in the paper; `clip=1e9` is without.
+norm of 10, and 100 for Lorenz, which is not in the paper; `clip=1e9` is without. `stage` is the
+number of steps at each value of the coupling, `rate` the learning rate of the homotopy, in place of
+the paper's.
 
-Usage: `python benchmarks/homotopy.py [system ...] [method ...] [seeds=3] [most=4000] [clip=10]`.
+Usage: `python benchmarks/homotopy.py [system ...] [method ...] [seeds=3] [most=4000] [clip=10]
+[stage=100] [rate=0.05]`.
 """
 
 import sys
@@ -143,17 +146,24 @@ def train(method, case, data, seed, most):
     return fit.model, int(np.argmin(fit.history.loss))
 
 
-def main(systems, methods, seeds, most, clip):
+def changed(case, numbers):
+    """The case with what was given in place of the paper's recipe."""
+    given = {k: numbers[k] for k in ("clip", "rate") if k in numbers}
+    if "stage" in numbers:
+        given["schedule"] = srx.HomotopySchedule(case.schedule.values, int(numbers["stage"]))
+    return case._replace(**given)
+
+
+def main(systems, methods, seeds=3, most=4000, **numbers):
     print("system     method     error in +- s.e.       error after +- s.e.    best step     s")
     for name in systems:
-        case = cases()[name]
-        case = case if clip is None else case._replace(clip=clip)
+        case = changed(cases()[name], numbers)
         data, whole, floor = series(case)
         print(f"{name:10} floor      {floor:.2e}", flush=True)
         for method in methods:
             rows, start = [], time.perf_counter()
-            for seed in (10, 20, 30)[:seeds]:
-                model, step = train(method, case, data, seed, most)
+            for seed in (10, 20, 30)[: int(seeds)]:
+                model, step = train(method, case, data, seed, int(most))
                 predicted = trajectory(case, max_steps=100_000).predict(model, whole)
                 square, k = np.asarray(predicted - whole.ys[:, 1:])[0] ** 2, case.samples - 1
                 rows.append((square[:k].mean(), square[k:].mean(), step))
@@ -176,7 +186,5 @@ if __name__ == "__main__":
         [word for word in words if word in cases()] or list(cases()),
         [w for w in words if w in ("vanilla", "shooting", "homotopy")]
         or ["vanilla", "shooting", "homotopy"],
-        int(numbers.get("seeds", 3)),
-        int(numbers.get("most", 4000)),
-        numbers.get("clip"),
+        **numbers,
     )
