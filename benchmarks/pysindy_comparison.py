@@ -22,7 +22,7 @@ import numpy as np
 import stiffrax as srx
 
 try:
-    import pysindy as ps
+    import pysindy as ps  # pyright: ignore[reportMissingImports]
 except ImportError:
     sys.exit("This benchmark compares with pysindy, which is not installed: pip install pysindy")
 
