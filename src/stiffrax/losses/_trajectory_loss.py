@@ -121,7 +121,10 @@ class TrajectoryLoss(AbstractLoss):
         self, model: Any, data: Trajectories
     ) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
         ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
-        solve = lambda *run: self.solve_run(model, *run)  # noqa: E731
+
+        def solve(*run: Array) -> tuple[Array, Array]:
+            return self.solve_run(model, *run)
+
         return solve_runs(solve, self.adjoint, ts, ys[:, 0], mask)
 
     def solve_run(
