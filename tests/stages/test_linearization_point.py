@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -65,6 +66,32 @@ def test_shared_parameters_are_not_copied_for_every_lane():
     program = str(jax.make_jaxpr(slopes)(parameters))
     assert "f64[1000]" in program
     assert "f64[2,1000]" not in program
+
+
+def matrix_of_point(ok, y0, P):
+    """The matrix in the field of the system at which derivatives are taken."""
+    t, h = jnp.array(0.0), jnp.array(0.1)
+    field, flat, _ = flat_field(lambda t, y: P @ y, t, y0)
+    system, _ = linearization_point(
+        StageSystem(TABLEAU, field, t, h, h, flat, None), jnp.ones((1, 2)), ok
+    )
+    arrays = jax.tree.leaves(eqx.filter(system.field, eqx.is_array))
+    return next(x for x in arrays if x.shape == (2, 2))
+
+
+def test_what_all_lanes_share_they_share_at_the_point_too():
+    P, ok = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([False, True, False])
+    # `out_axes=None` is refused for an array that has one entry a lane.
+    shared = jax.vmap(matrix_of_point, (0, 0, None), None)(ok, jnp.ones((3, 2)), P)
+    assert shared.tolist() == P.tolist()
+
+
+def test_a_batch_that_failed_borrows_the_parameters_that_its_lanes_share():
+    P = jnp.array([[[jnp.nan, 1.0], [1.0, 1.0]], [[1.0, 2.0], [3.0, 4.0]]])
+    ok = jnp.array([[False, False], [False, True]])
+    over_lanes = jax.vmap(matrix_of_point, (0, 0, None), None)
+    points = jax.vmap(over_lanes)(ok, jnp.ones((2, 2, 2)), P)
+    assert points.tolist() == [P[1].tolist()] * 2
 
 
 def test_what_is_lent_is_a_point_and_no_dependence():

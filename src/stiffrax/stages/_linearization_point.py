@@ -15,33 +15,44 @@ System = TypeVar("System", StageSystem, SlopeSystem)
 
 
 @jax.custom_batching.custom_vmap
-def _lend(ok: Array, leaves: list[Array]) -> list[Array]:
+def _lend(
+    ok: Array, keep: list[Array], leaves: list[Array]
+) -> tuple[list[Array], list[Array]]:
+    """For each leaf, whether it is kept, and what is lent otherwise."""
     del ok
-    return leaves
+    return keep, leaves
 
 
 @_lend.def_vmap
 def _(
-    axis_size: int, in_batched: Any, ok: Array, leaves: list[Array]
-) -> tuple[list[Array], list[bool]]:
+    axis_size: int, in_batched: Any, ok: Array, keep: list[Array], leaves: list[Array]
+) -> tuple[tuple[list[Array], list[Array]], tuple[list[bool], list[bool]]]:
     del axis_size
-    ok_batched, leaves_batched = in_batched
+    ok_batched, keep_batched, leaves_batched = in_batched
     if ok_batched:
-        lender, keep = jnp.argmax(ok), ok | ~jnp.any(ok)
+        lender, stays = jnp.argmax(ok), ok | ~jnp.any(ok)
         leaves = [
-            jnp.where(keep.reshape(-1, *(1,) * (x.ndim - 1)), x, x[lender]) if batched else x
+            jnp.where(stays.reshape(-1, *(1,) * (x.ndim - 1)), x, x[lender]) if batched else x
             for x, batched in zip(leaves, leaves_batched, strict=True)
         ]
+        # What all lanes share, a model's parameters, the lender shares as well. Selected for each
+        # lane it would be copied for each, and a product with it be one product a lane.
+        keep_batched = [b or k.ndim > 1 for b, k in zip(leaves_batched, keep, strict=True)]
+        keep = [k if b else jnp.any(k) for b, k in zip(keep_batched, keep, strict=True)]
         ok = jnp.any(ok)
     # Once more, for the batch that this batch is in.
-    return _lend(ok, leaves), leaves_batched
+    return _lend(ok, keep, leaves), (keep_batched, leaves_batched)
 
 
 def _borrow_from_healthy_lane(ok: Array, leaves: list[Array]) -> list[Array]:
     # What is lent is a point, not a dependence. Not by a custom derivative of `_lend`: linearizing
     # a scan drops such rules, and second derivatives then differentiate `_lend` itself.
-    lent = _lend(lax.stop_gradient(ok), lax.stop_gradient(leaves))
-    return [jnp.where(ok, own, other) for own, other in zip(leaves, lent, strict=True)]
+    ok = lax.stop_gradient(ok)
+    keep, lent = _lend(ok, [ok] * len(leaves), lax.stop_gradient(leaves))
+    return [
+        jnp.where(k.reshape(*k.shape, *(1,) * (x.ndim - k.ndim)), x, other)
+        for k, x, other in zip(keep, leaves, lent, strict=True)
+    ]
 
 
 def linearization_point(

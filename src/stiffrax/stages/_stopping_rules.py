@@ -28,7 +28,7 @@ def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
 
 
 def _within_rounding(y0: Float[Array, " n"], dZ: Array, Z: Array) -> Array:
-    return at_rounding_level(dZ, jnp.concatenate([y0[None], y0 + Z]))
+    return at_rounding_level(dZ, (y0, y0 + Z))
 
 
 def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
