@@ -6,7 +6,8 @@ among the terms found. stiffrax runs one setting, chosen beforehand. pysindy run
 differentiate and two widths of the weak form, each with thirteen thresholds, and shows of each kind
 the run that comes closest to the truth, which a user could not pick.
 
-Needs the peer: `pip install pysindy`. Run with `triple`, `rober` or `hires` for one system.
+Needs the peer: `pip install pysindy`. Run with `triple`, `rober` or `hires` for one system, and with
+numbers for some of the densities.
 """
 
 import contextlib
@@ -187,7 +188,7 @@ def row(system, samples, noise):
     print(f"| {samples} | {100 * noise:g} % | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 
 
-def main(chosen):
+def main(chosen, densities):
     warnings.simplefilter("ignore")
     for system in chosen:
         true = true_coefficients(SYSTEMS[system][0])
@@ -195,10 +196,11 @@ def main(chosen):
         print(f"\n{system}: {runs} runs, {np.sum(true != 0)} terms of {true.size}")
         print("| samples | noise | stiffrax: missed, extra, error | SINDy | weak form | s, ours |")
         print("|---|---|---|---|---|---|")
-        for samples in SAMPLES:
+        for samples in densities:
             for noise in NOISE:
                 row(system, samples, noise)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or SYSTEMS)
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    main([word for word in sys.argv[1:] if not word.isdigit()] or SYSTEMS, numbers or SAMPLES)

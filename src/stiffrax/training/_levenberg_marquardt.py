@@ -15,8 +15,11 @@ from ._progress import progress_bar
 # is a Gauss-Newton step, as far as rounding allows. Weights of a network want one they can trust.
 _LEAST_DAMPING_LINEAR = 1e-20
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-12
-# How fast the damping falls where the residuals are as linear as predicted.
-_FALL = 0.03
+# How fast the damping falls where the residuals are as linear as predicted: less after a step that
+# was rejected, for then it is known at which damping that was.
+_FALL, _FALL_AFTER_REJECTION = 0.03, 0.1
+# How fast it rises at the first rejection; twice as fast at each one after it.
+_RISE = 2.0
 # Parts of the sum of squares. A fit has converged when no step can gain the first (by default), as
 # predicted without damping, or when five together do not.
 _SMALLEST_GAIN = 1e-4
@@ -69,7 +72,7 @@ def levenberg_marquardt(
     R, num_failed = evaluate(x)
     norms, size = [residual_norm(R)], np.zeros(len(free.index))
     bar = progress_bar(progress, max_steps, "least squares")
-    rise, converged = 2.0, norms[0] == 0
+    rise, converged = _RISE, norms[0] == 0
     for _ in range(max_steps):
         if converged:
             break
@@ -88,7 +91,9 @@ def levenberg_marquardt(
             x, R, num_failed = trial, new, failures
             norms.append(residual_norm(R))
             ratio = gain / max(predicted, gain)
-            damping, rise = max(damping * max(_FALL, 1 - (2 * ratio - 1) ** 3), least), 2.0
+            fall = _FALL if rise == _RISE else _FALL_AFTER_REJECTION
+            damping = max(damping * max(fall, 1 - (2 * ratio - 1) ** 3), least)
+            rise = _RISE
             converged = _converged(norms, R[:, free.index], R[:, -1], size, least, smallest_gain)
             bar.set_postfix_str(f"loss {norms[-1] / count**0.5:.3e}")
         else:

@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import Trajectories, cut_windows
 
-# Segments of a block: large enough for the library, small enough to stay in the cache.
-_SEGMENTS_AT_ONCE = 128
+# Segments of a block: as many as stay in the cache, for each block waits for its slowest step. In
+# units that are few, so that fits share programs.
+_MOST_SEGMENTS, _UNIT = 512, 128
 
 
 @final
@@ -36,7 +37,7 @@ def padded_windows(
 ) -> Windows:
     """Windows of `length` segments; with `share`, what two windows share counts half in each.
 
-    Blocks are of one size whatever the data, and the last is filled up: all fits share programs.
+    Blocks are of one of four sizes, and the last is filled up: fits share programs.
     """
     weight = np.sqrt(weight) / scale
     if share:
@@ -47,7 +48,7 @@ def padded_windows(
     cut = cut_windows(data, length)
     weights = cut_windows(eqx.tree_at(lambda data: data.ys, data, weight), length)
     count = len(cut.ts)
-    size = max(1, _SEGMENTS_AT_ONCE // length)
+    size = max(1, _segments_of_a_block(count * length) // length)
     extra = -count % size
 
     def block(x: Any) -> Array:
@@ -58,3 +59,8 @@ def padded_windows(
     windows = Windows(*(block(x) for x in (cut.ts, cut.ys, weights.ys, cut.mask)))
     present = np.arange(count + extra).reshape(-1, size) < count
     return windows._replace(mask=windows.mask & jnp.asarray(present)[..., None])
+
+
+def _segments_of_a_block(count: int) -> int:
+    blocks = -(-count // _MOST_SEGMENTS)
+    return _UNIT * -(-count // (blocks * _UNIT))
