@@ -1,8 +1,8 @@
 """Lorenz-63 identified from samples 0.2, 0.3 and 0.4 apart, with the method trained along.
 
 Every method starts from the same equations, takes one step from sample to sample, and is fitted by
-Levenberg and Marquardt, first to one interval, then to two and four in a row that count alike: the
-30 coefficients of a quadratic vector field, for the trained ten stages the tableau as well. Prints
+Levenberg and Marquardt, first to one interval, then to more in a row, up to 1.6 units of time, that
+count alike: the 30 coefficients of a quadratic vector field, for the trained ten stages the tableau as well. Prints
 errors of forecasts from starts that were not trained on, evaluations of the field, what is left of
 the order conditions of the trained tableaus, and draws their stability regions. Run with
 
@@ -25,7 +25,10 @@ import stiffrax as srx
 jax.config.update("jax_enable_x64", True)
 SAMPLES, STARTS = 3000, 400
 FIELD, FLOW = srx.Polynomial(3, 2), srx.Polynomial(3, 8)
+# The longest stretch that is fitted, one and a half Lyapunov times: beyond, chaos decides.
+LONGEST = 1.6
 WINDOWS = ((1, 100), (2, 60), (4, 100))  # intervals in a row, most steps of the fit
+LAST = 60  # most steps of the fit of the longest stretch, where that is longer than these
 ADAPTIVE = diffrax.PIDController(rtol=1e-6, atol=1e-6)
 
 
@@ -187,6 +190,12 @@ def fit(name, x, h, windows, steps):
     return x, float(total)
 
 
+def stretches(h):
+    """How many intervals in a row are fitted, one after the other, and the most steps of each."""
+    longest = int(LONGEST / h + 1e-6)
+    return WINDOWS if longest <= WINDOWS[-1][0] else (*WINDOWS, (longest, LAST))
+
+
 @eqx.filter_jit
 def forecast_errors(solver, coefficients, h, runs, unit):
     """Root mean square errors after one and four intervals, and evaluations an interval."""
@@ -234,7 +243,7 @@ def identify(h, methods):
     for name in methods:
         first, build, *_ = program(name)
         x, total = jnp.concatenate([first[:-30], start.ravel()]), 0.0
-        for window, steps in WINDOWS:
+        for window, steps in stretches(float(h)):
             windows = [seen[k : SAMPLES - window + k] for k in range(window + 1)]
             x, evaluations = fit(name, x, h, np.stack(windows, axis=1), steps)
             total += evaluations
