@@ -2,7 +2,8 @@
 
 Every method starts from the same equations, takes one step from sample to sample, and is fitted by
 Levenberg and Marquardt, first to one interval, then to more in a row, up to 1.6 units of time, that
-count alike: the 30 coefficients of a quadratic vector field, for the trained ten stages the tableau as well. Prints
+count alike: the 30 coefficients of a quadratic vector field, for the trained ten stages the tableau
+as well. Prints
 errors of forecasts from starts that were not trained on, evaluations of the field, what is left of
 the order conditions of the trained tableaus, and draws their stability regions. Run with
 

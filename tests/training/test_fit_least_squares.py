@@ -53,6 +53,56 @@ def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
     assert fit.loss < 1e-6
 
 
+def test_a_network_starts_from_the_slopes_where_these_predict_better():
+    data, _ = linear_data(rates=((-2.0, 1.0), (0.0, -3.0)))
+    for seed in range(3):
+        first = {}
+        for start in ("given", "regression"):
+            model = srx.PiNet(2, 4, 2, key=jax.random.key(seed))
+            first[start] = srx.fit_least_squares(
+                model, data, srx.RadauIIA5(), start=start, max_steps=1, progress=False
+            ).losses[0]
+        assert first["regression"] < first["given"]
+
+
+def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
+    from stiffrax.training import _levenberg_marquardt as module
+
+    used, step = [], module._step
+
+    def watched(C, c, size, damping):
+        used.append((float(np.linalg.norm(c)), damping))
+        return step(C, c, size, damping)
+
+    monkeypatch.setattr(module, "_step", watched)
+    data, _ = linear_data(rates=((-2.0, 1.0), (0.0, -3.0)))
+    model = srx.PiNet(2, 4, 2, key=jax.random.key(1))
+    srx.fit_least_squares(model, data, srx.RadauIIA5(), start="given", max_steps=20, progress=False)
+    falls = {False: [], True: []}
+    rejected = False
+    for (loss, damping), (new_loss, new_damping) in zip(used, used[1:], strict=False):
+        if new_loss < loss:
+            falls[rejected].append(new_damping / damping)
+        rejected = new_loss == loss
+    assert falls[True]
+    assert min(falls[True]) >= 0.1 * (1 - 1e-12)
+    assert min(falls[False]) < 0.1
+
+
+def test_fits_of_any_size_have_blocks_of_one_of_four_sizes():
+    from stiffrax.training._sample_windows import padded_windows
+
+    sizes = set()
+    for times in (3, 130, 200, 400, 513, 700, 3000):
+        ts = np.arange(float(times))
+        data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+        windows = padded_windows(data, np.ones(1), np.ones(data.ys.shape), 1, False)
+        blocks, size, _ = windows.ts.shape
+        assert (blocks - 1) * size < times - 1 <= blocks * size
+        sizes.add(size)
+    assert sizes <= {128, 256, 384, 512}
+
+
 def test_losses_never_rise():
     data, _ = linear_data()
     fit = srx.fit_least_squares(
