@@ -15,9 +15,7 @@ System = TypeVar("System", StageSystem, SlopeSystem)
 
 
 @jax.custom_batching.custom_vmap
-def _lend(
-    ok: Array, keep: list[Array], leaves: list[Array]
-) -> tuple[list[Array], list[Array]]:
+def _lend(ok: Array, keep: list[Array], leaves: list[Array]) -> tuple[list[Array], list[Array]]:
     """For each leaf, whether it is kept, and what is lent otherwise."""
     del ok
     return keep, leaves

@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import Trajectories, cut_windows
 
-# Segments of a block: as many as stay in the cache, for each block waits for its slowest step. In
-# units that are few, so that fits share programs.
-_MOST_SEGMENTS, _UNIT = 512, 128
+# Segments of a block: many, for each block waits for its slowest step, but where these would be
+# filled up by more than the part named, few.
+_MANY, _FEW, _MOST_FILLING = 384, 128, 0.25
 
 
 @final
@@ -37,7 +37,7 @@ def padded_windows(
 ) -> Windows:
     """Windows of `length` segments; with `share`, what two windows share counts half in each.
 
-    Blocks are of one of four sizes, and the last is filled up: fits share programs.
+    Blocks are of one of two sizes, and the last is filled up: fits share programs.
     """
     weight = np.sqrt(weight) / scale
     if share:
@@ -62,5 +62,5 @@ def padded_windows(
 
 
 def _segments_of_a_block(count: int) -> int:
-    blocks = -(-count // _MOST_SEGMENTS)
-    return _UNIT * -(-count // (blocks * _UNIT))
+    filled = _MANY * -(-count // _MANY)
+    return _MANY if filled <= (1 + _MOST_FILLING) * count else _FEW
