@@ -13,7 +13,7 @@ from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._free_parameters import FreeParameters
-from ._levenberg_marquardt import levenberg_marquardt
+from ._levenberg_marquardt import levenberg_marquardt, residual_norm
 from ._sample_weights import checked_scale, checked_weight
 from ._sample_windows import padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals, mean_slope_step
@@ -180,7 +180,8 @@ def best_start(model: Any, steps: CompressedResiduals) -> Any:
         # The search for a network's slopes holds itself back.
         return min((fitted, model), key=steps.norm)
     held_back = levenberg_marquardt(slopes, model, 1, damping=_HOLDING_BACK).model
-    losses = [steps.norm(start) for start in (fitted, held_back, model)]
+    # With derivatives, which the fit needs as well: values alone are a program of their own.
+    losses = [residual_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
     if losses[0] < _CAUTION * min(losses[1:]):
         return fitted
     return held_back if losses[1] < losses[2] else model
