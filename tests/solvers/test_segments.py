@@ -49,6 +49,20 @@ RADAU = srx.RadauIIA5()
 ALL = jnp.ones(TS.shape, bool)
 
 
+class TestGuesses:
+    # The end of a run of HIRES, where its reaction is used up between two samples.
+    TS = jnp.array([[159.083299, 321.8122]])
+    YA = [0.004258, 0.000835, 0.000732, 0.007526, 0.116664, 0.428455, 0.034534, 0.000521]
+    YB = [6.6169e-4, 1.2931e-4, 4.518e-5, 1.0296e-3, 2.975e-4, 1.927e-4, 1.0145e-3, 3.4041e-2]
+
+    @pytest.mark.parametrize("substeps", [1, 2, 4, 8])
+    def test_a_sample_far_from_the_path_between_does_not_lead_the_iteration_astray(self, substeps):
+        hires = srx.problems.hires().vector_field
+        ys = jnp.array([[self.YA, self.YB]])
+        predicted = srx.segment_predictions(srx.RadauIIA5(), hires, self.TS, ys, substeps)
+        assert bool(jnp.all(jnp.isfinite(predicted)))
+
+
 class TestMasks:
     def test_whatever_stands_at_absent_samples_is_never_read(self):
         mask = ALL.at[0, 1].set(False).at[1, 3].set(False)

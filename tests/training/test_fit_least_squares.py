@@ -140,22 +140,22 @@ def test_terms_switched_off_stay_off():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7)
 
 
-def network_residuals(window):
+def network_residuals(window, coupling=0.0):
     from stiffrax.training._compressed_residuals import CompressedResiduals
     from stiffrax.training._sample_windows import padded_windows
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     data, _ = linear_data()
     windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
-    steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False, coupling=coupling)
     return srx.PiNet(2, 3, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
 
 
-@pytest.mark.parametrize("window", [1, 5])
-def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window):
+@pytest.mark.parametrize(("window", "coupling"), [(1, 0.0), (5, 0.0), (5, 0.3)])
+def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window, coupling):
     from stiffrax.training._free_parameters import FreeParameters
 
-    model, residuals = network_residuals(window)
+    model, residuals = network_residuals(window, coupling)
     free = FreeParameters(model)
 
     def everything(theta):

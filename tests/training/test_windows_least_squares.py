@@ -103,6 +103,85 @@ def test_a_window_that_cannot_be_solved_is_counted():
     assert np.isfinite(fit.loss)
 
 
+def test_a_coupled_start_follows_a_chaotic_run_that_no_fit_from_slopes_can_follow():
+    # From `start="regression"` the fit ends at a loss of 5.5.
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+
+    ts = jnp.linspace(0.0, 5.0, 101)
+    lorenz = srx.problems.lorenz().vector_field
+
+    def run(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lorenz),
+            diffrax.Tsit5(),
+            0.0,
+            5.0,
+            1e-3,
+            y0,
+            saveat=diffrax.SaveAt(ts=ts),
+            stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-9),
+        ).ys
+
+    ys = jax.vmap(run)(jnp.array([[1.0, 1.0, 20.0], [-5.0, -8.0, 25.0]]))
+    noisy = ys + 0.1 * np.random.default_rng(0).normal(size=ys.shape)
+    fit = srx.fit_least_squares(
+        srx.Polynomial(3, 2),
+        srx.Trajectories.from_arrays(ts, noisy),
+        srx.GaussLegendre4(),
+        window=100,
+        initial_states="free",
+        scale=1.0,
+        start="coupled",
+        progress=False,
+    )
+    assert fit.num_failed == 0
+    assert 0.09 < fit.loss < 0.11
+
+
+def test_a_coupled_start_is_not_drawn_to_a_sample_of_weight_zero():
+    data = decay()
+    ys = np.array(data.ys)
+    ys[:, 7] += 1e6
+    weight = np.ones(ys.shape)
+    weight[:, 7] = 0.0
+    spoiled = srx.Trajectories.from_arrays(data.ts, ys)
+    steps = window_residuals(spoiled, weight, coupling=0.5)
+    alike = window_residuals(data, weight, coupling=0.5)
+    model = srx.Polynomial(1, 1, coefficients=[[0.0, -RATE]])
+    np.testing.assert_allclose(steps.norm(model), alike.norm(model), rtol=0, atol=1e-9)
+
+
+def window_residuals(data, weight=None, coupling=0.0):
+    from stiffrax.training._compressed_residuals import CompressedResiduals
+    from stiffrax.training._sample_windows import padded_windows
+    from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
+
+    weight = np.ones(data.ys.shape) if weight is None else weight
+    length = data.ts.shape[1] - 1
+    windows = padded_windows(data, np.ones(data.num_states), weight, length, False)
+    residuals = WindowResiduals(SegmentStep(srx.RadauIIA5()), False, coupling=coupling)
+    return CompressedResiduals(residuals, windows)
+
+
+def test_coupled_fully_every_segment_starts_from_its_sample():
+    data = decay(noise=0.1)
+    model = srx.Polynomial(1, 1, coefficients=[[0.0, -2.0]])
+    values = window_residuals(data, coupling=1.0).values(model).reshape(-1, 32, 1)[:6]
+    predicted = srx.segment_predictions(srx.RadauIIA5(), model, data.ts, data.ys)
+    np.testing.assert_allclose(values, data.ys[:, 1:] - predicted, rtol=1e-9, atol=1e-12)
+
+
+def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
+    # y' = 50 y^2 has no solution from 1 over this step, and hardly moves from 1e-3.
+    ys = np.array([1.0, 1e-3, 1e-3, 1e-3, 1e-3])[None, :, None]
+    data = srx.Trajectories.from_arrays(np.arange(5.0), ys)
+    model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
+    _, failures = window_residuals(data).triangle(model)
+    assert failures == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

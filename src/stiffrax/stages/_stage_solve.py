@@ -47,8 +47,9 @@ class StageMethod(eqx.Module):
     """How to solve: the root finder with its rule, the factors, and the exact linear solver.
 
     `retry_exactly`: where the iteration with one frozen Jacobian fails, start again with Newton's
-    method proper (exact Jacobians at the stages in every iteration). Right for fixed steps, where
-    no smaller step comes to the rescue; wasteful under step-size control.
+    method proper (exact Jacobians at the stages in every iteration), from the guess and then from
+    the start of the step. Right for fixed steps, where no smaller step comes to the rescue; wasteful
+    under step-size control.
 
     `found`: the solution, where it has been iterated for already; only its derivative is added.
     """
@@ -127,17 +128,23 @@ def _solve_by(
 
 
 def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
-    """Simplified Newton, and where it fails Newton proper if the method says so."""
+    """Simplified Newton, and where it fails Newton proper, if the method says so."""
     newton = method.root_finder
     init = newton.init(_with_aux, guess, system, {"solve": None}, guess, None, frozenset())
     fixed = (system, method)
     Z, state = while_open(_is_running, _frozen_iteration, fixed, (guess, init))
     if method.retry_exactly:
-        failed = ~state.converged
-        # No lane but a failed one is open at the start.
-        start = replace(init, converged=~failed)
-        again = while_open(_is_running_exactly, _exact_iteration, fixed, (guess, start))
-        Z, state = jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, (Z, state))
+
+        def try_again(iterate: _Iterate, guess: Array) -> tuple[_Iterate, None]:
+            failed = ~iterate[1].converged
+            # No lane but a failed one is open at the start.
+            start = replace(init, converged=~failed)
+            again = while_open(_is_running_exactly, _exact_iteration, fixed, (guess, start))
+            return jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, iterate), None
+
+        # From the guess, and then from where the step starts: a guess may be far from the solution.
+        guesses = jnp.stack([guess, jnp.zeros_like(guess)])
+        (Z, state), _ = lax.scan(try_again, (Z, state), guesses)
     _, result = newton.terminate(_with_aux, Z, system, {}, state, frozenset())
     limit = optx.RESULTS.nonlinear_max_steps_reached
     result = optx.RESULTS.where(state.converged | state.diverged, result, limit)

@@ -39,6 +39,12 @@ class CompressedResiduals:
         residuals = eqx.tree_at(lambda r: r.substeps, self.residuals, jnp.asarray(substeps))
         return CompressedResiduals(residuals, self.windows)
 
+    def with_coupling(self, coupling: float) -> "CompressedResiduals":
+        """The same residuals with predictions drawn to the samples."""
+        coupled = jnp.asarray(coupling, self.residuals.coupling.dtype)
+        residuals = eqx.tree_at(lambda r: r.coupling, self.residuals, coupled)
+        return CompressedResiduals(residuals, self.windows)
+
     def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
         """Every weighted residual, without derivatives; with free starts that of the start first."""
         return jnp.stack([_values(self.residuals, model, block) for block in self._blocks])

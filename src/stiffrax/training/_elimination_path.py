@@ -1,24 +1,22 @@
-"""The order in which terms of a linear model can be dropped at least cost."""
+"""The order in which terms of a linear model can be dropped at least cost, or taken back."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-
-from ._fit_least_squares import LeastSquaresFit
-from ._free_parameters import FreeParameters
 
 # Terms taken out of the covariance one by one before it is computed anew: rounding adds up.
 _FRESH = 64
 
 
 def elimination_path(
-    fit: LeastSquaresFit, free: FreeParameters
+    C: Float[np.ndarray, "q p"], theta: Float[np.ndarray, " p"], droppable: Bool[np.ndarray, " p"]
 ) -> tuple[Int[np.ndarray, " terms"], Float[np.ndarray, " terms"]]:
-    """The order in which terms cost least, the others refitted each time, and the losses."""
-    C, theta = fit.triangle[:, free.index], np.asarray(free.values)[free.index]
-    size = np.linalg.norm(C, axis=0)
-    size = np.where(size > 0, size, 1)
+    """The order in which terms cost least, the others refitted each time, and what they cost.
+
+    `C` is the derivative of the residuals at their minimum `theta`; the costs are sums of squares.
+    """
+    size = _sizes(C)
     C, start = C / size, theta * size
-    kept, left = np.ones(len(theta), bool), free.droppable.copy()
+    kept, left = np.ones(len(theta), bool), droppable.copy()
     P, theta = _with_terms(C, start, kept)
     order, costs, spent = [], [], 0.0
     while left.any():
@@ -35,9 +33,44 @@ def elimination_path(
         column = P[:, j] / variance[j]
         theta = np.where(kept, theta - column * theta[j], 0)
         P = P - np.outer(column, P[j])
-    total = np.sum(fit.triangle[:, -1] ** 2)
-    count = total / fit.loss**2 if fit.loss > 0 else 1.0
-    return np.asarray(order, int), np.sqrt((total + np.asarray(costs)) / count)
+    return np.asarray(order, int), np.asarray(costs)
+
+
+def addition_path(
+    C: Float[np.ndarray, "q p"],
+    c: Float[np.ndarray, " q"],
+    kept: Bool[np.ndarray, " p"],
+    most: int,
+) -> tuple[Int[np.ndarray, " terms"], Float[np.ndarray, " terms"]]:
+    """The order in which terms that are not kept gain most, and the sum of squares left by each.
+
+    `c` are the residuals with those kept. One term is taken at a time, all others being refitted
+    (orthogonal least squares).
+    """
+    C = C / _sizes(C)
+    Q, _ = np.linalg.qr(C[:, kept])
+    C, c = C - Q @ (Q.T @ C), c - Q @ (Q.T @ c)
+    order, left = [], []
+    candidates = ~kept
+    while candidates.any() and len(order) < most:
+        size = np.linalg.norm(C, axis=0)
+        # What the terms kept can say as well is no candidate.
+        candidates = candidates & (size > 1e-9)
+        gain = np.where(candidates, np.abs(c @ C) / np.where(size > 0, size, 1), -1.0)
+        j = int(np.argmax(gain))
+        if gain[j] < 0:
+            break
+        unit = C[:, j] / size[j]
+        C, c = C - np.outer(unit, unit @ C), c - unit * (unit @ c)
+        candidates[j] = False
+        order.append(j)
+        left.append(float(np.sum(c**2)))
+    return np.asarray(order, int), np.asarray(left)
+
+
+def _sizes(C: Float[np.ndarray, "q p"]) -> Float[np.ndarray, " p"]:
+    size = np.linalg.norm(C, axis=0)
+    return np.where(size > 0, size, 1)
 
 
 def _with_terms(

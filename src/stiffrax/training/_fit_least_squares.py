@@ -12,17 +12,12 @@ from jaxtyping import Float
 from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
+from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
-from ._levenberg_marquardt import levenberg_marquardt, residual_norm
+from ._levenberg_marquardt import levenberg_marquardt
 from ._sample_weights import checked_scale, checked_weight
 from ._sample_windows import padded_windows
-from ._window_residuals import SegmentStep, WindowResiduals, mean_slope_step
-
-_HOLDING_BACK = 1e-3
-# How much better than a cautious start a bold one must be.
-_CAUTION = 0.1
-# A step that gains less than this part of the sum of squares ends the search for a start.
-_ENOUGH = 0.1
+from ._window_residuals import SegmentStep, WindowResiduals
 
 
 @final
@@ -108,7 +103,9 @@ def fit_least_squares(
         A sample of weight zero is not fitted.
     - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
       linear model, and starts from there unless the model as it is predicts better; `"given"`
-      starts from the model as it is.
+      starts from the model as it is; `"coupled"`, for noisy data and long windows, goes on from the
+      regression by fits in which the prediction is drawn to each sample on its way, by a part that
+      falls from one to zero: long windows know most, and start from where they can be solved.
     - `max_steps`: the most steps of the optimizer.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
@@ -137,8 +134,7 @@ def fit_least_squares(
     check_model(model, data)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
-    if start == "regression":
-        model = best_start(model, steps)
+    model = fit_start(model, steps, start)
     count = count_residuals(weight, free_starts)
     return fit_windows(model, steps, count, max_steps, progress)
 
@@ -167,32 +163,12 @@ def fit_windows(
     )
 
 
-def best_start(model: Any, steps: CompressedResiduals) -> Any:
-    """The fit of the slopes, as it is or held back, or the model given: what predicts best.
-
-    Where samples are few or far apart, the slopes between them can be fitted by coefficients of any
-    size, and the held-back fit, or no fit at all, is the better start.
-    """
-    slopes = WindowResiduals(mean_slope_step, steps.residuals.free_starts)
-    slopes = CompressedResiduals(slopes, steps.windows)
-    fitted = levenberg_marquardt(slopes, model, 30, smallest_gain=_ENOUGH).model
-    if not np.all(FreeParameters(model).droppable):
-        # The search for a network's slopes holds itself back.
-        return min((fitted, model), key=steps.norm)
-    held_back = levenberg_marquardt(slopes, model, 1, damping=_HOLDING_BACK).model
-    # With derivatives, which the fit needs as well: values alone are a program of their own.
-    losses = [residual_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
-    if losses[0] < _CAUTION * min(losses[1:]):
-        return fitted
-    return held_back if losses[1] < losses[2] else model
-
-
 def check_options(
     start: str, initial_states: str, window: Any, substeps: Any, max_steps: Any
 ) -> bool:
     """Whether the initial states are free, if all options are such as there are."""
-    if start not in ("regression", "given"):
-        raise ValueError(f'`start={start!r}` was given; write "regression" or "given".')
+    if start not in STARTS:
+        raise ValueError(f'`start={start!r}` was given; write "regression", "coupled" or "given".')
     if initial_states not in ("measured", "free"):
         raise ValueError(
             f'`initial_states={initial_states!r}` was given; write "measured" or "free".'

@@ -1,7 +1,6 @@
 """Dropping the terms that the data do not need."""
 
 import functools as ft
-from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -11,19 +10,19 @@ import numpy as np
 from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
-from ._elimination_path import elimination_path
 from ._fit_least_squares import (
     LeastSquaresFit,
-    best_start,
     check_model,
     check_options,
     count_residuals,
     fit_windows,
 )
+from ._fit_start import fit_start
 from ._free_parameters import FreeParameters
 from ._sample_weights import checked_scale, checked_weight
 from ._sample_windows import padded_windows
 from ._term_judge import CRITERIA, TermJudge
+from ._term_search import TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -96,7 +95,9 @@ def prune_and_refit(
     the best one so far and the error of the discretization itself. Significance tests are no use
     here: with clean data what is left over is the error of the single step, which is no noise, and
     superfluous terms are significant because they fit it. It is measured by halving the step.
-    The terms that are left are refitted to all runs with `refine` times as many substeps.
+    A model far from the right one misjudges terms: the smallest model is asked which of those
+    dropped would gain most, and takes them back where it would not be accepted in their place. The
+    terms that are left are refitted to all runs with `refine` times as many substeps.
 
     Noise hides what a term is worth from that rule. For noisy data an information criterion weighs
     the loss of all `N` residuals against the number `q` of terms,
@@ -104,7 +105,8 @@ def prune_and_refit(
     $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; 2 \text{ (AIC)},$$
 
     and a term stays if without it this number grows; `"significance"` is `p = 9`: a term stays if
-    it is more than three standard errors from zero.
+    it is more than three standard errors from zero. With it go windows as long as the runs, free
+    initial states and `start="coupled"`.
 
     **Arguments:**
 
@@ -154,17 +156,17 @@ def prune_and_refit(
 
     everything = samples(data, weighted)
     train, test = (samples(*part) for part in zip(*parts, strict=True))
-    if start == "regression":
-        model = best_start(model, train.steps)
+    model = fit_start(model, train.steps, start)
     fit = fit_windows(model, *train, progress=progress)
-    total = _num_terms(fit.model)
+    total = num_terms(fit.model)
     judge = TermJudge(*test, criterion, tolerance)
-    fit, history = _without_needless_terms(fit, judge, ft.partial(_refit, train, progress))
+    refit = ft.partial(_refit, train, progress)
+    fit, history = TermSearch(model, train.steps, judge, refit).search(fit)
     test, everything = (samples.refined(refine) for samples in (test, everything))
     final = _refit(everything, progress, fit.model) or fit
     judge = TermJudge(*test, criterion, tolerance)
     loss, error = judge.loss(final.model), judge.discretization_error(final.model)
-    return PrunedFit(final, total - _num_terms(final.model), loss, error, history)
+    return PrunedFit(final, total - num_terms(final.model), loss, error, history)
 
 
 @final
@@ -177,35 +179,6 @@ class _Samples(NamedTuple):
     def refined(self, factor: int) -> "_Samples":
         substeps = factor * self.steps.residuals.substeps
         return self._replace(steps=self.steps.with_substeps(substeps))
-
-
-def _without_needless_terms(
-    fit: LeastSquaresFit, judge: TermJudge, refit: Callable[[Any], Any]
-) -> tuple[LeastSquaresFit, tuple[tuple[int, float, bool], ...]]:
-    """The smallest model that the judge accepts, and all that were tried."""
-    best = judge.loss(fit.model)
-    history = [(_num_terms(fit.model), best, True)]
-    while True:
-        free = FreeParameters(fit.model)
-        order, predicted = elimination_path(fit, free)
-        error = judge.discretization_error(fit.model)
-        terms = _num_terms(fit.model)
-        # The prediction is one for the runs fitted, which may be harder than those held out. The
-        # cheapest term is always tried, since the prediction holds only near the fit.
-        piece = max(1, judge.longest_piece(predicted, terms, max(best, fit.loss), error))
-        trial = None
-        while trial is None and piece > 0:
-            smaller = refit(free.without(order[:piece]))
-            if smaller is not None:
-                loss = judge.loss(smaller.model)
-                accepted = judge.accepts(loss, terms - piece, best, terms, error)
-                history.append((_num_terms(smaller.model), loss, accepted))
-                trial = smaller if accepted else None
-                best = judge.better(best, loss, accepted)
-            piece //= 2
-        if trial is None:
-            return fit, tuple(history)
-        fit = trial
 
 
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
@@ -224,10 +197,6 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
         raise ValueError(f"`tolerance={tolerance!r}` was given; it needs a number of at least 1.")
     if not isinstance(refine, int) or refine < 1:
         raise ValueError(f"`refine={refine!r}` was given; it needs a positive integer.")
-
-
-def _num_terms(model: Any) -> int:
-    return int(np.sum(FreeParameters(model).droppable))
 
 
 def _refit(samples: _Samples, progress: bool | None, model: Any) -> LeastSquaresFit | None:

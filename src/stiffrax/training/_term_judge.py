@@ -32,8 +32,13 @@ class TermJudge:
         return self._norm(self._coarse.values(model))
 
     def discretization_error(self, model: Any) -> float:
-        """Root mean square change of the scaled residuals when every step is halved."""
-        return self._norm(self._coarse.values(model) - self._fine.values(model))
+        """Root mean square change of the scaled residuals when every step is halved.
+
+        A step that cannot be solved says nothing about the size of steps.
+        """
+        coarse, fine = (np.asarray(steps.values(model)) for steps in (self._coarse, self._fine))
+        failed = self._coarse.residuals.failed(coarse) | self._fine.residuals.failed(fine)
+        return self._norm(np.where(failed[..., None], 0, coarse - fine))
 
     def _criterion(self, loss: Any, terms: Any, error: float) -> Any:
         return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms

@@ -43,7 +43,7 @@ def mean_slope_step(
 
 @final
 class WindowResiduals(eqx.Module):
-    """Weighted residuals of a window of samples, with their derivatives by parameters and start.
+    r"""Weighted residuals of a window of samples, with their derivatives by parameters and start.
 
     A step is linearized in reverse mode, by `n` solves with its own factors, whatever the number of
     parameters, and the `substeps` of a segment and the segments of a window are chained.
@@ -52,20 +52,36 @@ class WindowResiduals(eqx.Module):
     the derivative is projected onto what the start cannot follow (variable projection, in Kaufman's
     form): noise of the first sample is then an error like any other.
 
+    With a `coupling` above zero the next segment of a window does not start from the prediction but
+    from a point between it and the sample,
+
+    $$y \leftarrow (1 - coupling) \, y + coupling \, y_k$$
+
+    (an observer with that gain): at one each segment starts from its sample, at zero the window is
+    predicted from its start alone.
+
     A segment whose step cannot be solved counts with a residual of `failure` in every state and no
-    derivative: a fit is driven away from parameters at which steps fail.
+    derivative: a fit is driven away from parameters at which steps fail. The next segment starts
+    from its sample.
     """
 
     step: Callable[..., Array]
     free_starts: bool = eqx.field(static=True)
     substeps: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=1)
+    coupling: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
     failure: float = 1.0
 
     def values(self, model: Any, window: Windows) -> Float[Array, "rows n"]:
         """Every weighted residual; with free starts that of the start first."""
         start = self._start(model, window)
-        predicted = self._chain(lambda y, part: self.step(model, y, *part), start, window)
+        (predicted,) = self._chain(
+            lambda y, part: (self.step(model, y[0], *part),), (start,), window
+        )
         return self._residual(predicted, window, start)[0]
+
+    def failed(self, values: Any) -> Any:
+        """Which samples could not be predicted, from their residuals."""
+        return (values == self.failure).all(axis=-1)
 
     def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
         """`[J, r]` of one window, `(rows, p + 1)`, and the number of its failures."""
@@ -122,8 +138,10 @@ class WindowResiduals(eqx.Module):
             S = jnp.concatenate([-jnp.diag(_first_weight(window))[None], S])
         return residual, J, S, failures
 
-    def _chain(self, advance: Callable, begin: Any, window: Windows) -> Any:
-        """What `begin` has become at the end of each segment of a window in turn.
+    def _chain(
+        self, advance: Callable, begin: tuple[Array, ...], window: Windows
+    ) -> tuple[Array, ...]:
+        """What `begin`, the state and its derivatives, is at the end of each segment of a window.
 
         `advance(carry, (ta, tb, ya, yb))` is called for each of the equal parts of a segment.
         """
@@ -138,7 +156,7 @@ class WindowResiduals(eqx.Module):
         )
 
         def one_segment(carry: Any, row: Any) -> tuple[Any, Any]:
-            (ta, tb, ya, yb), present = row
+            (ta, tb, ya, yb), present, measured = row
 
             def one_part(k: Array, carry: Any) -> Any:
                 a, b = k / self.substeps, (k + 1) / self.substeps
@@ -149,13 +167,24 @@ class WindowResiduals(eqx.Module):
                 return advance(carry, part)
 
             carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, begin)
-            carry = lax.fori_loop(0, self.substeps, one_part, carry)
-            return carry, carry
+            end = lax.fori_loop(0, self.substeps, one_part, carry)
+            return self._coupled(end, yb, measured), end
 
+        rows = segments, present, window.weight[1:] > 0
         if len(ts) == 2:
-            first = jax.tree.map(lambda x: x[0], (segments, present))
+            first = jax.tree.map(lambda x: x[0], rows)
             return jax.tree.map(lambda x: x[None], one_segment(begin, first)[1])
-        return lax.scan(one_segment, begin, (segments, present))[1]
+        return lax.scan(one_segment, begin, rows)[1]
+
+    def _coupled(self, end: tuple[Array, ...], sample: Array, measured: Array) -> tuple[Array, ...]:
+        """What the next segment starts from: what this one ends at, drawn to the sample."""
+        y, *derivatives = end
+        part = jnp.where(measured, self.coupling.astype(y.dtype), 0)
+        part = jnp.where(jnp.all(jnp.isfinite(y)), part, 1)
+        drawn = [jnp.where(part < 1, (1 - part) * y + part * sample, sample)]
+        for x in derivatives:
+            drawn.append(jnp.where((part < 1)[:, None], (1 - part)[:, None] * x, 0))
+        return tuple(drawn)
 
     def _residual(
         self, predicted: Array, window: Windows, start: Array

@@ -1,0 +1,67 @@
+"""The search for the terms that data need, from models with too few and too many."""
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.training._compressed_residuals import CompressedResiduals
+from stiffrax.training._fit_least_squares import fit_windows
+from stiffrax.training._sample_windows import padded_windows
+from stiffrax.training._term_judge import TermJudge
+from stiffrax.training._term_search import TermSearch
+from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
+
+TRUE = np.array([[False, True, False], [True, False, True]])
+
+
+def residuals():
+    """Of y1' = -y1, y2' = 1 - 3 y2, six runs."""
+    ts = np.linspace(0.0, 1.5, 16)
+    y1 = np.linspace(0.5, 2.0, 6)[:, None] * np.exp(-ts)
+    y2 = 1 / 3 + np.linspace(1.0, -1.0, 6)[:, None] * np.exp(-3 * ts)
+    data = srx.Trajectories.from_arrays(ts, np.stack([y1, y2], axis=-1))
+    windows = padded_windows(data, np.ones(2), np.ones(data.ys.shape), 1, False)
+    steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    return CompressedResiduals(steps, windows), data.ys[:, 1:].size
+
+
+def refit_to(steps, count):
+    def refit(model):
+        if not np.any(model.active):
+            return None
+        return fit_windows(model, steps, count, progress=False)
+
+    return refit
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
+    steps, count = residuals()
+    every = srx.Polynomial(2, 1)
+    refit = refit_to(steps, count)
+    too_small = refit(every.with_active([[True, True, False], [False, False, True]]))
+    search = TermSearch(every, steps, TermJudge(steps, count, criterion, 3.0), refit)
+    found, tried = search.search(too_small)
+    np.testing.assert_array_equal(found.model.active, TRUE)
+    assert tried[0][0] == 3
+
+
+def test_terms_that_are_not_the_models_are_not_taken_back():
+    steps, count = residuals()
+    allowed = srx.Polynomial(2, 1, active=[[True, True, True], [False, True, True]])
+    refit = refit_to(steps, count)
+    search = TermSearch(allowed, steps, TermJudge(steps, count, "bic", 3.0), refit)
+    found, _ = search.search(refit(allowed))
+    assert not np.any(np.asarray(found.model.active) & ~np.asarray(allowed.active))
+
+
+def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
+    # y' = 50 y^2 has no solution from 1 over this step.
+    ys = np.array([1.0, 1e-3, 1e-3, 1e-3])[None, :, None]
+    data = srx.Trajectories.from_arrays(np.arange(4.0), ys)
+    windows = padded_windows(data, np.ones(1), np.ones(ys.shape), 1, False)
+    steps = CompressedResiduals(WindowResiduals(SegmentStep(srx.RadauIIA5()), False), windows)
+    judge = TermJudge(steps, 3, "bic", 3.0)
+    model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
+    assert judge.loss(model) > 0.5
+    assert judge.discretization_error(model) < 1e-3
