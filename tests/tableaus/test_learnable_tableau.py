@@ -75,7 +75,7 @@ def test_rounding_above_the_diagonal_makes_no_method_implicit():
 
 
 def test_an_order_that_no_start_leads_to_is_an_error_at_run_time(monkeypatch):
-    monkeypatch.setattr("stiffrax.tableaus._random_tableau._ITERATIONS", 1)
+    monkeypatch.setattr("stiffrax.tableaus._initial_tableaus._ITERATIONS", 1)
     with pytest.raises(Exception, match="another key, one more stage, or"):
         random_tableau(3, "explicit", 3, None, KEY)
 
