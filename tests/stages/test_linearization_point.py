@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 
 from stiffrax.stages import StageSystem, flat_field
-from stiffrax.stages._linearization_point import linearization_point
+from stiffrax.stages._lanes import linearization_point
 from stiffrax.tableaus import radau_iia
 
 TABLEAU = radau_iia(1)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stiffrax.stages._open_lanes import while_open
+from stiffrax.stages._lanes import while_open
 
 
 def halvings(start, floor):

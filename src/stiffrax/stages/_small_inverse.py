@@ -9,8 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
-from ._products import small_matmul
-from ._short_sums import largest_of_rows
+from ._products import largest_of_rows, small_matmul
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64

@@ -1,4 +1,4 @@
-"""The stage equations with the exact Jacobian of every stage, solved for one right-hand side."""
+"""All stage equations of a step as one matrix."""
 
 import equinox.internal as eqxi
 import jax
@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._products import small_matmul
-from ._short_sums import short_sum
+from ._products import short_sum, small_matmul
 from ._small_inverse import small_inverse, unchecked_inverse
 
 # A block elimination is believed whose residual is this many units of rounding of its terms.
@@ -113,3 +112,34 @@ def solve_stacked(
     stages as by rows, and by rows where the residual shows that a pivot was close to singular.
     """
     return _solve(a, hJ, rhs)
+
+
+def stacked_mass_matrix(
+    a: Float[Array, "m m"], M: Float[Array, "n n"], hJ: Float[Array, "m n n"]
+) -> Float[Array, "mn mn"]:
+    """`a (x) M - blockdiag(hJ_i)` as one matrix."""
+    m, n = hJ.shape[:2]
+    constant = a[:, None, :, None] * M[:, None, :]
+    blocks = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None] * hJ[:, :, None, :]
+    return (constant - blocks).reshape(m * n, m * n)
+
+
+def solve_stacked_mass(
+    a: Float[Array, "m m"],
+    M: Float[Array, "n n"],
+    hJ: Float[Array, "m n n"],
+    rhs: Float[Array, "m n"],
+) -> Float[Array, "m n"]:
+    """Solves `(a (x) M - blockdiag(hJ_i)) x = rhs`; no derivative goes through it.
+
+    Rows are made of size one first: those of constraints have units of their own. Where `M` is
+    singular its blocks are no pivots, so that rows are exchanged across blocks, unlike without it.
+    """
+    matrix = stacked_mass_matrix(a, M, hJ)
+    size = jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
+    size = jnp.where(size > 0, size, 1)
+    matrix, b = matrix / size, rhs.reshape(-1, 1) / size
+    inverse = small_inverse(matrix)
+    x = small_matmul(inverse, b)
+    x = x + small_matmul(inverse, b - small_matmul(matrix, x))
+    return x.reshape(rhs.shape)
