@@ -56,11 +56,9 @@ from ..stages import (
     weighted_sum,
 )
 from ..tableaus import Tableau
-from ._collocation_interpolation import CollocationInterpolation
 from ._consistent_start import check_mass, check_start, end_at_once, typical_slope
-from ._mass_matrix_term import mass_of
-from ._step_memory import Attempt, StepMemory
-from ._step_system import check_term as check_term, stage_system as stage_system
+from ._mass_matrix_term import check_term as check_term, mass_of, stage_system as stage_system
+from ._step_memory import Attempt, CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
 

@@ -14,10 +14,9 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..stages import AbstractStructure, SimplifiedNewton, StepReport
-from ._collocation_interpolation import CollocationInterpolation
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
-from ._radau import RadauIIA5, RadauIIA9, RadauIIA13
-from ._step_memory import StepMemory
+from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
+from ._step_memory import CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
 
