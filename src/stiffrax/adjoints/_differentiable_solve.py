@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._diffrax import inner_loop, loop, outer_loop
 from ..solvers import LearnableRungeKutta, counted_loop
+from ._backward_sweep import StepMaps
 from ._refusals import refuse_gradient
 from ._saved_values import (
     SavedCotangents,
@@ -28,9 +29,7 @@ from ._saved_values import (
     subs_of,
     with_fns,
 )
-from ._step_equations import StepEquations
-from ._step_maps import StepMaps
-from ._step_record import StepRecord, recorded_loop
+from ._step_record import StepEquations, StepRecord, recorded_loop
 
 _REVERSE_TWICE = (
     "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "

@@ -6,14 +6,11 @@ import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
 from ..solvers import DENSE_DEGREE
-from ._backward_sweep import backward_sweep
-from ._recorded_adjoint import AbstractRecordedAdjoint
-from ._recurrence import RECURRENCES
+from ._backward_sweep import RECURRENCES, StepMaps, backward_sweep, sweep_step_maps
 from ._refusals import check_choice
 from ._saved_values import SavedCotangents, step_cotangents
-from ._step_equations import StepEquations
-from ._step_maps import StepMaps, sweep_step_maps
-from ._step_record import StepRecord
+from ._solve_adjoint import AbstractRecordedAdjoint
+from ._step_record import StepEquations, StepRecord
 
 # Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
 _LARGEST_PROPAGATOR = 64

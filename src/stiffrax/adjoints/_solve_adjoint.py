@@ -1,19 +1,34 @@
 """What the adjoints share towards diffrax: its loop runs as it is, with a gradient of our own."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from .._diffrax import nondiff_solver_controller_state, only_transpose_ys
+from .._diffrax import WrapTerm, nondiff_solver_controller_state, only_transpose_ys, unwrap_term
 from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
-from ._closed_terms import close_terms
-from ._differentiable_solve import SolveInputs
+from ._differentiable_solve import AbstractGradientRule, SolveInputs, differentiable_solve
 from ._refusals import refuse_solver
 from ._saved_values import split_fns
+
+
+def close_terms(terms: Any, t: Array, y: PyTree[Array], args: PyTree) -> Any:
+    """Traces the vector field; values it closes over become leaves, so that gradients reach them.
+
+    A custom gradient rule sees only its arguments, while a model is often closed over.
+    """
+
+    def replaced(term: Any, field: Callable) -> Any:
+        if isinstance(term, WrapTerm):
+            return eqx.tree_at(lambda w: w.term, term, replaced(term.term, field))
+        return eqx.tree_at(lambda o: o.vector_field, term, field)
+
+    field = unwrap_term(terms).vector_field
+    return replaced(terms, eqx.filter_closure_convert(field, t, y, args))
 
 
 class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
@@ -79,3 +94,11 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
             progress_meter=progress_meter,
         )
         return only_transpose_ys(final_state), aux_stats
+
+
+class AbstractRecordedAdjoint(AbstractSolveAdjoint, AbstractGradientRule):
+    """An adjoint that records the steps of a stiffrax solver and makes the gradient of them."""
+
+    def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
+        """Forward with a record of the steps, backward over it."""
+        return differentiable_solve(inputs, rule=self, **kwargs)
