@@ -1,16 +1,16 @@
-"""The van der Pol oscillator, in its own time and in slow time."""
+"""Periodic solutions: relaxation oscillations, predator and prey."""
 
 from ._problem import Problem
 
 
-def _components(t, y, args):
+def _van_der_pol_components(t, y, args):
     del t
     y1, y2 = y
     (mu,) = args
     return y2, mu * (1 - y1**2) * y2 - y1
 
 
-def _scaled_components(t, y, args):
+def _slow_van_der_pol_components(t, y, args):
     del t
     y1, y2 = y
     (epsilon,) = args
@@ -37,7 +37,7 @@ def van_der_pol(mu: float = 1e3) -> Problem:
     """
     return Problem(
         "VDPOL",
-        _components,
+        _van_der_pol_components,
         y0=(2.0, 0.0),
         t1=2 * mu,
         args=(mu,),
@@ -65,11 +65,49 @@ def van_der_pol_scaled(epsilon: float = 1e-6) -> Problem:
     """
     return Problem(
         "VDPOL in slow time",
-        _scaled_components,
+        _slow_van_der_pol_components,
         y0=(2.0, 0.0),
         t1=2.0,
         args=(epsilon,),
         reference=((2.0, (1.706167732170465006, -0.8928097010248165501)),)
         if epsilon == 1e-6
         else (),
+    )
+
+
+def _lotka_volterra_components(t, y, args):
+    del t
+    x, y = y
+    alpha, beta, gamma, delta = args
+    return alpha * x - beta * x * y, gamma * x * y - delta * y
+
+
+def lotka_volterra() -> Problem:
+    """`x' = alpha x - beta x y`, `y' = gamma x y - delta y`; not stiff.
+
+    Conserved: `gamma x - delta ln x + beta y - alpha ln y`.
+
+    **Returns:** `Problem` of 2 states, t from 0 to 12; `args` is
+    `(alpha, beta, gamma, delta) = (1.3, 0.9, 0.8, 1.8)`.
+
+    Source: the training data of Rackauckas and others, Universal differential equations (2020).
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.problems.lotka_volterra().true_equations()["x"]
+    -0.9*x*y + 1.3*x
+
+    ```
+    """
+    return Problem(
+        "Lotka-Volterra",
+        _lotka_volterra_components,
+        y0=(0.44249296, 4.6280594),
+        t1=12.0,
+        names=("x", "y"),
+        args=(1.3, 0.9, 0.8, 1.8),
+        reference=(
+            (6.0, (0.1951537612717085467, 1.995551110653299023)),
+            (12.0, (0.2062285970826104642, 0.8314034157713362363)),
+        ),
     )
