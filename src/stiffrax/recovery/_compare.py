@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from ._equations import as_system
-from ._names import TIME
 from ._numbers import to_rationals
+from ._symbolic_model import TIME
 
 if TYPE_CHECKING:
     import sympy

@@ -1,11 +1,110 @@
-"""The forms in which equations are handed over: a model, a mapping by state, a sequence."""
+"""Equations in SymPy: of a model, as they are handed over, and back to a model."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ._names import TIME, state_names
-from ._numbers import check_digits, round_floats
-from ._to_sympy import to_sympy
+import numpy as np
+
+from ..models import AbstractLinearModel, PartiallyKnown, PiNet
+from ._numbers import check_digits, round_floats, to_number
+from ._symbolic_model import TIME, SymbolicModel, compiled, state_names
+from ._trace import trace
+
+if TYPE_CHECKING:
+    import sympy
+
+
+def to_sympy(
+    model: Callable[..., Any],
+    names: Sequence[str] | None = None,
+    *,
+    args: Any = None,
+    digits: int | None = None,
+    threshold: float = 0.0,
+) -> "tuple[sympy.Expr, ...]":
+    """The equations of a model as SymPy expressions.
+
+    A linear model gives its coefficients times its features, a `PiNet` is multiplied out first, a
+    `PartiallyKnown` gives the sum of its parts. The functions of a `Library`, the known part, and
+    any other vector field are traced by JAX, and their formula is read from the trace: they are
+    written once, as JAX code.
+
+    **Arguments:**
+
+    - `model`: a model, or any function `f(t, y, args) -> dy/dt` made of arithmetic, powers and
+        elementary functions; for the latter `names` must be given. The time is the symbol `t`.
+    - `names`: the names of the states; default `y1 ... yn`.
+    - `args`: the `args` with which parts are traced.
+    - `digits`: significant digits to which coefficients are rounded; default all.
+    - `threshold`: coefficients of at most this size are left out.
+
+    **Returns:** one expression for each output. Coefficients keep every digit: SymPy prints 15 of
+    a float, `float` of it has all.
+
+    **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, and
+    for functions that have no formula, such as a loop.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(1, degree=2, coefficients=[[0.0, 1.5, -0.25]])
+    >>> srx.to_sympy(model, names=["x"])
+    (-0.25*x**2 + 1.5*x,)
+
+    ```
+    """
+    import sympy
+
+    check_digits(digits)
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise ValueError(
+            f"`threshold` must be a number of at least 0, got {threshold!r}: write for example "
+            "`threshold=1e-8`."
+        )
+    size = getattr(model, "num_states", None if names is None else len(names))
+    if size is None:
+        raise ValueError(
+            "`names` must be given for a function that does not tell its number of states: write "
+            'for example `names=["y1", "y2"]`.'
+        )
+    time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in state_names(names, size)]
+
+    def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
+        if isinstance(part, PiNet):
+            part = part.to_polynomial()
+        if isinstance(part, AbstractLinearModel):
+            return _linear(part, states, digits, threshold)
+        if isinstance(part, SymbolicModel):
+            old = [sympy.Symbol(name) for name in part.names]
+            return [e.xreplace(dict(zip(old, states, strict=True))) for e in part.expressions]
+        if isinstance(part, PartiallyKnown):
+            total = expressions_of(part.known, states)
+            learned = expressions_of(part.learned, [states[i] for i in part.inputs])
+            for i, expression in zip(part.outputs, learned, strict=True):
+                total[i] = total[i] + expression
+            return total
+        return list(trace(lambda t, y: part(t, y, args), time, states))
+
+    return tuple(expressions_of(model, states))
+
+
+def _linear(
+    model: AbstractLinearModel, states: Sequence[Any], digits: int | None, threshold: float
+) -> list[Any]:
+    import sympy
+
+    coefficients = np.where(model.active, model.coefficients, 0)
+    if not np.all(np.isfinite(coefficients)):
+        i, j = np.argwhere(~np.isfinite(coefficients))[0]
+        raise ValueError(
+            f"Only finite coefficients make equations, got {coefficients[i, j]} for the term "
+            f"`{model.feature_names()[j]}` in output {i + 1}: the fit has failed."
+        )
+    features = trace(model.features, states)
+    return [
+        sympy.Add(*(to_number(row[j], digits) * features[j] for j in np.flatnonzero(kept)))
+        for row, kept in zip(coefficients, np.abs(coefficients) > threshold, strict=True)
+    ]
 
 
 def as_system(
@@ -68,3 +167,43 @@ def as_expressions(values: Any) -> tuple[Any, ...]:
                 "`from_text`."
             )
     return tuple(map(sympy.sympify, values))
+
+
+def from_sympy(
+    equations: "Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: "Sequence[sympy.Symbol | str] | None" = None,
+) -> SymbolicModel:
+    """A vector field from SymPy expressions, the inverse of `to_sympy`.
+
+    It is traced once by JAX and then as fast as one written by hand. Every digit of a float is
+    kept, and whole powers have exact derivatives at zero and for negative states.
+
+    **Arguments:**
+
+    - `equations`: one expression for each state, in a sequence or by the name of the state:
+        arithmetic, powers, elementary functions, `Piecewise`, `Min`, `Max`. The symbol `t` is the
+        time.
+    - `names`: the states, as symbols or as names, in the order of `y`; default the names in
+        `equations`, else `y1 ... yn`.
+
+    **Returns:** a model, called as `model(t, y, args=None)`.
+
+    **Raises:** `ValueError` for symbols that are neither states nor the time, for functions that
+    JAX has not, and for text in place of expressions.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> import stiffrax as srx
+    >>> import sympy
+    >>> x, v = sympy.symbols("x v")
+    >>> model = srx.from_sympy((v, (1 - x**2) * v - x), (x, v))
+    >>> print(model(0.0, jnp.array([2.0, 1.0])))
+    [ 1. -5.]
+
+    ```
+    """
+    if isinstance(names, str):
+        raise ValueError(f"`names` is the string {names!r}: write ({names!r},) for a single state.")
+    expressions, states = as_system(equations, None if names is None else [*map(str, names)])
+    compiled(expressions, states)
+    return SymbolicModel(expressions, states)

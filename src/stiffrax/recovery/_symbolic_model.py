@@ -1,18 +1,34 @@
-"""A vector field that is given by SymPy expressions."""
+"""A vector field that is given by SymPy expressions, and the names in it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..data._names import check_names
 from ..models._checks import check_state
-from ._names import TIME
 
 if TYPE_CHECKING:
     import sympy
+
+TIME = "t"
+
+
+def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
+    """The names as a tuple, by default `y1 ... yn`, if each can stand in an equation."""
+    if names is None:
+        return tuple(f"y{i + 1}" for i in range(num_states))
+    checked = check_names("`names`", names, num_states)
+    for name, meaning in ((TIME, "the time"), ("pi", "the number pi")):
+        if name in checked:
+            raise ValueError(
+                f"`names` holds {name!r}, which is {meaning} in an equation: rename that state, "
+                f"for example to '{name}_1'."
+            )
+    return checked
 
 
 @final

@@ -1,14 +1,62 @@
-"""Equations from plain text."""
+"""Equations as plain text and LaTeX."""
 
 import ast
 import operator
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._names import TIME, state_names
+from ._equations import as_system
+from ._symbolic_model import TIME, state_names
 
 if TYPE_CHECKING:
     import sympy
+
+
+def to_text(
+    equations: "Callable[..., Any] | Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: Sequence[str] | None = None,
+    *,
+    digits: int | None = None,
+) -> str:
+    """Equations as plain text, a line `dy1/dt = ...` for each state, which `from_text` reads back.
+
+    **Arguments:**
+
+    - `equations`: a model, or one SymPy expression for each state, in a sequence or by its name.
+    - `names`: the names of the states; default the names in `equations`, else `y1 ... yn`.
+    - `digits`: significant digits to which coefficients are rounded; default all, so that nothing
+        is lost.
+
+    **Returns:** the lines, without a line break at the end.
+
+    **Raises:** `ValueError` for names that do not fit and for other symbols than states and `t`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(2, degree=1, coefficients=[[0, 0, 1], [0.5, -4, 0]])
+    >>> print(srx.to_text(model, names=["x", "v"]))
+    dx/dt = v
+    dv/dt = 0.5 - 4*x
+
+    ```
+    """
+    from sympy.printing.str import StrPrinter
+
+    class Printer(StrPrinter):
+        # SymPy would print floats with 15 digits, and Euler's number as `E`, which may be a state.
+        def _print_Float(self, expr: Any) -> str:
+            return repr(float(expr))
+
+        def _print_Exp1(self, expr: Any) -> str:
+            return "exp(1)"
+
+    expressions, states = as_system(equations, names, digits)
+    return "\n".join(
+        f"d{state}/d{TIME} = {Printer().doprint(expression)}"
+        for state, expression in zip(states, expressions, strict=True)
+    )
+
 
 _OPERATIONS = {
     ast.Add: operator.add,
@@ -106,3 +154,43 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
             return getattr(sympy, name)(*(_build(x, known) for x in arguments))
     raise _UnknownError(ast.unparse(node))
+
+
+def to_latex(
+    equations: "Callable[..., Any] | Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: Sequence[str] | None = None,
+    *,
+    digits: int | None = None,
+) -> str:
+    r"""Equations as a LaTeX `aligned` block, to be put in math mode.
+
+    **Arguments:**
+
+    - `equations`: a model, or one SymPy expression for each state, in a sequence or by its name.
+    - `names`: the names of the states; default the names in `equations`, else `y1 ... yn`. Numbers
+        at the end of a name become subscripts.
+    - `digits`: significant digits to which coefficients are rounded; default all that SymPy prints,
+        which is 15.
+
+    **Returns:** the LaTeX source.
+
+    **Raises:** `ValueError` for names that do not fit and for other symbols than states and `t`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(1, degree=1, coefficients=[[0, -2.5]])
+    >>> print(srx.to_latex(model))
+    \begin{aligned}
+    \frac{d y_{1}}{d t} &= - 2.5 y_{1}
+    \end{aligned}
+
+    ```
+    """
+    import sympy
+
+    expressions, states = as_system(equations, names, digits)
+    lines = (
+        rf"\frac{{d {sympy.latex(sympy.Symbol(state))}}}{{d {TIME}}} &= {sympy.latex(expression)}"
+        for state, expression in zip(states, expressions, strict=True)
+    )
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
