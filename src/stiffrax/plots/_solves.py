@@ -1,12 +1,14 @@
-"""The sizes of the steps of a solve, and the Newton iterations that they took."""
+"""What solves did: steps, Newton iterations, exponents, cost."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import diffrax
 import numpy as np
 
 from ..controllers import StepHistory
-from ._axes import COLORS, one_axes
+from ..diagnostics import LyapunovSpectrum
+from ._axes import COLORS, line_styles, marker_styles, one_axes
 
 
 def steps(solution: diffrax.Solution, *, log_time: bool = False, ax: Any = None) -> Any:
@@ -112,4 +114,80 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
     ax.set(xlabel="time", ylabel="Newton iterations")
     if not accepted.all():
         ax.legend()
+    return ax
+
+
+def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
+    """The running mean of every exponent over the time measured, with its standard error.
+
+    **Arguments:**
+
+    - `spectrum`: of [`stiffrax.diagnostics.lyapunov_spectrum`][].
+    - `ax`: axes to draw in; by default those of a new figure.
+
+    **Returns:** the axes.
+
+    **Raises:** `ValueError` without matplotlib.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> spectrum = srx.diagnostics.lyapunov_spectrum(
+    ...     lambda t, y, args: y * jnp.array([-1.0, -2.0]), jnp.ones(2), time=5.0, burn_in=5.0)
+    >>> ax = srx.plots.lyapunov_convergence(spectrum)
+    >>> len(ax.get_lines())
+    2
+
+    ```
+    """
+    ax = one_axes(ax)
+    local = np.nanmean(np.asarray(spectrum.local), axis=0)
+    count = np.arange(1, len(local) + 1)
+    running = np.cumsum(local, axis=0) / count[:, None]
+    times = spectrum.interval * count
+    for k, style in zip(range(running.shape[1]), line_styles(), strict=False):
+        ax.plot(times, running[:, k], label=f"exponent {k + 1}", **style)
+        value, error = float(spectrum.exponents[k]), float(spectrum.standard_errors[k])
+        ax.axhspan(value - error, value + error, color=style["color"], alpha=0.2, lw=0)
+    ax.set(xlabel="time", ylabel="Lyapunov exponent")
+    ax.legend()
+    return ax
+
+
+def work_precision(
+    curves: Mapping[str, tuple[Any, Any]], *, ax: Any = None, work: str = "time [ms]"
+) -> Any:
+    """Work against the error that was measured, one line a method.
+
+    **Arguments:**
+
+    - `curves`: label to `(errors, work)`, `Float[ndarray, " runs"]` each.
+    - `ax`: axes to draw in; by default those of a new figure.
+    - `work`: what the second numbers are.
+
+    **Returns:** the axes; accuracy grows to the right.
+
+    **Raises:** `ValueError` if errors and work of a method differ in number, or without matplotlib.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> ax = srx.plots.work_precision({"order 5": ([1e-4, 1e-6], [0.2, 0.5])})
+    >>> ax.get_xlabel(), bool(ax.xaxis_inverted())
+    ('error', True)
+
+    ```
+    """
+    for label, (errors, costs) in curves.items():
+        if np.shape(errors) != np.shape(costs) or np.ndim(errors) != 1:
+            raise ValueError(
+                f"The curve {label!r} has errors of shape {np.shape(errors)} and work of shape "
+                f"{np.shape(costs)}; write two sequences of equal length."
+            )
+    ax = one_axes(ax)
+    for (label, (errors, costs)), style in zip(curves.items(), marker_styles(), strict=False):
+        order = np.argsort(errors)
+        ax.loglog(np.asarray(errors)[order], np.asarray(costs)[order], label=label, **style)
+    if not ax.xaxis_inverted():
+        ax.invert_xaxis()
+    ax.set(xlabel="error", ylabel=work)
+    ax.legend()
     return ax
