@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._block_solve import stacked_matrix
-from stiffrax.adjoints._linearized_step import linearize
+from stiffrax.adjoints._linearized_step import linearize, stacked_matrix
 from stiffrax.solvers import stage_system
 
 # One stage and three, not stiffly accurate, and with an explicit first stage.

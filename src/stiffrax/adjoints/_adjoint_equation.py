@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from ..stages import evaluate_polynomial, slope_field, small_inverse
 from ..tableaus import Tableau, radau_iia
-from ._block_solve import stacked_matrix
+from ._linearized_step import stacked_matrix
 from ._step_record import Step, StepEquations, StepRecord
 
 

@@ -11,8 +11,16 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._block_solve import Blocks, solve_all, stacked, stacked_matrix
-from ._linearized_step import LinearizedStep, linearize, solve_mass_columns, stacked_mass_matrices
+from ._linearized_step import (
+    Blocks,
+    LinearizedStep,
+    linearize,
+    solve_all,
+    solve_mass_columns,
+    stacked,
+    stacked_mass_matrices,
+    stacked_matrix,
+)
 from ._saved_values import StepCotangents
 from ._step_record import Step, StepEquations, StepRecord
 

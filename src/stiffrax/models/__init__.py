@@ -4,9 +4,8 @@ Every model takes one state vector `y` of shape `(n,)`, so it is a diffrax vecto
 Batches go through `jax.vmap`.
 """
 
-from ._constrained_field import ConstrainedField as ConstrainedField
 from ._coupled_field import CoupledField as CoupledField, check_coupling as check_coupling
 from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Library
-from ._partially_known import PartiallyKnown as PartiallyKnown
+from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
 from ._polynomial import PiNet as PiNet, Polynomial as Polynomial
 from ._scaled_field import ScaledField as ScaledField

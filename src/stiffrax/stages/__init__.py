@@ -1,6 +1,5 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
-from ._banded import Banded as Banded
 from ._linearization import (
     Linearization as Linearization,
     LinearizationWork as LinearizationWork,
@@ -18,7 +17,7 @@ from ._newton import (
 )
 from ._products import largest_of_rows as largest_of_rows, weighted_sum as weighted_sum
 from ._small_inverse import SmallInverse as SmallInverse, small_inverse as small_inverse
-from ._sparsity import BlockDiagonal as BlockDiagonal, Sparsity as Sparsity
+from ._sparsity import Banded as Banded, BlockDiagonal as BlockDiagonal, Sparsity as Sparsity
 from ._stacked_solve import stacked_mass_matrix as stacked_mass_matrix
 from ._stage_polynomial import (
     StagePolynomial as StagePolynomial,

@@ -13,13 +13,11 @@ from ._learnable_tableau import (
 from ._order_conditions import (
     Method as Method,
     order_conditions as order_conditions,
+    order_projection as order_projection,
+    order_residuals as order_residuals,
     quadrature_conditions as quadrature_conditions,
     stage_conditions as stage_conditions,
     transposed_stage_conditions as transposed_stage_conditions,
-)
-from ._order_projection import (
-    order_projection as order_projection,
-    order_residuals as order_residuals,
 )
 from ._stability import (
     is_a_stable as is_a_stable,

@@ -18,8 +18,13 @@ from ._learnable_tableau import (
     stable_parameters,
     used_entries,
 )
-from ._order_conditions import Method, coefficients, order_conditions
-from ._order_projection import order_projection, order_residuals
+from ._order_conditions import (
+    Method,
+    coefficients,
+    order_conditions,
+    order_projection,
+    order_residuals,
+)
 
 _ROUNDING = 1e-12
 _HIGHEST_ORDER = 8
