@@ -6,5 +6,7 @@ from ._continuous_adjoints import (
     InterpolatingAdjoint as InterpolatingAdjoint,
     QuadratureAdjoint as QuadratureAdjoint,
 )
-from ._discrete_adjoint import DiscreteAdjoint as DiscreteAdjoint
-from ._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
+from ._exact_adjoints import (
+    DiscreteAdjoint as DiscreteAdjoint,
+    ForwardSensitivity as ForwardSensitivity,
+)

@@ -14,9 +14,9 @@ from ._adjoint_loop import (
     integrate,
     solve_adjoint,
 )
+from ._differentiable_solve import AbstractRecordedAdjoint
 from ._refusals import check_choice, check_tolerances, refuse_singular_mass
 from ._saved_values import SavedCotangents
-from ._solve_adjoint import AbstractRecordedAdjoint
 from ._step_record import StepEquations, StepRecord
 
 

@@ -5,9 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from ._equations import as_system
+from ._equations import TIME, as_system
 from ._numbers import to_rationals
-from ._symbolic_model import TIME
 
 if TYPE_CHECKING:
     import sympy

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._equations import as_system
-from ._symbolic_model import TIME, state_names
+from ._equations import TIME, as_system, state_names
 
 if TYPE_CHECKING:
     import sympy
