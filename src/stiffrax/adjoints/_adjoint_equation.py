@@ -54,13 +54,10 @@ class AdjointEquation(AbstractLinearEquation):
 
     def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
         """The recorded solution at any times."""
-        record = self.record
-        rows = jnp.arange(record.t1.size)
-        ends = jnp.where(rows < record.count, record.t1, jnp.inf)
-        steps = record.take(jnp.searchsorted(ends, ts, side="left"))
+        k, theta = self.record.place(ts)
+        steps = self.record.take(k)
         # A continuous adjoint always records the polynomials.
         polynomials = cast(Array, steps.coefficients)
-        theta = (ts - steps.t0) / jnp.where(steps.t1 > steps.t0, steps.t1 - steps.t0, 1)
         theta = jnp.clip(theta, 0, 1).astype(steps.y0.dtype)
         return steps.y0 + jax.vmap(evaluate_polynomial)(polynomials, theta)
 

@@ -1,5 +1,7 @@
 """The backward pass over the accepted steps, chunk by chunk from the last."""
 
+import functools
+from collections.abc import Callable
 from typing import final
 
 import equinox as eqx
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ._linearized_step import (
     Blocks,
@@ -161,6 +163,41 @@ def by_solving(chunk: Chunk, end: Float[Array, " n"]) -> tuple[Array, Float[Arra
 RECURRENCES = {"scan": in_turn, "associative": by_halves, "solve": by_solving}
 
 
+def _over_chunks(
+    pull_chunk: Callable[..., tuple[Array, PyTree]],
+    parameters: PyTree,
+    record: StepRecord,
+    cotangents: StepCotangents,
+    chunk_size: int,
+) -> tuple[Float[Array, " n"], PyTree]:
+    """The cotangents of the initial state and of the parameters.
+
+    The loop runs over as many chunks as hold accepted steps, never over `max_steps`. Under `vmap`
+    the lane with the most steps decides; to the others the chunks they do not need change nothing.
+    `pull_chunk(steps, used, nodes, polynomials, end)` gives those of one chunk.
+    """
+
+    def body(carry: tuple[Array, Array, PyTree]) -> tuple[Array, Array, PyTree]:
+        c, y1_bar, parameters_bar = carry
+        index = (c - 1) * chunk_size + jnp.arange(chunk_size)
+        used, row = index < record.count, jnp.minimum(index, record.t0.size - 1)
+        nodes = jnp.where(used[:, None], cotangents.nodes[row], 0)
+        p_bar = cotangents.coefficients
+        p_bar = None if p_bar is None else jnp.where(used[:, None, None], p_bar[row], 0)
+        y0_bar, new = pull_chunk(record.take(index), used, nodes, p_bar, y1_bar)
+        # Steps not used repeat the last one, where all is well; but there may be no step at all.
+        new = jax.tree.map(lambda x: jnp.where(jnp.any(used), x, 0), new)
+        return c - 1, y0_bar, jax.tree.map(jnp.add, parameters_bar, new)
+
+    chunks = eqxi.unvmap_max(-(-record.count // chunk_size))
+    end = cotangents.nodes[record.count]
+    zero = jax.tree.map(jnp.zeros_like, parameters)
+    _, y0_bar, parameters_bar = lax.while_loop(
+        lambda carry: carry[0] > 0, body, (chunks, end, zero)
+    )
+    return y0_bar, parameters_bar
+
+
 def backward_sweep(
     equations: StepEquations,
     record: StepRecord,
@@ -169,46 +206,24 @@ def backward_sweep(
     chunk_size: int,
     recurrence: str,
 ) -> tuple[Float[Array, " n"], PyTree]:
-    """The cotangents of the initial state and of the parameters.
+    """The cotangents of the initial state and of the parameters."""
+    solver = equations.solver
 
-    The loop runs over as many chunks as hold accepted steps, never over `max_steps`. Under `vmap`
-    the lane with the most steps decides; to the others the chunks they do not need change nothing.
-    """
-    tableau = equations.solver.tableau
-
-    def read(index: Int[Array, " k"]) -> tuple[Step, Array, Chunk]:
-        steps = record.take(index)
+    def pull_chunk(
+        steps: Step, used: Array, nodes: Array, p_bar: Array | None, end: Array
+    ) -> tuple[Array, PyTree]:
         Z = jax.vmap(equations.stages)(steps)
         linearized = jax.vmap(
             lambda step, Z: linearize(equations.system(equations.parameters, step), Z)
         )(steps, Z)
-        used = index < record.count
-        row = jnp.minimum(index, record.t0.size - 1)
-        nodes = jnp.where(used[:, None], cotangents.nodes[row], 0)
-        p_bar = cotangents.coefficients
-        p_bar = None if p_bar is None else jnp.where(used[:, None, None], p_bar[row], 0)
-        linear_solver = equations.solver.linear_solver
-        return steps, Z, Chunk(linearized, used, nodes, p_bar, linear_solver)
-
-    def body(carry: tuple[Array, Array, PyTree]) -> tuple[Array, Array, PyTree]:
-        c, y1_bar, parameters_bar = carry
-        steps, Z, chunk = read((c - 1) * chunk_size + jnp.arange(chunk_size))
-        y0_bar, V = RECURRENCES[recurrence](chunk, y1_bar)
+        chunk = Chunk(linearized, used, nodes, p_bar, solver.linear_solver)
+        start, V = RECURRENCES[recurrence](chunk, end)
         slope = None
-        if tableau.explicit_first_stage:
-            slope = jax.vmap(lambda s, V, p: s.slope_cotangent(V, p))(
-                chunk.steps, V, chunk.polynomials
-            )
-        new = equations.pull(steps, Z, V.reshape(Z.shape), slope, chunk.used)
-        return c - 1, y0_bar, jax.tree.map(jnp.add, parameters_bar, new)
+        if solver.tableau.explicit_first_stage:
+            slope = jax.vmap(lambda s, V, p: s.slope_cotangent(V, p))(linearized, V, p_bar)
+        return start, equations.pull(steps, Z, V.reshape(Z.shape), slope, used)
 
-    chunks = eqxi.unvmap_max(-(-record.count // chunk_size))
-    end = cotangents.nodes[record.count]
-    zero = jax.tree.map(jnp.zeros_like, equations.parameters)
-    _, y0_bar, parameters_bar = lax.while_loop(
-        lambda carry: carry[0] > 0, body, (chunks, end, zero)
-    )
-    return y0_bar, parameters_bar
+    return _over_chunks(pull_chunk, equations.parameters, record, cotangents, chunk_size)
 
 
 @final
@@ -244,34 +259,11 @@ def sweep_step_maps(
     In a batch over the steps of a chunk: their solution, its derivative for all unit cotangents of
     the end (which make the step an affine map), and at last the sum for the parameters.
     """
-
-    def body(carry: tuple[Array, Array, PyTree]) -> tuple[Array, Array, PyTree]:
-        c, y1_bar, parameters_bar = carry
-        index = (c - 1) * chunk_size + jnp.arange(chunk_size)
-        used, row = index < record.count, jnp.minimum(index, record.t0.size - 1)
-        nodes = jnp.where(used[:, None], cotangents.nodes[row], 0)
-        start, new = _pull_chunk(
-            maps, record.take(index), used, nodes, _rows(cotangents, used, row), y1_bar
-        )
-        new = jax.tree.map(lambda x: jnp.where(jnp.any(used), x, 0), new)
-        return c - 1, start, jax.tree.map(jnp.add, parameters_bar, new)
-
-    chunks = eqxi.unvmap_max(-(-record.count // chunk_size))
-    end = cotangents.nodes[record.count]
-    zero = jax.tree.map(jnp.zeros_like, maps.parameters)
-    _, y0_bar, parameters_bar = lax.while_loop(
-        lambda carry: carry[0] > 0, body, (chunks, end, zero)
-    )
-    return y0_bar, parameters_bar
+    pull_chunk = functools.partial(_pull_maps, maps)
+    return _over_chunks(pull_chunk, maps.parameters, record, cotangents, chunk_size)
 
 
-def _rows(cotangents: StepCotangents, used: Array, row: Array) -> Array | None:
-    if cotangents.coefficients is None:
-        return None
-    return jnp.where(used[:, None, None], cotangents.coefficients[row], 0)
-
-
-def _pull_chunk(
+def _pull_maps(
     maps: StepMaps, steps: Step, used: Array, nodes: Array, p_bar: Array | None, end: Array
 ) -> tuple[Array, PyTree]:
     """From the cotangent of the end of the last step to that of the start of the first."""

@@ -68,6 +68,19 @@ class StepRecord(eqx.Module):
     coefficients: PyTree[Array] | None
     count: Int[Array, ""]
 
+    def place(
+        self, ts: Shaped[Array, " slots"]
+    ) -> tuple[Int[Array, " slots"], Shaped[Array, " slots"]]:
+        """The step that each time is in, and the fraction of it that has passed by then."""
+        index = jnp.arange(self.t1.size)
+        ends = jnp.where(index < self.count, self.t1, jnp.inf)
+        k = jnp.searchsorted(ends, ts, side="left")
+        k = jnp.clip(k, 0, jnp.maximum(self.count - 1, 0))
+        t0, t1 = self.t0[k], self.t1[k]
+        # A solve of no length takes no step: all that it saves is its start.
+        theta = (ts - t0) / jnp.where(t1 > t0, t1 - t0, 1)
+        return k, jnp.where(self.count > 0, theta, 0)
+
     def take(self, index: Int[Array, " k"]) -> Step:
         """The steps at `index`; outside the record, the nearest step of it."""
         last = jnp.maximum(self.count - 1, 0)
@@ -224,6 +237,4 @@ class StepEquations(eqx.Module):
 
         _, pull = jax.vjp(slopes, self.parameters)
         slope_bar = None if slope_bar is None else jnp.where(used[:, None], slope_bar, 0)
-        (cotangents,) = pull((jnp.where(used[:, None, None], V, 0), slope_bar))
-        # Steps not used repeat the last one, where all is well; but there may be no step at all.
-        return jax.tree.map(lambda x: jnp.where(jnp.any(used), x, 0), cotangents)
+        return pull((jnp.where(used[:, None, None], V, 0), slope_bar))[0]
