@@ -34,11 +34,8 @@ def _couplings(tableau: Tableau, dtype: jnp.dtype) -> Float[Array, "m m"]:
 
 def stacked_matrix(tableau: Tableau, hJ_T: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
     """The transposed stage equations as one matrix."""
-    m, n = hJ_T.shape[-3:-1]
-    identity = jnp.eye(n, dtype=hJ_T.dtype)
-    constant = _couplings(tableau, hJ_T.dtype)[:, None, :, None] * identity[:, None, :]
-    blocks = jnp.eye(m, dtype=hJ_T.dtype)[:, None, :, None] * hJ_T[..., :, :, None, :]
-    return (constant - blocks).reshape(*hJ_T.shape[:-3], m * n, m * n)
+    identity = jnp.eye(hJ_T.shape[-1], dtype=hJ_T.dtype)
+    return stacked_mass_matrix(_couplings(tableau, hJ_T.dtype), identity, hJ_T)
 
 
 def stacked(rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
@@ -259,7 +256,7 @@ def linearize(system: StageSystem, Z: Float[Array, "m n"]) -> LinearizedStep:
 
 def stacked_mass_matrices(steps: LinearizedStep) -> Float[Array, "k mn mn"]:
     """The transposed stage equations of each step as one matrix."""
-    couplings = jnp.asarray(steps.tableau.A_inverse.T, steps.hJ_T.dtype)
+    couplings = _couplings(steps.tableau, steps.hJ_T.dtype)
     M_T = cast(Array, steps.M_T)
     return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, steps.hJ_T)
 
@@ -275,10 +272,7 @@ def solve_mass_columns(
 def _solve(matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
     size = jnp.max(jnp.abs(matrix), axis=2, keepdims=True)
     size = jnp.where(size > 0, size, 1)
-    matrix, rhs = matrix / size, rhs / size
-    inverse = jax.vmap(small_inverse)(matrix)
-    x = _product(inverse, rhs)
-    return x + _product(inverse, rhs - _product(matrix, x))
+    return eliminate_rows(matrix / size, rhs / size)
 
 
 @_solve.defjvp
