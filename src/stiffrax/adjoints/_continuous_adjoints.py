@@ -75,11 +75,11 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     along the dense output of the forward solve, from the last saved time back to the start; at each
     saved time $\lambda$ jumps by the cotangent saved there. The equation is linear: each step of
     Radau IIA of order 5 is one linear solve with the exact `J^T`, and no Newton iteration. The
-    integral is a quadrature by the same method with the same steps, under the same error control,
-    and takes no part in the linear algebra.
+    integral is a quadrature by the same method and steps, under the same error control, outside of
+    the linear algebra.
 
-    The gradient is that of the exact solution, to the tolerances of both solves; it is not that of
-    the steps taken, for which see [`stiffrax.DiscreteAdjoint`][].
+    The gradient is that of the exact solution, to the tolerances of both solves; for that of the
+    steps taken see [`stiffrax.DiscreteAdjoint`][].
 
     **Arguments:**
 
@@ -132,10 +132,9 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
 
-    as in [`stiffrax.InterpolatingAdjoint`][], but that the integral over a step is taken by a
-    Gauss rule over the polynomials of both solutions, outside of the error control. Parameters can
-    neither shorten the steps nor need they be stored: the cheapest of the continuous adjoints for
-    many parameters.
+    as in [`stiffrax.InterpolatingAdjoint`][], but with the integral over a step by a Gauss rule
+    over the polynomials of both solutions, outside of the error control. Parameters neither shorten
+    the steps nor are stored: the cheapest continuous adjoint for many parameters.
 
     **Arguments:**
 

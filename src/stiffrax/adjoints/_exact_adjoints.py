@@ -36,13 +36,12 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
 
     where $\bar Z$ comes from values saved within the step. No iteration is differentiated and none
     is run. All Jacobians, all solves for $\lambda_{k+1} = e_1, ..., e_n$ (which make the step an
-    affine map) and the parameter sum are batches over the accepted steps; one product of an
-    `n x n` matrix and a vector a step is all that is left in sequence.
+    affine map) and the parameter sum are batches over the accepted steps; only one `n x n`
+    matrix-vector product a step remains in sequence.
 
-    Gradients reach `y0`, `args`, whatever the vector field closes over, and likewise for
-    `SaveAt(fn=...)`; with every `SaveAt` and `SubSaveAt` but dense output; under `jit` and `vmap`.
-    Forward over reverse works (`jax.hessian`, Hessian-vector products); forward mode alone does
-    not, as in every reverse-mode rule of JAX.
+    Gradients reach `y0`, `args` and whatever the vector field and `SaveAt(fn=...)` close over; with
+    every `SaveAt` and `SubSaveAt` but dense output; under `jit` and `vmap`. Forward over reverse
+    works (`jax.hessian`, Hessian-vector products), forward mode alone does not.
 
     **Arguments:**
 
@@ -53,10 +52,10 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     - `recurrence`: `"scan"` takes the steps in turn as affine maps; `"associative"` composes the
       maps in a logarithmic number of rounds, for accelerators; `"solve"` solves one system a step
       in turn. By default `"scan"` up to n = 64, and `"solve"` above.
-    - `chunk`: how many steps form a batch. The work is that of the accepted steps, rounded up to
-      whole chunks, and never that of `max_steps`; memory grows by `chunk * m * n * (m + 1) * n`.
+    - `chunk`: steps in a batch. The work is that of the accepted steps, rounded up to whole chunks,
+      not of `max_steps`; memory grows by `chunk * m * n * (m + 1) * n`.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`. Other lanes of a batch are exactly what they would be without it.
+      `"nan"`. Other lanes of a batch are as without it.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
     those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,
@@ -135,23 +134,23 @@ class ForwardSensitivity(AbstractSolveAdjoint):
 
     one linear system a step, eliminated once for all columns of `S`; step sizes are held fixed.
     Nothing is recorded: memory does not grow with the number of steps, and `max_steps=None` is
-    allowed. To be used inside `jax.grad`, where parameters (all numbers asked for, `y0` among them)
-    are few; [`stiffrax.DiscreteAdjoint`][] gives the same gradient at a cost that hardly depends on
+    allowed. Use it inside `jax.grad` where parameters (all numbers asked for, `y0` among them) are
+    few; [`stiffrax.DiscreteAdjoint`][] gives the same gradient at a cost that hardly depends on
     their number. For pure forward mode, `jax.jvp`, use `diffrax.ForwardMode`.
 
     **Arguments:**
 
-    - `chunk`: the most parameters whose sensitivities are carried at a time. Every further chunk
-      repeats the solve. By default all at once.
+    - `chunk`: the most sensitivities carried at a time; every further chunk repeats the solve. By
+      default all.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`. Other lanes of a batch are exactly what they would be without it.
+      `"nan"`. Other lanes of a batch are as without it.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
     those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,
     `SaveAt(dense=True)`, or with respect to times and tolerances.
 
     Cost: a step has `m` Jacobians and one elimination of an `m n x m n` system more than without
-    gradient, and for each parameter a product with it and `m` forward sweeps of the vector field.
+    gradient, and a parameter one product with it and `m` forward sweeps of the vector field.
     Memory: the derivatives of all saved values, and `chunk` sensitivities.
 
     ??? cite "Reference"

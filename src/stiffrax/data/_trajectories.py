@@ -64,12 +64,12 @@ def cut_segments(
 class Trajectories(eqx.Module):
     r"""Samples `y(t_k)` of one or more runs of a system, possibly of different lengths.
 
-    Runs are stored side by side. In each run the present samples come first, in order; a run
-    shorter than the longest is padded by repeats of its last sample, with `mask` False. A sample
-    missing in the middle is therefore simply not there, and its neighbors follow each other.
+    Runs are stored side by side. In each the present samples come first, in order; shorter runs are
+    padded by repeats of their last sample, with `mask` False. A sample missing in the middle is
+    simply not there, and its neighbors follow each other.
 
-    The arrays are NumPy float64 and stay on the host until used; a JAX function that takes them
-    converts them to the precision in force there.
+    The arrays are NumPy float64 on the host; a JAX function that takes them converts them to its
+    precision.
 
     Make one by [`stiffrax.Trajectories.from_arrays`][] or [`stiffrax.Trajectories.from_csv`][],
     which check the data.

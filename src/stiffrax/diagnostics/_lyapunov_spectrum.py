@@ -134,8 +134,8 @@ def lyapunov_spectrum(
     $$\lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_j \log |R_{ii}^{(j)}|, \qquad
     D\Phi(y_j) \, Q_j = Q_{j+1} R^{(j)}$$
 
-    with `\Phi` the flow over one interval, as the solver computes it. Its derivative is that of the
-    steps taken, one jvp a direction, so that implicit methods solve no larger system.
+    with `\Phi` the flow over one interval. Its derivative is that of the steps taken, one jvp a
+    direction: implicit methods solve no larger system.
 
     The standard error is that of the mean of `blocks` blocks of time of every start.
 
@@ -144,8 +144,8 @@ def lyapunov_spectrum(
     - `field`: `field(t, y, args) -> dy/dt`, such as a model or `Problem.vector_field`; with
         `discrete`, `-> next y`.
     - `y0`: the start, or several, which are one batch: `(n,)` or `(starts, n)`.
-    - `time`, `burn_in`: what is measured, and what is solved before, in the unit of time; iterations
-        of a map. The burn-in also lets the frame turn into the directions of growth.
+    - `time`, `burn_in`: what is measured, and solved before, in the unit of time; iterations of a
+        map. The burn-in also turns the frame into the directions of growth.
     - `num_exponents`: the `k` largest; default all `n`.
     - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
         `30 / (lambda_1 - lambda_k)`, so that no direction gets lost in rounding.

@@ -73,9 +73,9 @@ class TrajectoryLoss(AbstractLoss):
     $$\frac{1}{N} \sum_{k, i} w_{ki} \rho\left(\frac{\hat y_i(t_k) - y_{ki}}{scale_i}\right),
     \qquad \frac{d \hat y}{dt} = f_\theta(t, \hat y), \quad \hat y(t_0) = y_0$$
 
-    The steps follow the model, and the samples may be as far apart as they are. A solve that fails
-    (too many steps, or no more finite numbers) is counted; its samples from there on count with
-    $\rho(1)$, and the other runs are not disturbed.
+    The steps follow the model, however far apart the samples are. A solve that fails (too many
+    steps, numbers that are not finite) is counted; its samples from there on count with $\rho(1)$,
+    and other runs are not disturbed.
 
     **Arguments:**
 
@@ -87,8 +87,7 @@ class TrajectoryLoss(AbstractLoss):
     - `adjoint`: any diffrax adjoint; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
-    - `window`: solve anew from every `window`-th sample through the `window` samples after it,
-        instead of from the first through all.
+    - `window`: solve anew from every `window`-th sample through the `window` samples after it.
     - `controller`: any diffrax step size controller, in place of `rtol` and `atol`.
 
     **Raises:** `ValueError` for tolerances that are not positive and counts below one.

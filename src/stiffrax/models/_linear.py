@@ -27,8 +27,8 @@ class AbstractLinearModel(eqx.Module):
 
     - `coefficients`: `c`, `Float[Array, "outputs features"]`, the leaf that is trained, in the unit
         of `dy/dt` over that of the feature.
-    - `active`: the mask, `Bool[Array, "outputs features"]`. It is a leaf, so that another mask
-        needs no new compilation, and boolean, so that no optimizer touches it.
+    - `active`: the mask, `Bool[Array, "outputs features"]`. A leaf, so that another mask needs no
+        new compilation; boolean, so that no optimizer touches it.
     - `num_states`: `n`, the length of the state.
 
     ```python
@@ -105,10 +105,10 @@ class Library(AbstractLinearModel):
 
     $$f_i(y) = \sum_j c_{ij} \varphi_j(y)$$
 
-    A function is ordinary JAX code and is written once: `to_sympy` finds its formula by tracing it.
-    It may also be an equinox module; the arrays in it, such as a saturation constant, are then
-    trained along with the coefficients. Where a function is not finite, the model is not, even with
-    all terms of that function switched off (zero times infinity): leave such a function out.
+    A function is ordinary JAX code: `to_sympy` finds its formula by tracing. It may be an equinox
+    module; the arrays in it, such as a saturation constant, are then trained too. Where a function
+    is not finite, the model is not, even with its terms switched off (zero times infinity): leave
+    it out.
 
     **Arguments:**
 

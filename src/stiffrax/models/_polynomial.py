@@ -77,8 +77,8 @@ class Polynomial(AbstractLinearModel):
 
     The monomials are ordered by degree, and within a degree like
     `itertools.combinations_with_replacement`: for two states `1, y1, y2, y1^2, y1*y2, y2^2`. Each
-    is one of a degree lower times a state, so that values and derivatives are exact at zero and for
-    negative states. One evaluation costs a multiplication a monomial and a matrix-vector product.
+    is one of a lower degree times a state, so that values and derivatives are exact at zero and for
+    negative states. Cost: a multiplication a monomial and a matrix-vector product.
 
     **Arguments:**
 
@@ -256,8 +256,7 @@ class PiNet(eqx.Module):
     def to_polynomial(self) -> Polynomial:
         """The same function multiplied out, exact to rounding.
 
-        The products are taken in the monomial basis, in JAX: a penalty on the coefficients of the
-        result can train the weights of the network.
+        In JAX: a penalty on the coefficients of the result can train the weights of the network.
 
         **Returns:** a `Polynomial` of the same degree, with all terms active.
         """

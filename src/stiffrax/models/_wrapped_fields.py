@@ -20,8 +20,8 @@ class ScaledField(eqx.Module):
 
     $$\frac{dy}{dt} = \mathrm{net}(x) \, \frac{y_{scale}}{t_{scale}}$$
 
-    The network then has outputs of order one where states and rates differ by orders of magnitude,
-    which is what makes stiff systems learnable. Its inputs `x` are the states as they are, or
+    Its outputs are then of order one where states and rates differ by orders of magnitude, which
+    makes stiff systems learnable. Its inputs `x` are the states as they are, or
 
     $$x_i = \frac{y_i}{y_{scale,i}} \quad \text{or} \quad
     x_i = \frac{\operatorname{asinh}(y_i / (\epsilon \, y_{scale,i}))}

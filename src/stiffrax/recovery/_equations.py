@@ -121,9 +121,8 @@ def to_sympy(
     """The equations of a model as SymPy expressions.
 
     A linear model gives its coefficients times its features, a `PiNet` is multiplied out first, a
-    `PartiallyKnown` gives the sum of its parts. The functions of a `Library`, the known part, and
-    any other vector field are traced by JAX, and their formula is read from the trace: they are
-    written once, as JAX code.
+    `PartiallyKnown` gives the sum of its parts. The formulas of the functions of a `Library`, of
+    the known part and of any other vector field are read from their trace by JAX.
 
     **Arguments:**
 
@@ -270,8 +269,8 @@ def from_sympy(
 ) -> SymbolicModel:
     """A vector field from SymPy expressions, the inverse of `to_sympy`.
 
-    It is traced once by JAX and then as fast as one written by hand. Every digit of a float is
-    kept, and whole powers have exact derivatives at zero and for negative states.
+    As fast, once traced, as one written by hand. Every digit of a float is kept, and whole powers
+    have exact derivatives at zero and for negative states.
 
     **Arguments:**
 

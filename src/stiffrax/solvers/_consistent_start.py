@@ -156,12 +156,12 @@ def consistent_initial_values(
 
     $$U^T f(t_0, y_0 + E \delta, \mathrm{args}) = 0$$
 
-    is solved for $\delta$ by a damped Newton iteration: differential components stay as they are.
-    For a problem of index 1 that is all that a consistent start needs.
+    is solved for $\delta$ by a damped Newton iteration; differential components stay. For index 1 a
+    consistent start needs no more.
 
     **Arguments:**
 
-    - `term`: the vector field with its mass matrix, whose entries must be known while tracing.
+    - `term`: the vector field with its mass matrix, known while tracing.
     - `t0`, `y0`: where to start; `y0` is the first guess of what is free.
     - `args`: passed to the vector field.
     - `fixed`: `True` for components to hold, `False` for as many as there are constraints; a
@@ -170,9 +170,9 @@ def consistent_initial_values(
     **Returns:** the state, in the structure of `y0`. Derivatives with respect to `y0`, `args` and
     what the vector field closes over are those of the implicit function theorem, of first order.
 
-    **Raises:** `ValueError` for a `fixed` that leaves another number of components free than there
-    are constraints, and for a mass that is being traced. When run: an error where the index is
-    above 1, where the Jacobian of the constraints is singular, and where no root is found.
+    **Raises:** `ValueError` for a `fixed` that does not leave as many components free as there are
+    constraints, and for a traced mass. When run: an error where the index is above 1, the Jacobian
+    of the constraints singular, or no root found.
 
     Cost: a Jacobian and a factorization an iteration.
 

@@ -83,12 +83,12 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
       fastest choice for small ones.
     - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][],
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
-    - `mixed_precision`: whether the Newton matrices of a float64 solve are factored in float32;
-      half their memory and, on accelerators, a fraction of their time, for about as many iterations
-      and the same result. A float32 solve is as it was.
-    - `control_interior`: whether an adaptive controller shall hold the error between the ends of
-      steps to its tolerance as well, for `SaveAt(ts=...)`, dense output and events at high order;
-      costs one evaluation and one linear solve a step, and smaller steps.
+    - `mixed_precision`: factor the Newton matrices of a float64 solve in float32: half the memory
+      and, on accelerators, a fraction of the time, for about as many iterations and the same
+      result. A float32 solve is as it was.
+    - `control_interior`: hold the error between the ends of steps to the tolerance of an adaptive
+      controller as well, for `SaveAt(ts=...)`, dense output and events at high order; costs one
+      evaluation and one linear solve a step, and smaller steps.
 
     **Raises:** `ValueError` if both `linear_solver` and `structure` are given, or `mixed_precision`
     with `MatrixFree`.

@@ -23,32 +23,32 @@ class MassMatrixTerm(diffrax.AbstractTerm):
 
     $$M y' = f(t, y, \mathrm{args})$$
 
-    Where `M` is singular this is a differential-algebraic equation: the rows in which no derivative
-    appears are constraints, `0 = f_i(t, y)`, and as many components of `y` are algebraic. The stage
-    equations become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; methods that are
-    stiffly accurate (the Radau IIA family) meet the constraints at the end of every step.
+    A singular `M` makes this a differential-algebraic equation: rows without a derivative are
+    constraints, `0 = f_i(t, y)`, and as many components of `y` are algebraic. The stage equations
+    become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; stiffly accurate methods (the
+    Radau IIA family) meet the constraints at the end of every step.
 
-    Goes with adaptive and fixed steps, dense output, events, `vmap` and with gradients with respect
-    to parameters, `y0` and the entries of `M`. diffrax's own solvers refuse it.
+    Works with adaptive and fixed steps, dense output, events, `vmap`, and gradients in parameters,
+    `y0` and `M`. diffrax's own solvers refuse it.
 
     **Arguments:**
 
     - `vector_field`: called as `vector_field(t, y, args)`; unit of `M y` over that of time.
     - `mass`: a scalar, the diagonal, the matrix (`Float[Array, "n n"]` on the flat state), a lineax
       operator, or one of these for each leaf of the state.
-    - `index`: of each component in the sense of differential-algebraic equations: 1 for
-      differential components and algebraic ones of index 1, 2 or 3 for those that constraints
-      determine only through one or two derivatives, such as Lagrange multipliers. The errors and
-      displacements of these are weighed by `|h|` and `h^2`, without which adaptive steps shrink to
-      nothing. By default 1 everywhere; a sequence of `n`, or a pytree like the state.
+    - `index`: of each component: 1 for differential components and algebraic ones of index 1, 2 or
+      3 for those that constraints determine only through one or two derivatives, such as Lagrange
+      multipliers. The errors and displacements of these are weighed by `|h|` and `h^2`, without
+      which adaptive steps shrink to nothing. By default 1 everywhere; a sequence of `n`, or a
+      pytree like the state.
 
     **Raises:** `ValueError` for an index that is none of 1, 2, 3; when solving, for shapes that do
     not match the state, and for a solver without damping at infinity (Gauss, trapezoid) where `M`
     is singular.
 
-    A start that violates the constraints raises an error that names
-    [`stiffrax.consistent_initial_values`][]; with `throw=False` such a solve ends at its first step
-    with `diffrax.RESULTS.nonlinear_divergence`.
+    A start off the constraints raises an error that names [`stiffrax.consistent_initial_values`][];
+    with `throw=False` such a solve ends at its first step with
+    `diffrax.RESULTS.nonlinear_divergence`.
 
     Cost: one product with `M` an iteration.
 

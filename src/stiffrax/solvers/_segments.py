@@ -28,9 +28,9 @@ def segment_predictions(
 
     $$\hat y_{k+1} = \Phi_h(y_k), \qquad h = t_{k+1} - t_k,$$
 
-    with one step of `solver` (or `substeps` equal ones) for each pair of consecutive samples, all
-    pairs of all runs in one batch. The samples themselves give Newton its start, and the derivative
-    is that of the exact step: no iteration is differentiated.
+    with one step of `solver` (or `substeps` equal ones) a pair of consecutive samples, all pairs in
+    one batch. The samples give Newton its start; the derivative is that of the exact step, not
+    of the iteration.
 
     **Arguments:**
 
@@ -40,11 +40,11 @@ def segment_predictions(
     - `ys`: samples.
     - `substeps`: equal steps for each pair.
     - `args`: passed to the model.
-    - `mask`: `True` where a sample is present. A sample is then predicted from the last present one
-      before it; values at absent samples are never read.
+    - `mask`: `True` where a sample is present. Samples are predicted from the last present one
+      before; absent ones are never read.
 
-    **Returns:** predictions of `ys[:, 1:]`. A prediction is NaN where no sample comes before it, or
-    where the step could not be solved; neither disturbs the others, in value or in derivative.
+    **Returns:** predictions of `ys[:, 1:]`. NaN where no sample comes before, or the step could not
+    be solved; others keep value and derivative.
 
     **Raises:** `ValueError` for wrong shapes, or `substeps` that is no positive integer.
 

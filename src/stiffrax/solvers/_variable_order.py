@@ -55,7 +55,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
     **Raises:** `ValueError` for other orders, for another root finder, and under fixed steps.
 
     Cost: that of the member in use. Compiles one step of each member, and under `vmap` computes
-    them all, since every lane may choose another: for batches a fixed order is the better choice.
+    them all: for batches take a fixed order.
 
     ??? cite "Reference"
         Hairer and Wanner, *Stiff differential equations solved by Radau methods*, Journal of

@@ -27,9 +27,9 @@ class Banded(AbstractStructure):
 
     $$D_i \leftarrow D_i - L_i D_{i-1}^{-1} U_{i-1} - U_i D_{i+1}^{-1} L_{i+1},$$
 
-    all at once, and is left with half as many; after about log2(n) rounds a small matrix is left.
-    Rows are exchanged within blocks only: made for the Newton matrices of diffusion, transport and
-    chains of reactions, where the diagonal blocks weigh most.
+    all at once; after about log2(n) rounds a small matrix is left. Rows are exchanged within blocks
+    only: made for Newton matrices of diffusion, transport and chains of reactions, where the
+    diagonal blocks weigh most.
 
     **Arguments:**
 

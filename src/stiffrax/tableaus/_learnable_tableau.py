@@ -150,8 +150,8 @@ class StableTableau(AbstractLearnableTableau):
     - `order`: order to keep, at least 2. Above 2 the parameters must satisfy further conditions,
       which `order_projection` sees to; stability is not touched by it.
 
-    With `P` of full rank on columns of sum zero `A` is regular; the exceptions are a set of measure
-    zero, where `R` at infinity is another number not above one.
+    With `P` of full rank on columns of sum zero `A` is regular; elsewhere, on a set of measure
+    zero, `R` at infinity is another number not above one.
 
     **Raises:** `ValueError` for shapes of parameters that do not belong together.
 

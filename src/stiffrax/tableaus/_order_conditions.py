@@ -283,10 +283,10 @@ def order_projection(tableau: TableauT, order: int | None = None, iterations: in
 
     $$x \leftarrow x - g'(x)^T \left( g'(x) g'(x)^T \right)^{-1} g(x)$$
 
-    Each iteration goes to the nearest point that satisfies the linearized conditions: for order one
-    it is the Euclidean projection, in one iteration; for the higher orders, whose conditions are
-    polynomials, it converges quadratically to a point next to it. Differentiable, so that it also
-    serves as a reparametrization: train a free tableau and solve with its projection.
+    Each iteration goes to the nearest point on the linearized conditions: for order one the
+    Euclidean projection, in one iteration; for higher orders, whose conditions are polynomials, it
+    converges quadratically to a point next to it. Differentiable: train a free tableau and solve
+    with its projection.
 
     **Arguments:**
 
