@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints import _block_solve as block_solve
-from stiffrax.adjoints._block_solve import factor_blocks, stacked, stacked_matrix
+from stiffrax.adjoints import _linearized_step as block_solve
+from stiffrax.adjoints._linearized_step import factor_blocks, stacked, stacked_matrix
 
 RADAU_5 = srx.tableaus.radau_iia(3)
 CASES = [(RADAU_5, 1), (RADAU_5, 2), (RADAU_5, 5)]

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._adaptive_quadrature import clenshaw_curtis, integrate
-from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation
-from stiffrax.adjoints._adjoint_loop import AdjointDense
-from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
-from stiffrax.adjoints._linear_methods import LinearKenCarp, LinearRadau
+from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation, LinearKenCarp, LinearRadau
+from stiffrax.adjoints._adjoint_loop import (
+    AdjointDense,
+    clenshaw_curtis,
+    cotangent_jumps,
+    integrate,
+)
 from stiffrax.adjoints._saved_values import SavedCotangents
 
 KINDS = (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._recorded_adjoint import AbstractRecordedAdjoint
+from stiffrax.adjoints._differentiable_solve import AbstractRecordedAdjoint
 
 
 def loss(rate, adjoint):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from stiffrax.models._monomials import monomials
+from stiffrax.models._polynomial import monomials
 
 
 @pytest.mark.parametrize(("n", "degree"), [(1, 1), (1, 4), (2, 2), (3, 3), (8, 2), (20, 2)])

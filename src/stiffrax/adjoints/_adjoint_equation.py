@@ -1,16 +1,20 @@
-"""The linear differential equation of the continuous adjoint, along a recorded solution."""
+"""The linear differential equation of the continuous adjoint, and one step of it: no iteration."""
 
 import abc
+import functools
 from typing import Any, cast, final
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from ..stages import evaluate_polynomial, slope_field
-from ._step_equations import StepEquations
-from ._step_record import Step, StepRecord
+from ..stages import evaluate_polynomial, slope_field, small_inverse
+from ..tableaus import Tableau, radau_iia
+from ._linearized_step import stacked_matrix
+from ._step_record import Step, StepEquations, StepRecord
 
 
 class AbstractLinearEquation(eqx.Module):
@@ -50,13 +54,10 @@ class AdjointEquation(AbstractLinearEquation):
 
     def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
         """The recorded solution at any times."""
-        record = self.record
-        rows = jnp.arange(record.t1.size)
-        ends = jnp.where(rows < record.count, record.t1, jnp.inf)
-        steps = record.take(jnp.searchsorted(ends, ts, side="left"))
+        k, theta = self.record.place(ts)
+        steps = self.record.take(k)
         # A continuous adjoint always records the polynomials.
         polynomials = cast(Array, steps.coefficients)
-        theta = (ts - steps.t0) / jnp.where(steps.t1 > steps.t0, steps.t1 - steps.t0, 1)
         theta = jnp.clip(theta, 0, 1).astype(steps.y0.dtype)
         return steps.y0 + jax.vmap(evaluate_polynomial)(polynomials, theta)
 
@@ -79,3 +80,147 @@ class AdjointEquation(AbstractLinearEquation):
     def no_integral(self) -> PyTree:
         """Zero for every parameter."""
         return jax.tree.map(jnp.zeros_like, self.equations.parameters)
+
+
+@final
+class LinearStep(eqx.Module):
+    """What a step back from `t` to `t - h` gives.
+
+    - `end`, `error`: the adjoint at `t - h`, and an estimate of its error.
+    - `polynomial`: coefficients of the adjoint's increment, for methods with dense output.
+    - `ts`, `values`, `weights`: a rule for integrals over the step, with the adjoint at its nodes;
+      the same with `error_values` and `error_weights` (`None`: there is none) is an estimate of its
+      error.
+    """
+
+    end: Float[Array, " n"]
+    error: Float[Array, " n"]
+    polynomial: Float[Array, "s n"] | None
+    ts: Shaped[Array, " q"]
+    values: Float[Array, "q n"]
+    weights: Float[Array, " q"]
+    error_values: Float[Array, "q n"]
+    error_weights: Float[Array, " q"] | None
+
+
+class AbstractLinearMethod(eqx.Module):
+    """A one-step method for the adjoint equation."""
+
+    # The power of the step size in the error estimate, and the order of the result.
+    error_order: eqx.AbstractVar[int]
+    order: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
+        """From the adjoint at `t` to that at `t - h`."""
+
+
+def _solve(matrix: Array, rhs: Array) -> Array:
+    """By an explicit inverse and one refinement."""
+    inverse = small_inverse(matrix)
+    x = inverse @ rhs
+    return x + inverse @ (rhs - matrix @ x)
+
+
+@functools.cache
+def _joint_rule(tableau: Tableau) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the method itself for an integral, and of its error estimate.
+
+    What is integrated beside the adjoint has the stage increments `h A g`; the node at the start of
+    the step has no weight but in the estimate.
+    """
+    weights = np.concatenate([[0.0], tableau.b])
+    error = np.concatenate([[1.0], tableau.error_weights @ tableau.A]) / tableau.gamma
+    return weights, error
+
+
+@final
+class LinearRadau(AbstractLinearMethod):
+    r"""Radau IIA of order 5: one `3n x 3n` system $(A^{-1} - h J_i^T) Z = h J_i^T \lambda$ a step.
+
+    `gauss_nodes`: of the rule for integrals; 0 takes the method's own, with an error estimate.
+    """
+
+    gauss_nodes: int = 0
+    error_order: int = 4
+    order: int = 5
+
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
+        """From the adjoint at `t` to that at `t - h`."""
+        tableau, dtype = radau_iia(3), start.dtype
+        nodes = np.concatenate([[0.0], tableau.nodes])
+        hJ_T = h.astype(dtype) * equation.matrices(t - h * jnp.asarray(nodes, t.dtype))
+        slopes = hJ_T @ start
+        # The stacked matrix is that of the transposed equations: ours have `A^{-1}` itself.
+        couplings = jnp.asarray(tableau.A_inverse - tableau.A_inverse.T, dtype)
+        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, jnp.eye(start.size))
+        Z = _solve(matrix, slopes[1:].reshape(-1)).reshape(-1, start.size)
+        defect = slopes[0] + jnp.asarray(tableau.error_weights, dtype) @ Z
+        filtered = tableau.gamma * jnp.eye(start.size, dtype=dtype) - hJ_T[0]
+        polynomial = jnp.asarray(tableau.polynomial.T, dtype) @ Z
+        end, error = start + Z[-1], _solve(filtered, defect)
+        if self.gauss_nodes:
+            x, weights = np.polynomial.legendre.leggauss(self.gauss_nodes)
+            nodes, weights, error_weights = (x + 1) / 2, weights / 2, None
+            powers = nodes[:, None] ** np.arange(1, len(polynomial) + 1)
+            values = start + jnp.asarray(powers, dtype) @ polynomial
+        else:
+            weights, error_weights = _joint_rule(tableau)
+            error_weights = jnp.asarray(error_weights, dtype)
+            values = start + jnp.concatenate([jnp.zeros((1, start.size), dtype), Z])
+        return LinearStep(
+            end,
+            error,
+            polynomial,
+            t - h * jnp.asarray(nodes, t.dtype),
+            values,
+            jnp.asarray(weights, dtype),
+            # The filter of the estimate, applied to adjoint and integral as one system: without
+            # it every fast transient of the adjoint would be resolved for the integral's sake.
+            values.at[0].add(error),
+            error_weights,
+        )
+
+
+@final
+class LinearKenCarp(AbstractLinearMethod):
+    r"""KenCarp4: the adjoint by its implicit half, one `n x n` system a stage; integrals by the other.
+
+    $$(I - h \gamma J_i^T) k_i = J_i^T (\lambda + h \sum_{j<i} a_{ij} k_j)$$
+    """
+
+    error_order: int = 4
+    order: int = 4
+
+    def step(
+        self, equation: AbstractLinearEquation, t: Array, h: Array, start: Array
+    ) -> LinearStep:
+        """From the adjoint at `t` to that at `t - h`."""
+        tableaus: Any = diffrax.KenCarp4.tableau
+        explicit, implicit = tableaus.tableaus
+        dtype, c = start.dtype, np.concatenate([[0.0], implicit.c])
+        ts = t - h * jnp.asarray(c, t.dtype)
+        hJ_T = h.astype(dtype) * equation.matrices(ts)
+        increments, values = [hJ_T[0] @ start], [start]
+        rows = zip(implicit.a_lower, implicit.a_diagonal[1:], hJ_T[1:], strict=True)
+        for lower, diagonal, J in rows:
+            known = start + jnp.asarray(lower, dtype) @ jnp.stack(increments)
+            matrix = jnp.eye(start.size, dtype=dtype) - diagonal.item() * J
+            value = _solve(matrix, known)
+            values.append(value)
+            increments.append((value - known) / diagonal.item())
+        k = jnp.stack(increments)
+        return LinearStep(
+            start + jnp.asarray(implicit.b_sol, dtype) @ k,
+            jnp.asarray(implicit.b_error, dtype) @ k,
+            None,
+            ts,
+            jnp.stack(values),
+            jnp.asarray(explicit.b_sol, dtype),
+            jnp.stack(values),
+            jnp.asarray(explicit.b_error, dtype),
+        )

@@ -1,10 +1,10 @@
-"""A solve with a gradient of its own: forward with a record of the steps, backward over it."""
+"""A solve with a gradient of its own: forward in the loop of diffrax, backward by a rule."""
 
 import abc
 import functools as ft
 import math
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import diffrax
 import equinox as eqx
@@ -14,9 +14,19 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._diffrax import inner_loop, loop, outer_loop
+from .._diffrax import (
+    WrapTerm,
+    inner_loop,
+    loop,
+    nondiff_solver_controller_state,
+    only_transpose_ys,
+    outer_loop,
+    unwrap_term,
+)
 from ..solvers import LearnableRungeKutta, counted_loop
-from ._refusals import refuse_gradient
+from ..stages import stop_gradient
+from ._backward_sweep import StepMaps
+from ._refusals import refuse_gradient, refuse_solver
 from ._saved_values import (
     SavedCotangents,
     and_state,
@@ -24,13 +34,12 @@ from ._saved_values import (
     pull_through_fn,
     save_states,
     saved_cotangents,
+    split_fns,
     split_states,
     subs_of,
     with_fns,
 )
-from ._step_equations import StepEquations
-from ._step_maps import StepMaps
-from ._step_record import StepRecord, recorded_loop
+from ._step_record import StepEquations, StepRecord, recorded_loop
 
 _REVERSE_TWICE = (
     "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
@@ -194,3 +203,91 @@ def _pull_through_saving(
 
 def _materialized(value: Array, cotangent: Array | None) -> Array:
     return jnp.zeros_like(value) if cotangent is None else cotangent
+
+
+def close_terms(terms: Any, t: Array, y: PyTree[Array], args: PyTree) -> Any:
+    """Traces the vector field; values it closes over become leaves, so that gradients reach them.
+
+    A custom gradient rule sees only its arguments, while a model is often closed over.
+    """
+
+    def replaced(term: Any, field: Callable) -> Any:
+        if isinstance(term, WrapTerm):
+            return eqx.tree_at(lambda w: w.term, term, replaced(term.term, field))
+        return eqx.tree_at(lambda o: o.vector_field, term, field)
+
+    field = unwrap_term(terms).vector_field
+    return replaced(terms, eqx.filter_closure_convert(field, t, y, args))
+
+
+class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
+    """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
+
+    `trains_tableaus`: whether gradients reach the tableau of a `LearnableRungeKutta`.
+    """
+
+    trains_tableaus: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
+        """The loop of diffrax as a function of `inputs` that has a gradient."""
+
+    def loop(
+        self,
+        *,
+        args: PyTree,
+        terms: PyTree,
+        solver: Any,
+        stepsize_controller: Any,
+        event: Any,
+        saveat: diffrax.SaveAt,
+        t0: Any,
+        t1: Any,
+        dt0: Any,
+        max_steps: int | None,
+        throw: bool,
+        init_state: Any,
+        passed_solver_state: bool,
+        passed_controller_state: bool,
+        progress_meter: Any,
+    ) -> Any:
+        """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
+        del throw
+        refuse_solver(type(self).__name__, solver, learnable=self.trains_tableaus)
+        trained = isinstance(solver, LearnableRungeKutta)
+        t, y0 = init_state.tprev, init_state.y
+        init_state = nondiff_solver_controller_state(
+            self, init_state, passed_solver_state, passed_controller_state
+        )
+        saveat, fns = split_fns(saveat, lambda fn: eqx.filter_closure_convert(fn, t, y0, args))
+        inputs = SolveInputs(
+            y0=y0,
+            args=args,
+            terms=close_terms(terms, t, y0, args),
+            fns=fns,
+            solver=solver if trained else None,
+            frozen={
+                "t0": t0,
+                "t1": t1,
+                "dt0": dt0,
+                "saveat": saveat,
+                "stepsize_controller": stepsize_controller,
+                "solver": None if trained else solver,
+            },
+        )
+        final_state, aux_stats = self.differentiable_solve(
+            inputs,
+            init_state=stop_gradient(init_state),
+            event=event,
+            max_steps=max_steps,
+            progress_meter=progress_meter,
+        )
+        return only_transpose_ys(final_state), aux_stats
+
+
+class AbstractRecordedAdjoint(AbstractSolveAdjoint, AbstractGradientRule):
+    """An adjoint that records the steps of a stiffrax solver and makes the gradient of them."""
+
+    def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
+        """Forward with a record of the steps, backward over it."""
+        return differentiable_solve(inputs, rule=self, **kwargs)

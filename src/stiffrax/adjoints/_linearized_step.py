@@ -1,13 +1,188 @@
-"""The transposed linear equations of one solved step."""
+"""The transposed linear equations of solved steps, and their solution for all columns at once."""
 
-from typing import Any, final
+import functools as ft
+from typing import Any, TypeAlias, cast, final
 
 import equinox as eqx
+import equinox.internal as eqxi
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Bool, Float
 
-from ..stages import StageSystem
+from ..stages import StageSystem, small_inverse, stacked_mass_matrix
 from ..tableaus import Tableau
+
+# Columns of right-hand sides at each stage; `None` stands for zero.
+Blocks: TypeAlias = tuple[Float[Array, "k n _"] | None, ...]
+
+# A block elimination is believed whose residual is this many units of rounding of its terms.
+_LARGEST_RESIDUAL = 1e4
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _minus(a: Array | None, b: Array) -> Array:
+    return -b if a is None else a - b
+
+
+def _couplings(tableau: Tableau, dtype: jnp.dtype) -> Float[Array, "m m"]:
+    return jnp.asarray(tableau.A_inverse.T, dtype)
+
+
+def stacked_matrix(tableau: Tableau, hJ_T: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
+    """The transposed stage equations as one matrix."""
+    identity = jnp.eye(hJ_T.shape[-1], dtype=hJ_T.dtype)
+    return stacked_mass_matrix(_couplings(tableau, hJ_T.dtype), identity, hJ_T)
+
+
+def stacked(rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
+    """All columns as one array."""
+
+    def one(blocks: Blocks) -> Array:
+        zero = jnp.zeros_like(next(block for block in blocks if block is not None))
+        filled = [zero if block is None else block for block in blocks]
+        return jnp.concatenate(filled, axis=1)
+
+    return jnp.concatenate([one(blocks) for blocks in rhs], axis=2)
+
+
+def _unpivoted_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Gauss-Jordan in place, one fused pass over the matrix a column: half the cost of pivoting."""
+    n = matrix.shape[0]
+    if n <= 3:
+        return small_inverse(matrix)
+
+    def body(k: Array, A: Array) -> Array:
+        is_k = jnp.arange(n) == k
+        inverse_pivot = 1 / A[k, k]
+        row = jnp.where(is_k, inverse_pivot, A[k] * inverse_pivot)
+        reduced = jnp.where(is_k, 0, A) - A[:, k, None] * row
+        return jnp.where(is_k[:, None], row, reduced)
+
+    return lax.fori_loop(0, n, body, matrix)
+
+
+@final
+class BlockFactors(eqx.Module):
+    """Block elimination: inverses of the pivots, rows right of and multipliers below them."""
+
+    inverses: list[Float[Array, "k n n"]]
+    rows: list[list[Any]]
+    multipliers: list[list[Any]]
+
+    def solve(self, rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
+        """Solves for all columns."""
+        m = len(self.inverses)
+        rhs = tuple(self._eliminated(blocks) for blocks in rhs)
+        reduced = jnp.split(stacked(rhs), m, axis=1)
+        solution: list[Any] = [None] * m
+        for p in reversed(range(m)):
+            known = zip(self.rows[p], solution[p + 1 :], strict=True)
+            right = reduced[p] - sum(_times(row, x) for row, x in known)
+            solution[p] = _product(self.inverses[p], right)
+        return jnp.concatenate(solution, axis=1)
+
+    def _eliminated(self, blocks: Blocks) -> Blocks:
+        left = list(blocks)
+        for p, column in enumerate(self.multipliers):
+            head = left[p]
+            if head is None:
+                continue
+            # The rows below the first pivot are multiples of its inverse: one product serves all.
+            head = _product(self.inverses[0], head) if p == 0 else head
+            for i, multiplier in enumerate(column, start=p + 1):
+                left[i] = _minus(left[i], _times(multiplier, head))
+        return tuple(left)
+
+
+def _times(factor: Array, x: Array) -> Array:
+    return factor * x if factor.ndim == 0 else _product(factor, x)
+
+
+def factor_blocks(tableau: Tableau, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
+    """Gaussian elimination by `n x n` blocks, without pivoting.
+
+    Blocks off the diagonal are multiples of the identity, so that the first elimination needs no
+    product of matrices. The pivots are `a_ii - h J_i^T` and its Schur complements: harmless where
+    `J` is dissipative, but singular for some growth rates.
+    """
+    m, n = hJ_T.shape[1:3]
+    a, identity = _couplings(tableau, hJ_T.dtype), jnp.eye(n, dtype=hJ_T.dtype)
+    inverse = jax.vmap(_unpivoted_inverse)
+    pivot = inverse(a[0, 0] * identity - hJ_T[:, 0])
+    S = {
+        (i, j): a[i, j] * identity - (a[i, 0] * a[0, j]) * pivot - (hJ_T[:, i] if i == j else 0)
+        for i in range(1, m)
+        for j in range(1, m)
+    }
+    inverses, rows, multipliers = [pivot], [list(a[0, 1:])], [list(a[1:, 0])]
+    for p in range(1, m):
+        later = range(p + 1, m)
+        pivot = inverse(S[p, p])
+        column = [_product(S[i, p], pivot) for i in later]
+        for i, multiplier in zip(later, column, strict=True):
+            for j in later:
+                S[i, j] = S[i, j] - _product(multiplier, S[p, j])
+        inverses.append(pivot)
+        rows.append([S[p, j] for j in later])
+        multipliers.append(column)
+    return BlockFactors(inverses, rows, multipliers)
+
+
+def eliminate_rows(
+    matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]
+) -> Float[Array, "k mn r"]:
+    """The explicit inverse, with pivoting over all rows and one refinement."""
+    inverse = jax.vmap(small_inverse)(matrix)
+    solution = _product(inverse, rhs)
+    return solution + _product(inverse, rhs - _product(matrix, solution))
+
+
+def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
+    """Whether every equation holds to rounding, for one combination of all columns."""
+    k, m, n, _ = hJ_T.shape
+    combination = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype))
+    x, b = ((v @ combination).reshape(k, m, n) for v in (solution, rhs))
+    a, terms = _couplings(tableau, rhs.dtype), hJ_T * x[:, :, None]
+    residual = jnp.abs(a @ x - jnp.sum(terms, axis=-1) - b)
+    size = jnp.abs(a) @ jnp.abs(x) + jnp.sum(jnp.abs(terms), axis=-1) + jnp.abs(b)
+    bound = _LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps
+    return jnp.all(residual <= bound * size, axis=(1, 2))
+
+
+@ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def solve_all(
+    tableau: Tableau,
+    hJ_T: Float[Array, "k m n n"],
+    rhs: tuple[Blocks, ...],
+    used: Bool[Array, " k"],
+) -> Float[Array, "k mn r"]:
+    """Solves the transposed stage equations of every step, without library factorizations.
+
+    By blocks, and once more by rows for those steps where the residual shows that a pivot was
+    close to singular. Steps not `used` are solved too, but not checked.
+    """
+    solution, columns = factor_blocks(tableau, hJ_T).solve(rhs), stacked(rhs)
+    wrong = used & ~_is_solved(tableau, hJ_T, solution, columns)
+
+    def again(solution: Array) -> Array:
+        by_rows = eliminate_rows(stacked_matrix(tableau, hJ_T), columns)
+        return jnp.where(wrong[:, None, None], by_rows, solution)
+
+    return lax.cond(eqxi.unvmap_any(wrong), again, lambda solution: solution, solution)
+
+
+@solve_all.defjvp
+def _(tableau: Tableau, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    hJ_T, rhs, used = primals
+    hJ_T_dot, rhs_dot, _ = tangents
+    solution = solve_all(tableau, hJ_T, rhs, used)
+    change = _product(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
+    change = change + stacked(rhs_dot).reshape(change.shape)
+    return solution, solve_all(tableau, hJ_T, (tuple(jnp.moveaxis(change, 1, 0)),), used)
 
 
 @final
@@ -77,3 +252,32 @@ def linearize(system: StageSystem, Z: Float[Array, "m n"]) -> LinearizedStep:
         hJ0 = system.h * system.field.jacobian(system.t0, system.y0)
     M_T = None if system.mass is None else system.mass.as_matrix().T
     return LinearizedStep(system.tableau, hJ_T, hJ0, M_T)
+
+
+def stacked_mass_matrices(steps: LinearizedStep) -> Float[Array, "k mn mn"]:
+    """The transposed stage equations of each step as one matrix."""
+    couplings = _couplings(steps.tableau, steps.hJ_T.dtype)
+    M_T = cast(Array, steps.M_T)
+    return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, steps.hJ_T)
+
+
+def solve_mass_columns(
+    steps: LinearizedStep, rhs: Float[Array, "k mn r"]
+) -> Float[Array, "k mn r"]:
+    """Solves for all columns of every step, by rows with pivoting: `M` has no inverse to begin with."""
+    return _solve(stacked_mass_matrices(steps), rhs)
+
+
+@jax.custom_jvp
+def _solve(matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
+    size = jnp.max(jnp.abs(matrix), axis=2, keepdims=True)
+    size = jnp.where(size > 0, size, 1)
+    return eliminate_rows(matrix / size, rhs / size)
+
+
+@_solve.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    matrix, rhs = primals
+    matrix_dot, rhs_dot = tangents
+    x = _solve(matrix, rhs)
+    return x, _solve(matrix, rhs_dot - _product(matrix_dot, x))

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._diffrax import SaveState, save_y
 from ._step_record import StepRecord
@@ -139,7 +139,7 @@ def step_cotangents(
     if any(one.interior for one in saved):
         coefficients = jnp.zeros((steps, num_powers, y.size), y.dtype)
     for one in saved:
-        k, theta = _place(record, one.ts)
+        k, theta = record.place(one.ts)
         theta = jnp.where(one.filled, theta, 0).astype(y.dtype)
         at_end = theta >= 1
         nodes = nodes.at[k + at_end].add(one.ys_bar)
@@ -148,20 +148,6 @@ def step_cotangents(
             powers = jnp.where(at_end[:, None], 0, powers)
             coefficients = coefficients.at[k].add(powers[..., None] * one.ys_bar[:, None])
     return StepCotangents(nodes, coefficients)
-
-
-def _place(
-    record: StepRecord, ts: Shaped[Array, " slots"]
-) -> tuple[Int[Array, " slots"], Shaped[Array, " slots"]]:
-    """The step that each time is in, and the fraction of it that has passed by then."""
-    index = jnp.arange(record.t1.size)
-    ends = jnp.where(index < record.count, record.t1, jnp.inf)
-    k = jnp.searchsorted(ends, ts, side="left")
-    k = jnp.clip(k, 0, jnp.maximum(record.count - 1, 0))
-    t0, t1 = record.t0[k], record.t1[k]
-    # A solve of no length takes no step: all that it saves is its start.
-    theta = (ts - t0) / jnp.where(t1 > t0, t1 - t0, 1)
-    return k, jnp.where(record.count > 0, theta, 0)
 
 
 def pull_through_fn(

@@ -35,19 +35,19 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
       \sigma = 0.9 \frac{2 i_{max} + 1}{2 i_{max} + i},$$
 
     within the factors 1/5 and 8, where `i` is the number of iterations that the step took of the
-    most that it may take: slow iterations pay by smaller steps. A step size that would grow by
-    less than 20 % is left as it is, so that the factors of the Newton matrix serve again. A failed
-    iteration halves the step.
+    most allowed: slow iterations pay by smaller steps. A step size that would grow by less than
+    20 % is kept, so that the factors of the Newton matrix serve again. A failed iteration halves
+    the step.
 
     **Arguments:**
 
     - `rtol`, `atol`: tolerances of a step; `atol` in units of the state, a scalar or an array.
     - `norm`: norm of a scaled error.
-    - `dtmin`, `dtmax`: smallest and largest step, in units of time. Where a step would have to be
-      smaller than `dtmin`, the solve ends with `diffrax.RESULTS.dt_min_reached`.
+    - `dtmin`, `dtmax`: smallest and largest step, in units of time. Where a smaller one is needed,
+      the solve ends with `diffrax.RESULTS.dt_min_reached`.
     - `dead_band`: growth up to which the step size is kept.
 
-    With solvers of other packages it works as well, without knowledge of their iterations.
+    It works with other solvers too, without knowledge of their iterations.
 
     ??? cite "Reference"
         Gustafsson, *Control-theoretic techniques for stepsize selection in implicit Runge-Kutta

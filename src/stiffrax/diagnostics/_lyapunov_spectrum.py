@@ -1,4 +1,4 @@
-"""How fast nearby solutions part: Lyapunov exponents of flows and maps."""
+"""Lyapunov exponents and the dimension made of them."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -11,7 +11,44 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
-from ._kaplan_yorke import kaplan_yorke_dimension
+
+
+def kaplan_yorke_dimension(exponents: Any) -> float:
+    r"""The Kaplan-Yorke (Lyapunov) dimension.
+
+    $$D = j + \frac{\lambda_1 + \dots + \lambda_j}{|\lambda_{j+1}|}$$
+
+    with `j` the largest number of exponents whose sum is not negative.
+
+    **Arguments:**
+
+    - `exponents`: in any order, `Float[Array, " k"]`, per unit of time.
+
+    **Returns:** the dimension, 0 if all exponents are negative; `nan` if the sum of all that are
+    given is not negative, so that more of them are needed.
+
+    **Raises:** `ValueError` without exponents.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> print(f"{srx.diagnostics.kaplan_yorke_dimension([0.9056, 0.0, -14.572]):.3f}")
+    2.062
+
+    ```
+    """
+    exponents = np.sort(np.asarray(exponents, float))[::-1]
+    if exponents.ndim != 1 or exponents.size == 0:
+        raise ValueError(
+            f"`exponents` of shape {exponents.shape} was given; it needs one or more numbers."
+        )
+    sums = np.cumsum(exponents)
+    growing = np.flatnonzero(sums >= 0)
+    if not np.all(np.isfinite(sums)) or growing.size == exponents.size:
+        return float("nan")
+    if not growing.size:
+        return 0.0
+    j = growing[-1]
+    return float(j + 1 + sums[j] / abs(exponents[j + 1]))
 
 
 @final
@@ -97,8 +134,8 @@ def lyapunov_spectrum(
     $$\lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_j \log |R_{ii}^{(j)}|, \qquad
     D\Phi(y_j) \, Q_j = Q_{j+1} R^{(j)}$$
 
-    with `\Phi` the flow over one interval, as the solver computes it. Its derivative is that of the
-    steps taken, one jvp a direction, so that implicit methods solve no larger system.
+    with `\Phi` the flow over one interval. Its derivative is that of the steps taken, one jvp a
+    direction: implicit methods solve no larger system.
 
     The standard error is that of the mean of `blocks` blocks of time of every start.
 
@@ -107,8 +144,8 @@ def lyapunov_spectrum(
     - `field`: `field(t, y, args) -> dy/dt`, such as a model or `Problem.vector_field`; with
         `discrete`, `-> next y`.
     - `y0`: the start, or several, which are one batch: `(n,)` or `(starts, n)`.
-    - `time`, `burn_in`: what is measured, and what is solved before, in the unit of time; iterations
-        of a map. The burn-in also lets the frame turn into the directions of growth.
+    - `time`, `burn_in`: what is measured, and solved before, in the unit of time; iterations of a
+        map. The burn-in also turns the frame into the directions of growth.
     - `num_exponents`: the `k` largest; default all `n`.
     - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
         `30 / (lambda_1 - lambda_k)`, so that no direction gets lost in rounding.

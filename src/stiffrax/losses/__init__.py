@@ -5,7 +5,6 @@ from ._error_measures import (
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
 )
-from ._homotopy_loss import HomotopyLoss as HomotopyLoss
 from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
 from ._loss import (
@@ -16,4 +15,4 @@ from ._loss import (
 )
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
 from ._segment_loss import SegmentLoss as SegmentLoss
-from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss
+from ._trajectory_loss import HomotopyLoss as HomotopyLoss, TrajectoryLoss as TrajectoryLoss

@@ -24,9 +24,8 @@ class InvariantLoss(AbstractLoss):
     + \sum_{ij} \frac{(\hat C_{ij} - C_{ij})^2}{s_i^2 s_j^2} \right)$$
 
     measured along short solutions of the model from samples spread over the data, with `m`, `C` and
-    `s` the mean, the covariance and the standard deviation of the states. Chaotic solutions cannot
-    be followed for long, but many short ones together know the attractor. Add it to a loss of the
-    samples themselves.
+    `s` the mean, the covariance and the standard deviation of the states. No chaotic solution can
+    be followed for long, but many short ones know the attractor. Add it to a loss of the samples.
 
     **Arguments:**
 

@@ -26,8 +26,8 @@ class NeighborhoodLoss(AbstractLoss):
     \quad \delta_0 = y_j - y_i$$
 
     over the samples `i` and their neighbors `j`, with `\Phi_k` the model's flow over `k` sampling
-    times. The model learns from it how differences grow, that is its Jacobian, without being given
-    any. Add it to a loss of the samples themselves: `SegmentLoss(window=5) + NeighborhoodLoss()`.
+    times. The model learns from it how differences grow, that is its Jacobian. Add it to a loss of
+    the samples: `SegmentLoss(window=5) + NeighborhoodLoss()`.
 
     Neighbors are found once, when the loss meets its data.
 

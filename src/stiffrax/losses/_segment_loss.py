@@ -22,10 +22,9 @@ class SegmentLoss(AbstractLoss):
     $$\frac{1}{N} \sum_{k, i} w_{ki}
     \rho\left(\frac{\Phi_h(y_k)_i - y_{k+1, i}}{scale_i}\right), \qquad h = t_{k+1} - t_k$$
 
-    All segments of all runs are one batch, and no step depends on another: nothing has to be solved
-    through from the start. With `window=m`, every `m`-th sample is a start, and the `m` samples
-    after it are predicted in turn, each from the prediction before: less is learned from the noise
-    of single samples.
+    All segments of all runs are one batch, and no step depends on another. With `window=m`, every
+    `m`-th sample is a start, and the `m` samples after it are predicted in turn, each from the
+    prediction before: less is learned from the noise of single samples.
 
     **Arguments:**
 

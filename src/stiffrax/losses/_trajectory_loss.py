@@ -1,20 +1,69 @@
-"""The error along adaptive solves through the samples."""
+"""Errors of whole solves of the runs, pulled towards the data or not."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..adjoints import DiscreteAdjoint
-from ..data import Trajectories, cut_windows
+from ..data import SmoothingSpline, Trajectories, cut_windows
+from ..models import CoupledField, check_coupling
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMAE
 from ._loss import AbstractLoss, LossValue
 from ._segment_loss import check_positive
-from ._solve_runs import solve_runs
+
+
+def solve_runs(
+    solve: Callable[..., tuple[Array, Array]], adjoint: diffrax.AbstractAdjoint, *runs: Any
+) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
+    """`solve(*run)` of every run: what is predicted, and whether it failed.
+
+    The last steps of a failed solve were rejected, often because they overflowed. Their derivatives
+    are multiplied by zero, but infinity times zero is NaN, and the gradient is a sum over runs. With
+    an adjoint that differentiates all steps, a failed run whose derivative is not finite gives none.
+    """
+    if len(jax.tree.leaves(runs)[0]) == 1:
+        # Outside `vmap` the solver may use what only pays off for one lane.
+        predicted, failed = solve(*jax.tree.map(lambda x: x[0], runs))
+        return predicted[None], failed[None]
+    if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
+        return jax.vmap(solve)(*runs)
+    return jax.vmap(lambda *run: _guarded((eqx.filter_closure_convert(solve, *run), run)))(*runs)
+
+
+@eqx.filter_custom_vjp
+def _guarded(solve_and_run: Any) -> Any:
+    solve, run = solve_and_run
+    return solve(*run)
+
+
+@_guarded.def_fwd
+def _guarded_fwd(perturbed: Any, solve_and_run: Any) -> Any:
+    del perturbed
+    dynamic, static = eqx.partition(solve_and_run, eqx.is_inexact_array)
+
+    def values(dynamic: Any) -> tuple[Array, Array]:
+        solve, run = eqx.combine(dynamic, static)
+        return solve(*run)
+
+    predicted, pull_back, failed = jax.vjp(values, dynamic, has_aux=True)
+    return (predicted, failed), (pull_back, failed)
+
+
+@_guarded.def_bwd
+def _guarded_bwd(residuals: Any, cotangents: Any, perturbed: Any, solve_and_run: Any) -> Any:
+    del perturbed, solve_and_run
+    pull_back, failed = residuals
+    (derivative,) = pull_back(cotangents[0])
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(derivative)]
+    drop = failed & ~jnp.all(jnp.stack(finite))
+    return jax.tree.map(lambda x: jnp.where(drop, 0, x), derivative)
 
 
 @final
@@ -24,9 +73,9 @@ class TrajectoryLoss(AbstractLoss):
     $$\frac{1}{N} \sum_{k, i} w_{ki} \rho\left(\frac{\hat y_i(t_k) - y_{ki}}{scale_i}\right),
     \qquad \frac{d \hat y}{dt} = f_\theta(t, \hat y), \quad \hat y(t_0) = y_0$$
 
-    The steps follow the model, and the samples may be as far apart as they are. A solve that fails
-    (too many steps, or no more finite numbers) is counted; its samples from there on count with
-    $\rho(1)$, and the other runs are not disturbed.
+    The steps follow the model, however far apart the samples are. A solve that fails (too many
+    steps, numbers that are not finite) is counted; its samples from there on count with $\rho(1)$,
+    and other runs are not disturbed.
 
     **Arguments:**
 
@@ -38,8 +87,7 @@ class TrajectoryLoss(AbstractLoss):
     - `adjoint`: any diffrax adjoint; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
-    - `window`: solve anew from every `window`-th sample through the `window` samples after it,
-        instead of from the first through all.
+    - `window`: solve anew from every `window`-th sample through the `window` samples after it.
     - `controller`: any diffrax step size controller, in place of `rtol` and `atol`.
 
     **Raises:** `ValueError` for tolerances that are not positive and counts below one.
@@ -169,3 +217,102 @@ def check_tolerance(name: str, value: Any) -> Any:
             f"`{name}={value}` was given; it needs positive numbers. Write `{name}=1e-6`."
         )
     return value
+
+
+@final
+class HomotopyLoss(AbstractLoss):
+    r"""The error of the model coupled to a smoothing spline of the samples.
+
+    $$\frac{du}{dt} = f_\theta(t, u) - \lambda k (u - u_{data}(t))$$
+
+    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has no bad
+    minima to fall into; with $\lambda = 0$ it is that of the `trajectory` loss.
+    [`stiffrax.fit_homotopy`][] trains from one to the other.
+
+    **Arguments:**
+
+    - `trajectory`: what is solved, and how errors count: a [`stiffrax.TrajectoryLoss`][] over whole
+        runs.
+    - `coupling`: `k`, as in [`stiffrax.CoupledField`][]; about the size of the states. Too large
+        a value makes the loss flat.
+    - `alpha`: of the [`stiffrax.SmoothingSpline`][].
+    - `strength`: $\lambda$.
+
+    **Raises:** `ValueError` for a coupling that does not fit the data, windows, and minibatches.
+
+    Cost: that of `trajectory`.
+
+    ??? cite "Reference"
+        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
+        discovery*, NeurIPS 36 (2023).
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> wrong = lambda t, y, args: 2 * y
+    >>> losses = [srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=9.0, strength=s) for s in (0, 1)]
+    >>> bool(losses[1](wrong, data) < 0.1 * losses[0](wrong, data))
+    True
+
+    ```
+    """
+
+    trajectory: TrajectoryLoss
+    coupling: Any
+    alpha: float
+    strength: Array
+    target: SmoothingSpline | None
+
+    def __init__(
+        self,
+        trajectory: TrajectoryLoss,
+        coupling: Any,
+        alpha: float = 0.0,
+        *,
+        strength: Any = 1.0,
+    ):
+        if trajectory.window is not None:
+            raise ValueError(
+                f"The trajectory loss has `window={trajectory.window}`; homotopy trains on whole "
+                "runs: leave `window` out."
+            )
+        self.trajectory = trajectory
+        self.coupling = coupling
+        self.alpha = alpha
+        self.strength = jnp.asarray(strength, float)
+        self.target = None
+
+    def with_strength(self, strength: Any) -> "HomotopyLoss":
+        """This loss with another strength of the coupling."""
+        return eqx.tree_at(lambda loss: loss.strength, self, jnp.asarray(strength, float))
+
+    def for_data(self, data: Trajectories) -> "HomotopyLoss":
+        """This loss with its scale and its splines."""
+        check_coupling(self.coupling, data.num_states)
+        return eqx.tree_at(
+            lambda loss: (loss.trajectory, loss.target),
+            self,
+            (self.trajectory.for_data(data), SmoothingSpline.for_runs(data, self.alpha)),
+            is_leaf=lambda x: x is None,
+        )
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error of the coupled solutions, and the number of runs whose solve failed."""
+        loss = self.for_data(data) if self.target is None else self
+        num_splines = len(jax.tree.leaves(loss.target)[0])
+        if num_splines != len(data):
+            raise ValueError(
+                f"{len(data)} runs were given to a loss with splines of {num_splines}: homotopy "
+                "trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
+            )
+        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+
+        def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
+            coupled = CoupledField(model, target, self.coupling, self.strength)
+            return loss.trajectory.solve_run(coupled, ts, y0, mask)
+
+        adjoint = loss.trajectory.adjoint
+        predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
+        value = loss.trajectory.measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
+        return LossValue(value, jnp.sum(failed & mask[:, 1]))

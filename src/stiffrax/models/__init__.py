@@ -4,11 +4,11 @@ Every model takes one state vector `y` of shape `(n,)`, so it is a diffrax vecto
 Batches go through `jax.vmap`.
 """
 
-from ._constrained_field import ConstrainedField as ConstrainedField
-from ._coupled_field import CoupledField as CoupledField, check_coupling as check_coupling
-from ._library import Library as Library
-from ._linear import AbstractLinearModel as AbstractLinearModel
-from ._partially_known import PartiallyKnown as PartiallyKnown
-from ._pi_net import PiNet as PiNet
-from ._polynomial import Polynomial as Polynomial
-from ._scaled_field import ScaledField as ScaledField
+from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Library
+from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
+from ._polynomial import PiNet as PiNet, Polynomial as Polynomial
+from ._wrapped_fields import (
+    CoupledField as CoupledField,
+    ScaledField as ScaledField,
+    check_coupling as check_coupling,
+)

@@ -1,14 +1,14 @@
-"""Models that are linear in their coefficients."""
+"""Models linear in their coefficients: in general, and of features of the user."""
 
 import abc
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsIndex, TypeVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._checks import check_coefficients
+from ._checks import check_coefficients, check_count, check_names, check_state
 
 # Not `typing.Self`: the run-time check of annotations in the tests cannot resolve it.
 Model = TypeVar("Model", bound="AbstractLinearModel")
@@ -27,8 +27,8 @@ class AbstractLinearModel(eqx.Module):
 
     - `coefficients`: `c`, `Float[Array, "outputs features"]`, the leaf that is trained, in the unit
         of `dy/dt` over that of the feature.
-    - `active`: the mask, `Bool[Array, "outputs features"]`. It is a leaf, so that another mask
-        needs no new compilation, and boolean, so that no optimizer touches it.
+    - `active`: the mask, `Bool[Array, "outputs features"]`. A leaf, so that another mask needs no
+        new compilation; boolean, so that no optimizer touches it.
     - `num_states`: `n`, the length of the state.
 
     ```python
@@ -97,3 +97,92 @@ class AbstractLinearModel(eqx.Module):
     def _with(self: Model, coefficients: Any, active: Any) -> Model:
         new = check_coefficients(coefficients, active, (self.num_outputs, self.num_features))
         return eqx.tree_at(lambda model: (model.coefficients, model.active), self, new)
+
+
+@final
+class Library(AbstractLinearModel):
+    r"""A weighted sum of given functions: rational, Michaelis-Menten, Arrhenius-like terms.
+
+    $$f_i(y) = \sum_j c_{ij} \varphi_j(y)$$
+
+    A function is ordinary JAX code: `to_sympy` finds its formula by tracing. It may be an equinox
+    module; the arrays in it, such as a saturation constant, are then trained too. Where a function
+    is not finite, the model is not, even with its terms switched off (zero times infinity): leave
+    it out.
+
+    **Arguments:**
+
+    - `functions`: the functions `phi_j`, each from a state of shape `(n,)` to a scalar: a mapping
+        from name to function, or a sequence, whose names are then `f1, f2, ...`.
+    - `num_states`: the number `n` of states.
+    - `coefficients`: `c`, `Float[Array, "outputs functions"]`, in the unit of `dy/dt` over that of
+        the function; default zero. Their dtype is that of the model.
+    - `active`: `Bool[Array, "outputs functions"]`, false for terms that stay exactly zero; default
+        all true.
+    - `outputs`: the number of components of `f`; default `n`, as a vector field needs.
+
+    **Raises:** `ValueError` for an empty library, for counts below 1, for arrays of the wrong shape
+    or kind and, when called, for a function that returns no scalar.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> import stiffrax as srx
+    >>> functions = {"growth": lambda y: y[0], "uptake": lambda y: y[0] / (0.5 + y[0])}
+    >>> model = srx.Library(functions, num_states=1, coefficients=[[0.1, -2.0]])
+    >>> print(model(0.0, jnp.array([1.5])))
+    [-1.35]
+    >>> srx.to_sympy(model)
+    (0.1*y1 - 2*y1/(y1 + 0.5),)
+
+    ```
+    """
+
+    functions: tuple[Callable[..., Any], ...]
+    coefficients: Float[Array, "outputs features"]
+    active: Bool[Array, "outputs features"]
+    num_states: int = eqx.field(static=True)
+    _feature_names: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[..., Any]] | Sequence[Callable[..., Any]],
+        num_states: SupportsIndex,
+        *,
+        coefficients: Any = None,
+        active: Any = None,
+        outputs: SupportsIndex | None = None,
+    ):
+        if not isinstance(functions, Mapping):
+            functions = {f"f{j + 1}": function for j, function in enumerate(functions)}
+        if not functions or not all(map(callable, functions.values())):
+            raise ValueError(
+                f"`functions` must be one or more functions of the state, got {functions}: write "
+                'for example `{"y1": lambda y: y[0]}`.'
+            )
+        self.functions = tuple(functions.values())
+        self._feature_names = tuple(functions)
+        self.num_states = check_count("num_states", num_states)
+        outputs = self.num_states if outputs is None else check_count("outputs", outputs)
+        self.coefficients, self.active = check_coefficients(
+            coefficients, active, (outputs, len(functions))
+        )
+
+    def features(self, y: Array) -> Float[Array, " features"]:
+        """The value of every function at the state `y`.
+
+        **Raises:** `ValueError` if a function returns something other than a scalar.
+        """
+        y = check_state(y, self.num_states)
+        values = [jnp.asarray(function(y)) for function in self.functions]
+        for name, value in zip(self._feature_names, values, strict=True):
+            if value.shape != ():
+                raise ValueError(
+                    f"Function `{name}` must return a scalar, got shape {value.shape}: write one "
+                    "function for each term, for example `lambda y: y[0]`."
+                )
+        return jnp.stack(values)
+
+    def feature_names(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The names that came with the functions; those of the states are only checked."""
+        check_names(names, self.num_states)
+        return self._feature_names

@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from ._equations import as_system
-from ._names import TIME
+from ._equations import TIME, as_system
 from ._numbers import to_rationals
 
 if TYPE_CHECKING:
@@ -122,8 +121,8 @@ def compare(
 ) -> Comparison:
     """Recovered equations beside the true ones, term by term.
 
-    Both sides are expanded in exact fractions, so that terms add up before they are compared.
-    Monomials are matched by their powers, other terms if SymPy writes them the same way.
+    Both sides are first expanded in exact fractions, so that terms add up. Monomials are matched by
+    their powers, other terms if SymPy writes them the same way.
 
     **Arguments:**
 

@@ -1,11 +1,204 @@
-"""The forms in which equations are handed over: a model, a mapping by state, a sequence."""
+"""Equations in SymPy: of a model, as they are handed over, and as a model again."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, final
 
-from ._names import TIME, state_names
-from ._numbers import check_digits, round_floats
-from ._to_sympy import to_sympy
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data._names import check_names
+from ..models import AbstractLinearModel, PartiallyKnown, PiNet
+from ..models._checks import check_state
+from ._numbers import check_digits, round_floats, to_number
+from ._trace import trace
+
+if TYPE_CHECKING:
+    import sympy
+
+TIME = "t"
+
+
+def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
+    """The names as a tuple, by default `y1 ... yn`, if each can stand in an equation."""
+    if names is None:
+        return tuple(f"y{i + 1}" for i in range(num_states))
+    checked = check_names("`names`", names, num_states)
+    for name, meaning in ((TIME, "the time"), ("pi", "the number pi")):
+        if name in checked:
+            raise ValueError(
+                f"`names` holds {name!r}, which is {meaning} in an equation: rename that state, "
+                f"for example to '{name}_1'."
+            )
+    return checked
+
+
+@final
+class SymbolicModel(eqx.Module):
+    """A vector field given by SymPy expressions, made by `from_sympy`.
+
+    Its numbers are constants, not parameters: there is nothing in it to train.
+
+    **Attributes:**
+
+    - `expressions`: one SymPy expression for each state.
+    - `names`: the names of the states, in the order of `y`; the time is `t`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.from_sympy(srx.from_text("dx/dt = -2*x"))
+    >>> model.names, model.expressions
+    (('x',), (-2*x,))
+
+    ```
+    """
+
+    expressions: "tuple[sympy.Expr, ...]" = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def num_states(self) -> int:
+        """The number of states."""
+        return len(self.names)
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of expressions."""
+        return len(self.expressions)
+
+    def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
+        """The value of the expressions; `args` is not used."""
+        y = check_state(y, self.num_states)
+        y = y.astype(jnp.result_type(y, 0.0))
+        values = compiled(self.expressions, self.names)(t, y)
+        return jnp.stack([jnp.asarray(value, y.dtype) for value in values])
+
+
+@functools.lru_cache(maxsize=128)
+def compiled(expressions: tuple[Any, ...], names: tuple[str, ...]) -> Callable[..., Any]:
+    """SymPy's translation of the expressions to a function `(t, y) -> list` on JAX arrays."""
+    import sympy
+    from sympy.printing.codeprinter import PrintMethodNotImplementedError
+    from sympy.printing.numpy import JaxPrinter
+
+    class Printer(JaxPrinter):
+        # SymPy would print floats with 15 digits. It would print whole numbers as integers, which
+        # JAX takes for an int32 and refuses from 2^31 on, and whole negative powers as float ones,
+        # which are slower and have no derivative at negative bases.
+        def _print_Float(self, expr: Any) -> str:
+            return repr(float(expr))
+
+        _print_Integer = _print_Rational = _print_Float
+
+        def _print_Pow(self, expr: Any, rational: bool = False) -> str:
+            if expr.exp.is_Integer:
+                return f"({self._print(expr.base)})**({int(expr.exp)})"
+            return super()._print_Pow(expr, rational=rational)
+
+    printer = Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
+    arguments = [sympy.Symbol(TIME), [sympy.Symbol(name) for name in names]]
+    try:
+        return sympy.lambdify(arguments, list(expressions), "jax", printer=printer)
+    except PrintMethodNotImplementedError as error:
+        functions = {str(f.func) for e in expressions for f in e.atoms(sympy.Function)}
+        raise ValueError(
+            f"JAX has not all of the functions in the equations, which are {sorted(functions)}: "
+            "write the equations with elementary functions."
+        ) from error
+
+
+def to_sympy(
+    model: Callable[..., Any],
+    names: Sequence[str] | None = None,
+    *,
+    args: Any = None,
+    digits: int | None = None,
+    threshold: float = 0.0,
+) -> "tuple[sympy.Expr, ...]":
+    """The equations of a model as SymPy expressions.
+
+    A linear model gives its coefficients times its features, a `PiNet` is multiplied out first, a
+    `PartiallyKnown` gives the sum of its parts. The formulas of the functions of a `Library`, of
+    the known part and of any other vector field are read from their trace by JAX.
+
+    **Arguments:**
+
+    - `model`: a model, or any function `f(t, y, args) -> dy/dt` made of arithmetic, powers and
+        elementary functions; for the latter `names` must be given. The time is the symbol `t`.
+    - `names`: the names of the states; default `y1 ... yn`.
+    - `args`: the `args` with which parts are traced.
+    - `digits`: significant digits to which coefficients are rounded; default all.
+    - `threshold`: coefficients of at most this size are left out.
+
+    **Returns:** one expression for each output. Coefficients keep every digit: SymPy prints 15 of
+    a float, `float` of it has all.
+
+    **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, and
+    for functions that have no formula, such as a loop.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(1, degree=2, coefficients=[[0.0, 1.5, -0.25]])
+    >>> srx.to_sympy(model, names=["x"])
+    (-0.25*x**2 + 1.5*x,)
+
+    ```
+    """
+    import sympy
+
+    check_digits(digits)
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise ValueError(
+            f"`threshold` must be a number of at least 0, got {threshold!r}: write for example "
+            "`threshold=1e-8`."
+        )
+    size = getattr(model, "num_states", None if names is None else len(names))
+    if size is None:
+        raise ValueError(
+            "`names` must be given for a function that does not tell its number of states: write "
+            'for example `names=["y1", "y2"]`.'
+        )
+    time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in state_names(names, size)]
+
+    def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
+        if isinstance(part, PiNet):
+            part = part.to_polynomial()
+        if isinstance(part, AbstractLinearModel):
+            return _linear(part, states, digits, threshold)
+        if isinstance(part, SymbolicModel):
+            old = [sympy.Symbol(name) for name in part.names]
+            return [e.xreplace(dict(zip(old, states, strict=True))) for e in part.expressions]
+        if isinstance(part, PartiallyKnown):
+            total = expressions_of(part.known, states)
+            learned = expressions_of(part.learned, [states[i] for i in part.inputs])
+            for i, expression in zip(part.outputs, learned, strict=True):
+                total[i] = total[i] + expression
+            return total
+        return list(trace(lambda t, y: part(t, y, args), time, states))
+
+    return tuple(expressions_of(model, states))
+
+
+def _linear(
+    model: AbstractLinearModel, states: Sequence[Any], digits: int | None, threshold: float
+) -> list[Any]:
+    import sympy
+
+    coefficients = np.where(model.active, model.coefficients, 0)
+    if not np.all(np.isfinite(coefficients)):
+        i, j = np.argwhere(~np.isfinite(coefficients))[0]
+        raise ValueError(
+            f"Only finite coefficients make equations, got {coefficients[i, j]} for the term "
+            f"`{model.feature_names()[j]}` in output {i + 1}: the fit has failed."
+        )
+    features = trace(model.features, states)
+    return [
+        sympy.Add(*(to_number(row[j], digits) * features[j] for j in np.flatnonzero(kept)))
+        for row, kept in zip(coefficients, np.abs(coefficients) > threshold, strict=True)
+    ]
 
 
 def as_system(
@@ -68,3 +261,43 @@ def as_expressions(values: Any) -> tuple[Any, ...]:
                 "`from_text`."
             )
     return tuple(map(sympy.sympify, values))
+
+
+def from_sympy(
+    equations: "Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: "Sequence[sympy.Symbol | str] | None" = None,
+) -> SymbolicModel:
+    """A vector field from SymPy expressions, the inverse of `to_sympy`.
+
+    As fast, once traced, as one written by hand. Every digit of a float is kept, and whole powers
+    have exact derivatives at zero and for negative states.
+
+    **Arguments:**
+
+    - `equations`: one expression for each state, in a sequence or by the name of the state:
+        arithmetic, powers, elementary functions, `Piecewise`, `Min`, `Max`. The symbol `t` is the
+        time.
+    - `names`: the states, as symbols or as names, in the order of `y`; default the names in
+        `equations`, else `y1 ... yn`.
+
+    **Returns:** a model, called as `model(t, y, args=None)`.
+
+    **Raises:** `ValueError` for symbols that are neither states nor the time, for functions that
+    JAX has not, and for text in place of expressions.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> import stiffrax as srx
+    >>> import sympy
+    >>> x, v = sympy.symbols("x v")
+    >>> model = srx.from_sympy((v, (1 - x**2) * v - x), (x, v))
+    >>> print(model(0.0, jnp.array([2.0, 1.0])))
+    [ 1. -5.]
+
+    ```
+    """
+    if isinstance(names, str):
+        raise ValueError(f"`names` is the string {names!r}: write ({names!r},) for a single state.")
+    expressions, states = as_system(equations, None if names is None else [*map(str, names)])
+    compiled(expressions, states)
+    return SymbolicModel(expressions, states)

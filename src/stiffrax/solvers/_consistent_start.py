@@ -1,4 +1,4 @@
-"""What must hold of method, structure and start where there is a mass matrix."""
+"""Initial values that satisfy the constraints, given or made."""
 
 from typing import Any
 
@@ -8,20 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._diffrax import enclosing_solve_throws, unwrap_term
 from ..stages import (
     AbstractStructure,
     Dense,
     ErrorTolerance,
+    FlatField,
     Mass,
     StageSystem,
     factor_shifted,
+    flat_field,
+    flat_mass,
+    small_inverse,
     stop_gradient,
 )
 from ..tableaus import Tableau
+from ._mass_matrix_term import MassMatrixTerm
 
 _VIOLATED = (
     "The start violates the constraints of the mass matrix at `t0`: some component would have to "
@@ -121,3 +127,165 @@ def end_at_once(
         error = jax.tree.map(lambda x: jnp.where(consistent, x, 0), error)
     failed: Any = diffrax.RESULTS.nonlinear_divergence
     return error, diffrax.RESULTS.where(consistent, result, failed)
+
+
+_ITERATIONS = 50
+_DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
+_HIGHER_INDEX = (
+    "The constraints do not determine the algebraic components at any point near `y0`: the index is "
+    "above 1. Differentiate the constraints by hand until they do, or give consistent values of "
+    "your own and `MassMatrixTerm(..., index=...)`."
+)
+_SINGULAR = (
+    "The Jacobian of the constraints with respect to the free components is singular at the start, "
+    "though not everywhere near it. Start from another guess of the algebraic components, or "
+    "hold others with `fixed=`."
+)
+_NO_ROOT = (
+    "No values of the free components were found at which the constraints hold. Start from a better "
+    "guess of them, or hold others with `fixed=`."
+)
+
+
+def consistent_initial_values(
+    term: Any, t0: Any, y0: PyTree, args: PyTree = None, *, fixed: PyTree = None
+) -> PyTree:
+    r"""Moves algebraic components so that the constraints hold at the start.
+
+    With `U` a basis of the left null space of `M`, and `E` one of its null space,
+
+    $$U^T f(t_0, y_0 + E \delta, \mathrm{args}) = 0$$
+
+    is solved for $\delta$ by a damped Newton iteration; differential components stay. For index 1 a
+    consistent start needs no more.
+
+    **Arguments:**
+
+    - `term`: the vector field with its mass matrix, known while tracing.
+    - `t0`, `y0`: where to start; `y0` is the first guess of what is free.
+    - `args`: passed to the vector field.
+    - `fixed`: `True` for components to hold, `False` for as many as there are constraints; a
+      boolean array or pytree like `y0`. By default the null space of `M` is free.
+
+    **Returns:** the state, in the structure of `y0`. Derivatives with respect to `y0`, `args` and
+    what the vector field closes over are those of the implicit function theorem, of first order.
+
+    **Raises:** `ValueError` for a `fixed` that does not leave as many components free as there are
+    constraints, and for a traced mass. When run: an error where the index is above 1, the Jacobian
+    of the constraints singular, or no root found.
+
+    Cost: a Jacobian and a factorization an iteration.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> problem = srx.problems.robertson_dae()
+    >>> term = srx.MassMatrixTerm(problem.vector_field, problem.mass)
+    >>> print(srx.consistent_initial_values(term, 0.0, jnp.array([0.7, 0.1, 0.0])))
+    [0.7 0.1 0.2]
+
+    ```
+    """
+    U, E = _bases(term, y0, fixed)
+    if U.shape[1] == 0:
+        return y0
+    t0 = stop_gradient(jnp.asarray(t0, jnp.result_type(float, t0)))
+    field, flat, restore = flat_field(lambda t, y: term.vf(t, y, args), t0, y0)
+    U, E = jnp.asarray(U, flat.dtype), jnp.asarray(E, flat.dtype)
+    frozen, start = stop_gradient(field), stop_gradient(flat)
+    change, converged = _root(frozen, t0, start, U, E)
+    y = flat + E @ change
+    K = _jacobian(frozen, t0, start + E @ change, U, E)
+    singular = _is_singular(K)
+    # Not a rounding error of this one point: the same all around it.
+    size = jnp.max(jnp.abs(y))
+    wave = jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
+    nearby = stop_gradient(y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * (size + (size == 0)))
+    everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
+    # One Newton correction, of rounding, whose derivative is that of the solution.
+    y = y - E @ (stop_gradient(small_inverse(K)) @ (U.T @ field(t0, y)))
+    y = eqx.error_if(y, everywhere, _HIGHER_INDEX)
+    y = eqx.error_if(y, singular & ~everywhere, _SINGULAR)
+    return restore(eqx.error_if(y, ~converged & ~singular, _NO_ROOT))
+
+
+def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray]:
+    """The left null space of the mass, and the directions in which the state may be moved."""
+    if not isinstance(term, MassMatrixTerm):
+        raise ValueError(
+            f"A {type(term).__name__} was given; consistent initial values need a "
+            "`stiffrax.MassMatrixTerm(vector_field, mass)`."
+        )
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(term.mass)):
+        raise ValueError(
+            "A mass matrix was given whose entries are being traced; which components are algebraic "
+            "must be known before. Close over the term instead of passing it to `jax.jit`."
+        )
+    state = jax.tree.map(lambda y: np.zeros(jnp.shape(y), jnp.result_type(y)), y0)
+    with jax.ensure_compile_time_eval():
+        mass = flat_mass(term.mass, jax.tree.map(jnp.asarray, state), None)
+        entries = np.asarray(mass.entries)
+    if entries.ndim == 1:
+        left = right = np.eye(len(entries))[:, entries == 0]
+    else:
+        u, s, v = np.linalg.svd(entries)
+        null = s <= 100 * np.finfo(s.dtype).eps * s[0]
+        left, right = u[:, null], v.T[:, null]
+    if fixed is not None:
+        leaves = [np.ravel(np.asarray(x)) for x in jax.tree.leaves(fixed)]
+        right = np.eye(len(entries))[:, ~np.concatenate(leaves).astype(bool)]
+        if right.shape != left.shape:
+            raise ValueError(
+                f"`fixed` leaves {right.shape[1]} components free; the mass matrix has "
+                f"{left.shape[1]} constraints, which need as many. Hold the others: write `True` "
+                f"for {len(entries) - left.shape[1]} of the {len(entries)} components."
+            )
+    return left, right
+
+
+def _jacobian(
+    field: FlatField, t: Array, y: Float[Array, " n"], U: Array, E: Array
+) -> Float[Array, "k k"]:
+    columns = jax.vmap(lambda e: jax.jvp(lambda x: field(t, x), (y,), (e,))[1])(E.T)
+    return U.T @ columns.T
+
+
+def _equilibrated(K: Float[Array, "k k"]) -> tuple[Array, Array]:
+    rows = jnp.max(jnp.abs(K), axis=1, keepdims=True)
+    rows = jnp.where(rows > 0, rows, 1)
+    columns = jnp.max(jnp.abs(K / rows), axis=0)
+    return rows, jnp.where(columns > 0, columns, 1)
+
+
+def _is_singular(K: Float[Array, "k k"]) -> Bool[Array, ""]:
+    rows, columns = _equilibrated(K)
+    worst = jnp.max(jnp.abs(small_inverse(K / rows / columns)))
+    return ~(worst < 1 / (1000 * jnp.finfo(K.dtype).eps))
+
+
+def _root(
+    field: FlatField, t: Array, y0: Float[Array, " n"], U: Array, E: Array
+) -> tuple[Float[Array, " k"], Bool[Array, ""]]:
+    eps = jnp.finfo(y0.dtype).eps
+
+    def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        x, _, k = carry
+        y = y0 + E @ x
+        K = _jacobian(field, t, y, U, E)
+        rows, _ = _equilibrated(K)
+        inverse = small_inverse(K / rows)
+        dx = -inverse @ (U.T @ field(t, y) / rows[:, 0])
+        # Where the Jacobian is singular the iteration stays, and is judged there.
+        dx = jnp.where(jnp.all(jnp.isfinite(dx)), dx, 0)
+        tries = x + jnp.asarray(_DAMPING, x.dtype)[:, None] * dx
+        left = jax.vmap(lambda x: jnp.max(jnp.abs(U.T @ field(t, y0 + E @ x)) / rows[:, 0]))(tries)
+        best = jnp.argmin(jnp.where(jnp.isfinite(left), left, jnp.inf))
+        done = jnp.max(jnp.abs(dx)) <= jnp.sqrt(eps) * jnp.max(jnp.abs(y)) + eps
+        return tries[best], done, k + 1
+
+    def again(carry: tuple[Array, Array, Array]) -> Array:
+        _, done, k = carry
+        return ~done & (k < _ITERATIONS)
+
+    init = (jnp.zeros(E.shape[1], y0.dtype), jnp.asarray(False), jnp.asarray(0))
+    x, done, _ = lax.while_loop(again, step, init)
+    return x, done

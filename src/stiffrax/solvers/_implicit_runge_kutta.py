@@ -56,11 +56,9 @@ from ..stages import (
     weighted_sum,
 )
 from ..tableaus import Tableau
-from ._collocation_interpolation import CollocationInterpolation
 from ._consistent_start import check_mass, check_start, end_at_once, typical_slope
-from ._mass_matrix_term import mass_of
-from ._step_memory import Attempt, StepMemory
-from ._step_system import check_term as check_term, stage_system as stage_system
+from ._mass_matrix_term import check_term as check_term, mass_of, stage_system as stage_system
+from ._step_memory import Attempt, CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
 
@@ -85,12 +83,12 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
       fastest choice for small ones.
     - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][],
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
-    - `mixed_precision`: whether the Newton matrices of a float64 solve are factored in float32;
-      half their memory and, on accelerators, a fraction of their time, for about as many iterations
-      and the same result. A float32 solve is as it was.
-    - `control_interior`: whether an adaptive controller shall hold the error between the ends of
-      steps to its tolerance as well, for `SaveAt(ts=...)`, dense output and events at high order;
-      costs one evaluation and one linear solve a step, and smaller steps.
+    - `mixed_precision`: factor the Newton matrices of a float64 solve in float32: half the memory
+      and, on accelerators, a fraction of the time, for about as many iterations and the same
+      result. A float32 solve is as it was.
+    - `control_interior`: hold the error between the ends of steps to the tolerance of an adaptive
+      controller as well, for `SaveAt(ts=...)`, dense output and events at high order; costs one
+      evaluation and one linear solve a step, and smaller steps.
 
     **Raises:** `ValueError` if both `linear_solver` and `structure` are given, or `mixed_precision`
     with `MatrixFree`.

@@ -18,8 +18,8 @@ from ..tableaus import (
     order_projection,
     random_tableau,
 )
-from ._collocation_interpolation import CollocationInterpolation
 from ._implicit_runge_kutta import check_term
+from ._step_memory import CollocationInterpolation
 
 # Of the polynomial between the ends of a step.
 DENSE_DEGREE = 2
@@ -38,23 +38,23 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
 
     **Arguments:**
 
-    - `stages`: number of stages `s`.
+    - `stages`: number `s` of stages.
     - `kind`: `"explicit"`, `"diagonally_implicit"` or `"implicit"`.
     - `order`: order of convergence of the random start, from 1 to 8, which
       [`stiffrax.project_order`][] then keeps.
-    - `stability`: `"A"` or `"L"` makes an implicit tableau that is so for all values of its
-      parameters ([`stiffrax.tableaus.StableTableau`][]); by default nothing is imposed.
+    - `stability`: `"A"` or `"L"`: an implicit tableau that is so for all values of its parameters
+      ([`stiffrax.tableaus.StableTableau`][]); by default nothing is imposed.
     - `key`: of the random start.
 
-    Steps are of fixed size: there is no error estimate. Values between the ends of steps are of
-    order two and cost nothing.
+    Steps have a fixed size, for there is no error estimate. Values between their ends are of order
+    two and cost nothing.
 
     **Raises:** `ValueError` for a combination of arguments that no method has; while solving, for
     terms other than `diffrax.ODETerm` under an implicit kind.
 
     Cost: `s` evaluations of the vector field a step for the explicit kind, as for any solver of
     diffrax. The others solve the stacked system of `s n` unknowns by Newton's method to rounding:
-    in each iteration `s` evaluations, `s` Jacobians and an elimination of order `s n`.
+    `s` evaluations, `s` Jacobians and an elimination of order `s n` an iteration.
 
     ??? cite "Reference"
         Ouala et al., *Learning Runge-Kutta integration schemes for ODE simulation and

@@ -1,4 +1,4 @@
-"""The term of `M y' = f(t, y)`."""
+"""Terms with a mass matrix, and the stage system of a step."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from .._diffrax import unwrap_term
-from ..stages import Mass, flat_mass, is_operator
+from ..stages import Mass, StageSystem, flat_field, flat_mass, is_operator
+from ..tableaus import Tableau
 
 
 @final
@@ -21,32 +23,32 @@ class MassMatrixTerm(diffrax.AbstractTerm):
 
     $$M y' = f(t, y, \mathrm{args})$$
 
-    Where `M` is singular this is a differential-algebraic equation: the rows in which no derivative
-    appears are constraints, `0 = f_i(t, y)`, and as many components of `y` are algebraic. The stage
-    equations become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; methods that are
-    stiffly accurate (the Radau IIA family) meet the constraints at the end of every step.
+    A singular `M` makes this a differential-algebraic equation: rows without a derivative are
+    constraints, `0 = f_i(t, y)`, and as many components of `y` are algebraic. The stage equations
+    become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; stiffly accurate methods (the
+    Radau IIA family) meet the constraints at the end of every step.
 
-    Goes with adaptive and fixed steps, dense output, events, `vmap` and with gradients with respect
-    to parameters, `y0` and the entries of `M`. diffrax's own solvers refuse it.
+    Works with adaptive and fixed steps, dense output, events, `vmap`, and gradients in parameters,
+    `y0` and `M`. diffrax's own solvers refuse it.
 
     **Arguments:**
 
     - `vector_field`: called as `vector_field(t, y, args)`; unit of `M y` over that of time.
     - `mass`: a scalar, the diagonal, the matrix (`Float[Array, "n n"]` on the flat state), a lineax
       operator, or one of these for each leaf of the state.
-    - `index`: of each component in the sense of differential-algebraic equations: 1 for
-      differential components and algebraic ones of index 1, 2 or 3 for those that constraints
-      determine only through one or two derivatives, such as Lagrange multipliers. The errors and
-      displacements of these are weighed by `|h|` and `h^2`, without which adaptive steps shrink to
-      nothing. By default 1 everywhere; a sequence of `n`, or a pytree like the state.
+    - `index`: of each component: 1 for differential components and algebraic ones of index 1, 2 or
+      3 for those that constraints determine only through one or two derivatives, such as Lagrange
+      multipliers. The errors and displacements of these are weighed by `|h|` and `h^2`, without
+      which adaptive steps shrink to nothing. By default 1 everywhere; a sequence of `n`, or a
+      pytree like the state.
 
     **Raises:** `ValueError` for an index that is none of 1, 2, 3; when solving, for shapes that do
     not match the state, and for a solver without damping at infinity (Gauss, trapezoid) where `M`
     is singular.
 
-    A start that violates the constraints raises an error that names
-    [`stiffrax.consistent_initial_values`][]; with `throw=False` such a solve ends at its first step
-    with `diffrax.RESULTS.nonlinear_divergence`.
+    A start off the constraints raises an error that names [`stiffrax.consistent_initial_values`][];
+    with `throw=False` such a solve ends at its first step with
+    `diffrax.RESULTS.nonlinear_divergence`.
 
     Cost: one product with `M` an iteration.
 
@@ -145,3 +147,45 @@ def mass_of(terms: Any, y: PyTree) -> Mass | None:
     if not isinstance(term, MassMatrixTerm):
         return None
     return flat_mass(term.mass, y, term.powers)
+
+
+def check_term(terms: Any, *, may_have_mass: bool = False) -> None:
+    """Refuses terms that no stage system can be made of."""
+    term = unwrap_term(terms)
+    if may_have_mass and isinstance(term, MassMatrixTerm):
+        return
+    if not isinstance(term, diffrax.ODETerm):
+        raise ValueError(
+            f"A {type(term).__name__} was given to an implicit Runge-Kutta solver; it needs a "
+            "`diffrax.ODETerm(vector_field)`. For a sum of stiff and non-stiff terms use "
+            "`diffrax.KenCarp4`, for noise an SDE solver."
+        )
+
+
+def stage_system(
+    tableau: Tableau, terms: Any, t0: Any, t1: Any, y0: PyTree[ArrayLike], args: Any
+) -> tuple[StageSystem, Callable[[Array], PyTree]]:
+    """The stage system of the step from `t0` to `t1`, and the function that restores the state."""
+    check_term(terms, may_have_mass=True)
+    # Stages lie between whole numbers: integers given for `t0` and `t1` would round them.
+    dtype = jnp.result_type(t0, t1)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
+    mass, vector_field = mass_of(terms, y0), lambda t, y: terms.vf(t, y, args)
+    if mass is not None and tableau.explicit_first_stage:
+        # What an explicit stage gives is a derivative: the field must be one.
+        vector_field, mass = _divided_by(mass, vector_field), None
+    field, flat, restore = flat_field(vector_field, t0, y0)
+    control = terms.contr(t0, t1)
+    # The control carries the direction of time, which `t1 - t0` does not: never rebuild it.
+    h = jnp.asarray(control, flat.dtype)
+    hf0 = h * field(t0, flat) if tableau.explicit_first_stage else None
+    return StageSystem(tableau, field, t0, t1 - t0, h, flat, hf0, mass), restore
+
+
+def _divided_by(mass: Mass, vector_field: Callable) -> Callable:
+    def field(t: Array, y: PyTree) -> PyTree:
+        slope, restore = ravel_pytree(vector_field(t, y))
+        return restore(mass.divide(slope))
+
+    return field

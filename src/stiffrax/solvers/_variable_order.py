@@ -14,10 +14,9 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..stages import AbstractStructure, SimplifiedNewton, StepReport
-from ._collocation_interpolation import CollocationInterpolation
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
-from ._radau import RadauIIA5, RadauIIA9, RadauIIA13
-from ._step_memory import StepMemory
+from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
+from ._step_memory import CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
 
@@ -56,7 +55,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
     **Raises:** `ValueError` for other orders, for another root finder, and under fixed steps.
 
     Cost: that of the member in use. Compiles one step of each member, and under `vmap` computes
-    them all, since every lane may choose another: for batches a fixed order is the better choice.
+    them all: for batches take a fixed order.
 
     ??? cite "Reference"
         Hairer and Wanner, *Stiff differential equations solved by Radau methods*, Journal of

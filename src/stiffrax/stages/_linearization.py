@@ -12,10 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..tableaus import Tableau
 from ._mass import Mass
-from ._split_factors import SplitFactors, factorize
 from ._stage_solve import StageMethod, StageSolution, iterate_newton
 from ._stage_system import FlatField, StageSystem
-from ._structure import AbstractStructure
+from ._structure import AbstractStructure, SplitFactors, factorize
 
 # A contraction up to which an old Jacobian is as good as a new one.
 _GOOD_CONTRACTION = 1e-3

@@ -38,8 +38,8 @@ class _Systems(eqx.Module):
 class MatrixFree(AbstractStructure):
     r"""No matrix: GMRES on the products `J v`, each one forward-mode sweep.
 
-    A complex system $((\alpha + i \beta) M - h J)(a + i b) = r$ is solved as a real one for `(a, b)`.
-    For stiff systems a preconditioner is what makes it work.
+    A complex system $((\alpha + i \beta) M - h J)(a + i b) = r$ is solved as a real one for
+    `(a, b)`. Stiff systems need a preconditioner.
 
     **Arguments:**
 
@@ -49,8 +49,8 @@ class MatrixFree(AbstractStructure):
     - `rtol`, `atol`: tolerances of GMRES, on the residual.
     - `restart`, `max_steps`: of GMRES.
 
-    Nothing is kept from step to step. Derivatives of the step do form the Jacobian: this is for
-    solves without a gradient.
+    Nothing is kept from step to step. Derivatives of the step form the Jacobian: use it without
+    gradients.
 
     Cost: `restart` vectors of memory; a forward-mode sweep an iteration.
 

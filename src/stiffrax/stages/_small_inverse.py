@@ -9,8 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
-from ._products import small_matmul
-from ._short_sums import largest_of_rows
+from ._products import largest_of_rows, small_matmul
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
@@ -149,6 +148,12 @@ def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n 
     return small_inverse(matrix) if n <= 3 else _unchecked_inverse(matrix)
 
 
+def refined_product(inverse: Array, matrix: Array, b: Array) -> Array:
+    """`inverse @ b`, and one step of iterative refinement."""
+    x = small_matmul(inverse, b)
+    return x + small_matmul(inverse, b - small_matmul(matrix, x))
+
+
 @final
 class SmallInverse(lx.AbstractLinearSolver):
     """A lineax solver by explicit inverse, for the small dense systems of a step.
@@ -183,9 +188,7 @@ class SmallInverse(lx.AbstractLinearSolver):
         del options
         matrix, inverse = state
         b, unravel = ravel_pytree(vector)
-        b = b[:, None]
-        x = small_matmul(inverse, b)
-        x = x + small_matmul(inverse, b - small_matmul(matrix, x))
+        x = refined_product(inverse, matrix, b[:, None])
         return unravel(x[:, 0]), lx.RESULTS.successful, {}
 
     def transpose(self, state: Any, options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The stage equations with the exact Jacobian of every stage, solved for one right-hand side."""
+"""All stage equations of a step as one matrix."""
 
 import equinox.internal as eqxi
 import jax
@@ -6,20 +6,28 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._products import small_matmul
-from ._short_sums import short_sum
-from ._small_inverse import small_inverse, unchecked_inverse
+from ._products import short_sum, small_matmul
+from ._small_inverse import refined_product, small_inverse, unchecked_inverse
 
 # A block elimination is believed whose residual is this many units of rounding of its terms.
 _LARGEST_RESIDUAL = 1e4
 
 
-def stacked_matrix(a: Float[Array, "m m"], hJ: Float[Array, "m n n"]) -> Float[Array, "mn mn"]:
+def stacked_mass_matrix(
+    a: Float[Array, "m m"], M: Float[Array, "n n"], hJ: Float[Array, "*k m n n"]
+) -> Float[Array, "*k mn mn"]:
+    """`a (x) M - blockdiag(hJ_i)` as one matrix."""
+    m, n = hJ.shape[-3:-1]
+    constant = a[:, None, :, None] * M[:, None, :]
+    blocks = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None] * hJ[..., :, :, None, :]
+    return (constant - blocks).reshape(*hJ.shape[:-3], m * n, m * n)
+
+
+def stacked_matrix(
+    a: Float[Array, "m m"], hJ: Float[Array, "*k m n n"]
+) -> Float[Array, "*k mn mn"]:
     """`a (x) I - blockdiag(hJ_i)` as one matrix."""
-    m, n = hJ.shape[:2]
-    constant = a[:, None, :, None] * jnp.eye(n, dtype=hJ.dtype)[:, None, :]
-    blocks = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None] * hJ[:, :, None, :]
-    return (constant - blocks).reshape(m * n, m * n)
+    return stacked_mass_matrix(a, jnp.eye(hJ.shape[-1], dtype=hJ.dtype), hJ)
 
 
 def _times(matrix: Float[Array, "*k n n"], x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
@@ -65,10 +73,9 @@ def _by_rows(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
     """The explicit inverse of the stacked matrix, with pivoting and one refinement."""
-    matrix, b = stacked_matrix(a, hJ), rhs.reshape(-1)
-    inverse = small_inverse(matrix)
-    x = _times(inverse, b)
-    return (x + _times(inverse, b - _times(matrix, x))).reshape(rhs.shape)
+    matrix = stacked_matrix(a, hJ)
+    x = refined_product(small_inverse(matrix), matrix, rhs.reshape(-1, 1))
+    return x.reshape(rhs.shape)
 
 
 def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
@@ -113,3 +120,21 @@ def solve_stacked(
     stages as by rows, and by rows where the residual shows that a pivot was close to singular.
     """
     return _solve(a, hJ, rhs)
+
+
+def solve_stacked_mass(
+    a: Float[Array, "m m"],
+    M: Float[Array, "n n"],
+    hJ: Float[Array, "m n n"],
+    rhs: Float[Array, "m n"],
+) -> Float[Array, "m n"]:
+    """Solves `(a (x) M - blockdiag(hJ_i)) x = rhs`; no derivative goes through it.
+
+    Rows are made of size one first: those of constraints have units of their own. Where `M` is
+    singular its blocks are no pivots, so that rows are exchanged across blocks, unlike without it.
+    """
+    matrix = stacked_mass_matrix(a, M, hJ)
+    size = jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
+    size = jnp.where(size > 0, size, 1)
+    matrix, b = matrix / size, rhs.reshape(-1, 1) / size
+    return refined_product(small_inverse(matrix), matrix, b).reshape(rhs.shape)

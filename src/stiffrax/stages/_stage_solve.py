@@ -1,4 +1,4 @@
-"""Solving a stage system, and differentiating the solution by the implicit function theorem."""
+"""Solved stage equations and their derivative, for increments and for slopes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +12,12 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._linearization_point import linearization_point
+from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
-from ._open_lanes import while_open
 from ._own_derivative import with_derivative
-from ._stacked_mass_solve import solve_stacked_mass, stacked_mass_matrix
-from ._stacked_solve import solve_stacked, stacked_matrix
-from ._stage_system import StageSystem
+from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
+from ._stage_system import SlopeSystem, StageSystem
+from ._stopping_rules import rounding_rule
 
 
 def stop_gradient(tree: PyTree) -> PyTree:
@@ -242,3 +241,73 @@ def solve_stages(
     system = replace(system, hf0=stop_gradient(system.hf0))
     (Z, hf0), solution = _stage_increments(system, guess, method)
     return replace(stop_gradient(solution), Z=Z, hf0=hf0)
+
+
+_NEWTON = SimplifiedNewton()
+
+
+@final
+class SlopeSolution(eqx.Module):
+    """The scaled slopes of all stages, whether they solve the equations, and after how much."""
+
+    K: Float[Array, "m n"]
+    converged: Bool[Array, ""]
+    iterations: Int[Array, ""]
+    result: optx.RESULTS
+
+
+def _slope_residual(K: Array, system: SlopeSystem) -> tuple[Array, None]:
+    return system.residual(K), None
+
+
+def _slope_is_open(fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]) -> Array:
+    state = iterate[1]
+    return ~(state.converged | state.diverged) & (state.iterations < fixed[1])
+
+
+def _slope_iteration(
+    fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]
+) -> tuple[Array, NewtonState]:
+    (system, _), (K, state) = fixed, iterate
+    options = {
+        "solve": lambda R, K: system.solve_linearized(K, R),
+        "rule": rounding_rule(system.y0),
+    }
+    K, state, _ = _NEWTON.step(_slope_residual, K, system, options, state, frozenset())
+    return K, state
+
+
+def _slope_iterate(system: SlopeSystem, max_steps: int) -> tuple[Array, SlopeSolution]:
+    # From no slope at all the first iterate is that of the problem linearized at the start, which
+    # is close for stiff components; their slopes at the start mean nothing.
+    start = jnp.zeros((system.c.shape[0], system.y0.shape[0]), system.y0.dtype)
+    init = _NEWTON.init(_slope_residual, start, system, {"solve": None}, start, None, frozenset())
+    K, state = while_open(_slope_is_open, _slope_iteration, (system, max_steps), (start, init))
+    _, result = _NEWTON.terminate(_slope_residual, K, system, {}, state, frozenset())
+    limit = optx.RESULTS.nonlinear_max_steps_reached
+    result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
+    return K, SlopeSolution(K, state.converged, state.iterations, result)
+
+
+def _slope_derivative(primals: Any, tangents: Any) -> Any:
+    system, max_steps = primals
+    K, solution = _slopes(system, max_steps)
+    ok = solution.converged
+    point, K_point = linearization_point(system, K, ok)
+    _, r_dot = eqx.filter_jvp(lambda s: s.residual(K_point), (point,), (tangents[0],))
+    K_dot = point.solve_linearized(K_point, -r_dot, ok)
+    return (K, solution), (K_dot, jax.tree.map(lambda _: None, solution))
+
+
+_slopes = with_derivative("slopes", _slope_iterate, _slope_derivative)
+
+
+def solve_slopes(system: SlopeSystem, max_steps: int = 50) -> SlopeSolution:
+    """Solves for the slopes to rounding; differentiable in everything the system holds.
+
+    In the coefficients too: the derivative is one linear solve with the exact Jacobians at the
+    stages, in both modes and any composition, and zero for a solve that failed.
+    """
+    K, solution = _slopes(system, max_steps)
+    solution = jax.tree.map(lambda x: lax.stop_gradient(x) if eqx.is_array(x) else x, solution)
+    return eqx.tree_at(lambda s: s.K, solution, K)

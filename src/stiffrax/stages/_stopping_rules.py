@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..tableaus import Tableau
 from ._newton import StoppingRule, at_rounding_level
-from ._short_sums import largest_of_rows, largest_size
+from ._products import largest_of_rows, largest_size
 
 # Least relative tolerance in units of rounding.
 _LEAST_TOLERANCE = 16.0

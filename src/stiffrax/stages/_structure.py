@@ -1,4 +1,4 @@
-"""What is known of the Jacobian's structure, and what follows for its evaluation and its systems."""
+"""What is known of the Jacobian, and the factors of the Newton matrices made of it."""
 
 import abc
 from typing import Any, final
@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._products import small_matmul
 from ._small_inverse import small_inverse, unchecked_inverse
@@ -127,3 +128,99 @@ def probes(
     """J times the sum of unit vectors of each group of columns: a forward-mode sweep a group."""
     seeds = (groups[None] == jnp.arange(num_groups)[:, None]).astype(y.dtype)
     return jax.vmap(lambda seed: jax.jvp(lambda x: field(t, x), (y,), (seed,))[1])(seeds)
+
+
+def _as_complex(matrix: Any, dtype: Any) -> Array:
+    return jnp.asarray(matrix).astype(jnp.result_type(dtype, jnp.complex64))
+
+
+@final
+class SplitFactors(eqx.Module):
+    r"""Factors of $A^{-1} \otimes M - I \otimes h J$, by the eigenvectors of $A^{-1}$.
+
+    One real system $\gamma M - h J$ for each real eigenvalue and one complex system
+    $\lambda M - h J$ for each pair replace the stacked system of `m n` unknowns.
+    """
+
+    transform: SplitTransform = eqx.field(static=True)
+    real: Any
+    pair: Any
+    structure: AbstractStructure
+
+    def solve(self, R: Float[Array, "m n"]) -> Float[Array, "m n"]:
+        """Solves the stage system with one frozen Jacobian for right-hand sides `R`."""
+        T, dtype = self.transform, R.dtype
+        Z = jnp.zeros_like(R)
+        if len(T.real):
+            w = self.structure.solve(self.real, small_matmul(jnp.asarray(T.to_real, dtype), R))
+            Z = Z + small_matmul(jnp.asarray(T.from_real, dtype), w)
+        if len(T.pair):
+            u = small_matmul(_as_complex(T.to_pair, dtype), _as_complex(R, dtype))
+            u = self.structure.solve(self.pair, u)
+            Z = Z + 2 * small_matmul(_as_complex(T.from_pair, dtype), u).real.astype(dtype)
+        return Z
+
+    def solve_real(self, rhs: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Solves the real system `(gamma M - h J) x = rhs`."""
+        return self.structure.solve(self.real, rhs[None])[0]
+
+
+def factorize(
+    transform: SplitTransform, hJ: Any, structure: AbstractStructure, mass: Mass | None = None
+) -> SplitFactors:
+    """Factors the Newton matrices for the Jacobian `hJ` (times the step)."""
+    real = factor_shifted(transform.real, hJ, structure, mass)
+    pair = factor_shifted(transform.pair, hJ, structure, mass)
+    return SplitFactors(transform, real, pair, structure)
+
+
+def factor_shifted(
+    shifts: np.ndarray, hJ: Any, structure: AbstractStructure, mass: Mass | None
+) -> Any:
+    """Factors of `shift M - h J` for each shift."""
+    if mass is None:
+        return structure.factor(shifts, hJ)
+    return structure.factor(shifts, hJ, structure.mass_matrix(mass))
+
+
+def _single(tree: Any) -> Any:
+    def narrow(x: Any) -> Any:
+        if x.dtype == jnp.float64:
+            return x.astype(jnp.float32)
+        return x.astype(jnp.complex64) if x.dtype == jnp.complex128 else x
+
+    return jax.tree.map(narrow, tree)
+
+
+@final
+class SingleFactors(AbstractStructure):
+    """A structure whose matrices are factored and solved in single precision.
+
+    Residuals and increments keep their precision: a factor that is wrong by single rounding makes
+    the simplified Newton iteration contract a little more slowly, not end elsewhere.
+    """
+
+    structure: AbstractStructure
+
+    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Any:
+        return self.structure.jacobian(field, t, y)
+
+    def scaled(self, h: Array, jacobian: Any) -> Any:
+        return self.structure.scaled(h, jacobian)
+
+    def mass_matrix(self, mass: Mass) -> Any:
+        return self.structure.mass_matrix(mass)
+
+    def leaves_out(self, mass: Mass) -> Any:
+        return self.structure.leaves_out(mass)
+
+    def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
+        if M is None:
+            return self.structure.factor(shifts, _single(hJ))
+        return self.structure.factor(shifts, _single(hJ), _single(M))
+
+    def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
+        # Increments far below one are ordinary in double precision and vanish in single.
+        size = jnp.max(jnp.abs(rhs), axis=-1, keepdims=True, initial=0.0)
+        size = jnp.where(size > 0, size, 1)
+        return size * self.structure.solve(factors, _single(rhs / size)).astype(rhs.dtype)

@@ -1,0 +1,201 @@
+"""Vector fields around another: in scaled units, or drawn toward a path."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, final
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data import check_sizes
+from ._checks import check_state
+
+
+@final
+class ScaledField(eqx.Module):
+    r"""A network whose outputs are multiplied by the size of each state and divided by that of time.
+
+    $$\frac{dy}{dt} = \mathrm{net}(x) \, \frac{y_{scale}}{t_{scale}}$$
+
+    Its outputs are then of order one where states and rates differ by orders of magnitude, which
+    makes stiff systems learnable. Its inputs `x` are the states as they are, or
+
+    $$x_i = \frac{y_i}{y_{scale,i}} \quad \text{or} \quad
+    x_i = \frac{\operatorname{asinh}(y_i / (\epsilon \, y_{scale,i}))}
+    {\operatorname{asinh}(1 / \epsilon)},$$
+
+    a logarithm for states above $\epsilon$ times their size that is linear around zero, so that
+    negative states do no harm.
+
+    With `log_time` the clock of the network is the logarithm of the time, made likewise, for
+    systems that do as much in each decade of time: the network sees it as one more input, and
+
+    $$\frac{dy}{d\tau} = \mathrm{net}(x, \tau) \, y_{scale}, \qquad
+    \tau = \frac{\operatorname{asinh}(t / (\epsilon \, t_{scale}))}
+    {\operatorname{asinh}(1 / \epsilon)}$$
+
+    The scales are constants of the model: no optimizer changes them.
+
+    **Arguments:**
+
+    - `net`: called as `net(x)`, as `eqx.nn.MLP` is, or as `net(t, x, args)`, as the models of
+        stiffrax are; returns `n` numbers.
+    - `y_scale`: the size of each state, in its unit, `n` positive numbers.
+    - `t_scale`: the size of the time, in its unit. See [`stiffrax.Scaling`][] for both.
+    - `states`: the features of the states: `"raw"`, `"scaled"` or `"log"`.
+    - `log_time`: whether the clock is the logarithm of the time, counted from `t = 0`.
+    - `floor`: $\epsilon$, for states and time.
+
+    **Raises:** `ValueError` for sizes that are not positive, and for another option than those.
+
+    Cost: that of `net`.
+
+    ??? cite "Reference"
+        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
+        093122 (2021): the scaling, with the states as they are.
+
+    ```python
+    >>> import jax, jax.numpy as jnp, equinox as eqx, stiffrax as srx
+    >>> net = eqx.nn.MLP(3, 3, width_size=5, depth=6, activation=jax.nn.gelu, key=jax.random.key(0))
+    >>> model = srx.ScaledField(net, y_scale=[1.0, 3.6e-5, 1.0], t_scale=1e5)
+    >>> y = jnp.array([1.0, 0.0, 0.0])
+    >>> bool(jnp.allclose(model(0.0, y)[1], net(y)[1] * 3.6e-10))
+    True
+
+    ```
+    """
+
+    net: Callable[..., Any]
+    y_scale: tuple[float, ...] = eqx.field(static=True)
+    t_scale: float = eqx.field(static=True)
+    states: str = eqx.field(static=True)
+    log_time: bool = eqx.field(static=True)
+    floor: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        net: Callable[..., Any],
+        y_scale: Any,
+        t_scale: Any,
+        *,
+        states: str = "raw",
+        log_time: bool = False,
+        floor: float = 1e-6,
+    ):
+        # Static tuples: as arrays, the scales would be trained along with the network.
+        self.net = net
+        self.y_scale = tuple(map(float, check_sizes("y_scale", y_scale)))
+        (self.t_scale,) = map(float, check_sizes("t_scale", [t_scale]))
+        if states not in ("raw", "scaled", "log"):
+            raise ValueError(f'`states={states!r}` was given; write "raw", "scaled" or "log".')
+        (self.floor,) = map(float, check_sizes("floor", [floor]))
+        self.states = states
+        self.log_time = bool(log_time)
+
+    @property
+    def num_states(self) -> int:
+        """The number of states."""
+        return len(self.y_scale)
+
+    def features(self, t: Any, y: Array) -> Float[Array, " features"]:
+        """What the network sees at time `t` and state `y`."""
+        y = check_state(y, self.num_states)
+        x = y if self.states == "raw" else y / np.asarray(self.y_scale, y.dtype)
+        if self.states == "log":
+            x = self._logarithm(x)
+        if not self.log_time:
+            return x
+        return jnp.append(x, self._logarithm(self._time(t, y)))
+
+    def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " states"]:
+        """`net(x) y_scale / t_scale`, or with `log_time` that for its clock."""
+        x = self.features(t, y)
+        rates = self.net(t, x, args) if _takes_time(self.net) else self.net(x)
+        if jnp.shape(rates) != (self.num_states,):
+            raise ValueError(
+                f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
+                f"number for each of the {self.num_states} states."
+            )
+        size = (np.asarray(self.y_scale) / self.t_scale).astype(x.dtype)
+        return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
+
+    def _time(self, t: Any, like: Array) -> Array:
+        return jnp.asarray(t, like.dtype) / jnp.asarray(self.t_scale, like.dtype)
+
+    def _clock(self, x: Array) -> Array:
+        """The derivative of `_logarithm`."""
+        slope = jnp.asarray(1 / (self.floor * np.arcsinh(1 / self.floor)), x.dtype)
+        return slope / jnp.sqrt(1 + (x / self.floor) ** 2)
+
+    def _logarithm(self, x: Array) -> Array:
+        return jnp.arcsinh(x / self.floor) / np.asarray(np.arcsinh(1 / self.floor), x.dtype)
+
+
+def _takes_time(net: Callable[..., Any]) -> bool:
+    """Whether `net` is called as `net(t, x, args)` rather than as `net(x)`."""
+    try:
+        parameters = inspect.signature(net).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 3
+
+
+@final
+class CoupledField(eqx.Module):
+    r"""A vector field with a proportional coupling to a path, which its solution then follows.
+
+    $$\frac{du}{dt} = f(t, u) - \lambda K (u - target(t))$$
+
+    With large $\lambda K$ the solution stays near the path whatever `f` is; with $\lambda = 0$ it is
+    that of `f`. [`stiffrax.HomotopyLoss`][] wraps the model that is trained in it.
+
+    **Arguments:**
+
+    - `field`: `field(t, u, args) -> du/dt`, any model.
+    - `target`: a path of `n` states, such as [`stiffrax.SmoothingSpline`][].
+    - `coupling`: `K`, per unit of time: a number, `n` of them, or an `n x n` matrix.
+    - `strength`: $\lambda$, from 0 to 1.
+
+    **Raises:** `ValueError` for a coupling that does not fit the state.
+
+    ??? cite "Reference"
+        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
+        discovery*, NeurIPS 36 (2023).
+
+    ```python
+    >>> import jax.numpy as jnp, numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 1.0, 6)
+    >>> target = srx.SmoothingSpline(ts, np.ones((6, 1)))
+    >>> coupled = srx.CoupledField(lambda t, y, args: -y, target, coupling=2.0)
+    >>> print(coupled(0.5, jnp.array([3.0])))
+    [-7.]
+
+    ```
+    """
+
+    field: Callable[..., Any]
+    target: diffrax.AbstractPath
+    coupling: Any
+    strength: Any = 1.0
+
+    def __call__(self, t: Any, y: Float[Array, " n"], args: Any = None) -> Float[Array, " n"]:
+        """`f(t, y) - strength * coupling @ (y - target(t))`."""
+        coupling = jnp.asarray(self.coupling, y.dtype)
+        check_coupling(coupling, y.size)
+        distance = y - jnp.asarray(self.target.evaluate(t), y.dtype)
+        # A sum, not `@`: for a few states a library call costs more than the product.
+        pull = jnp.sum(coupling * distance, axis=-1) if coupling.ndim == 2 else coupling * distance
+        return jnp.asarray(self.field(t, y, args)) - jnp.asarray(self.strength, y.dtype) * pull
+
+
+def check_coupling(coupling: Any, n: int) -> None:
+    """Raises `ValueError` unless the coupling is a number, `n` of them, or an `n x n` matrix."""
+    if jnp.shape(coupling) not in ((), (n,), (n, n)):
+        raise ValueError(
+            f"`coupling` of shape {jnp.shape(coupling)} was given for {n} states; it needs one "
+            f"number, {n} of them, or a matrix of shape ({n}, {n})."
+        )

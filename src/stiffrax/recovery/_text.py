@@ -1,0 +1,195 @@
+"""Equations as plain text and LaTeX."""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._equations import TIME, as_system, state_names
+
+if TYPE_CHECKING:
+    import sympy
+
+
+def to_text(
+    equations: "Callable[..., Any] | Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: Sequence[str] | None = None,
+    *,
+    digits: int | None = None,
+) -> str:
+    """Equations as plain text, a line `dy1/dt = ...` for each state, which `from_text` reads back.
+
+    **Arguments:**
+
+    - `equations`: a model, or one SymPy expression for each state, in a sequence or by its name.
+    - `names`: the names of the states; default the names in `equations`, else `y1 ... yn`.
+    - `digits`: significant digits to which coefficients are rounded; default all, so that nothing
+        is lost.
+
+    **Returns:** the lines, without a line break at the end.
+
+    **Raises:** `ValueError` for names that do not fit and for other symbols than states and `t`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(2, degree=1, coefficients=[[0, 0, 1], [0.5, -4, 0]])
+    >>> print(srx.to_text(model, names=["x", "v"]))
+    dx/dt = v
+    dv/dt = 0.5 - 4*x
+
+    ```
+    """
+    from sympy.printing.str import StrPrinter
+
+    class Printer(StrPrinter):
+        # SymPy would print floats with 15 digits, and Euler's number as `E`, which may be a state.
+        def _print_Float(self, expr: Any) -> str:
+            return repr(float(expr))
+
+        def _print_Exp1(self, expr: Any) -> str:
+            return "exp(1)"
+
+    expressions, states = as_system(equations, names, digits)
+    return "\n".join(
+        f"d{state}/d{TIME} = {Printer().doprint(expression)}"
+        for state, expression in zip(states, expressions, strict=True)
+    )
+
+
+_OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_FUNCTIONS = (
+    "Abs Max Min acos acosh asin asinh atan atan2 atanh ceiling cos cosh erf exp floor log sign "
+    "sin sinh sqrt tan tanh"
+).split()
+
+
+def from_text(text: str) -> "dict[str, sympy.Expr]":
+    r"""Equations written by `to_text` or by hand.
+
+    The text is parsed and never run as code.
+
+    **Arguments:**
+
+    - `text`: a line `dNAME/dt = formula` for each state; empty lines and what follows a `#` are
+        skipped. A formula is made of numbers, states, `t`, `pi`, `+ - * / **`, parentheses and
+        functions under their SymPy names.
+
+    **Returns:** the SymPy expressions by the name of the state, as `from_sympy` and `compare` take
+    them.
+
+    **Raises:** `ValueError` with the number of the line that cannot be read.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.from_text("dx/dt = 1e4*y - 0.04*x  # reversible\ndy/dt = 0.04*x - 1e4*y")
+    {'x': -0.04*x + 10000.0*y, 'y': 0.04*x - 10000.0*y}
+
+    ```
+    """
+    import sympy
+
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        content = line.partition("#")[0].strip()
+        if not content:
+            continue
+        match = re.fullmatch(rf"d(\w+)\s*/\s*d{TIME}\s*=\s*(.+)", content)
+        if match is None:
+            raise ValueError(f"Line {number} must read `dNAME/dt = formula`, got {line!r}.")
+        lines.append((number, *match.groups()))
+    if not lines:
+        raise ValueError("The text holds no equation: write lines such as `dx/dt = -2*x`.")
+    states = state_names([state for _, state, _ in lines], len(lines))
+    known = {name: sympy.Symbol(name) for name in (*states, TIME)} | {"pi": sympy.pi}
+    return {state: _parse(formula, known, number) for number, state, formula in lines}
+
+
+def _parse(formula: str, known: dict[str, Any], line: int) -> Any:
+    import sympy
+
+    try:
+        expression = _build(ast.parse(formula, mode="eval").body, known)
+    except (SyntaxError, RecursionError, TypeError) as error:
+        raise ValueError(f"Line {line}: {formula!r} cannot be read: {error}.") from error
+    except _UnknownError as error:
+        raise ValueError(
+            f"Line {line} holds {str(error)!r}, which is not known: a formula is made of numbers, "
+            f"{', '.join(known)}, + - * / ** and {', '.join(_FUNCTIONS)}."
+        ) from error
+    if expression.has(sympy.nan, sympy.oo, sympy.zoo):
+        raise ValueError(f"Line {line}: {formula!r} is not finite.")
+    return expression
+
+
+class _UnknownError(Exception):
+    pass
+
+
+def _build(node: ast.expr, known: dict[str, Any]) -> Any:
+    import sympy
+
+    match node:
+        case ast.Constant(value=bool()):
+            pass
+        case ast.Constant(value=int() as value):
+            return sympy.Integer(value)
+        case ast.Constant(value=float() as value):
+            return sympy.Float(value)
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_build(operand, known)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _build(operand, known)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            return _OPERATIONS[type(op)](_build(left, known), _build(right, known))
+        case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
+            return getattr(sympy, name)(*(_build(x, known) for x in arguments))
+    raise _UnknownError(ast.unparse(node))
+
+
+def to_latex(
+    equations: "Callable[..., Any] | Sequence[sympy.Expr] | Mapping[str, sympy.Expr]",
+    names: Sequence[str] | None = None,
+    *,
+    digits: int | None = None,
+) -> str:
+    r"""Equations as a LaTeX `aligned` block, to be put in math mode.
+
+    **Arguments:**
+
+    - `equations`: a model, or one SymPy expression for each state, in a sequence or by its name.
+    - `names`: the names of the states; default the names in `equations`, else `y1 ... yn`. Numbers
+        at the end of a name become subscripts.
+    - `digits`: significant digits to which coefficients are rounded; default all that SymPy prints,
+        which is 15.
+
+    **Returns:** the LaTeX source.
+
+    **Raises:** `ValueError` for names that do not fit and for other symbols than states and `t`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> model = srx.Polynomial(1, degree=1, coefficients=[[0, -2.5]])
+    >>> print(srx.to_latex(model))
+    \begin{aligned}
+    \frac{d y_{1}}{d t} &= - 2.5 y_{1}
+    \end{aligned}
+
+    ```
+    """
+    import sympy
+
+    expressions, states = as_system(equations, names, digits)
+    lines = (
+        rf"\frac{{d {sympy.latex(sympy.Symbol(state))}}}{{d {TIME}}} &= {sympy.latex(expression)}"
+        for state, expression in zip(states, expressions, strict=True)
+    )
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
