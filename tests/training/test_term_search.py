@@ -7,8 +7,7 @@ import stiffrax as srx
 from stiffrax.training._compressed_residuals import CompressedResiduals
 from stiffrax.training._fit_least_squares import fit_windows
 from stiffrax.training._sample_windows import padded_windows
-from stiffrax.training._term_judge import TermJudge
-from stiffrax.training._term_search import TermSearch
+from stiffrax.training._term_search import TermJudge, TermSearch
 from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
 TRUE = np.array([[False, True, False], [True, False, True]])

@@ -6,7 +6,8 @@ Batches go through `jax.vmap`.
 
 from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Library
 from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
-from ._polynomial import PiNet as PiNet, Polynomial as Polynomial
+from ._pi_net import PiNet as PiNet
+from ._polynomial import Polynomial as Polynomial
 from ._wrapped_fields import (
     CoupledField as CoupledField,
     ScaledField as ScaledField,

@@ -15,8 +15,7 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt
-from ._sample_weights import checked_scale, checked_weight
-from ._sample_windows import padded_windows
+from ._sample_windows import checked_scale, checked_weight, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals
 
 

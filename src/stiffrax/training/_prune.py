@@ -19,10 +19,8 @@ from ._fit_least_squares import (
 )
 from ._fit_start import fit_start
 from ._free_parameters import FreeParameters
-from ._sample_weights import checked_scale, checked_weight
-from ._sample_windows import padded_windows
-from ._term_judge import CRITERIA, TermJudge
-from ._term_search import TermSearch, num_terms
+from ._sample_windows import checked_scale, checked_weight, padded_windows
+from ._term_search import CRITERIA, TermJudge, TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
