@@ -30,8 +30,8 @@ STEPS = (20, 40, 80, 160)
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00")
 # Each with its starts and twenty time constants of its fast state.
 SYSTEMS = {
-    "Kaps' problem": (srx.problems.kaps(transient=True), (8, 2), 0.02),
-    "three equations": (srx.problems.quadratic_triple(), (12, 3), 0.04),
+    "Kaps' problem": (srx.problems.kaps(transient=True), (16, 2), 0.02),
+    "three equations": (srx.problems.quadratic_triple(), (16, 3), 0.04),
 }
 ROUNDING = 4e-12
 
