@@ -133,7 +133,7 @@ def fit_least_squares(
     check_model(model, data)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
-    model = fit_start(model, steps, start)
+    model = fit_start(model, steps, start, progress)
     count = count_residuals(weight, free_starts)
     return fit_windows(model, steps, count, max_steps, progress)
 

@@ -7,6 +7,7 @@ import numpy as np
 from ._compressed_residuals import CompressedResiduals
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt, residual_norm
+from ._progress import progress_bar
 from ._window_residuals import WindowResiduals, mean_slope_step
 
 STARTS = ("regression", "coupled", "given")
@@ -19,21 +20,27 @@ _ENOUGH = 0.1
 # the part named. Nothing is trusted at first: noise makes full steps of a linear model as large as
 # the data leave undetermined.
 _COUPLINGS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
-_STEPS, _GAIN, FIRST_DAMPING = 12, 1e-3, 1e-3
+_STEPS, _GAIN, _DAMPING = 12, 1e-3, 1e-3
 
 
-def fit_start(model: Any, steps: CompressedResiduals, start: str) -> Any:
+def fit_start(
+    model: Any, steps: CompressedResiduals, start: str, progress: bool | None = None
+) -> Any:
     """The model from which the fit to windows starts."""
     if start == "given":
         return model
     if start == "regression":
         return _best_start(model, steps)
     model = _best_start(model, steps.with_coupling(_COUPLINGS[0]))
+    bar = progress_bar(progress, len(_COUPLINGS), "coupled start")
     for coupling in _COUPLINGS:
-        coupled = steps.with_coupling(coupling)
-        model = levenberg_marquardt(
-            coupled, model, _STEPS, damping=FIRST_DAMPING, smallest_gain=_GAIN
-        ).model
+        found = levenberg_marquardt(
+            steps.with_coupling(coupling), model, _STEPS, damping=_DAMPING, smallest_gain=_GAIN
+        )
+        model = found.model
+        bar.update()
+        bar.set_postfix_str(f"coupling {coupling:g}, {found.num_failed} steps failed")
+    bar.close()
     return model
 
 

@@ -154,7 +154,7 @@ def prune_and_refit(
 
     everything = samples(data, weighted)
     train, test = (samples(*part) for part in zip(*parts, strict=True))
-    model = fit_start(model, train.steps, start)
+    model = fit_start(model, train.steps, start, progress)
     fit = fit_windows(model, *train, progress=progress)
     total = num_terms(fit.model)
     judge = TermJudge(*test, criterion, tolerance)

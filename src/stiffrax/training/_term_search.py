@@ -88,6 +88,7 @@ class TermSearch:
         self._all_terms = FreeParameters(model)
         self._train, self._judge, self._refit = train, judge, refit
         self._tried: list[tuple[int, float, bool]] = []
+        self._best = np.inf
 
     def search(
         self, fit: LeastSquaresFit
@@ -103,67 +104,80 @@ class TermSearch:
             fit, loss = self._drop(larger, larger_loss)
         return fit, tuple(self._tried)
 
-    def _drop(self, fit: LeastSquaresFit, best: float) -> tuple[LeastSquaresFit, float]:
+    def _drop(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit, float]:
         """The smallest model that is accepted in place of this one, and its loss."""
-        last = best
+        self._best = loss
         while True:
-            free = FreeParameters(fit.model)
-            C, theta = fit.triangle[:, free.index], np.asarray(free.values)[free.index]
-            order, costs = elimination_path(C, theta, free.droppable)
-            error = self._judge.discretization_error(fit.model)
-            terms = num_terms(fit.model)
-            # The prediction is one for the runs fitted, which may be harder than those held out.
-            # The cheapest term is always tried, since the prediction holds only near the fit.
-            predicted = _loss_after(fit, costs)
-            piece = max(1, self._judge.longest_piece(predicted, terms, max(best, fit.loss), error))
-            trial = None
-            while trial is None and piece > 0:
-                smaller = self._refit(free.without(order[:piece]))
-                if smaller is not None:
-                    loss = self._judge.loss(smaller.model)
-                    accepted = self._judge.accepts(loss, terms - piece, best, terms, error)
-                    self._tried.append((num_terms(smaller.model), loss, accepted))
-                    if accepted:
-                        trial, last = smaller, loss
-                    best = self._judge.better(best, loss, accepted)
-                piece //= 2
-            if trial is None:
-                return fit, last
-            fit = trial
+            smaller, smaller_loss = self._smaller(fit)
+            if smaller is None:
+                return fit, loss
+            fit, loss = smaller, smaller_loss
+
+    def _smaller(self, fit: LeastSquaresFit) -> tuple[LeastSquaresFit | None, float]:
+        """A smaller model that is accepted in place of this one, and its loss."""
+        free, terms = FreeParameters(fit.model), num_terms(fit.model)
+        C, theta = fit.triangle[:, free.index], np.asarray(free.values)[free.index]
+        order, costs = elimination_path(C, theta, free.droppable)
+        predicted = _losses(fit, np.sum(fit.triangle[:, -1] ** 2) + costs)
+        error = self._judge.discretization_error(fit.model)
+        # The prediction is one for the runs fitted, which may be harder than those held out. The
+        # cheapest term is always tried, since the prediction holds only near the fit.
+        best = max(self._best, fit.loss)
+        piece = max(1, self._judge.longest_piece(predicted, terms, best, error))
+
+        def accepts(loss: float, piece: int) -> bool:
+            accepted = self._judge.accepts(loss, terms - piece, self._best, terms, error)
+            self._best = self._judge.better(self._best, loss, accepted)
+            return accepted
+
+        return self._largest_accepted(piece, lambda piece: free.without(order[:piece]), accepts)
 
     def _take_back(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
         """A larger model in whose place this one would not be accepted, and its loss."""
         free, terms = FreeParameters(fit.model), num_terms(fit.model)
-        every = FreeParameters(self._all_terms.model(free.values))
-        R, _ = self._train.triangle(self._all_terms.model(free.values), passes=2)
+        model = self._all_terms.model(free.values)
+        every = FreeParameters(model)
+        R, _ = self._train.triangle(model, passes=2)
         kept = np.isin(every.index, free.index)
         order, left = addition_path(R[:, every.index], R[:, -1], kept, _MOST)
-        costs = np.append(np.sum(R[:, -1] ** 2), left) - np.sum(fit.triangle[:, -1] ** 2)
-        predicted = _loss_after(fit, costs)
+        predicted = _losses(fit, np.append(np.sum(R[:, -1] ** 2), left))
         error = self._judge.discretization_error(fit.model)
+        # Taken back is what would not be dropped again.
         largest = terms + len(order)
         needless = self._judge.longest_piece(predicted[:-1][::-1], largest, predicted[-1], error)
-        piece = len(order) - needless
-        while piece > 0:
+
+        def larger(piece: int) -> Any:
             missing = ~kept
             missing[order[:piece]] = False
-            larger = self._refit(every.without(np.flatnonzero(missing)))
-            if larger is not None:
-                larger_loss = self._judge.loss(larger.model)
-                accepted = not self._judge.accepts(loss, terms, larger_loss, terms + piece, error)
-                self._tried.append((terms + piece, larger_loss, accepted))
+            return every.without(np.flatnonzero(missing))
+
+        def accepts(larger_loss: float, piece: int) -> bool:
+            return not self._judge.accepts(loss, terms, larger_loss, terms + piece, error)
+
+        return self._largest_accepted(len(order) - needless, larger, accepts)
+
+    def _largest_accepted(
+        self, piece: int, model_of: Callable[[int], Any], accepts: Callable[[float, int], bool]
+    ) -> tuple[LeastSquaresFit | None, float]:
+        """The refit of the largest change that is accepted, halved until one is, and its loss."""
+        while piece > 0:
+            trial = self._refit(model_of(piece))
+            if trial is not None:
+                loss = self._judge.loss(trial.model)
+                accepted = accepts(loss, piece)
+                self._tried.append((num_terms(trial.model), loss, accepted))
                 if accepted:
-                    return larger, larger_loss
+                    return trial, loss
             piece //= 2
-        return None, loss
+        return None, np.inf
 
 
 def num_terms(model: Any) -> int:
     return int(np.sum(FreeParameters(model).droppable))
 
 
-def _loss_after(fit: LeastSquaresFit, costs: np.ndarray) -> np.ndarray:
-    """Losses after the sum of squares has risen by the costs."""
+def _losses(fit: LeastSquaresFit, sums: np.ndarray) -> np.ndarray:
+    """Losses, as that of the fit, for other sums of squares."""
     total = np.sum(fit.triangle[:, -1] ** 2)
     count = total / fit.loss**2 if fit.loss > 0 else 1.0
-    return np.sqrt(np.maximum(total + costs, 0) / count)
+    return np.sqrt(sums / count)

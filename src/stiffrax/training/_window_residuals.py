@@ -181,6 +181,7 @@ class WindowResiduals(eqx.Module):
         y, *derivatives = end
         part = jnp.where(measured, self.coupling.astype(y.dtype), 0)
         part = jnp.where(jnp.all(jnp.isfinite(y)), part, 1)
+        # Selected, not only weighted with zero: what failed is not finite.
         drawn = [jnp.where(part < 1, (1 - part) * y + part * sample, sample)]
         for x in derivatives:
             drawn.append(jnp.where((part < 1)[:, None], (1 - part)[:, None] * x, 0))
