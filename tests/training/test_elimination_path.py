@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stiffrax.training._elimination_path import addition_path, elimination_path
+from stiffrax.training._elimination_path import addition_path, elimination_path, without_terms
 
 
 def planted(seed=0):
@@ -44,3 +44,32 @@ def test_the_costs_are_those_of_fits_without_the_terms():
         kept = np.setdiff1d(np.arange(10), order[:k])
         left = C[:, kept] @ np.linalg.lstsq(C[:, kept], C @ theta, rcond=None)[0] - C @ theta
         assert costs[k - 1] == pytest.approx(np.sum(left**2), rel=1e-8)
+
+
+def test_the_terms_left_are_those_of_the_fit_without_the_others():
+    C, _ = planted()
+    theta = np.random.default_rng(1).normal(size=10) / np.linalg.norm(C, axis=0)
+    dropped, kept = np.array([7, 2]), np.array([0, 1, 3, 4, 5, 6, 8, 9])
+    left = without_terms(C, theta, dropped)
+    np.testing.assert_array_equal(left[dropped], 0)
+    expected = np.linalg.lstsq(C[:, kept], C @ theta, rcond=None)[0]
+    np.testing.assert_allclose(left[kept], expected, rtol=1e-8)
+
+
+def test_without_any_term_nothing_is_left():
+    C, _ = planted()
+    np.testing.assert_array_equal(without_terms(C, np.ones(10), np.arange(10)), np.zeros(10))
+
+
+def test_of_two_terms_that_say_the_same_one_is_needed():
+    rng = np.random.default_rng(0)
+    C = rng.normal(size=(40, 4))
+    C[:, 3] = C[:, 1]
+    order, costs = elimination_path(C, np.array([2.0, 1.0, 0.5, 1.0]), np.ones(4, bool))
+    assert order[0] in (1, 3)
+    assert costs[0] < 1e-10
+    for k in range(1, 4):
+        kept = np.setdiff1d(np.arange(4), order[:k])
+        target = C @ [2.0, 1.0, 0.5, 1.0]
+        left = C[:, kept] @ np.linalg.lstsq(C[:, kept], target, rcond=None)[0] - target
+        assert costs[k - 1] == pytest.approx(np.sum(left**2), rel=1e-6, abs=1e-10)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training._fit_start import couplings_of_search
 
 
 def kinetics_data(runs=6):
@@ -117,6 +118,37 @@ def test_an_information_criterion_leaves_the_true_terms_of_noisy_data(criterion)
     assert comparison.num_extra == 0
     assert comparison.largest_relative_error < 0.1
     assert 0.003 < result.held_out_loss < 0.007
+
+
+def test_terms_are_searched_while_predictions_are_drawn_to_samples_first():
+    ts = np.linspace(0.0, 8.0, 41)
+    runs = np.array([1.0, 0.7])[:, None]
+    ys = np.stack([runs * np.cos(2 * ts), -2 * runs * np.sin(2 * ts)], axis=-1)
+    noise = np.random.default_rng(0).normal(size=ys.shape)
+    result = srx.prune_and_refit(
+        srx.Polynomial(2, 1),
+        srx.Trajectories.from_arrays(ts, ys + 0.05 * noise),
+        srx.RadauIIA5(),
+        criterion="bic",
+        window=40,
+        initial_states="free",
+        start="coupled",
+        scale=1.0,
+        refine=1,
+        progress=False,
+    )
+    np.testing.assert_array_equal(result.model.active, [[False, False, True], [False, True, False]])
+    assert 0.04 < result.held_out_loss < 0.06
+    # Every search begins with what the one before left.
+    terms = [terms for terms, _, _ in result.history]
+    assert terms[0] == 6
+    assert terms.count(2) >= len(couplings_of_search("coupled"))
+
+
+def test_without_a_coupled_start_terms_are_searched_once():
+    assert couplings_of_search("regression") == (0.0,)
+    assert couplings_of_search("coupled")[-1] == 0
+    assert np.all(np.diff(couplings_of_search("coupled")) < 0)
 
 
 @pytest.mark.parametrize("criterion", ["aic", "bic", "significance"])

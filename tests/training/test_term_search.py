@@ -54,6 +54,47 @@ def test_terms_that_are_not_the_models_are_not_taken_back():
     assert not np.any(np.asarray(found.model.active) & ~np.asarray(allowed.active))
 
 
+@pytest.mark.parametrize(("fewest", "expected"), [(0, 3), (5, 5), (7, 5)])
+def test_no_refit_starts_from_predictions_that_are_far_off(fewest, expected):
+    # Three terms of six are needless. The last one is dropped even from far.
+    steps, count = residuals()
+    every = srx.Polynomial(2, 1)
+    refit, tried = refit_to(steps, count), []
+
+    def record(model):
+        tried.append(int(np.sum(model.active)))
+        return refit(model)
+
+    far, _ = residuals()
+    far.norm = lambda model: 1e3 if np.sum(model.active) < fewest else 1e-3
+    search = TermSearch(every, far, TermJudge(steps, count, "bic", 3.0), record)
+    found, _ = search.search(refit(every))
+    assert tried[0] == expected
+    assert int(np.sum(found.model.active)) == 3
+
+
+def test_a_refit_starts_from_where_the_terms_left_should_be():
+    # y1' = 1 - y1 with y2 = 1: the fit gives half of the source to `1` and half to `y2`.
+    ts = np.linspace(0.0, 1.5, 16)
+    y1 = 1 + np.linspace(-1.0, 1.0, 6)[:, None] * np.exp(-ts)
+    data = srx.Trajectories.from_arrays(ts, np.stack([y1, np.ones_like(y1)], axis=-1))
+    windows = padded_windows(data, np.ones(2), np.ones(data.ys.shape), 1, False)
+    step = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
+    refit, starts = refit_to(steps, count), []
+
+    def record(model):
+        starts.append(steps.norm(model) / count**0.5)
+        return refit(model)
+
+    fit = refit(srx.Polynomial(2, 1, coefficients=[[0.5, -1, 0.5], [0, 0, 0]]))
+    np.testing.assert_allclose(fit.model.coefficients[0], [0.5, -1.0, 0.5], atol=1e-6)
+    judge = TermJudge(steps, count, "bic", 3.0)
+    found, _ = TermSearch(fit.model, steps, judge, record).search(fit)
+    assert int(np.sum(found.model.active)) == 2
+    assert starts[0] < 1e-6
+
+
 def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
     # y' = 50 y^2 has no solution from 1 over this step.
     ys = np.array([1.0, 1e-3, 1e-3, 1e-3])[None, :, None]

@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# Terms taken out of the covariance one by one before it is computed anew: rounding adds up.
-_FRESH = 64
+# Terms taken out of the covariance one by one before it is computed anew: rounding adds up. So it
+# is when less than this part of a variance is left, as where a term goes that another can replace.
+_FRESH, _LOST = 64, 1e-10
 
 
 def elimination_path(
@@ -18,9 +19,9 @@ def elimination_path(
     C, start = C / size, theta * size
     kept, left = np.ones(len(theta), bool), droppable.copy()
     P, theta = _with_terms(C, start, kept)
-    order, costs, spent = [], [], 0.0
+    order, costs, spent, lost = [], [], 0.0, False
     while left.any():
-        if order and len(order) % _FRESH == 0:
+        if lost or (order and len(order) % _FRESH == 0):
             P, theta = _with_terms(C, start, kept)
             spent = float(np.sum((C @ (theta - start)) ** 2))
         variance = np.maximum(np.diagonal(P), np.finfo(float).tiny)
@@ -32,8 +33,19 @@ def elimination_path(
         kept[j] = left[j] = False
         column = P[:, j] / variance[j]
         theta = np.where(kept, theta - column * theta[j], 0)
-        P = P - np.outer(column, P[j])
+        before, P = P, P - np.outer(column, P[j])
+        lost = bool(np.any(np.diagonal(P)[kept] < _LOST * np.diagonal(before)[kept]))
     return np.asarray(order, int), np.asarray(costs)
+
+
+def without_terms(
+    C: Float[np.ndarray, "q p"], theta: Float[np.ndarray, " p"], dropped: Int[np.ndarray, " terms"]
+) -> Float[np.ndarray, " p"]:
+    """The others refitted, as the derivative at their minimum `theta` predicts them."""
+    size = _sizes(C)
+    kept = np.ones(len(theta), bool)
+    kept[dropped] = False
+    return _with_terms(C / size, theta * size, kept)[1] / size
 
 
 def addition_path(
@@ -79,7 +91,7 @@ def _with_terms(
     """`(C^T C)^-1` of the terms kept, zero elsewhere, and their best values without the others."""
     U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
     # Directions that the data do not determine get a large variance: dropping them costs little.
-    root = V.T / np.maximum(sizes, 1e-12 * sizes[0])
+    root = V.T / np.maximum(sizes, 1e-12 * np.max(sizes, initial=0.0))
     P, best = np.zeros((len(theta), len(theta))), np.zeros_like(theta)
     P[np.ix_(kept, kept)] = root @ root.T
     best[kept] = theta[kept] + root @ (U.T @ (C[:, ~kept] @ theta[~kept]))

@@ -144,9 +144,12 @@ def fit_windows(
     count: int,
     max_steps: int = 50,
     progress: bool | None = None,
+    damping: float | None = None,
 ) -> LeastSquaresFit:
     """The fit to windows of samples, from the model given; `count` numbers are fitted."""
-    found = levenberg_marquardt(steps, model, max_steps, progress=progress, count=count)
+    found = levenberg_marquardt(
+        steps, model, max_steps, progress=progress, count=count, damping=damping
+    )
     losses = tuple(norm / count**0.5 for norm in found.norms)
     windows = steps.windows
     num_starts = int(jnp.sum(windows.mask[..., 1])) if steps.residuals.free_starts else 0

@@ -17,31 +17,53 @@ _CAUTION = 0.1
 # A step that gains less than this part of the sum of squares ends the search for a start.
 _ENOUGH = 0.1
 # Predictions are let go from the samples in these steps, each fitted until a step gains less than
-# the part named. Nothing is trusted at first: noise makes full steps of a linear model as large as
-# the data leave undetermined.
+# the part named.
 _COUPLINGS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
-_STEPS, _GAIN, _DAMPING = 12, 1e-3, 1e-3
+_STEPS, _GAIN = 12, 1e-3
+# Nothing is trusted at first: noise makes full steps of a linear model as large as the data leave
+# undetermined.
+_DAMPING = 1e-3
+# Above this coupling the noise of the samples that predictions are drawn to hides terms.
+_SEARCHED = 0.3
+# How the fits of such a search are done.
+COUPLED_FIT = {"max_steps": 20, "damping": _DAMPING}
 
 
 def fit_start(
-    model: Any, steps: CompressedResiduals, start: str, progress: bool | None = None
+    model: Any,
+    steps: CompressedResiduals,
+    start: str,
+    progress: bool | None = None,
+    last: float = 0.0,
 ) -> Any:
-    """The model from which the fit to windows starts."""
+    """The model from which the fit to windows starts, or that at the coupling above the last."""
     if start == "given":
         return model
     if start == "regression":
         return _best_start(model, steps)
     model = _best_start(model, steps.with_coupling(_COUPLINGS[0]))
-    bar = progress_bar(progress, len(_COUPLINGS), "coupled start")
-    for coupling in _COUPLINGS:
+    couplings = [coupling for coupling in _COUPLINGS if coupling > last]
+    bar = progress_bar(progress, len(couplings), "coupled start")
+    for coupling in couplings:
         found = levenberg_marquardt(
-            steps.with_coupling(coupling), model, _STEPS, damping=_DAMPING, smallest_gain=_GAIN
+            steps.with_coupling(coupling),
+            model,
+            _STEPS,
+            damping=_DAMPING,
+            smallest_gain=_GAIN,
         )
         model = found.model
         bar.update()
         bar.set_postfix_str(f"coupling {coupling:g}, {found.num_failed} steps failed")
     bar.close()
     return model
+
+
+def couplings_of_search(start: str) -> tuple[float, ...]:
+    """The couplings at which terms are searched, one after the other; the last is none."""
+    if start != "coupled":
+        return (0.0,)
+    return *(coupling for coupling in _COUPLINGS if coupling <= _SEARCHED), 0.0
 
 
 def _best_start(model: Any, steps: CompressedResiduals) -> Any:

@@ -17,7 +17,7 @@ from ._fit_least_squares import (
     count_residuals,
     fit_windows,
 )
-from ._fit_start import fit_start
+from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
 from ._sample_windows import checked_scale, checked_weight, padded_windows
 from ._term_search import CRITERIA, TermJudge, TermSearch, num_terms
@@ -35,7 +35,8 @@ class PrunedFit(eqx.Module):
     - `held_out_loss`: root mean square of the scaled residuals of the held-out runs; of all runs,
         if an information criterion was the judge.
     - `discretization_error`: the part of it that is the step's, measured by halving the step.
-    - `history`: `(terms, that loss, accepted)` of every model tried.
+    - `history`: `(terms, that loss, accepted)` of every model tried; a coupled start searches once
+        for each of its last couplings.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -104,7 +105,9 @@ def prune_and_refit(
 
     and a term stays if without it this number grows; `"significance"` is `p = 9`: a term stays if
     it is more than three standard errors from zero. With it go windows as long as the runs, free
-    initial states and `start="coupled"`.
+    initial states and `start="coupled"`: terms are then searched while predictions are still drawn
+    to the samples, by 0.3 of the distance and ever less, for too many terms fitted to noise lead
+    long runs astray, and a few do not.
 
     **Arguments:**
 
@@ -154,17 +157,21 @@ def prune_and_refit(
 
     everything = samples(data, weighted)
     train, test = (samples(*part) for part in zip(*parts, strict=True))
-    model = fit_start(model, train.steps, start, progress)
-    fit = fit_windows(model, *train, progress=progress)
-    total = num_terms(fit.model)
-    judge = TermJudge(*test, criterion, tolerance)
-    refit = ft.partial(_refit, train, progress)
-    fit, history = TermSearch(model, train.steps, judge, refit).search(fit)
+    options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if start == "coupled" else {})
+    couplings, history = couplings_of_search(start), ()
+    model = every = fit_start(model, train.steps, start, progress, couplings[0])
+    for coupling in couplings:
+        coupled = train.coupled(coupling)
+        judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
+        refit = ft.partial(_refit, coupled, options)
+        search = TermSearch(every, coupled.steps, judge, refit)
+        fit, tried = search.search(fit_windows(model, *coupled, **options))
+        model, history = fit.model, history + tried
     test, everything = (samples.refined(refine) for samples in (test, everything))
-    final = _refit(everything, progress, fit.model) or fit
+    final = _refit(everything, options, fit.model) or fit
     judge = TermJudge(*test, criterion, tolerance)
     loss, error = judge.loss(final.model), judge.discretization_error(final.model)
-    return PrunedFit(final, total - num_terms(final.model), loss, error, history)
+    return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, history)
 
 
 @final
@@ -177,6 +184,9 @@ class _Samples(NamedTuple):
     def refined(self, factor: int) -> "_Samples":
         substeps = factor * self.steps.residuals.substeps
         return self._replace(steps=self.steps.with_substeps(substeps))
+
+    def coupled(self, coupling: float) -> "_Samples":
+        return self._replace(steps=self.steps.with_coupling(coupling))
 
 
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
@@ -197,9 +207,9 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
         raise ValueError(f"`refine={refine!r}` was given; it needs a positive integer.")
 
 
-def _refit(samples: _Samples, progress: bool | None, model: Any) -> LeastSquaresFit | None:
+def _refit(samples: _Samples, options: dict[str, Any], model: Any) -> LeastSquaresFit | None:
     try:
         FreeParameters(model)
     except ValueError:
         return None
-    return fit_windows(model, *samples, progress=progress)
+    return fit_windows(model, *samples, **options)

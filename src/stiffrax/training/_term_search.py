@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, final
 
+import jax.numpy as jnp
 import numpy as np
 
 from ._compressed_residuals import CompressedResiduals
-from ._elimination_path import addition_path, elimination_path
+from ._elimination_path import addition_path, elimination_path, without_terms
 from ._fit_least_squares import LeastSquaresFit
 from ._free_parameters import FreeParameters
 
@@ -15,6 +16,9 @@ _PRICES = {"aic": 2.0, "significance": 9.0}
 CRITERIA = ("held_out", "bic", *_PRICES)
 # How often terms may come back, and how many at once.
 _ROUNDS, _MOST = 5, 16
+# Predictions that are off by this part of the states' sizes, and by this factor more than those of
+# the fit before, are too far for a refit: fewer terms are dropped at once.
+_FAR, _FARTHER = 0.1, 4.0
 
 
 @final
@@ -130,7 +134,21 @@ class TermSearch:
             self._best = self._judge.better(self._best, loss, accepted)
             return accepted
 
-        return self._largest_accepted(piece, lambda piece: free.without(order[:piece]), accepts)
+        # Norms of residuals, from losses.
+        far = max(_FAR, _FARTHER * fit.loss) * _root_of_count(fit)
+
+        def without(piece: int) -> Any:
+            """The model without these terms, with the others as they are or as they should be."""
+            dropped = order[:piece]
+            values = np.array(free.values)
+            values[free.index] = without_terms(C, theta, dropped)
+            refitted = FreeParameters(free.model(jnp.asarray(values)))
+            starts = refitted.without(dropped), free.without(dropped)
+            norms = [self._train.norm(start) for start in starts]
+            near = piece == 1 or min(norms) <= far
+            return starts[int(np.argmin(norms))] if near else None
+
+        return self._largest_accepted(piece, without, accepts)
 
     def _take_back(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
         """A larger model in whose place this one would not be accepted, and its loss."""
@@ -161,7 +179,8 @@ class TermSearch:
     ) -> tuple[LeastSquaresFit | None, float]:
         """The refit of the largest change that is accepted, halved until one is, and its loss."""
         while piece > 0:
-            trial = self._refit(model_of(piece))
+            model = model_of(piece)
+            trial = None if model is None else self._refit(model)
             if trial is not None:
                 loss = self._judge.loss(trial.model)
                 accepted = accepts(loss, piece)
@@ -178,6 +197,9 @@ def num_terms(model: Any) -> int:
 
 def _losses(fit: LeastSquaresFit, sums: np.ndarray) -> np.ndarray:
     """Losses, as that of the fit, for other sums of squares."""
-    total = np.sum(fit.triangle[:, -1] ** 2)
-    count = total / fit.loss**2 if fit.loss > 0 else 1.0
-    return np.sqrt(sums / count)
+    return np.sqrt(sums) / _root_of_count(fit)
+
+
+def _root_of_count(fit: LeastSquaresFit) -> float:
+    """The norm of the residuals of a fit over its loss."""
+    return float(np.linalg.norm(fit.triangle[:, -1])) / fit.loss if fit.loss > 0 else 1.0
