@@ -20,7 +20,7 @@ from ._fit_least_squares import (
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
 from ._sample_windows import checked_scale, checked_weight, padded_windows
-from ._term_search import CRITERIA, TermJudge, TermSearch, num_terms
+from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -157,18 +157,21 @@ def prune_and_refit(
 
     everything = samples(data, weighted)
     train, test = (samples(*part) for part in zip(*parts, strict=True))
-    options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if start == "coupled" else {})
     couplings, history = couplings_of_search(start), ()
     model = every = fit_start(model, train.steps, start, progress, couplings[0])
     for coupling in couplings:
+        options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})
         coupled = train.coupled(coupling)
-        judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
-        refit = ft.partial(_refit, coupled, options)
-        search = TermSearch(every, coupled.steps, judge, refit)
-        fit, tried = search.search(fit_windows(model, *coupled, **options))
-        model, history = fit.model, history + tried
+        fit = fit_windows(model, *coupled, **options)
+        # Terms are not judged by predictions that are wrong, unless there will be no better ones.
+        if fit.loss <= FAR or coupling == 0:
+            judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
+            refit = ft.partial(_refit, coupled, options)
+            fit, tried = TermSearch(every, coupled.steps, judge, refit).search(fit)
+            history += tried
+        model = fit.model
     test, everything = (samples.refined(refine) for samples in (test, everything))
-    final = _refit(everything, options, fit.model) or fit
+    final = _refit(everything, {"progress": progress}, model) or fit
     judge = TermJudge(*test, criterion, tolerance)
     loss, error = judge.loss(final.model), judge.discretization_error(final.model)
     return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, history)

@@ -18,7 +18,7 @@ CRITERIA = ("held_out", "bic", *_PRICES)
 _ROUNDS, _MOST = 5, 16
 # Predictions that are off by this part of the states' sizes, and by this factor more than those of
 # the fit before, are too far for a refit: fewer terms are dropped at once.
-_FAR, _FARTHER = 0.1, 4.0
+FAR, _FARTHER = 0.1, 4.0
 
 
 @final
@@ -110,7 +110,7 @@ class TermSearch:
 
     def _drop(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit, float]:
         """The smallest model that is accepted in place of this one, and its loss."""
-        self._best = loss
+        self._best = self._judge.better(self._best, loss, accepted=True)
         while True:
             smaller, smaller_loss = self._smaller(fit)
             if smaller is None:
@@ -135,7 +135,7 @@ class TermSearch:
             return accepted
 
         # Norms of residuals, from losses.
-        far = max(_FAR, _FARTHER * fit.loss) * _root_of_count(fit)
+        far = max(FAR, _FARTHER * fit.loss) * _root_of_count(fit)
 
         def without(piece: int) -> Any:
             """The model without these terms, with the others as they are or as they should be."""
