@@ -73,3 +73,10 @@ def test_of_two_terms_that_say_the_same_one_is_needed():
         target = C @ [2.0, 1.0, 0.5, 1.0]
         left = C[:, kept] @ np.linalg.lstsq(C[:, kept], target, rcond=None)[0] - target
         assert costs[k - 1] == pytest.approx(np.sum(left**2), rel=1e-6, abs=1e-10)
+
+
+def test_terms_that_stay_and_say_the_same_do_not_run_away():
+    C, _ = planted()
+    C = C / np.linalg.norm(C, axis=0)
+    C[:, 3] = C[:, 1]
+    assert np.max(np.abs(without_terms(C, np.ones(10), np.array([5])))) < 10

@@ -193,6 +193,19 @@ def test_a_step_of_a_network_that_gains_nothing_costs_no_derivatives(monkeypatch
     assert calls["norm"] > len(found.norms) > 1
 
 
+def test_residuals_that_overflow_leave_the_model_as_it_is():
+    from stiffrax.training._fit_least_squares import fit_windows
+
+    model, residuals = network_residuals(1)
+    q = len(residuals.triangle(model)[0])
+    residuals.triangle = lambda model, passes=1: (np.full((q, q), np.nan), 0)
+    fit = fit_windows(model, residuals, 10, progress=False)
+    assert not fit.converged
+    assert fit.loss == np.inf
+    for old, new in zip(jax.tree.leaves(model), jax.tree.leaves(fit.model), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_standard_errors_are_those_of_linear_regression():
     # With a tiny step the prediction is y + h (c0 + c1 y): ordinary regression of the slopes.
     rng = np.random.default_rng(1)

@@ -1,5 +1,10 @@
 """The search for the terms that data need, from models with too few and too many."""
 
+import functools as ft
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,6 +48,51 @@ def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     found, tried = search.search(too_small)
     np.testing.assert_array_equal(found.model.active, TRUE)
     assert tried[0][0] == 3
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+def test_the_only_candidate_is_taken_back(criterion):
+    steps, count = residuals()
+    every = srx.Polynomial(2, 1, active=TRUE)
+    refit = refit_to(steps, count)
+    too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
+    judge = TermJudge(steps, count, criterion, 3.0)
+    found, _ = TermSearch(every, steps, judge, refit).search(too_small)
+    np.testing.assert_array_equal(found.model.active, TRUE)
+
+
+class Decay(eqx.Module):
+    """A rate that is no term, and terms."""
+
+    rate: jax.Array
+    terms: srx.Polynomial
+
+    def __call__(self, t, y, args):
+        return self.terms(t, y, args) - self.rate * y
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(criterion):
+    ts = np.linspace(0.0, 1.5, 16)
+    data = srx.Trajectories.from_arrays(ts, np.ones((3, 1, 1)) * np.exp(-2 * ts)[:, None])
+    windows = padded_windows(data, np.ones(1), np.ones(data.ys.shape), 1, False)
+    step = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
+    model = Decay(jnp.array([1.5]), srx.Polynomial(1, 2, active=[[True, False, True]]))
+    fit = fit_windows(model, steps, count, progress=False)
+    judge = TermJudge(steps, count, criterion, 3.0)
+    refit = ft.partial(fit_windows, steps=steps, count=count, progress=False)
+    found, _ = TermSearch(model, steps, judge, refit).search(fit)
+    assert not np.any(found.model.terms.active)
+    np.testing.assert_allclose(found.model.rate, 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+def test_what_is_not_finite_is_not_accepted(criterion):
+    steps, count = residuals()
+    judge = TermJudge(steps, count, criterion, 3.0)
+    for loss, error in ((np.nan, 0.0), (np.inf, 0.0), (1.0, np.inf)):
+        assert not judge.accepts(loss, 2, np.inf, 3, error)
 
 
 def test_terms_that_are_not_the_models_are_not_taken_back():

@@ -91,6 +91,20 @@ def test_runs_of_different_length_are_windows_of_different_length():
     assert rate == pytest.approx(RATE, rel=1e-6)
 
 
+def test_a_failure_counts_as_much_as_the_weights_say():
+    ts = np.linspace(0.0, 3.0, 13)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
+
+    def failing(weight):
+        return srx.fit_least_squares(
+            model, data, srx.BackwardEuler(), start="given", weight=weight, max_steps=1
+        )
+
+    assert failing(1e4).num_failed > 0
+    assert failing(1e4).losses[0] == pytest.approx(100 * failing(1.0).losses[0], rel=1e-9)
+
+
 def test_a_window_that_cannot_be_solved_is_counted():
     # y' = 50 y^2 has no solution over these windows.
     ts = np.linspace(0.0, 3.0, 13)
@@ -189,6 +203,7 @@ def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
         ({"substeps": 0}, "`substeps=0`"),
         ({"initial_states": "fixed"}, "`initial_states='fixed'`"),
         ({"initial_states": "free"}, "`window=1`"),
+        ({"start": "coupled"}, "`start='coupled'` was given with `window=1`"),
         ({"weight": -1.0}, "`weight` of shape"),
         ({"weight": np.ones(3)}, "`weight` of shape"),
         ({"weight": 0.0}, "not all zero"),

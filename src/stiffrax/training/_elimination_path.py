@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# Terms taken out of the covariance one by one before it is computed anew: rounding adds up. So it
-# is when less than this part of a variance is left, as where a term goes that another can replace.
+# Terms taken out of the covariance one by one before it is computed anew: rounding adds up. It is
+# also computed anew when less than this part of a variance is left, as after dropping one of two
+# equivalent terms.
 _FRESH, _LOST = 64, 1e-10
 
 
@@ -91,8 +92,11 @@ def _with_terms(
     """`(C^T C)^-1` of the terms kept, zero elsewhere, and their best values without the others."""
     U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
     # Directions that the data do not determine get a large variance: dropping them costs little.
-    root = V.T / np.maximum(sizes, 1e-12 * np.max(sizes, initial=0.0))
+    # No value moves along them.
+    least = 1e-12 * np.max(sizes, initial=0.0)
+    root = V.T / np.maximum(sizes, least)
     P, best = np.zeros((len(theta), len(theta))), np.zeros_like(theta)
     P[np.ix_(kept, kept)] = root @ root.T
-    best[kept] = theta[kept] + root @ (U.T @ (C[:, ~kept] @ theta[~kept]))
+    moves = root * (sizes > least)
+    best[kept] = theta[kept] + moves @ (U.T @ (C[:, ~kept] @ theta[~kept]))
     return P, best

@@ -15,7 +15,7 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt
-from ._sample_windows import checked_scale, checked_weight, padded_windows
+from ._sample_windows import checked_scale, checked_weight, padded_windows, typical_weight
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -131,7 +131,8 @@ def fit_least_squares(
     weight = checked_weight(weight, data)
     windows = padded_windows(data, checked_scale(scale, data), weight, window, free_starts)
     check_model(model, data)
-    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
+    failure = typical_weight(weight)
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=failure)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)
     count = count_residuals(weight, free_starts)
@@ -183,6 +184,11 @@ def check_options(
             "`initial_states='free'` was given with `window=1`; a single segment is fitted by its "
             "initial state alone. Write for example `window=8`."
         )
+    if start == "coupled" and window == 1:
+        raise ValueError(
+            "`start='coupled'` was given with `window=1`; a single segment starts from its sample "
+            "anyway. Write for example `window=8`."
+        )
     return initial_states == "free"
 
 
@@ -215,6 +221,7 @@ def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1.0)
     errors = np.zeros(len(c) - 1)
-    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1)
+    finite = bool(np.all(np.isfinite(C)))
+    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1) if finite else np.nan
     errors[free.index] = np.sqrt(variance) * spread / size
     return free.model(jnp.asarray(errors))

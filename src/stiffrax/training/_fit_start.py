@@ -34,15 +34,15 @@ def fit_start(
     steps: CompressedResiduals,
     start: str,
     progress: bool | None = None,
-    last: float = 0.0,
+    above: float = 0.0,
 ) -> Any:
-    """The model from which the fit to windows starts, or that at the coupling above the last."""
+    """The model from which the fit to windows starts; of a coupled start the couplings `above`."""
     if start == "given":
         return model
     if start == "regression":
         return _best_start(model, steps)
     model = _best_start(model, steps.with_coupling(_COUPLINGS[0]))
-    couplings = [coupling for coupling in _COUPLINGS if coupling > last]
+    couplings = [coupling for coupling in _COUPLINGS if coupling > above]
     bar = progress_bar(progress, len(couplings), "coupled start")
     for coupling in couplings:
         found = levenberg_marquardt(
@@ -54,7 +54,7 @@ def fit_start(
         )
         model = found.model
         bar.update()
-        bar.set_postfix_str(f"coupling {coupling:g}, {found.num_failed} steps failed")
+        bar.set_postfix_str(f"coupling {coupling:g}, {found.num_failed} segments failed")
     bar.close()
     return model
 

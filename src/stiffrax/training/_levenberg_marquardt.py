@@ -74,7 +74,7 @@ def levenberg_marquardt(
     bar = progress_bar(progress, max_steps, "least squares")
     rise, converged = _RISE, norms[0] == 0
     for _ in range(max_steps):
-        if converged:
+        if converged or not np.all(np.isfinite(R)):
             break
         C, c = R[:, free.index], R[:, -1]
         size = np.maximum(size, np.linalg.norm(C, axis=0))

@@ -19,7 +19,7 @@ from ._fit_least_squares import (
 )
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
-from ._sample_windows import checked_scale, checked_weight, padded_windows
+from ._sample_windows import checked_scale, checked_weight, padded_windows, typical_weight
 from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
@@ -35,8 +35,8 @@ class PrunedFit(eqx.Module):
     - `held_out_loss`: root mean square of the scaled residuals of the held-out runs; of all runs,
         if an information criterion was the judge.
     - `discretization_error`: the part of it that is the step's, measured by halving the step.
-    - `history`: `(terms, that loss, accepted)` of every model tried; a coupled start searches once
-        for each of its last couplings.
+    - `history`: `(terms, that loss, accepted)` of every model tried. With a coupled start there is
+        a search, and a loss, for each of its last couplings at which predictions are good enough.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -106,8 +106,8 @@ def prune_and_refit(
     and a term stays if without it this number grows; `"significance"` is `p = 9`: a term stays if
     it is more than three standard errors from zero. With it go windows as long as the runs, free
     initial states and `start="coupled"`: terms are then searched while predictions are still drawn
-    to the samples, by 0.3 of the distance and ever less, for too many terms fitted to noise lead
-    long runs astray, and a few do not.
+    to the samples, first by 0.3 of the distance, then by less. Too many terms fitted to noise lead
+    long runs astray; a few do not.
 
     **Arguments:**
 
@@ -124,7 +124,8 @@ def prune_and_refit(
 
     **Raises:** `ValueError` if no run can be held out, or the model has no term to drop.
 
-    Cost: one full fit, then a few fits of ever smaller models.
+    Cost: one full fit, then a few fits of ever smaller models; with a coupled start several times
+    that.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -141,13 +142,19 @@ def prune_and_refit(
     _check(data, tolerance, refine, criterion)
     free_starts = check_options(start, initial_states, window, substeps, 1)
     check_model(model, data)
+    if num_terms(model) == 0:
+        raise ValueError(
+            f"The model {type(model).__name__} has no term to drop; it needs a `Polynomial` or a "
+            "`Library`, or to contain one. To fit it as it is, write `fit_least_squares`."
+        )
     weighted = eqx.tree_at(lambda data: data.ys, data, checked_weight(weight, data))
     scale = checked_scale(scale, data)
     parts = (data, data), (weighted, weighted)
     if criterion == "held_out":
         parts = data.split(held_out), weighted.split(held_out)
 
-    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
+    unit = typical_weight(np.asarray(weighted.ys))
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=unit)
 
     def samples(part: Trajectories, weight: Trajectories) -> _Samples:
         weights = np.asarray(weight.ys)
@@ -163,11 +170,11 @@ def prune_and_refit(
         options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})
         coupled = train.coupled(coupling)
         fit = fit_windows(model, *coupled, **options)
+        judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
         # Terms are not judged by predictions that are wrong, unless there will be no better ones.
-        if fit.loss <= FAR or coupling == 0:
-            judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
+        if coupling == 0 or max(fit.loss, judge.loss(fit.model)) <= FAR * unit:
             refit = ft.partial(_refit, coupled, options)
-            fit, tried = TermSearch(every, coupled.steps, judge, refit).search(fit)
+            fit, tried = TermSearch(every, coupled.steps, judge, refit, FAR * unit).search(fit)
             history += tried
         model = fit.model
     test, everything = (samples.refined(refine) for samples in (test, everything))

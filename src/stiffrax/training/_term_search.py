@@ -57,11 +57,13 @@ class TermJudge:
         """How many terms, in the order of the path, the predicted losses would let go."""
         if self._price is None:
             return int(np.sum(predicted <= self._tolerance * max(best, error)))
-        left = terms - 1 - np.arange(len(predicted))
-        return int(np.argmin(self._criterion(predicted, left, error))) + 1 if len(predicted) else 0
+        left = terms - np.arange(len(predicted) + 1)
+        return int(np.argmin(self._criterion(np.append(best, predicted), left, error)))
 
     def accepts(self, loss: float, terms: int, best: float, best_terms: int, error: float) -> bool:
         """Whether a model of fewer terms takes the place of the best one."""
+        if not np.isfinite(loss + error):
+            return False
         if self._price is None:
             return loss <= self._tolerance * max(best, error)
         old = self._criterion(best, best_terms, error)
@@ -88,11 +90,12 @@ class TermSearch:
         train: CompressedResiduals,
         judge: TermJudge,
         refit: Callable[[Any], LeastSquaresFit | None],
+        far: float = FAR,
     ):
         self._all_terms = FreeParameters(model)
         self._train, self._judge, self._refit = train, judge, refit
         self._tried: list[tuple[int, float, bool]] = []
-        self._best = np.inf
+        self._best, self._far = np.inf, far
 
     def search(
         self, fit: LeastSquaresFit
@@ -120,6 +123,8 @@ class TermSearch:
     def _smaller(self, fit: LeastSquaresFit) -> tuple[LeastSquaresFit | None, float]:
         """A smaller model that is accepted in place of this one, and its loss."""
         free, terms = FreeParameters(fit.model), num_terms(fit.model)
+        if terms == 0:
+            return None, np.inf
         C, theta = fit.triangle[:, free.index], np.asarray(free.values)[free.index]
         order, costs = elimination_path(C, theta, free.droppable)
         predicted = _losses(fit, np.sum(fit.triangle[:, -1] ** 2) + costs)
@@ -135,17 +140,20 @@ class TermSearch:
             return accepted
 
         # Norms of residuals, from losses.
-        far = max(FAR, _FARTHER * fit.loss) * _root_of_count(fit)
+        far = max(self._far, _FARTHER * fit.loss) * _root_of_count(fit)
 
         def without(piece: int) -> Any:
-            """The model without these terms, with the others as they are or as they should be."""
+            """The model without these terms, with the others as they are or as they should be.
+
+            None if its predictions are too far off.
+            """
             dropped = order[:piece]
             values = np.array(free.values)
             values[free.index] = without_terms(C, theta, dropped)
             refitted = FreeParameters(free.model(jnp.asarray(values)))
             starts = refitted.without(dropped), free.without(dropped)
             norms = [self._train.norm(start) for start in starts]
-            near = piece == 1 or min(norms) <= far
+            near = min(norms) <= (far if piece > 1 else np.finfo(float).max)
             return starts[int(np.argmin(norms))] if near else None
 
         return self._largest_accepted(piece, without, accepts)

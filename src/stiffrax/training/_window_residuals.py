@@ -7,6 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -69,7 +70,7 @@ class WindowResiduals(eqx.Module):
     free_starts: bool = eqx.field(static=True)
     substeps: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=1)
     coupling: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    failure: float = 1.0
+    failure: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
 
     def values(self, model: Any, window: Windows) -> Float[Array, "rows n"]:
         """Every weighted residual; with free starts that of the start first."""
@@ -81,7 +82,7 @@ class WindowResiduals(eqx.Module):
 
     def failed(self, values: Any) -> Any:
         """Which samples could not be predicted, from their residuals."""
-        return (values == self.failure).all(axis=-1)
+        return (values == np.asarray(self.failure, values.dtype)).all(axis=-1)
 
     def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
         """`[J, r]` of one window, `(rows, p + 1)`, and the number of its failures."""
@@ -194,7 +195,7 @@ class WindowResiduals(eqx.Module):
         present = window.mask[1:]
         failed = present & ~jnp.all(jnp.isfinite(predicted), axis=-1)
         residual = (window.ys[1:] - predicted) * window.weight[1:]
-        residual = jnp.where(failed[:, None], self.failure, residual)
+        residual = jnp.where(failed[:, None], self.failure.astype(residual.dtype), residual)
         residual = jnp.where(present[:, None], residual, 0)
         if self.free_starts:
             first = (window.ys[0] - start) * _first_weight(window)
