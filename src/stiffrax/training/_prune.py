@@ -1,6 +1,7 @@
 """Dropping the terms that the data do not need."""
 
 import functools as ft
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -164,23 +165,16 @@ def prune_and_refit(
 
     everything = samples(data, weighted)
     train, test = (samples(*part) for part in zip(*parts, strict=True))
-    couplings, history = couplings_of_search(start), ()
-    model = every = fit_start(model, train.steps, start, progress, couplings[0])
-    for coupling in couplings:
-        options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})
-        coupled = train.coupled(coupling)
-        fit = fit_windows(model, *coupled, **options)
-        judge = TermJudge(*test.coupled(coupling), criterion, tolerance)
-        # Terms are not judged by predictions that are wrong, unless there will be no better ones.
-        if coupling == 0 or max(fit.loss, judge.loss(fit.model)) <= FAR * unit:
-            refit = ft.partial(_refit, coupled, options)
-            fit, tried = TermSearch(every, coupled.steps, judge, refit, FAR * unit).search(fit)
-            history += tried
-        model = fit.model
+    every = fit_start(model, train.steps, start, progress, couplings_of_search(start)[0])
+
+    def judge(samples: _Samples) -> TermJudge:
+        return TermJudge(*samples, criterion, tolerance)
+
+    fit, history = _search(every, train, test, judge, start, FAR * unit, progress)
     test, everything = (samples.refined(refine) for samples in (test, everything))
-    final = _refit(everything, {"progress": progress}, model) or fit
-    judge = TermJudge(*test, criterion, tolerance)
-    loss, error = judge.loss(final.model), judge.discretization_error(final.model)
+    final = _refit(everything, {"progress": progress}, fit.model) or fit
+    last = judge(test)
+    loss, error = last.loss(final.model), last.discretization_error(final.model)
     return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, history)
 
 
@@ -197,6 +191,31 @@ class _Samples(NamedTuple):
 
     def coupled(self, coupling: float) -> "_Samples":
         return self._replace(steps=self.steps.with_coupling(coupling))
+
+
+def _search(
+    every: Any,
+    train: _Samples,
+    test: _Samples,
+    judge_by: Callable[[_Samples], TermJudge],
+    start: str,
+    far: float,
+    progress: bool | None,
+) -> tuple[LeastSquaresFit, tuple[tuple[int, float, bool], ...]]:
+    """The terms found at each coupling from those at the one before, and all models tried."""
+    model, history = every, ()
+    for coupling in couplings_of_search(start):
+        options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})
+        coupled = train.coupled(coupling)
+        fit = fit_windows(model, *coupled, **options)
+        judge = judge_by(test.coupled(coupling))
+        # Terms are not judged by predictions that are wrong, unless there will be no better ones.
+        if coupling == 0 or max(fit.loss, judge.loss(fit.model)) <= far:
+            refit = ft.partial(_refit, coupled, options)
+            fit, tried = TermSearch(every, coupled.steps, judge, refit, far).search(fit)
+            history += tried
+        model = fit.model
+    return fit, history
 
 
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
