@@ -95,6 +95,18 @@ def test_what_is_not_finite_is_not_accepted(criterion):
         assert not judge.accepts(loss, 2, np.inf, 3, error)
 
 
+def test_terms_do_not_come_back_by_a_loss_that_is_not_finite():
+    steps, count = residuals()
+    every = srx.Polynomial(2, 1, active=TRUE)
+    refit = refit_to(steps, count)
+    too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
+    judge = TermJudge(steps, count, "held_out", 3.0)
+    judge.discretization_error = lambda model: np.inf
+    found, tried = TermSearch(every, steps, judge, refit).search(too_small)
+    assert int(np.sum(found.model.active)) == 2
+    assert not any(accepted for _, _, accepted in tried[1:])
+
+
 def test_terms_that_are_not_the_models_are_not_taken_back():
     steps, count = residuals()
     allowed = srx.Polynomial(2, 1, active=[[True, True, True], [False, True, True]])

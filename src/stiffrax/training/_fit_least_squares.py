@@ -15,7 +15,7 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt
-from ._sample_windows import checked_scale, checked_weight, padded_windows, typical_weight
+from ._sample_windows import checked_scale, checked_weight, padded_windows, root_mean_weight
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -131,7 +131,7 @@ def fit_least_squares(
     weight = checked_weight(weight, data)
     windows = padded_windows(data, checked_scale(scale, data), weight, window, free_starts)
     check_model(model, data)
-    failure = typical_weight(weight)
+    failure = root_mean_weight(weight)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=failure)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)

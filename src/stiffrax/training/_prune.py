@@ -20,7 +20,7 @@ from ._fit_least_squares import (
 )
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
-from ._sample_windows import checked_scale, checked_weight, padded_windows, typical_weight
+from ._sample_windows import checked_scale, checked_weight, padded_windows, root_mean_weight
 from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
@@ -154,7 +154,7 @@ def prune_and_refit(
     if criterion == "held_out":
         parts = data.split(held_out), weighted.split(held_out)
 
-    unit = typical_weight(np.asarray(weighted.ys))
+    unit = root_mean_weight(np.asarray(weighted.ys))
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=unit)
 
     def samples(part: Trajectories, weight: Trajectories) -> _Samples:

@@ -102,7 +102,7 @@ def checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs t
     return np.where(np.asarray(data.mask)[..., None], values, 0.0)
 
 
-def typical_weight(weight: Float[np.ndarray, "runs times n"]) -> float:
+def root_mean_weight(weight: Float[np.ndarray, "runs times n"]) -> float:
     """By what a residual in units of the scale is multiplied, root mean square."""
     return float(np.sqrt(np.mean(weight[weight > 0])))
 

@@ -170,7 +170,7 @@ class TermSearch:
         error = self._judge.discretization_error(fit.model)
         # Taken back is what would not be dropped again.
         largest = terms + len(order)
-        needless = self._judge.longest_piece(predicted[:-1][::-1], largest, predicted[-1], error)
+        surplus = self._judge.longest_piece(predicted[:-1][::-1], largest, predicted[-1], error)
 
         def larger(piece: int) -> Any:
             missing = ~kept
@@ -178,9 +178,10 @@ class TermSearch:
             return every.without(np.flatnonzero(missing))
 
         def accepts(larger_loss: float, piece: int) -> bool:
-            return not self._judge.accepts(loss, terms, larger_loss, terms + piece, error)
+            needless = self._judge.accepts(loss, terms, larger_loss, terms + piece, error)
+            return bool(np.isfinite(larger_loss + error)) and not needless
 
-        return self._largest_accepted(len(order) - needless, larger, accepts)
+        return self._largest_accepted(len(order) - surplus, larger, accepts)
 
     def _largest_accepted(
         self, piece: int, model_of: Callable[[int], Any], accepts: Callable[[float, int], bool]
