@@ -78,7 +78,7 @@ def ours(ts, ys, size, noise):
     substeps = 4 if not noise or len(ts) <= 20 else 2
     options = {"scale": size, "substeps": substeps, "progress": False}
     runs = {"window": len(ts) - 1, "initial_states": "free"}
-    coupled = runs | {"start": "coupled", "criterion": "bic" if noise else "held_out"}
+    coupled = runs | {"start": "coupled", "criterion": "ebic" if noise else "held_out"}
     settings = [coupled] if noise else [coupled, {}]
     found = [
         srx.prune_and_refit(model, data, solver, refine=1, **options, **setting).model

@@ -164,7 +164,7 @@ def test_without_a_coupled_start_terms_are_searched_once():
     assert np.all(np.diff(couplings_of_search("coupled")) < 0)
 
 
-@pytest.mark.parametrize("criterion", ["aic", "bic", "significance"])
+@pytest.mark.parametrize("criterion", ["aic", "bic", "ebic", "significance"])
 def test_an_information_criterion_needs_one_run_only(criterion):
     result = srx.prune_and_refit(
         srx.Polynomial(1, 1),

@@ -18,13 +18,15 @@ from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 TRUE = np.array([[False, True, False], [True, False, True]])
 
 
-def residuals():
+def residuals(noise=0.0):
     """Of y1' = -y1, y2' = 1 - 3 y2, six runs."""
     ts = np.linspace(0.0, 1.5, 16)
     y1 = np.linspace(0.5, 2.0, 6)[:, None] * np.exp(-ts)
     y2 = 1 / 3 + np.linspace(1.0, -1.0, 6)[:, None] * np.exp(-3 * ts)
-    data = srx.Trajectories.from_arrays(ts, np.stack([y1, y2], axis=-1))
-    windows = padded_windows(data, np.ones(2), np.ones(data.ys.shape), 1, False)
+    ys = np.stack([y1, y2], axis=-1)
+    ys += noise * np.random.default_rng(0).normal(size=ys.shape)
+    data = srx.Trajectories.from_arrays(ts, ys)
+    windows = padded_windows(data, np.ones(2), np.ones(ys.shape), 1, False)
     steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
     return CompressedResiduals(steps, windows), data.ys[:, 1:].size
 
@@ -38,13 +40,13 @@ def refit_to(steps, count):
     return refit
 
 
-@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+@pytest.mark.parametrize("criterion", ["held_out", "bic", "ebic"])
 def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     steps, count = residuals()
     every = srx.Polynomial(2, 1)
     refit = refit_to(steps, count)
     too_small = refit(every.with_active([[True, True, False], [False, False, True]]))
-    search = TermSearch(every, steps, TermJudge(steps, count, criterion, 3.0), refit)
+    search = TermSearch(every, steps, TermJudge(steps, count, criterion, 3.0, 6), refit)
     found, tried = search.search(too_small)
     np.testing.assert_array_equal(found.model.active, TRUE)
     assert tried[0][0] == 3
@@ -56,9 +58,42 @@ def test_the_only_candidate_is_taken_back(criterion):
     every = srx.Polynomial(2, 1, active=TRUE)
     refit = refit_to(steps, count)
     too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
-    judge = TermJudge(steps, count, criterion, 3.0)
+    judge = TermJudge(steps, count, criterion, 3.0, 6)
     found, _ = TermSearch(every, steps, judge, refit).search(too_small)
     np.testing.assert_array_equal(found.model.active, TRUE)
+
+
+def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
+    steps, count = residuals(noise=0.05)
+    every = srx.Polynomial(2, 1)
+    refit = refit_to(steps, count)
+    wrong = refit(every.with_active([[True, False, False], [False, True, True]]))
+    judge = TermJudge(steps, count, "bic", 3.0, 6)
+    found, tried = TermSearch(every, steps, judge, refit).search(wrong)
+    np.testing.assert_array_equal(found.model.active, TRUE)
+    assert [terms for terms, _, accepted in tried if accepted] == [3, 3]
+
+
+def test_no_term_is_exchanged_where_residuals_are_not_finite():
+    steps, count = residuals()
+    every = srx.Polynomial(2, 1)
+    refit = refit_to(steps, count)
+    wrong = refit(every.with_active([[True, False, False], [False, True, True]]))
+    judge = TermJudge(steps, count, "bic", 3.0, 6)
+    q = 1 + every.coefficients.size
+    steps.triangle = lambda model, passes=1: (np.full((q, q), np.nan), 0)
+    found, _ = TermSearch(every, steps, judge, refit).search(wrong)
+    assert found is wrong
+
+
+def test_a_term_costs_more_the_more_candidates_it_was_chosen_from():
+    steps, count = residuals()
+    gains = np.sqrt(np.log(count) + np.array([0.5, 2.5])) / np.sqrt(count)
+    for candidates, expected in ((2, [True, False]), (30, [True, True])):
+        judge = TermJudge(steps, count, "ebic", 3.0, candidates)
+        # log(1 + x^2) < x^2: what a term gains is a little less than named.
+        losses = np.sqrt(np.expm1(gains**2) + 1)
+        assert [judge.accepts(loss, 3, 1.0, 4, 0.0) for loss in losses] == expected
 
 
 class Decay(eqx.Module):
@@ -80,7 +115,7 @@ def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(crit
     steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
     model = Decay(jnp.array([1.5]), srx.Polynomial(1, 2, active=[[True, False, True]]))
     fit = fit_windows(model, steps, count, progress=False)
-    judge = TermJudge(steps, count, criterion, 3.0)
+    judge = TermJudge(steps, count, criterion, 3.0, 6)
     refit = ft.partial(fit_windows, steps=steps, count=count, progress=False)
     found, _ = TermSearch(model, steps, judge, refit).search(fit)
     assert not np.any(found.model.terms.active)
@@ -90,7 +125,7 @@ def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(crit
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
 def test_what_is_not_finite_is_not_accepted(criterion):
     steps, count = residuals()
-    judge = TermJudge(steps, count, criterion, 3.0)
+    judge = TermJudge(steps, count, criterion, 3.0, 6)
     for loss, error in ((np.nan, 0.0), (np.inf, 0.0), (1.0, np.inf)):
         assert not judge.accepts(loss, 2, np.inf, 3, error)
 
@@ -100,7 +135,7 @@ def test_terms_do_not_come_back_by_a_loss_that_is_not_finite():
     every = srx.Polynomial(2, 1, active=TRUE)
     refit = refit_to(steps, count)
     too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
-    judge = TermJudge(steps, count, "held_out", 3.0)
+    judge = TermJudge(steps, count, "held_out", 3.0, 6)
     judge.discretization_error = lambda model: np.inf
     found, tried = TermSearch(every, steps, judge, refit).search(too_small)
     assert int(np.sum(found.model.active)) == 2
@@ -111,7 +146,7 @@ def test_terms_that_are_not_the_models_are_not_taken_back():
     steps, count = residuals()
     allowed = srx.Polynomial(2, 1, active=[[True, True, True], [False, True, True]])
     refit = refit_to(steps, count)
-    search = TermSearch(allowed, steps, TermJudge(steps, count, "bic", 3.0), refit)
+    search = TermSearch(allowed, steps, TermJudge(steps, count, "bic", 3.0, 6), refit)
     found, _ = search.search(refit(allowed))
     assert not np.any(np.asarray(found.model.active) & ~np.asarray(allowed.active))
 
@@ -129,7 +164,7 @@ def test_no_refit_starts_from_predictions_that_are_far_off(fewest, expected):
 
     far, _ = residuals()
     far.norm = lambda model: 1e3 if np.sum(model.active) < fewest else 1e-3
-    search = TermSearch(every, far, TermJudge(steps, count, "bic", 3.0), record)
+    search = TermSearch(every, far, TermJudge(steps, count, "bic", 3.0, 6), record)
     found, _ = search.search(refit(every))
     assert tried[0] == expected
     assert int(np.sum(found.model.active)) == 3
@@ -151,7 +186,7 @@ def test_a_refit_starts_from_where_the_terms_left_should_be():
 
     fit = refit(srx.Polynomial(2, 1, coefficients=[[0.5, -1, 0.5], [0, 0, 0]]))
     np.testing.assert_allclose(fit.model.coefficients[0], [0.5, -1.0, 0.5], atol=1e-6)
-    judge = TermJudge(steps, count, "bic", 3.0)
+    judge = TermJudge(steps, count, "bic", 3.0, 6)
     found, _ = TermSearch(fit.model, steps, judge, record).search(fit)
     assert int(np.sum(found.model.active)) == 2
     assert starts[0] < 1e-6
@@ -163,7 +198,7 @@ def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
     data = srx.Trajectories.from_arrays(np.arange(4.0), ys)
     windows = padded_windows(data, np.ones(1), np.ones(ys.shape), 1, False)
     steps = CompressedResiduals(WindowResiduals(SegmentStep(srx.RadauIIA5()), False), windows)
-    judge = TermJudge(steps, 3, "bic", 3.0)
+    judge = TermJudge(steps, 3, "bic", 3.0, 6)
     model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
     assert judge.loss(model) > 0.5
     assert judge.discretization_error(model) < 1e-3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.training._unscaled import warn_if_unscaled
+from stiffrax.training._fit import warn_if_unscaled
 
 TS = np.linspace(0.0, 1.0, 5)
 

@@ -6,10 +6,11 @@ from ._fit_least_squares import (
     LeastSquaresFit as LeastSquaresFit,
     fit_least_squares as fit_least_squares,
 )
-from ._gradient_norm import rescale_gradient as rescale_gradient
-from ._growing_horizon import GrowingHorizon as GrowingHorizon
+from ._gradient_transformations import (
+    project_order as project_order,
+    rescale_gradient as rescale_gradient,
+)
 from ._history import History as History
 from ._homotopy_schedule import HomotopySchedule as HomotopySchedule
-from ._project_order import project_order as project_order
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit
-from ._steer import Steer as Steer
+from ._transforms import GrowingHorizon as GrowingHorizon, Steer as Steer

@@ -1,6 +1,7 @@
 """Training by gradient descent of any kind."""
 
 import functools as ft
+import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, final
@@ -14,12 +15,15 @@ from jax.sharding import Mesh
 
 from ..data import Trajectories
 from ..losses import fix_to_data
+from ..models import ScaledField
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
 from ._history import History
 from ._session import Judgement, Session
 from ._training_loop import Training
-from ._unscaled import warn_if_unscaled
+
+# Ranges of states that differ by more are worth a warning.
+_LARGEST_RATIO = 1e3
 
 
 @final
@@ -194,3 +198,22 @@ def _check_counts(**counts: int | None) -> None:
             raise ValueError(
                 f"`{name}={value!r}` was given; it needs a positive integer. Write `{name}=100`."
             )
+
+
+def warn_if_unscaled(model: Any, data: Trajectories) -> None:
+    """Warns if state ranges differ by more than 1e3 and no part of the model is scaled."""
+    ys = np.asarray(data.ys)[np.asarray(data.mask)]
+    ranges = np.ptp(ys, axis=0)
+    ranges = ranges[ranges > 0]
+    if not ranges.size or ranges.max() <= _LARGEST_RATIO * ranges.min():
+        return
+    parts = jax.tree.leaves(model, is_leaf=lambda x: isinstance(x, ScaledField))
+    if any(isinstance(part, ScaledField) for part in parts):
+        return
+    warnings.warn(
+        f"The ranges of the states differ by a factor of {ranges.max() / ranges.min():.0e}, which "
+        "keeps a model with outputs of one size from learning. Wrap it: `scaling = "
+        "stiffrax.Scaling.from_data(data)`, `stiffrax.ScaledField(net, scaling.y_scale, "
+        "scaling.t_scale)`.",
+        stacklevel=3,
+    )

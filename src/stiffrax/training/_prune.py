@@ -102,13 +102,16 @@ def prune_and_refit(
     Noise hides what a term is worth from that rule. For noisy data an information criterion weighs
     the loss of all `N` residuals against the number `q` of terms,
 
-    $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; 2 \text{ (AIC)},$$
+    $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; \log(N m)
+    \text{ (extended BIC)}, \; 2 \text{ (AIC)},$$
 
-    and a term stays if without it this number grows; `"significance"` is `p = 9`: a term stays if
-    it is more than three standard errors from zero. With it go windows as long as the runs, free
-    initial states and `start="coupled"`: terms are then searched while predictions are still drawn
-    to the samples, first by 0.3 of the distance, then by less. Too many terms fitted to noise lead
-    long runs astray; a few do not.
+    and a term stays if without it this number grows. The extended BIC counts from how many
+    candidates, `m`, terms were chosen; `"significance"` is `p = 9`: a term stays if it is more than
+    three standard errors from zero. Terms are exchanged too, for others of the quadratic model,
+    while that lowers this number: to drop one after the other keeps one that stands in for two.
+    With it go windows as long as the runs, free initial states and `start="coupled"`: terms are
+    then searched while predictions are still drawn to the samples, first by 0.3 of the distance,
+    then by less. Too many terms fitted to noise lead long runs astray; a few do not.
 
     **Arguments:**
 
@@ -117,8 +120,8 @@ def prune_and_refit(
         `progress`: as for [`stiffrax.fit_least_squares`][].
     - `held_out`: the runs to judge by, as in [`stiffrax.Trajectories.split`][].
     - `tolerance`: how much worse a smaller model may be on them.
-    - `criterion`: `"held_out"`, for clean data; `"bic"`, `"aic"` or `"significance"` for noisy ones,
-        which hold no run out.
+    - `criterion`: `"held_out"`, for clean data; `"ebic"`, `"bic"`, `"aic"` or `"significance"` for
+        noisy ones, which hold no run out.
     - `refine`: factor on `substeps` in the last fit.
 
     **Returns:** a [`stiffrax.PrunedFit`][].
@@ -127,6 +130,10 @@ def prune_and_refit(
 
     Cost: one full fit, then a few fits of ever smaller models; with a coupled start several times
     that.
+
+    ??? cite "Reference"
+        Chen and Chen, *Extended Bayesian information criteria for model selection with large model
+        spaces* (2008), with `gamma = 1/2`.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -168,7 +175,7 @@ def prune_and_refit(
     every = fit_start(model, train.steps, start, progress, couplings_of_search(start)[0])
 
     def judge(samples: _Samples) -> TermJudge:
-        return TermJudge(*samples, criterion, tolerance)
+        return TermJudge(*samples, criterion, tolerance, num_terms(every))
 
     fit, history = _search(every, train, test, judge, start, FAR * unit, progress)
     test, everything = (samples.refined(refine) for samples in (test, everything))
@@ -221,8 +228,8 @@ def _search(
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
     if criterion not in CRITERIA:
         raise ValueError(
-            f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'aic' or "
-            "'significance'."
+            f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'ebic', "
+            "'aic' or 'significance'."
         )
     if criterion == "held_out" and data.num_runs < 2:
         raise ValueError(

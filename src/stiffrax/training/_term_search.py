@@ -1,5 +1,6 @@
-"""Which terms of a linear model stay: dropped while that costs little, taken back if missed."""
+"""Which terms of a linear model stay: some are dropped, some taken back or exchanged."""
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any, final
 
@@ -7,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._compressed_residuals import CompressedResiduals
-from ._elimination_path import addition_path, elimination_path, without_terms
 from ._fit_least_squares import LeastSquaresFit
 from ._free_parameters import FreeParameters
+from ._subset_selection import addition_path, best_subset, elimination_path, without_terms
 
 # What a term must gain, in units of the variance of the residuals, for its place in the model.
 _PRICES = {"aic": 2.0, "significance": 9.0}
-CRITERIA = ("held_out", "bic", *_PRICES)
-# How often terms may come back, and how many at once.
+CRITERIA = ("held_out", "bic", "ebic", *_PRICES)
+# How often terms may come back or be exchanged, and how many come back at once.
 _ROUNDS, _MOST = 5, 16
 # Predictions that are off by this part of the states' sizes, and by this factor more than those of
 # the fit before, are too far for a refit: fewer terms are dropped at once.
@@ -23,15 +24,21 @@ FAR, _FARTHER = 0.1, 4.0
 
 @final
 class TermJudge:
-    """Says what a model is worth on the data to judge by."""
+    """Says what a model of some of the `candidates` is worth on the data to judge by."""
 
     def __init__(
-        self, residuals: CompressedResiduals, count: int, criterion: str, tolerance: float
+        self,
+        residuals: CompressedResiduals,
+        count: int,
+        criterion: str,
+        tolerance: float,
+        candidates: int,
     ):
         self._coarse = residuals
         self._fine = residuals.with_substeps(2 * residuals.residuals.substeps)
         self._count = count
-        self._price = (_PRICES | {"bic": np.log(count)}).get(criterion)
+        prices = _PRICES | {"bic": np.log(count), "ebic": np.log(count * candidates)}
+        self._price = prices.get(criterion)
         self._tolerance = tolerance
 
     def _norm(self, values: Any) -> float:
@@ -50,7 +57,13 @@ class TermJudge:
         failed = self._coarse.residuals.failed(coarse) | self._fine.residuals.failed(fine)
         return self._norm(np.where(failed[..., None], 0, coarse - fine))
 
-    def _criterion(self, loss: Any, terms: Any, error: float) -> Any:
+    @property
+    def has_price(self) -> bool:
+        """Whether terms are judged by an information criterion."""
+        return self._price is not None
+
+    def information(self, loss: Any, terms: Any, error: float) -> Any:
+        """The information criterion."""
         return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
 
     def longest_piece(self, predicted: np.ndarray, terms: int, best: float, error: float) -> int:
@@ -58,7 +71,7 @@ class TermJudge:
         if self._price is None:
             return int(np.sum(predicted <= self._tolerance * max(best, error)))
         left = terms - np.arange(len(predicted) + 1)
-        return int(np.argmin(self._criterion(np.append(best, predicted), left, error)))
+        return int(np.argmin(self.information(np.append(best, predicted), left, error)))
 
     def accepts(self, loss: float, terms: int, best: float, best_terms: int, error: float) -> bool:
         """Whether a model of fewer terms takes the place of the best one."""
@@ -66,8 +79,8 @@ class TermJudge:
             return False
         if self._price is None:
             return loss <= self._tolerance * max(best, error)
-        old = self._criterion(best, best_terms, error)
-        return bool(self._criterion(loss, terms, error) <= old)
+        old = self.information(best, best_terms, error)
+        return bool(self.information(loss, terms, error) <= old)
 
     def better(self, best: float, loss: float, accepted: bool) -> float:
         """The loss with which the next model is compared."""
@@ -81,7 +94,8 @@ class TermSearch:
     """The search for the terms that the data need.
 
     A model far from the right one misjudges terms. The smallest model that is accepted is therefore
-    asked which of the terms dropped it would gain most by, and the search goes on from there.
+    asked which of the terms dropped it would gain most by, or under an information criterion what
+    terms are the best next to it, and the search goes on from there.
     """
 
     def __init__(
@@ -104,11 +118,12 @@ class TermSearch:
         loss = self._judge.loss(fit.model)
         self._tried.append((num_terms(fit.model), loss, True))
         fit, loss = self._drop(fit, loss)
+        other_terms = self._exchange if self._judge.has_price else self._take_back
         for _ in range(_ROUNDS):
-            larger, larger_loss = self._take_back(fit, loss)
-            if larger is None:
+            other, other_loss = other_terms(fit, loss)
+            if other is None:
                 break
-            fit, loss = self._drop(larger, larger_loss)
+            fit, loss = self._drop(other, other_loss)
         return fit, tuple(self._tried)
 
     def _drop(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit, float]:
@@ -134,7 +149,7 @@ class TermSearch:
         best = max(self._best, fit.loss)
         piece = max(1, self._judge.longest_piece(predicted, terms, best, error))
 
-        def accepts(loss: float, piece: int) -> bool:
+        def accepts(piece: int, loss: float) -> bool:
             accepted = self._judge.accepts(loss, terms - piece, self._best, terms, error)
             self._best = self._judge.better(self._best, loss, accepted)
             return accepted
@@ -143,30 +158,64 @@ class TermSearch:
         far = max(self._far, _FARTHER * fit.loss) * _root_of_count(fit)
 
         def without(piece: int) -> Any:
-            """The model without these terms, with the others as they are or as they should be.
-
-            None if its predictions are too far off.
-            """
+            """The model without these terms, or None if its predictions are too far off."""
             dropped = order[:piece]
-            values = np.array(free.values)
-            values[free.index] = without_terms(C, theta, dropped)
-            refitted = FreeParameters(free.model(jnp.asarray(values)))
-            starts = refitted.without(dropped), free.without(dropped)
-            norms = [self._train.norm(start) for start in starts]
-            near = min(norms) <= (far if piece > 1 else np.finfo(float).max)
-            return starts[int(np.argmin(norms))] if near else None
+            start, norm = self._nearest(free, without_terms(C, theta, dropped), dropped)
+            return start if norm <= (far if piece > 1 else np.finfo(float).max) else None
 
         return self._largest_accepted(piece, without, accepts)
 
-    def _take_back(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
-        """A larger model in whose place this one would not be accepted, and its loss."""
-        free, terms = FreeParameters(fit.model), num_terms(fit.model)
+    def _nearest(
+        self, free: FreeParameters, values: np.ndarray, dropped: np.ndarray
+    ) -> tuple[Any, float]:
+        """The model without these terms and the norm of its residuals.
+
+        The others are as they are or have these values, whichever fits better.
+        """
+        moved = np.array(free.values)
+        moved[free.index] = values
+        moved = FreeParameters(free.model(jnp.asarray(moved)))
+        starts = moved.without(dropped), free.without(dropped)
+        norms = [self._train.norm(start) for start in starts]
+        best = int(np.argmin(norms))
+        return starts[best], norms[best]
+
+    def _with_all_terms(
+        self, fit: LeastSquaresFit
+    ) -> tuple[FreeParameters, np.ndarray, np.ndarray, np.ndarray]:
+        """The fit with all terms, those of the fit, and `[J, r]` there for all."""
+        free = FreeParameters(fit.model)
         model = self._all_terms.model(free.values)
         every = FreeParameters(model)
         R, _ = self._train.triangle(model, passes=2)
-        kept = np.isin(every.index, free.index)
-        order, left = addition_path(R[:, every.index], R[:, -1], kept, _MOST)
-        predicted = _losses(fit, np.append(np.sum(R[:, -1] ** 2), left))
+        return every, np.isin(every.index, free.index), R[:, every.index], R[:, -1]
+
+    def _exchange(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
+        """A model with other terms that is accepted in place of this one, and its loss."""
+        every, kept, C, c = self._with_all_terms(fit)
+        terms, error = num_terms(fit.model), self._judge.discretization_error(fit.model)
+        if not np.isfinite(error + np.sum(C) + np.sum(c)):
+            return None, np.inf
+
+        def information(sums: np.ndarray, terms: np.ndarray) -> np.ndarray:
+            return self._judge.information(_losses(fit, sums), terms, error)
+
+        b = C @ np.asarray(every.values)[every.index] - c
+        subset, values = best_subset(C, b, kept, every.droppable, information)
+        if np.array_equal(subset, kept):
+            return None, np.inf
+        model, _ = self._nearest(every, values, np.flatnonzero(~subset))
+        return self._refitted(
+            model,
+            lambda new_loss: self._judge.accepts(new_loss, num_terms(model), loss, terms, error),
+        )
+
+    def _take_back(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
+        """A larger model in whose place this one would not be accepted, and its loss."""
+        every, kept, C, c = self._with_all_terms(fit)
+        terms = num_terms(fit.model)
+        order, left = addition_path(C, c, kept, _MOST)
+        predicted = _losses(fit, np.append(np.sum(c**2), left))
         error = self._judge.discretization_error(fit.model)
         # Taken back is what would not be dropped again.
         largest = terms + len(order)
@@ -177,27 +226,36 @@ class TermSearch:
             missing[order[:piece]] = False
             return every.without(np.flatnonzero(missing))
 
-        def accepts(larger_loss: float, piece: int) -> bool:
+        def accepts(piece: int, larger_loss: float) -> bool:
             needless = self._judge.accepts(loss, terms, larger_loss, terms + piece, error)
             return bool(np.isfinite(larger_loss + error)) and not needless
 
         return self._largest_accepted(len(order) - surplus, larger, accepts)
 
     def _largest_accepted(
-        self, piece: int, model_of: Callable[[int], Any], accepts: Callable[[float, int], bool]
+        self, piece: int, model_of: Callable[[int], Any], accepts: Callable[[int, float], bool]
     ) -> tuple[LeastSquaresFit | None, float]:
         """The refit of the largest change that is accepted, halved until one is, and its loss."""
         while piece > 0:
             model = model_of(piece)
-            trial = None if model is None else self._refit(model)
-            if trial is not None:
-                loss = self._judge.loss(trial.model)
-                accepted = accepts(loss, piece)
-                self._tried.append((num_terms(trial.model), loss, accepted))
-                if accepted:
+            if model is not None:
+                trial, loss = self._refitted(model, ft.partial(accepts, piece))
+                if trial is not None:
                     return trial, loss
             piece //= 2
         return None, np.inf
+
+    def _refitted(
+        self, model: Any, accepts: Callable[[float], bool]
+    ) -> tuple[LeastSquaresFit | None, float]:
+        """The refit of a model and its loss, if it is accepted."""
+        trial = self._refit(model)
+        if trial is None:
+            return None, np.inf
+        loss = self._judge.loss(trial.model)
+        accepted = accepts(loss)
+        self._tried.append((num_terms(trial.model), loss, accepted))
+        return (trial, loss) if accepted else (None, np.inf)
 
 
 def num_terms(model: Any) -> int:

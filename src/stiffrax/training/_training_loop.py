@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ..data import Trajectories
 from ..losses import evaluate_loss
 from ._batches import Batches
-from ._gradient_norm import gradient_norm
+from ._gradient_transformations import gradient_norm
 
 # Rows of the record that a call of `advance` fills: the most steps it may take.
 MOST_STEPS = 1024

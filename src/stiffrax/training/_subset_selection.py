@@ -1,4 +1,6 @@
-"""The order in which terms of a linear model can be dropped at least cost, or taken back."""
+"""Which terms of a linear least-squares model to drop, to take back or to exchange."""
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -79,6 +81,76 @@ def addition_path(
         order.append(j)
         left.append(float(np.sum(c**2)))
     return np.asarray(order, int), np.asarray(left)
+
+
+def best_subset(
+    C: Float[np.ndarray, "q p"],
+    b: Float[np.ndarray, " q"],
+    kept: Bool[np.ndarray, " p"],
+    droppable: Bool[np.ndarray, " p"],
+    criterion: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> tuple[Bool[np.ndarray, " p"], Float[np.ndarray, " p"]]:
+    """The terms of the lowest `criterion` of `|C x - b|^2` and their number, and the values `x`.
+
+    Terms are added, dropped and exchanged while that lowers it, from those kept and from those that
+    gain most one after the other. (Paths alone do not find a pair whose terms gain little singly.)
+    """
+    size = _sizes(C)
+    C, fixed = C / size, ~droppable
+    order, left = addition_path(C, b, fixed, len(kept))
+    sums = np.append(_sums_of_exchanges(C, b, fixed, droppable)[0, -1], left)
+    forward = fixed.copy()
+    forward[order[: np.argmin(criterion(sums, np.arange(len(sums))))]] = True
+    found = [_exchanged(C, b, start, droppable, criterion) for start in (kept, forward)]
+    _, subset = min(found, key=lambda one: one[0])
+    x = np.zeros(len(kept))
+    x[subset] = np.linalg.lstsq(C[:, subset], b, rcond=1e-12)[0]
+    return subset, x / size
+
+
+def _exchanged(
+    C: np.ndarray, b: np.ndarray, kept: np.ndarray, droppable: np.ndarray, criterion: Callable
+) -> tuple[float, Bool[np.ndarray, " p"]]:
+    """The criterion that no term added, dropped or exchanged lowers, and the terms."""
+    for _ in range(2 * len(kept)):
+        sums = _sums_of_exchanges(C, b, kept, droppable)
+        out = np.flatnonzero(kept & droppable)
+        # The number of terms falls but in the first row, and grows but in the last column.
+        terms = np.full(sums.shape, len(out))
+        terms[1:] -= 1
+        terms[:, :-1] += 1
+        values = criterion(sums, terms)
+        i, j = np.unravel_index(np.argmin(values), values.shape)
+        # Less is rounding.
+        if not values[i, j] < values[0, -1] - 1e-6:
+            break
+        kept = kept.copy()
+        kept[out[i - 1 : i]] = False
+        kept[j : j + 1] = True
+    return float(values[0, -1]), kept
+
+
+def _sums_of_exchanges(
+    C: np.ndarray, b: np.ndarray, kept: np.ndarray, droppable: np.ndarray
+) -> Float[np.ndarray, "dropped added"]:
+    """The sums of squares left without a term (row; none in the first) and with another (column;
+    none in the last), infinite where there is none to add.
+
+    With `u_i` the direction that only the term `i` reaches, what is left of `b` and of a column
+    grows by its part along `u_i` when `i` is dropped.
+    """
+    U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
+    well = sizes > 1e-12 * np.max(sizes, initial=0.0)
+    U = U[:, well]
+    r, rest = b - U @ (U.T @ b), C - U @ (U.T @ C)
+    u = U @ (V[well] / sizes[well, None])[:, droppable[kept]]
+    u = np.insert(u / _sizes(u), 0, 0, axis=1)
+    d, W = u.T @ b, u.T @ C
+    total = (np.sum(r**2) + d**2)[:, None]
+    length = np.sum(rest**2, axis=0) + W**2
+    new = ~kept & (length > 1e-18)
+    gain = (r @ rest + d[:, None] * W) ** 2 / np.where(new, length, 1)
+    return np.append(np.where(new, np.maximum(total - gain, 0), np.inf), total, axis=1)
 
 
 def _sizes(C: Float[np.ndarray, "q p"]) -> Float[np.ndarray, " p"]:
