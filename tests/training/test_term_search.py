@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training import _term_search
 from stiffrax.training._compressed_residuals import CompressedResiduals
 from stiffrax.training._fit_least_squares import fit_windows
 from stiffrax.training._sample_windows import padded_windows
@@ -72,6 +73,20 @@ def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
     found, tried = TermSearch(every, steps, judge, refit).search(wrong)
     np.testing.assert_array_equal(found.model.active, TRUE)
     assert [terms for terms, _, accepted in tried if accepted] == [3, 3]
+
+
+def test_terms_are_taken_back_where_an_exchange_is_predicted_badly(monkeypatch):
+    def nothing(C, b, kept, droppable, criterion):
+        return np.zeros_like(kept), np.zeros(len(kept))
+
+    monkeypatch.setattr(_term_search, "best_subset", nothing)
+    steps, count = residuals(noise=0.05)
+    every = srx.Polynomial(2, 1)
+    refit = refit_to(steps, count)
+    too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
+    judge = TermJudge(steps, count, "bic", 3.0, 6)
+    found, _ = TermSearch(every, steps, judge, refit).search(too_small)
+    np.testing.assert_array_equal(found.model.active, TRUE)
 
 
 def test_no_term_is_exchanged_where_residuals_are_not_finite():

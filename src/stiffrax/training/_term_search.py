@@ -118,9 +118,11 @@ class TermSearch:
         loss = self._judge.loss(fit.model)
         self._tried.append((num_terms(fit.model), loss, True))
         fit, loss = self._drop(fit, loss)
-        other_terms = self._exchange if self._judge.has_price else self._take_back
         for _ in range(_ROUNDS):
-            other, other_loss = other_terms(fit, loss)
+            other, other_loss = self._exchange(fit, loss)
+            if other is None:
+                # Fewer terms at once, where the exchange is predicted badly.
+                other, other_loss = self._take_back(fit, loss)
             if other is None:
                 break
             fit, loss = self._drop(other, other_loss)
@@ -192,6 +194,8 @@ class TermSearch:
 
     def _exchange(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
         """A model with other terms that is accepted in place of this one, and its loss."""
+        if not self._judge.has_price:
+            return None, np.inf
         every, kept, C, c = self._with_all_terms(fit)
         terms, error = num_terms(fit.model), self._judge.discretization_error(fit.model)
         if not np.isfinite(error + np.sum(C) + np.sum(c)):
