@@ -20,6 +20,7 @@ _ROUNDS, _MOST = 5, 16
 # Predictions that are off by this part of the states' sizes, and by this factor more than those of
 # the fit before, are too far for a refit: fewer terms are dropped at once.
 FAR, _FARTHER = 0.1, 4.0
+_Candidates = tuple[FreeParameters, np.ndarray, np.ndarray, np.ndarray]
 
 
 @final
@@ -119,10 +120,11 @@ class TermSearch:
         self._tried.append((num_terms(fit.model), loss, True))
         fit, loss = self._drop(fit, loss)
         for _ in range(_ROUNDS):
-            other, other_loss = self._exchange(fit, loss)
+            candidates = self._with_all_terms(fit)
+            other, other_loss = self._exchange(fit, loss, candidates)
             if other is None:
                 # Fewer terms at once, where the exchange is predicted badly.
-                other, other_loss = self._take_back(fit, loss)
+                other, other_loss = self._take_back(fit, loss, candidates)
             if other is None:
                 break
             fit, loss = self._drop(other, other_loss)
@@ -182,9 +184,7 @@ class TermSearch:
         best = int(np.argmin(norms))
         return starts[best], norms[best]
 
-    def _with_all_terms(
-        self, fit: LeastSquaresFit
-    ) -> tuple[FreeParameters, np.ndarray, np.ndarray, np.ndarray]:
+    def _with_all_terms(self, fit: LeastSquaresFit) -> _Candidates:
         """The fit with all terms, those of the fit, and `[J, r]` there for all."""
         free = FreeParameters(fit.model)
         model = self._all_terms.model(free.values)
@@ -192,11 +192,13 @@ class TermSearch:
         R, _ = self._train.triangle(model, passes=2)
         return every, np.isin(every.index, free.index), R[:, every.index], R[:, -1]
 
-    def _exchange(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
+    def _exchange(
+        self, fit: LeastSquaresFit, loss: float, candidates: _Candidates
+    ) -> tuple[LeastSquaresFit | None, float]:
         """A model with other terms that is accepted in place of this one, and its loss."""
         if not self._judge.has_price:
             return None, np.inf
-        every, kept, C, c = self._with_all_terms(fit)
+        every, kept, C, c = candidates
         terms, error = num_terms(fit.model), self._judge.discretization_error(fit.model)
         if not np.isfinite(error + np.sum(C) + np.sum(c)):
             return None, np.inf
@@ -214,9 +216,11 @@ class TermSearch:
             lambda new_loss: self._judge.accepts(new_loss, num_terms(model), loss, terms, error),
         )
 
-    def _take_back(self, fit: LeastSquaresFit, loss: float) -> tuple[LeastSquaresFit | None, float]:
+    def _take_back(
+        self, fit: LeastSquaresFit, loss: float, candidates: _Candidates
+    ) -> tuple[LeastSquaresFit | None, float]:
         """A larger model in whose place this one would not be accepted, and its loss."""
-        every, kept, C, c = self._with_all_terms(fit)
+        every, kept, C, c = candidates
         terms = num_terms(fit.model)
         order, left = addition_path(C, c, kept, _MOST)
         predicted = _losses(fit, np.append(np.sum(c**2), left))
