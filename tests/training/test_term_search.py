@@ -17,6 +17,7 @@ from stiffrax.training._term_search import TermJudge, TermSearch
 from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
 TRUE = np.array([[False, True, False], [True, False, True]])
+WRONG = np.array([[True, False, False], [False, True, True]])
 
 
 def residuals(noise=0.0):
@@ -41,14 +42,20 @@ def refit_to(steps, count):
     return refit
 
 
+def fit_of(steps, count, active):
+    return refit_to(steps, count)(srx.Polynomial(2, 1).with_active(active))
+
+
+def search_from(start, steps, count, criterion="bic"):
+    judge = TermJudge(steps, count, criterion, 3.0, 6)
+    return TermSearch(srx.Polynomial(2, 1), steps, judge, refit_to(steps, count)).search(start)
+
+
 @pytest.mark.parametrize("criterion", ["held_out", "bic", "ebic"])
 def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     steps, count = residuals()
-    every = srx.Polynomial(2, 1)
-    refit = refit_to(steps, count)
-    too_small = refit(every.with_active([[True, True, False], [False, False, True]]))
-    search = TermSearch(every, steps, TermJudge(steps, count, criterion, 3.0, 6), refit)
-    found, tried = search.search(too_small)
+    too_small = fit_of(steps, count, [[True, True, False], [False, False, True]])
+    found, tried = search_from(too_small, steps, count, criterion)
     np.testing.assert_array_equal(found.model.active, TRUE)
     assert tried[0][0] == 3
 
@@ -66,11 +73,7 @@ def test_the_only_candidate_is_taken_back(criterion):
 
 def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
     steps, count = residuals(noise=0.05)
-    every = srx.Polynomial(2, 1)
-    refit = refit_to(steps, count)
-    wrong = refit(every.with_active([[True, False, False], [False, True, True]]))
-    judge = TermJudge(steps, count, "bic", 3.0, 6)
-    found, tried = TermSearch(every, steps, judge, refit).search(wrong)
+    found, tried = search_from(fit_of(steps, count, WRONG), steps, count)
     np.testing.assert_array_equal(found.model.active, TRUE)
     assert [terms for terms, _, accepted in tried if accepted] == [3, 3]
 
@@ -81,23 +84,17 @@ def test_terms_are_taken_back_where_an_exchange_is_predicted_badly(monkeypatch):
 
     monkeypatch.setattr(_term_search, "best_subset", nothing)
     steps, count = residuals(noise=0.05)
-    every = srx.Polynomial(2, 1)
-    refit = refit_to(steps, count)
-    too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
-    judge = TermJudge(steps, count, "bic", 3.0, 6)
-    found, _ = TermSearch(every, steps, judge, refit).search(too_small)
+    too_small = fit_of(steps, count, [[False, True, False], [False, False, True]])
+    found, _ = search_from(too_small, steps, count)
     np.testing.assert_array_equal(found.model.active, TRUE)
 
 
 def test_no_term_is_exchanged_where_residuals_are_not_finite():
     steps, count = residuals()
-    every = srx.Polynomial(2, 1)
-    refit = refit_to(steps, count)
-    wrong = refit(every.with_active([[True, False, False], [False, True, True]]))
-    judge = TermJudge(steps, count, "bic", 3.0, 6)
-    q = 1 + every.coefficients.size
+    wrong = fit_of(steps, count, WRONG)
+    q = 1 + TRUE.size
     steps.triangle = lambda model, passes=1: (np.full((q, q), np.nan), 0)
-    found, _ = TermSearch(every, steps, judge, refit).search(wrong)
+    found, _ = search_from(wrong, steps, count)
     assert found is wrong
 
 
