@@ -26,11 +26,20 @@ def _has_flag(name):
     return False
 
 
-# Tests are bound by compilation. With the older of its two code generators for the processor
-# XLA compiles our programs in two thirds of the time. It reads the variable when first used.
-_FLAG = "xla_cpu_use_fusion_emitters"
-if _FLAG not in os.environ.get("XLA_FLAGS", "") and _has_flag(_FLAG):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_FLAG}=false"
+# Tests are bound by compilation. The older of XLA's two code generators for the processor and no
+# optimization by LLVM compile our programs in half of the time. Slow tests run for longer than they
+# compile: they are optimized.
+CODE_GENERATOR = ("xla_cpu_use_fusion_emitters", "false")
+OPTIMIZATION = ("xla_backend_optimization_level", "0")
+
+
+def pytest_configure(config):
+    flags = [CODE_GENERATOR, OPTIMIZATION][: 2 if "not slow" in config.option.markexpr else 1]
+    # XLA reads the variable when first used.
+    given = os.environ.get("XLA_FLAGS", "")
+    new = [f"--{name}={value}" for name, value in flags if name not in given and _has_flag(name)]
+    os.environ["XLA_FLAGS"] = " ".join([given, *new])
+
 
 # Families of tests that compile for long: these cases stand for the family in `make test`, and all
 # of them run in `make test-slow`. No case at all: the claim has a cheaper witness as well.
@@ -101,6 +110,21 @@ def pytest_collection_modifyitems(items):
         name, _, case = item.name.partition("[")
         if name in REPRESENTATIVES and case.removesuffix("]") not in REPRESENTATIVES[name]:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def jit_with():
+    """`jax.jit` with other values of the compiler's options than the flags chosen above.
+
+    For claims about last digits, which depend on the order of operations.
+    """
+
+    def jit(function, **options):
+        chosen = os.environ["XLA_FLAGS"]
+        options = {name: value for name, value in options.items() if name in chosen}
+        return jax.jit(function, compiler_options=options or None)
+
+    return jit
 
 
 @pytest.fixture

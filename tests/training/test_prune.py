@@ -1,5 +1,7 @@
 """Dropping the terms that the data do not need."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from stiffrax.training import _prune
 from stiffrax.training._fit_start import couplings_of_search
 
 
+@functools.cache
 def kinetics_data(runs=6):
     """A small stiff mass-action system: y1' = -20 y1 + 5 y1 y2, y2' = y1 - y2."""
 
@@ -79,11 +82,11 @@ def test_known_terms_stay_and_only_learned_ones_are_dropped():
 def test_a_model_without_terms_is_refused():
     network = srx.PiNet(2, 4, 2, key=jax.random.key(0))
     with pytest.raises(ValueError, match="The model PiNet has no term to drop"):
-        srx.prune_and_refit(network, kinetics_data(2))
+        srx.prune_and_refit(network, kinetics_data())
 
 
 def test_one_run_cannot_be_judged():
-    data = kinetics_data(2).select([0])
+    data = kinetics_data().select([0])
     with pytest.raises(ValueError, match="`data` has one run"):
         srx.prune_and_refit(srx.Polynomial(2, 2), data)
 
@@ -91,7 +94,7 @@ def test_one_run_cannot_be_judged():
 @pytest.mark.parametrize(("name", "value"), [("tolerance", 0.5), ("refine", 0)])
 def test_a_wrong_option_is_named(name, value):
     with pytest.raises(ValueError, match=f"`{name}={value}`"):
-        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(2), **{name: value})
+        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(), **{name: value})
 
 
 def noisy_data():
@@ -178,4 +181,4 @@ def test_an_information_criterion_needs_one_run_only(criterion):
 
 def test_a_criterion_of_another_name_is_refused():
     with pytest.raises(ValueError, match="`criterion='mdl'`"):
-        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(2), criterion="mdl")
+        srx.prune_and_refit(srx.Polynomial(2, 2), kinetics_data(), criterion="mdl")

@@ -187,6 +187,26 @@ def test_coupled_fully_every_segment_starts_from_its_sample():
     np.testing.assert_allclose(values, data.ys[:, 1:] - predicted, rtol=1e-9, atol=1e-12)
 
 
+def test_another_coupling_or_number_of_substeps_is_the_same_program():
+    from stiffrax.training._compressed_residuals import CompressedResiduals
+    from stiffrax.training._window_residuals import WindowResiduals, mean_slope_step
+
+    traced = []
+
+    def step(*arguments):
+        traced.append(arguments)
+        return mean_slope_step(*arguments)
+
+    windows = window_residuals(decay()).windows
+    steps = CompressedResiduals(WindowResiduals(step, False), windows)
+    model = srx.Polynomial(1, 1)
+    steps.triangle(model)
+    once = len(traced)
+    for other in (steps.with_coupling(0.5), steps.with_coupling(0.0), steps.with_substeps(3)):
+        other.triangle(model)
+    assert len(traced) == once > 0
+
+
 def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
     # y' = 50 y^2 has no solution from 1 over this step, and hardly moves from 1e-3.
     ys = np.array([1.0, 1e-3, 1e-3, 1e-3, 1e-3])[None, :, None]

@@ -65,10 +65,6 @@ class Mass(eqx.Module):
             return jnp.where(self.entries == 0, 0, f)
         return f if self.projector is None else small_matmul(self.projector, f[:, None])[:, 0]
 
-    def constraints(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The part of `f` outside of the range of `M`: zero at every point of a solution."""
-        return f - self.with_projector().in_range(f)
-
     def is_singular(self) -> Array:
         """Whether some equation has no derivative in it."""
         entries = lax.stop_gradient(self.entries)

@@ -1,5 +1,6 @@
 """Least-squares residuals of predictions, compressed to as many numbers as parameters."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -36,14 +37,16 @@ class CompressedResiduals:
 
     def with_substeps(self, substeps: Any) -> "CompressedResiduals":
         """The same residuals with another number of steps a segment."""
-        residuals = eqx.tree_at(lambda r: r.substeps, self.residuals, jnp.asarray(substeps))
-        return CompressedResiduals(residuals, self.windows)
+        return self._with(lambda residuals: residuals.substeps, substeps)
 
     def with_coupling(self, coupling: float) -> "CompressedResiduals":
         """The same residuals with predictions drawn to the samples."""
-        coupled = jnp.asarray(coupling, self.residuals.coupling.dtype)
-        residuals = eqx.tree_at(lambda r: r.coupling, self.residuals, coupled)
-        return CompressedResiduals(residuals, self.windows)
+        return self._with(lambda residuals: residuals.coupling, coupling)
+
+    def _with(self, where: Callable, number: Any) -> "CompressedResiduals":
+        # Of the type it had: a weak one would be a program of its own.
+        number = jnp.asarray(number, where(self.residuals).dtype)
+        return CompressedResiduals(eqx.tree_at(where, self.residuals, number), self.windows)
 
     def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
         """Every weighted residual, without derivatives; with free starts that of the start first."""
@@ -59,7 +62,7 @@ class CompressedResiduals:
         """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
 
         The product of a tall matrix with itself is one library call a block; a QR factorization of
-        the blocks (tried first) takes several times as long, 40 times on a machine with other work.
+        the blocks (tried first) takes several times as long.
         The squared condition number costs accuracy of the step only, never of the gradient. Where
         columns hardly differ, a second pass (Cholesky QR, twice), if it is allowed, gives it back:
         the factor of `[J, r] R^-1` times `R`.
@@ -71,10 +74,8 @@ class CompressedResiduals:
 
     def _one_pass(self, model: Any, before: np.ndarray | None) -> tuple[np.ndarray, int, bool]:
         leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
-        q, dtype = (
-            1 + sum(leaf.size for leaf in leaves),
-            np.result_type(*(leaf.dtype for leaf in leaves)),
-        )
+        q = 1 + sum(leaf.size for leaf in leaves)
+        dtype = np.result_type(*(leaf.dtype for leaf in leaves))
         divisor = np.eye(q, dtype=dtype) if before is None else before.copy()
         divisor[-1, -1] = 1  # the residual may vanish, and must not divide
         gram, num_failed = np.zeros((q, q), dtype), 0

@@ -1,5 +1,6 @@
 """Residuals of the predictions of one window, and their derivatives."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -15,6 +16,8 @@ from ..solvers import predict_segment
 from ..stages import small_inverse
 from ._sample_windows import Windows
 
+# No numbers of a weak type, which would be a program of their own.
+_whole, _real = (functools.partial(jnp.asarray, dtype=kind) for kind in (int, float))
 # Gauss-Newton from the measured start, which is off by the noise: two would do.
 _START_ITERATIONS = 3
 
@@ -68,9 +71,9 @@ class WindowResiduals(eqx.Module):
 
     step: Callable[..., Array]
     free_starts: bool = eqx.field(static=True)
-    substeps: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=1)
-    coupling: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    failure: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
+    substeps: Int[Array, ""] = eqx.field(converter=_whole, default=1)
+    coupling: Float[Array, ""] = eqx.field(converter=_real, default=0.0)
+    failure: Float[Array, ""] = eqx.field(converter=_real, default=1.0)
 
     def values(self, model: Any, window: Windows) -> Float[Array, "rows n"]:
         """Every weighted residual; with free starts that of the start first."""
