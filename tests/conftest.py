@@ -43,8 +43,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish(session):
-    # Tracing makes millions of small objects, few of them garbage: collected less often, a tenth of
-    # the time is saved.
+    # Tracing makes millions of small objects, few of them garbage: to look for it takes a twentieth
+    # of the time.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
