@@ -106,7 +106,7 @@ for system in SYSTEMS:
         print(f"{name:15s} " + " ".join(f"{e:<8.1e}" for e in found) + f" {slope:.2f}")
 
 # %% One figure.
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, constrained_layout=True)
+figure, axes = plt.subplots(1, 2, figsize=(13, 4.2), sharey=True, constrained_layout=True)
 for ax, system in zip(axes, SYSTEMS, strict=True):
     for color, name in zip(COLORS, METHODS, strict=True):
         found = [errors[system, name, n] for n in STEPS]
@@ -115,7 +115,9 @@ for ax, system in zip(axes, SYSTEMS, strict=True):
     ax.axhline(ROUNDING, color="0.7", lw=0.8)
     ax.set_xlabel("steps of a run")
     ax.set_title(f"{system}, a stand-in", fontsize=10)
-    ax.legend(fontsize=8, title="slope of the last three", title_fontsize=8)
+    # Beside the axes: there is no room between the lines.
+    options = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    ax.legend(fontsize=8, title="slope above the gray line", title_fontsize=8, **options)
 axes[0].set_ylabel("largest fractional error of a coefficient")
 path = Path(__file__).resolve().with_suffix(".png")
 figure.savefig(path, dpi=150)

@@ -96,7 +96,7 @@ for name in METHODS:
     print(f"| {name} | " + " | ".join(f"{e:.1e}" for e in found) + f" | {slopes[name]:.2f} |")
 
 # %% One figure.
-figure, ax = plt.subplots(figsize=(6, 4.2), constrained_layout=True)
+figure, ax = plt.subplots(figsize=(7.5, 4.2), constrained_layout=True)
 for color, name in zip(COLORS, METHODS, strict=True):
     found = [errors[name, n] for n in STEPS]
     ax.loglog(STEPS, found, "o-", color=color, ms=5, lw=1, label=f"{name}: {slopes[name]:.2f}")
@@ -104,7 +104,9 @@ ax.axhline(ROUNDING, color="0.7", lw=0.8)
 ax.set_xlabel("steps of a run")
 ax.set_ylabel("largest fractional error of a coefficient")
 ax.set_title("HIRES, 24 coefficients", fontsize=10)
-ax.legend(fontsize=8, title="slope of the last three", title_fontsize=8)
+# Beside the axes: there is no room between the lines.
+options = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+ax.legend(fontsize=8, title="slope above the gray line", title_fontsize=8, **options)
 path = Path(__file__).resolve().with_suffix(".png")
 figure.savefig(path, dpi=150)
 print(f"figure: {path.name}")
