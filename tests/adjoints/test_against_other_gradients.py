@@ -41,7 +41,10 @@ def gradients(adjoint, saveat):
     return jax.jit(jax.grad(lambda k, y: loss(k, y, adjoint, saveat), (0, 1)))(RATES, START)
 
 
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize(
+    "name",
+    ["ts and t0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("t1", "steps", "fn"))],
+)
 def test_it_is_the_gradient_through_the_steps_taken(name):
     ours = gradients(srx.DiscreteAdjoint(), SAVED[name])
     through = gradients(diffrax.RecursiveCheckpointAdjoint(), SAVED[name])
@@ -49,6 +52,7 @@ def test_it_is_the_gradient_through_the_steps_taken(name):
         np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_memory_of_step_starts_only_gives_the_same_gradient():
     full = gradients(srx.DiscreteAdjoint(), SAVED["ts and t0"])
     steps = gradients(srx.DiscreteAdjoint(memory="steps"), SAVED["ts and t0"])
@@ -56,6 +60,7 @@ def test_memory_of_step_starts_only_gives_the_same_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_under_vmap_a_failed_lane_has_no_gradient_and_the_others_keep_theirs():
     adjoint, saveat = srx.DiscreteAdjoint(), SAVED["t1"]
 

@@ -74,11 +74,9 @@ PROBLEMS = {
     "neural ODE, n=40": lambda: neural_ode(40),
 }
 
-# Compiling a case takes seconds: two of them stand for all in every run.
-EVERY_RUN = ("ROBER", "neural ODE, n=2")
-CASES = [
-    pytest.param(name, marks=[] if name in EVERY_RUN else pytest.mark.slow) for name in PROBLEMS
-]
+# Compiling a case takes seconds: one of them stands for all in every run.
+CASES = [pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
+CASES[0] = "ROBER"
 
 
 def make_loss(unscaled, steps, adjoint, controller=None, solver=None):
@@ -130,6 +128,7 @@ def test_gradient_is_the_slope_of_the_frozen_step_solve(name):
     assert abs(jnp.sum(terms) - slope(along, 2e-3)) < 1e-9 * jnp.sum(jnp.abs(terms))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_of_an_adaptive_solve_is_that_of_backpropagation(name):
     unscaled, inputs, steps = PROBLEMS[name]()

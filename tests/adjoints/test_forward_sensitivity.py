@@ -54,13 +54,14 @@ def discrete():
     return gradient(INPUTS, srx.DiscreteAdjoint())
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_sensitivities_give_the_gradient_of_the_discrete_adjoint(chunk):
     # Three at a time: the second chunk is not full.
     found = gradient(INPUTS, srx.ForwardSensitivity(chunk))
     np.testing.assert_allclose(found, discrete(), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_number_of_steps_needs_no_bound():
     saveat = diffrax.SaveAt(t1=True)
     found = gradient(INPUTS, srx.ForwardSensitivity(), max_steps=None, saveat=saveat)
@@ -68,6 +69,7 @@ def test_the_number_of_steps_needs_no_bound():
     np.testing.assert_allclose(found, bounded, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_slots_never_filled_have_no_part_in_a_gradient():
     # 128 slots, most of them infinite.
     found = gradient(INPUTS, srx.ForwardSensitivity(), saveat=diffrax.SaveAt(steps=True))
@@ -75,6 +77,7 @@ def test_slots_never_filled_have_no_part_in_a_gradient():
     np.testing.assert_allclose(found, other, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failed", "expected"), [("zero", 0.0), ("nan", np.nan)])
 def test_a_failed_lane_changes_no_other(failed, expected):
     rates = jnp.array([[2.0, 30.0], [jnp.nan, 30.0]])
@@ -88,6 +91,7 @@ def test_a_failed_lane_changes_no_other(failed, expected):
     np.testing.assert_array_equal(found[1], expected)
 
 
+@pytest.mark.slow
 def test_hessian_vector_products_are_those_of_the_discrete_adjoint():
     direction = (jnp.array([1.0, -10.0]), jnp.zeros(2))
 

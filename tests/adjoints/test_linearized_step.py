@@ -29,7 +29,11 @@ def step(solver, y0):
     return y1, info["coefficients"]
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+@pytest.mark.parametrize(
+    "solver",
+    [*(pytest.param(solver, marks=pytest.mark.slow) for solver in SOLVERS[:3]), SOLVERS[3]],
+    ids=repr,
+)
 def test_cotangents_of_end_and_polynomial_are_pulled_to_the_start(solver, getkey):
     (_, coefficients), pull = jax.vjp(lambda y0: step(solver, y0), Y0)
     y1_bar = jax.random.normal(getkey(), (2,))

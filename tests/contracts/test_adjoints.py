@@ -87,18 +87,23 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OPTIONS][1:])],
+)
 def test_every_option_gives_the_gradient_of_everything_that_can_be_saved(name):
     found = gradient(adjoint=OPTIONS[name])
     np.testing.assert_allclose(found, through_the_steps("RadauIIA5"), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["Trapezoid", "GaussLegendre4"])
 def test_methods_with_an_explicit_stage_or_not_stiffly_accurate_have_their_gradient(solver):
     found = gradient(adjoint=srx.DiscreteAdjoint(), solver=getattr(srx, solver)())
     np.testing.assert_allclose(found, through_the_steps(solver), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_time_may_run_backward():
     mild = INPUTS | {"parameters": Reaction(jnp.array([0.2, 0.3]))}
     options = {"controller": diffrax.ConstantStepSize(), "t0": 1.0, "t1": 0.0, "dt0": -0.25}
@@ -122,10 +127,11 @@ def test_a_solve_of_no_length_has_the_gradient_of_what_it_starts_from():
 
 
 CONTINUOUS = (
-    srx.InterpolatingAdjoint,
-    srx.QuadratureAdjoint,
     srx.GaussAdjoint,
-    srx.ImexAdjoint,
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.ImexAdjoint)
+    ),
 )
 STRICT = diffrax.PIDController(rtol=1e-8, atol=1e-10)
 
@@ -181,6 +187,7 @@ def failed_batch(adjoint):
     return batch_gradient(adjoint)(rates, DECAY, jnp.ones(4))
 
 
+@pytest.mark.slow
 def test_lanes_of_a_batch_have_the_gradients_they_have_alone():
     gradient = batch_gradient(srx.DiscreteAdjoint(chunk=8))
     alone = [gradient(rates[None], DECAY, jnp.ones(1)) for rates in RATES]
@@ -189,6 +196,7 @@ def test_lanes_of_a_batch_have_the_gradients_they_have_alone():
     np.testing.assert_allclose(decay, sum(d for _, d in alone), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_other():
     rates, decay = failed_batch(srx.GaussAdjoint())
     healthy_rates, healthy_decay = healthy_batch(srx.DiscreteAdjoint(chunk=8))
@@ -197,7 +205,7 @@ def test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_ot
     np.testing.assert_allclose(decay, healthy_decay, rtol=1e-3)
 
 
-@pytest.mark.parametrize("memory", ["full", "steps"])
+@pytest.mark.parametrize("memory", ["full", pytest.param("steps", marks=pytest.mark.slow)])
 def test_a_failed_lane_has_no_gradient_and_changes_no_other(memory):
     adjoint = srx.DiscreteAdjoint(memory=memory, chunk=8)
     rates, decay = failed_batch(adjoint)
@@ -207,6 +215,7 @@ def test_a_failed_lane_has_no_gradient_and_changes_no_other(memory):
     np.testing.assert_array_equal(decay, healthy_decay)
 
 
+@pytest.mark.slow
 def test_a_failed_lane_has_the_gradient_nan_by_option():
     adjoint = srx.DiscreteAdjoint(failed="nan", chunk=8)
     rates, decay = failed_batch(adjoint)
@@ -215,6 +224,7 @@ def test_a_failed_lane_has_the_gradient_nan_by_option():
     np.testing.assert_array_equal(rates[:3], healthy_batch(adjoint)[0][:3])
 
 
+@pytest.mark.slow
 def test_hessian_vector_products_are_differences_of_gradients():
     flat, unravel = ravel_pytree(INPUTS["parameters"].rates)
 

@@ -90,18 +90,26 @@ def assert_equal(found, expected, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, err_msg=name)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("Trapezoid", "RadauIIA5") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SOLVERS
+    ],
+)
 def test_gradients_are_those_of_central_differences(name):
     f = functools.partial(end, SOLVERS[name])
     assert_equal(gradient(f), central_differences(f), 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid"])
 def test_gradients_with_given_step_times_are_those_of_central_differences(name):
     f = functools.partial(end, SOLVERS[name], step_to=True)
     assert_equal(gradient(f), central_differences(f), 1e-7)
 
 
+@pytest.mark.slow
 def test_every_way_to_differentiate_gives_the_same_gradient():
     solver = SOLVERS["RadauIIA5"]
     checkpointed = gradient(functools.partial(end, solver))
@@ -131,6 +139,7 @@ def test_the_gradient_of_a_steady_state_is_found_without_the_way_to_it():
     np.testing.assert_allclose(jax.grad(rest)(8.0), 1 / (3 * 8 ** (2 / 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_saved_values_is_that_of_the_collocation_polynomial():
     # The trapezoid rule: its polynomial also holds the slope at the start of the step.
     @functools.partial(jax.jit, static_argnums=0)
@@ -168,6 +177,7 @@ def segment_loss(p, solver, args):
     return jnp.sum((found - ys[:, 1:]) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid"])
 def test_first_and_second_derivatives_of_segments_are_those_of_central_differences(name):
     f = functools.partial(segment_loss, solver=SOLVERS[name], args=20.0)
@@ -183,6 +193,7 @@ def test_first_and_second_derivatives_of_segments_are_those_of_central_differenc
         np.testing.assert_allclose(hessian(p)[k], differences, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_second_derivatives_of_a_solve_are_those_of_central_differences():
     f = functools.partial(end, SOLVERS["RadauIIA3"], adjoint=diffrax.DirectAdjoint())
 
@@ -196,6 +207,7 @@ def test_second_derivatives_of_a_solve_are_those_of_central_differences():
         np.testing.assert_allclose(hessian(rates)[k], differences, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_stiffness_costs_gradients_no_digits():
     # Robertson's rates differ by nine orders of magnitude, and so do the entries of the matrix.
     problem = srx.problems.robertson()

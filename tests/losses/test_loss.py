@@ -33,6 +33,7 @@ def test_plain_functions_are_losses():
     np.testing.assert_allclose(value(penalty + ONE), value(ONE) + 1.26)
 
 
+@pytest.mark.slow
 def test_derivative_of_a_sum_is_the_sum_of_derivatives():
     gradient = eqx.filter_jit(eqx.filter_grad(ONE + 0.5 * TWO))(MODEL, DATA).coefficients
     parts = [eqx.filter_jit(eqx.filter_grad(loss))(MODEL, DATA).coefficients for loss in (ONE, TWO)]

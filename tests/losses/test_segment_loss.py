@@ -60,6 +60,7 @@ def test_window_steps_on_from_its_own_predictions():
     np.testing.assert_allclose(value, np.mean(np.square(errors)), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_substeps_come_closer_to_the_solution():
     y0 = jnp.array([1.0, 1.0])
     exact = [jax.scipy.linalg.expm(K * t) @ y0 for t in TS]

@@ -93,6 +93,7 @@ def test_runs_of_different_lengths_are_solved_to_their_own_ends():
     assert value < 1e-8
 
 
+@pytest.mark.slow
 def test_one_run_gives_what_it_gives_in_a_batch():
     data = samples()
     alone = [loss().evaluate(OTHER, data.select([i])).value for i in (0, 1)]
@@ -112,6 +113,7 @@ def test_windows_start_anew_from_samples():
     np.testing.assert_allclose(windows.value, mean, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "adjoint"),
     [

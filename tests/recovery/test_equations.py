@@ -41,7 +41,10 @@ def test_rates_from_hundredths_to_tens_of_millions_stay_exact():
     assert (comparison.num_found, comparison.num_extra) == (6, 0)
 
 
-@pytest.mark.parametrize(("num_states", "degree"), [(1, 3), (2, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("num_states", "degree"),
+    [(2, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 3), (3, 1)])],
+)
 def test_pi_net_is_multiplied_out(num_states, degree):
     net = random_pi_net(num_states, degree)
     y = np.linspace(-1.0, 2.0, num_states)

@@ -93,7 +93,10 @@ def differences(name):
     return (ahead - behind) / (2 * h)
 
 
-@every_kind
+@pytest.mark.parametrize(
+    "name",
+    ["explicit", "implicit", pytest.param("diagonally_implicit", marks=pytest.mark.slow)],
+)
 def test_gradients_reach_every_coefficient_and_agree_with_central_differences(name):
     found, expected = gradient(name, "discrete"), differences(name)
     scale = jnp.max(jnp.abs(expected))
@@ -103,10 +106,10 @@ def test_gradients_reach_every_coefficient_and_agree_with_central_differences(na
 @pytest.mark.parametrize(
     ("name", "adjoint"),
     [
-        ("explicit", "checkpoints"),
         ("implicit", "checkpoints"),
-        ("implicit", "direct"),
-        ("implicit", "forward"),
+        pytest.param("explicit", "checkpoints", marks=pytest.mark.slow),
+        pytest.param("implicit", "direct", marks=pytest.mark.slow),
+        pytest.param("implicit", "forward", marks=pytest.mark.slow),
     ],
 )
 def test_every_adjoint_gives_the_same_gradient(name, adjoint):

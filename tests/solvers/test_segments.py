@@ -127,8 +127,10 @@ def test_repeated_times_predict_the_sample_before_them():
     np.testing.assert_array_equal(predict(RADAU, ts, YS, None, 1)[0, 0], YS[0, 0])
 
 
-@pytest.mark.parametrize("substeps", [1, 3])
-@pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Trapezoid(), RADAU])
+@pytest.mark.parametrize("substeps", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize(
+    "solver", [srx.BackwardEuler(), pytest.param(srx.Trapezoid(), marks=pytest.mark.slow), RADAU]
+)
 def test_predictions_are_steps_by_hand(solver, substeps):
     expected = steps_by_hand(solver, substeps)
     np.testing.assert_allclose(predict(solver, TS, YS, None, substeps), expected, rtol=1e-12)
@@ -147,6 +149,7 @@ def test_the_samples_guide_the_iteration_and_do_not_enter_the_result():
     np.testing.assert_allclose(found[0, 0], plain[0, 0], rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_more_substeps_come_closer_to_the_solution():
     exact = predict(srx.RadauIIA13(), TS, YS, None, 8)
     errors = [float(jnp.max(jnp.abs(predict(RADAU, TS, YS, None, k) - exact))) for k in (1, 8)]
@@ -160,6 +163,7 @@ def test_float32_samples_give_float32_predictions():
     np.testing.assert_allclose(found, exact, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_batches_of_data_sets_are_predicted_as_each_alone():
     ys = jnp.stack([YS, 2 * YS])
     together = jax.vmap(lambda ys: srx.segment_predictions(RADAU, model, TS, ys))(ys)

@@ -6,8 +6,7 @@ import pytest
 from stiffrax.stages._stacked_solve import solve_stacked, stacked_matrix
 from stiffrax.tableaus import gauss, radau_iia
 
-TABLEAUS = [radau_iia(1), radau_iia(2), radau_iia(3), gauss(2), radau_iia(5)]
-by_name = pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
+OTHER_TABLEAUS = [radau_iia(1), radau_iia(2), gauss(2), radau_iia(5)]
 one = jax.jit(solve_stacked)
 batch = jax.jit(jax.vmap(solve_stacked, (None, 0, 0)))
 
@@ -24,8 +23,12 @@ def expected(a, hJ, rhs):
     return np.linalg.solve(stacked_matrix(a, hJ), rhs.reshape(-1)).reshape(rhs.shape)
 
 
-@by_name
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize(
+    "tableau",
+    [radau_iia(3), *(pytest.param(t, marks=pytest.mark.slow) for t in OTHER_TABLEAUS)],
+    ids=lambda t: t.name,
+)
+@pytest.mark.parametrize("n", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5))])
 def test_the_stage_equations_hold_alone_and_in_a_batch(tableau, n):
     a, hJ, rhs = stiff(tableau, n)
     found = batch(a, hJ, rhs)
@@ -54,6 +57,7 @@ def test_lanes_that_are_not_finite_spoil_no_other():
     np.testing.assert_array_equal(found[jnp.array([0, 1, 4])], healthy[jnp.array([0, 1, 4])])
 
 
+@pytest.mark.slow
 def test_many_right_hand_sides_of_one_lane_are_solved_with_one_factorization():
     a, hJ, rhs = stiff(radau_iia(3), 4)
     many = jax.vmap(solve_stacked, (None, None, 0))

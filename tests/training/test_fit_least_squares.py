@@ -118,6 +118,7 @@ def test_fits_of_any_size_have_blocks_of_one_of_two_sizes():
     assert sizes == {128, 384}
 
 
+@pytest.mark.slow
 def test_losses_never_rise():
     data, _ = linear_data()
     fit = srx.fit_least_squares(
@@ -151,7 +152,14 @@ def network_residuals(window, coupling=0.0):
     return srx.PiNet(2, 3, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
 
 
-@pytest.mark.parametrize(("window", "coupling"), [(1, 0.0), (5, 0.0), (5, 0.3)])
+@pytest.mark.parametrize(
+    ("window", "coupling"),
+    [
+        (5, 0.3),
+        pytest.param(1, 0.0, marks=pytest.mark.slow),
+        pytest.param(5, 0.0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window, coupling):
     from stiffrax.training._free_parameters import FreeParameters
 
@@ -227,6 +235,7 @@ def test_standard_errors_are_those_of_linear_regression():
     np.testing.assert_allclose(fit.standard_errors.coefficients[0], expected, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_more_substeps_remove_the_error_of_a_coarse_method():
     data, K = linear_data(rates=((-2.0, 0.0), (0.0, -3.0)))
     one, many = (

@@ -70,6 +70,7 @@ def test_the_last_model_tried_was_too_small(pruned):
     assert loss > 10 * pruned.held_out_loss
 
 
+@pytest.mark.slow
 def test_known_terms_stay_and_only_learned_ones_are_dropped():
     known = lambda t, y, args: jnp.stack([-20 * y[0], y[0] - y[1]])  # noqa: E731
     model = srx.PartiallyKnown(known, srx.Polynomial(2, 2))
@@ -167,6 +168,7 @@ def test_without_a_coupled_start_terms_are_searched_once():
     assert np.all(np.diff(couplings_of_search("coupled")) < 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["aic", "bic", "ebic", "significance"])
 def test_an_information_criterion_needs_one_run_only(criterion):
     result = srx.prune_and_refit(

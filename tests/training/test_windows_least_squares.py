@@ -54,6 +54,7 @@ def test_whole_runs_with_free_starts_are_the_least_squares_fit_of_exponentials()
     assert float(fit.standard_errors.coefficients[0, 1]) == pytest.approx(error, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_free_starts_remove_what_noise_at_the_start_does_to_one_step_fits():
     data = decay(noise=0.2)
     one, _ = fitted_rate(data)
