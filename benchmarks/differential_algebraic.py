@@ -2,7 +2,7 @@
 
     python benchmarks/differential_algebraic.py [orders] [digits] [overhead]
 
-prints the tables of `docs/dae.md`.
+prints the tables of `docs/benchmarks/dae.md`.
 """
 
 import statistics
