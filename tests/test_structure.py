@@ -14,11 +14,29 @@ PACKAGE = ROOT / "src" / "stiffrax"
 # knows nothing of models and data; the second describes models and data, and knows no solver;
 # the third brings both together.
 ENGINE = {
+    "diffrax_loop": set(),
     "tableaus": set(),
-    "stages": {"tableaus"},
-    "solvers": {"stages", "tableaus"},
-    "controllers": {"stages", "tableaus"},
-    "adjoints": {"solvers", "stages", "tableaus"},
+    "stages": {"diffrax_loop", "tableaus"},
+    "solvers": {"diffrax_loop", "stages", "tableaus"},
+    "controllers": {"diffrax_loop"},
+    "adjoints": {"diffrax_loop", "solvers", "stages", "tableaus"},
+}
+# What is known of diffrax's inside has one home.
+DIFFRAX_LOOP = PACKAGE / "diffrax_loop"
+# Fields of the state that diffrax's loop carries, and of its buffers.
+LOOP_STATE = {
+    "tprev",
+    "tnext",
+    "controller_state",
+    "save_state",
+    "saveat_ts_index",
+    "save_index",
+    "dense_ts",
+    "dense_infos",
+    "dense_save_index",
+    "progress_meter_state",
+    "num_accepted_steps",
+    "num_rejected_steps",
 }
 DESCRIPTION = {"data": set(), "problems": {"data"}, "models": {"data"}}
 BELOW_LOSSES = {*ENGINE, *DESCRIPTION}
@@ -69,7 +87,7 @@ def folder_of(path):
 
 def imported_layers(path):
     for parts, line in imports(path):
-        if parts[0] == "stiffrax" and len(parts) > 1 and parts[1] != "_diffrax":
+        if parts[0] == "stiffrax" and len(parts) > 1:
             yield parts[1], line
 
 
@@ -119,31 +137,55 @@ def test_layers_have_no_cycle():
         assert all(layer not in MAY_IMPORT[other] for other in below), layer
 
 
-def test_private_names_of_dependencies_are_imported_in_one_file_only():
+def test_private_names_of_dependencies_are_imported_in_one_folder_only():
     private = [
         at(path, line, ".".join(parts))
         for path in MODULES
         for parts, line in imports(path)
-        if path != PACKAGE / "_diffrax.py"
+        if path.parent != DIFFRAX_LOOP
         and parts[0] not in {"stiffrax", "__future__"}
         and any(part.startswith("_") for part in parts)
     ]
-    none_of(private, "import it in _diffrax.py")
+    none_of(private, "import it in diffrax_loop/")
 
 
-def test_private_attributes_of_dependencies_are_used_in_one_file_only():
+def test_private_attributes_of_dependencies_are_used_in_one_folder_only():
     modules = {path: set() for path in MODULES}
     for path, node in nodes(ast.Import):
         modules[path] |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     private = [
         at(path, node.lineno, ast.unparse(node))
         for path, node in nodes(ast.Attribute)
-        if path != PACKAGE / "_diffrax.py"
+        if path.parent != DIFFRAX_LOOP
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
         and ast.unparse(node).split(".")[0] in modules[path]
     ]
-    none_of(private, "import it in _diffrax.py")
+    none_of(private, "use it in diffrax_loop/")
+
+
+def test_the_state_of_the_loop_of_diffrax_is_read_in_one_folder_only():
+    # `solution.controller_state` is public: a plot of the recorded steps reads it.
+    read = [
+        at(path, node.lineno, ast.unparse(node))
+        for path, node in nodes(ast.Attribute)
+        if path.parent != DIFFRAX_LOOP
+        and (
+            (node.attr in LOOP_STATE and ast.unparse(node.value) != "solution")
+            or ast.unparse(node.value) in {"init_state", "final_state"}
+        )
+    ]
+    none_of(read, "read it in diffrax_loop/")
+
+
+def test_the_stack_is_inspected_in_one_file_only():
+    found = [
+        at(path, node.lineno, ast.unparse(node))
+        for path, node in nodes(ast.Attribute)
+        if node.attr in {"_getframe", "currentframe", "f_back", "f_locals"}
+        and path != DIFFRAX_LOOP / "_enclosing_solve.py"
+    ]
+    none_of(found, "ask diffrax_loop/_enclosing_solve.py")
 
 
 def test_files_have_at_most_400_lines():

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from ..diffrax_loop import Step, StepRecord
 from ..stages import evaluate_polynomial, slope_field, small_inverse
 from ..tableaus import Tableau, radau_iia
 from ._linearized_step import stacked_matrix
-from ._step_record import Step, StepEquations, StepRecord
+from ._step_equations import StepEquations
 
 
 class AbstractLinearEquation(eqx.Module):

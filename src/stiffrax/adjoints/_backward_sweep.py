@@ -13,6 +13,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..diffrax_loop import Step, StepRecord
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
@@ -24,7 +25,7 @@ from ._linearized_step import (
     stacked_matrix,
 )
 from ._saved_values import StepCotangents
-from ._step_record import Step, StepEquations, StepRecord
+from ._step_equations import StepEquations
 
 
 @final

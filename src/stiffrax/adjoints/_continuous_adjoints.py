@@ -6,6 +6,7 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
+from ..diffrax_loop import StepRecord
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearKenCarp, LinearRadau
 from ._adjoint_loop import (
     AdjointState,
@@ -17,7 +18,7 @@ from ._adjoint_loop import (
 from ._differentiable_solve import AbstractRecordedAdjoint
 from ._refusals import check_choice, check_tolerances, refuse_singular_mass
 from ._saved_values import SavedCotangents
-from ._step_record import StepEquations, StepRecord
+from ._step_equations import StepEquations
 
 
 class AbstractContinuousAdjoint(AbstractRecordedAdjoint):

@@ -14,32 +14,33 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._diffrax import (
-    WrapTerm,
-    inner_loop,
-    loop,
+from ..diffrax_loop import (
+    SavedValues,
+    StepRecord,
+    and_state,
+    close_terms,
+    counted_loop,
     nondiff_solver_controller_state,
     only_transpose_ys,
-    outer_loop,
-    unwrap_term,
+    recorded_loop,
+    saved_values,
+    saved_ys,
+    solve_loop,
+    split_fns,
+    split_states,
+    start_of,
+    starting_from,
+    subs_of,
+    succeeded,
+    with_fns,
+    with_room_for_states,
 )
-from ..solvers import LearnableRungeKutta, counted_loop
+from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
 from ._backward_sweep import StepMaps
 from ._refusals import refuse_gradient, refuse_solver
-from ._saved_values import (
-    SavedCotangents,
-    and_state,
-    join_states,
-    pull_through_fn,
-    save_states,
-    saved_cotangents,
-    split_fns,
-    split_states,
-    subs_of,
-    with_fns,
-)
-from ._step_record import StepEquations, StepRecord, recorded_loop
+from ._saved_values import SavedCotangents, pull_through_fn, saved_cotangents
+from ._step_equations import StepEquations
 
 _REVERSE_TWICE = (
     "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
@@ -69,9 +70,7 @@ class SolveInputs(eqx.Module):
             "terms": self.terms,
             "args": self.args,
             "solver": self.frozen["solver"] if self.solver is None else self.solver,
-            "init_state": eqx.tree_at(lambda s: s.y, init_state, self.y0),
-            "inner_while_loop": ft.partial(inner_loop, kind="lax"),
-            "outer_while_loop": ft.partial(outer_loop, kind="lax"),
+            "init_state": starting_from(init_state, self.y0),
         }
 
 
@@ -98,7 +97,7 @@ def differentiable_solve(
 ) -> Any:
     """Runs diffrax's loop; its gradient is that of the steps that were taken."""
     del rule
-    return counted_loop(loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+    return counted_loop(solve_loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
 
 
 @differentiable_solve.def_fwd
@@ -114,22 +113,18 @@ def _solve_forward(
     name = type(rule).__name__
     refuse_gradient(name, inputs.frozen["saveat"], max_steps, kwargs["event"], perturbed.frozen)
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
-    save_state = join_states(init_state.save_state, inputs.fns, inputs.y0)
-    arguments["init_state"] = eqx.tree_at(
-        lambda s: s.save_state, arguments["init_state"], save_state
-    )
-    solve = ft.partial(recorded_loop, loop, keep_stages=rule.keep_stages)
+    arguments["init_state"] = with_room_for_states(arguments["init_state"], inputs.fns)
+    solve = ft.partial(recorded_loop, solve_loop, keep_stages=rule.keep_stages)
     final_state, aux_stats, record = counted_loop(solve)(  # pyright: ignore[reportAssignmentType]
         max_steps=max_steps,
         **arguments,
         **kwargs,
     )
-    save_state, states = split_states(final_state.save_state, inputs.fns)
-    final_state = eqx.tree_at(lambda s: s.save_state, final_state, save_state)
-    succeeded = final_state.result == diffrax.RESULTS.successful
+    final_state, states = split_states(final_state, inputs.fns)
+    ok = succeeded(final_state)
     # A failed solve has no steps to go back over.
-    record = eqx.tree_at(lambda r: r.count, record, jnp.where(succeeded, record.count, 0))
-    return (final_state, aux_stats), (record, save_state, states, succeeded)
+    record = eqx.tree_at(lambda r: r.count, record, jnp.where(ok, record.count, 0))
+    return (final_state, aux_stats), (record, saved_values(final_state), states, ok)
 
 
 @differentiable_solve.def_bwd
@@ -143,10 +138,10 @@ def _solve_backward(
     **kwargs: Any,
 ) -> SolveInputs:
     del kwargs
-    record, save_state, states, succeeded = residuals
+    record, values, states, ok = residuals
     final_bar, _ = cotangents
     saved, args_bar, fns_bar = _pull_through_saving(
-        save_state, states, final_bar.save_state, inputs, perturbed
+        values, states, saved_ys(final_bar), inputs, perturbed
     )
     equations = _equations(inputs, perturbed)
     y0_bar, (terms_bar, more_args_bar, *solver_bar) = rule.pull(equations, record, saved)
@@ -154,7 +149,7 @@ def _solve_backward(
     args_bar = jax.tree.map(jnp.add, args_bar, more_args_bar)
     in_failure = math.nan if rule.failed == "nan" else 0.0
     y0_bar, args_bar, terms_bar, fns_bar, solver_bar = jax.tree.map(
-        lambda x: jnp.where(succeeded, x, in_failure),
+        lambda x: jnp.where(ok, x, in_failure),
         (restore(y0_bar), args_bar, terms_bar, fns_bar, solver_bar),
     )
     (solver_bar,) = solver_bar or (None,)
@@ -174,50 +169,35 @@ def _equations(inputs: SolveInputs, perturbed: SolveInputs) -> StepEquations | S
 
 
 def _pull_through_saving(
-    save_state: PyTree,
+    values: list[SavedValues],
     states: list[PyTree],
-    save_state_bar: PyTree,
+    values_bar: list[PyTree],
     inputs: SolveInputs,
     perturbed: SolveInputs,
 ) -> tuple[list[SavedCotangents], PyTree, list[PyTree]]:
     """From the cotangents of all saved values to those of states, `args` and saving functions."""
     args_bar = jax.tree.map(jnp.zeros_like, eqx.filter(inputs.args, perturbed.args))
     saved, fns_bar = [], []
-    buffers = zip(save_states(save_state), save_states(save_state_bar), strict=True)
+    buffers = zip(values, values_bar, strict=True)
     functions = zip(inputs.fns, perturbed.fns, states, strict=True)
     subs = subs_of(inputs.frozen["saveat"])
-    for (state, bar), (fn, fn_wanted, ys), sub in zip(buffers, functions, subs, strict=True):
-        ys_bar, fn_bar = bar.ys, None
+    for (value, ys_bar), (fn, fn_wanted, ys), sub in zip(buffers, functions, subs, strict=True):
+        fn_bar = None
         if fn is not None:
             wanted = (perturbed.args, fn_wanted)
             ys_bar, new_args_bar, fn_bar = pull_through_fn(
-                fn, state, ys, inputs.args, wanted, ys_bar
+                fn, value, ys, inputs.args, wanted, ys_bar
             )
             args_bar = jax.tree.map(jnp.add, args_bar, new_args_bar)
         fns_bar.append(fn_bar)
         if jax.tree.leaves(ys_bar):
-            ys_bar = jax.tree.map(_materialized, state.ys if fn is None else ys, ys_bar)
-            saved.append(saved_cotangents(state, sub, ys_bar))
+            ys_bar = jax.tree.map(_materialized, value.ys if fn is None else ys, ys_bar)
+            saved.append(saved_cotangents(value, sub, ys_bar))
     return saved, args_bar, fns_bar
 
 
 def _materialized(value: Array, cotangent: Array | None) -> Array:
     return jnp.zeros_like(value) if cotangent is None else cotangent
-
-
-def close_terms(terms: Any, t: Array, y: PyTree[Array], args: PyTree) -> Any:
-    """Traces the vector field; values it closes over become leaves, so that gradients reach them.
-
-    A custom gradient rule sees only its arguments, while a model is often closed over.
-    """
-
-    def replaced(term: Any, field: Callable) -> Any:
-        if isinstance(term, WrapTerm):
-            return eqx.tree_at(lambda w: w.term, term, replaced(term.term, field))
-        return eqx.tree_at(lambda o: o.vector_field, term, field)
-
-    field = unwrap_term(terms).vector_field
-    return replaced(terms, eqx.filter_closure_convert(field, t, y, args))
 
 
 class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
@@ -255,7 +235,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         del throw
         refuse_solver(type(self).__name__, solver, learnable=self.trains_tableaus)
         trained = isinstance(solver, LearnableRungeKutta)
-        t, y0 = init_state.tprev, init_state.y
+        t, y0 = start_of(init_state)
         init_state = nondiff_solver_controller_state(
             self, init_state, passed_solver_state, passed_controller_state
         )

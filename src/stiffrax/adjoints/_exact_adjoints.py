@@ -3,7 +3,6 @@
 import math
 from typing import Any, final
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,13 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._diffrax import loop
-from ..solvers import DENSE_DEGREE, counted_loop
+from ..diffrax_loop import StepRecord, counted_loop, saved_values, saved_ys, solve_loop, succeeded
+from ..solvers import DENSE_DEGREE
 from ._backward_sweep import RECURRENCES, StepMaps, backward_sweep, sweep_step_maps
 from ._differentiable_solve import AbstractRecordedAdjoint, AbstractSolveAdjoint, SolveInputs
 from ._refusals import check_choice, refuse_gradient
-from ._saved_values import SavedCotangents, is_filled, save_states, step_cotangents
-from ._step_record import StepEquations, StepRecord
+from ._saved_values import SavedCotangents, step_cotangents
+from ._step_equations import StepEquations
 
 # Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
 _LARGEST_PROPAGATOR = 64
@@ -188,12 +187,11 @@ class ForwardSensitivity(AbstractSolveAdjoint):
 
 
 def _run(inputs: SolveInputs, init_state: Any, **kwargs: Any) -> Any:
-    return counted_loop(loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+    return counted_loop(solve_loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
 
 
 def _saved(final_state: Any) -> list[PyTree]:
-    values = [state.ys for state in save_states(final_state.save_state)]
-    return eqx.filter(values, eqx.is_inexact_array)
+    return eqx.filter(saved_ys(final_state), eqx.is_inexact_array)
 
 
 @eqx.filter_custom_vjp
@@ -228,9 +226,8 @@ def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: An
     arrays, jacobian = _by_chunks(sensitivities, parameters, adjoint.chunk)
     out = eqx.combine(arrays, static[-1])
     final_state, _ = out
-    succeeded = final_state.result == diffrax.RESULTS.successful
-    filled = [is_filled(state) for state in save_states(final_state.save_state)]
-    return out, (jacobian, filled, succeeded)
+    filled = [values.filled for values in saved_values(final_state)]
+    return out, (jacobian, filled, succeeded(final_state))
 
 
 def _by_chunks(sensitivities: Any, parameters: Array, chunk: int | None) -> tuple[Any, Any]:
@@ -257,12 +254,11 @@ def _(
     **kwargs: Any,
 ) -> SolveInputs:
     del kwargs
-    jacobian, filled, succeeded = residuals
+    jacobian, filled, ok = residuals
     final_bar, _ = cotangents
-    bars = [state.ys for state in save_states(final_bar.save_state)]
     parameters, restore = ravel_pytree(eqx.filter(inputs, perturbed))
     gradient = jnp.zeros_like(parameters)
-    for values, bar, used in zip(jacobian, bars, filled, strict=True):
+    for values, bar, used in zip(jacobian, saved_ys(final_bar), filled, strict=True):
         for J, y_bar in zip(_leaves(values), _leaves(bar), strict=True):
             if J is not None and y_bar is not None:
                 use = used.reshape(-1, *(1,) * (y_bar.ndim - 1))
@@ -270,7 +266,7 @@ def _(
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
                 gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim)
     in_failure = math.nan if adjoint.failed == "nan" else 0.0
-    return restore(jnp.where(succeeded, gradient, in_failure))
+    return restore(jnp.where(ok, gradient, in_failure))
 
 
 def _leaves(tree: PyTree) -> list[Any]:

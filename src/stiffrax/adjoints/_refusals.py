@@ -5,7 +5,7 @@ from typing import Any
 import diffrax
 import jax
 
-from .._diffrax import unwrap_term
+from ..diffrax_loop import unwrap_term
 from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
 
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"

@@ -1,7 +1,7 @@
 """From the cotangents of saved values to cotangents of the steps that made them."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import diffrax
 import equinox as eqx
@@ -10,78 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from .._diffrax import SaveState, save_y
-from ._step_record import StepRecord
-
-
-def _is_sub(x: Any) -> bool:
-    return isinstance(x, diffrax.SubSaveAt)
-
-
-def _is_save_state(x: Any) -> bool:
-    return isinstance(x, SaveState)
-
-
-def subs_of(saveat: diffrax.SaveAt) -> list[diffrax.SubSaveAt]:
-    """Everything that is saved, as a flat list."""
-    return jax.tree.leaves(saveat.subs, is_leaf=_is_sub)
-
-
-def save_states(save_state: PyTree) -> list[Any]:
-    """The buffers of everything that is saved, in the same order."""
-    return jax.tree.leaves(save_state, is_leaf=_is_save_state)
-
-
-def split_fns(
-    saveat: diffrax.SaveAt, convert: Callable[[Callable], Callable]
-) -> tuple[diffrax.SaveAt, list[Callable | None]]:
-    """Takes the functions `fn(t, y, args)` out of `saveat`; `None` stands for saving `y` itself."""
-    fns = [None if sub.fn is save_y else convert(sub.fn) for sub in subs_of(saveat)]
-    return with_fns(saveat, [None] * len(fns)), fns
-
-
-def with_fns(saveat: diffrax.SaveAt, fns: list[Callable | None]) -> diffrax.SaveAt:
-    """Puts the functions back."""
-    return eqx.tree_at(
-        lambda s: [sub.fn for sub in subs_of(s)],
-        saveat,
-        [save_y if fn is None else fn for fn in fns],
-    )
-
-
-def and_state(fn: Callable | None) -> Callable | None:
-    """Saves beside `fn(t, y, args)` the state `y` itself: `fn` is linearized there."""
-    return None if fn is None else lambda t, y, args: (fn(t, y, args), y)
-
-
-def join_states(save_state: PyTree, fns: list[Callable | None], y0: PyTree[Array]) -> PyTree:
-    """Makes room in diffrax's buffers for what `and_state` saves."""
-
-    def room(state: SaveState, fn: Callable | None) -> SaveState:
-        if fn is None:
-            return state
-        slots = state.ts.shape[0]
-        states = jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
-        return eqx.tree_at(lambda s: s.ys, state, (state.ys, states))
-
-    return _map_states(room, save_state, fns)
-
-
-def split_states(save_state: PyTree, fns: list[Callable | None]) -> tuple[PyTree, list[PyTree]]:
-    """The buffers as the caller asked for them, and the states at which each `fn` was called."""
-
-    def plain(state: SaveState, fn: Callable | None) -> SaveState:
-        return state if fn is None else eqx.tree_at(lambda s: s.ys, state, state.ys[0])
-
-    pairs = zip(save_states(save_state), fns, strict=True)
-    states = [None if fn is None else state.ys[1] for state, fn in pairs]
-    return _map_states(plain, save_state, fns), states
-
-
-def _map_states(function: Callable, save_state: PyTree, fns: list[Callable | None]) -> PyTree:
-    structure = jax.tree.structure(save_state, is_leaf=_is_save_state)
-    pairs = zip(save_states(save_state), fns, strict=True)
-    return jax.tree.unflatten(structure, [function(state, fn) for state, fn in pairs])
+from ..diffrax_loop import SavedValues, StepRecord
 
 
 @final
@@ -95,11 +24,6 @@ class StepCotangents(eqx.Module):
 
     nodes: Float[Array, "steps_plus_1 n"]
     coefficients: Float[Array, "steps s n"] | None
-
-
-def is_filled(state: SaveState) -> Bool[Array, " slots"]:
-    """Which slots of a buffer hold a value; diffrax marks the others by an infinite time."""
-    return jnp.isfinite(state.ts)
 
 
 @final
@@ -116,13 +40,12 @@ class SavedCotangents(eqx.Module):
 
 
 def saved_cotangents(
-    state: SaveState, sub: diffrax.SubSaveAt, ys_bar: PyTree[Array]
+    saved: SavedValues, sub: diffrax.SubSaveAt, ys_bar: PyTree[Array]
 ) -> SavedCotangents:
     """Flattens the cotangents of saved states."""
-    filled = is_filled(state)
     rows = jax.vmap(lambda y: ravel_pytree(y)[0])(ys_bar)
-    rows = jnp.where(filled[:, None], rows, 0)
-    return SavedCotangents(state.ts, filled, rows, sub.ts is not None)
+    rows = jnp.where(saved.filled[:, None], rows, 0)
+    return SavedCotangents(saved.ts, saved.filled, rows, sub.ts is not None)
 
 
 def step_cotangents(
@@ -152,20 +75,20 @@ def step_cotangents(
 
 def pull_through_fn(
     fn: Callable,
-    state: SaveState,
+    saved: SavedValues,
     ys: PyTree[Array],
     args: PyTree,
     wanted: tuple[PyTree, PyTree],
     cotangents: PyTree,
 ) -> tuple[PyTree[Array], PyTree, PyTree]:
     """Pulls cotangents of saved `fn(t, y, args)` back to `y`, `args` and what `fn` closes over."""
-    filled = is_filled(state)
+    filled = saved.filled
     # Slots never filled repeat the first one, where zero times what `fn` does is zero.
     rows = jnp.where(filled, jnp.arange(filled.size), 0)
-    ts, ys = state.ts[rows], jax.tree.map(lambda y: y[rows], ys)
+    ts, ys = saved.ts[rows], jax.tree.map(lambda y: y[rows], ys)
     outer, inner = eqx.partition((args, fn), wanted)
 
-    def saved(ys: PyTree[Array], outer: PyTree) -> PyTree:
+    def values_of(ys: PyTree[Array], outer: PyTree) -> PyTree:
         args, fn = eqx.combine(outer, inner)
         out = jax.vmap(lambda t, y: fn(t, y, args))(ts, ys)
         return eqx.filter(out, eqx.is_inexact_array)
@@ -175,6 +98,6 @@ def pull_through_fn(
             return jnp.zeros_like(value)
         return jnp.where(filled.reshape(-1, *(1,) * (value.ndim - 1)), cotangent, 0)
 
-    values, pull = jax.vjp(saved, ys, outer)
+    values, pull = jax.vjp(values_of, ys, outer)
     ys_bar, (args_bar, fn_bar) = pull(jax.tree.map(masked, values, cotangents))
     return ys_bar, args_bar, fn_bar

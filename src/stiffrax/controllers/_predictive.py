@@ -11,7 +11,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from ..stages import ReportingNorm, StepReport
+from ..diffrax_loop import ReportingNorm, StepReport
 
 
 @final

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..stages import ReportingNorm, StepReport
+from ..diffrax_loop import ReportingNorm, StepReport
 
 
 @final

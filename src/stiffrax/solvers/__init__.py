@@ -1,7 +1,6 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
 from ._consistent_start import consistent_initial_values as consistent_initial_values
-from ._counted_loop import counted_loop as counted_loop
 from ._implicit_runge_kutta import (
     AbstractImplicitRungeKutta as AbstractImplicitRungeKutta,
     stage_system as stage_system,

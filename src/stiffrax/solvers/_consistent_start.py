@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
-from .._diffrax import enclosing_solve_throws, unwrap_term
+from ..diffrax_loop import enclosing_solve_throws, unwrap_term
 from ..stages import (
     AbstractStructure,
     Dense,

@@ -14,14 +14,13 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._diffrax import unwrap_term
+from ..diffrax_loop import StepReport, StepWork, asks_for_report, unwrap_term
 from ..stages import (
     AbstractStructure,
     Dense,
     ErrorTolerance,
     LinearizationWork,
     MatrixFree,
-    ReportingNorm,
     SimplifiedNewton,
     SingleFactors,
     SplitFactors,
@@ -29,8 +28,6 @@ from ..stages import (
     StagePolynomial,
     StageSolution,
     StageSystem,
-    StepReport,
-    StepWork,
     check_tolerance,
     error_controlled_rule,
     error_filter,
@@ -222,7 +219,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         result = diffrax.RESULTS.promote(solution.result)
         if solver_state.consistent is not None:
             error, result = end_at_once(solver_state.consistent, error, result)
-        if isinstance(self.root_finder.norm, ReportingNorm):
+        if asks_for_report(self.root_finder.norm):
             error = self._report(frozen, guess, solution, error, attempt.work, evaluations)
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
-from .._diffrax import unwrap_term
+from ..diffrax_loop import unwrap_term
 from ..stages import Mass, StageSystem, flat_field, flat_mass, is_operator
 from ..tableaus import Tableau
 

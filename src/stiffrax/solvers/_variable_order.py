@@ -13,7 +13,8 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from ..stages import AbstractStructure, SimplifiedNewton, StepReport
+from ..diffrax_loop import StepReport
+from ..stages import AbstractStructure, SimplifiedNewton
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
 from ._step_memory import CollocationInterpolation, StepMemory

@@ -8,13 +8,7 @@ from ._linearization import (
 )
 from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_operator
 from ._matrix_free import MatrixFree as MatrixFree
-from ._newton import (
-    ReportingNorm as ReportingNorm,
-    SimplifiedNewton as SimplifiedNewton,
-    StepReport as StepReport,
-    StepWork as StepWork,
-    StoppingRule as StoppingRule,
-)
+from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._products import largest_of_rows as largest_of_rows, weighted_sum as weighted_sum
 from ._small_inverse import SmallInverse as SmallInverse, small_inverse as small_inverse
 from ._sparsity import Banded as Banded, BlockDiagonal as BlockDiagonal, Sparsity as Sparsity

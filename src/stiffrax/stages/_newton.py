@@ -1,4 +1,4 @@
-"""Simplified Newton iteration: one frozen Jacobian, watched as it contracts; the report of a step."""
+"""Simplified Newton iteration: one frozen Jacobian, watched as it contracts."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -11,55 +11,8 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._diffrax import enclosing_steps_are_fixed, use_stepsize_tol
+from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, use_stepsize_tol
 from ._products import largest_size, root_mean_square
-
-
-@final
-class StepWork(eqx.Module):
-    """Work of one attempted step, or of all of them: evaluations of the vector field, of its
-    Jacobian, factorizations, solves of the stage system, iterations."""
-
-    f_evaluations: Array
-    jacobians: Array
-    factorizations: Array
-    linear_solves: Array
-    newton_iterations: Array
-
-
-@final
-class StepReport(eqx.Module):
-    """Takes the place of the error estimate where a controller or an adjoint asks for more.
-
-    diffrax hands a solver's error to the controller as it is (but for NaNs, which become infinite,
-    and whole numbers, which become floating), so that this is how a report gets there.
-    """
-
-    error: PyTree[Array]
-    converged: Array
-    theta: Array
-    most_iterations: Array
-    component: Array
-    work: StepWork
-
-    def restored(self) -> "StepReport":
-        """With the dtypes that diffrax has changed on the way."""
-        whole = jax.tree.map(lambda x: jnp.asarray(x).astype(int), (self.component, self.work))
-        converged = jnp.asarray(self.converged).astype(bool)
-        return StepReport(self.error, converged, self.theta, self.most_iterations, *whole)
-
-
-@final
-class ReportingNorm(eqx.Module):
-    """A norm that asks the solver it reaches for a `StepReport` in place of an error.
-
-    A controller's tolerances and norm are all that diffrax hands on to an implicit solver.
-    """
-
-    norm: Any
-
-    def __call__(self, tree: PyTree) -> Any:
-        return self.norm(tree)
 
 
 @final
@@ -113,7 +66,7 @@ def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
 
 
 def _written_out(norm: Any) -> Callable[[PyTree], Scalar]:
-    asked = norm.norm if isinstance(norm, ReportingNorm) else norm
+    asked = plain_norm(norm)
     # By identity: a norm may hold arrays, and two of those have no truth value.
     is_default = asked is use_stepsize_tol or asked is optx.rms_norm
     return root_mean_square if is_default else norm

@@ -1,19 +1,14 @@
-"""Everything stiffrax needs from diffrax that diffrax does not export: the only such file."""
+"""The arguments of the `diffeqsolve` being traced, read from its frame: the only such file.
+
+diffrax hands a solver neither its controller nor `throw`. Both are settled while tracing, so that
+they can be read off the caller's frame. Once diffrax passes them to `solver.init`, or lets a
+solver say which tolerances it takes under fixed steps, this file goes.
+"""
 
 import sys
 from typing import Any
 
 import diffrax
-from diffrax import _adjoint
-from diffrax._integrate import SaveState as SaveState, loop as loop
-from diffrax._root_finder import use_stepsize_tol as use_stepsize_tol
-from diffrax._saveat import save_y as save_y
-from diffrax._term import WrapTerm as WrapTerm
-
-inner_loop = _adjoint._inner_loop
-outer_loop = _adjoint._outer_loop
-nondiff_solver_controller_state = _adjoint._nondiff_solver_controller_state
-only_transpose_ys = _adjoint._only_transpose_ys
 
 _DIFFEQSOLVE = diffrax.diffeqsolve.__wrapped__.__code__
 
@@ -22,9 +17,9 @@ def enclosing_steps_are_fixed() -> bool:
     """Whether the `diffeqsolve` that is being traced right now has a fixed-step controller.
 
     diffrax fills the tolerances of an implicit solver in from an adaptive controller, and refuses
-    an implicit solver without tolerances under a fixed-step one. Nothing that it hands to a solver
-    tells the two apart, so that a solver with a default for fixed steps *and* the controller's
-    tolerances for adaptive ones has to look at the caller. Only diffrax's own check depends on it.
+    an implicit solver without tolerances under a fixed-step one. A solver with a default for fixed
+    steps *and* the controller's tolerances for adaptive ones must know which of the two it is in.
+    Only diffrax's own check depends on it.
     """
     controller = _enclosing_argument("stepsize_controller")
     if controller is None:
@@ -49,10 +44,3 @@ def _enclosing_argument(name: str) -> Any:
             return frame.f_locals[name]
         frame = frame.f_back
     return None
-
-
-def unwrap_term(term: Any) -> Any:
-    """The user's own term: `diffeqsolve` hides its attributes in wrappers."""
-    while isinstance(term, WrapTerm):
-        term = term.term
-    return term

@@ -15,8 +15,8 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from .._diffrax import use_stepsize_tol
-from ..stages import ReportingNorm, StepWork
+from ._private_names import use_stepsize_tol
+from ._step_report import ReportingNorm, StepWork, asks_for_report
 
 
 @final
@@ -47,7 +47,7 @@ class _CountingController(eqx.Module):
     ) -> Any:
         memory, counts = controller_state
         report = y_error.restored()
-        knows = isinstance(getattr(self.controller, "norm", None), ReportingNorm)
+        knows = asks_for_report(getattr(self.controller, "norm", None))
         keep, next_t0, next_t1, made_jump, memory, result = self.controller.adapt_step_size(
             t0,
             t1,
@@ -112,7 +112,7 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
             return finder._norm if hasattr(finder, "_norm") else finder.norm
 
         asking = solver
-        if not isinstance(norm_of(solver), ReportingNorm):
+        if not asks_for_report(norm_of(solver)):
             asking = eqx.tree_at(norm_of, solver, replace_fn=_reporting)
         dtype = jnp.result_type(*jax.tree.leaves(init_state.y))
         counts = _nothing_counted(jnp.asarray(init_state.tprev), dtype)

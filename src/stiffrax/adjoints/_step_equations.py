@@ -1,0 +1,73 @@
+"""The stage equations of recorded steps, and the cotangents that they give their parameters."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, PyTree
+
+from ..diffrax_loop import Step
+from ..solvers import AbstractImplicitRungeKutta, stage_system
+from ..stages import StageSystem, evaluate_polynomial
+
+
+@final
+class StepEquations(eqx.Module):
+    """The stage equations of recorded steps.
+
+    `parameters` are the leaves of `(terms, args)` whose cotangents are wanted, `others` the rest.
+    """
+
+    solver: AbstractImplicitRungeKutta
+    parameters: PyTree
+    others: PyTree
+    state: PyTree[Array]
+
+    @property
+    def terms(self) -> Any:
+        """The term of the solve."""
+        return eqx.combine(self.parameters, self.others)[0]
+
+    def system(self, parameters: PyTree, step: Step) -> StageSystem:
+        """The equations of one step."""
+        terms, args = eqx.combine(parameters, self.others)
+        _, restore = ravel_pytree(self.state)
+        tableau, y0 = self.solver.tableau, restore(step.y0)
+        return stage_system(tableau, terms, step.t0, step.t1, y0, args)[0]
+
+    def stages(self, step: Step) -> Float[Array, "m n"]:
+        """The stage increments: read from the step's polynomial, or else solved for once more."""
+        nodes = jnp.asarray(self.solver.tableau.nodes, step.y0.dtype)
+        if step.coefficients is not None:
+            return evaluate_polynomial(step.coefficients, nodes)
+        guess = nodes[:, None] * (step.y1 - step.y0)
+        solution = self.solver.solve_fixed_step(self.system(self.parameters, step), guess)
+        return jnp.where(solution.converged, solution.Z, jnp.nan)
+
+    def pull(
+        self,
+        steps: Step,
+        Z: Float[Array, "k m n"],
+        V: Float[Array, "k m n"],
+        slope_bar: Float[Array, "k n"] | None,
+        used: Bool[Array, " k"],
+    ) -> PyTree:
+        """The cotangents of the parameters, from those of `h f` at every stage of every step."""
+
+        def slopes(parameters: PyTree) -> tuple[Array, Array | None]:
+            def one(step: Step, Z: Array) -> tuple[Array, Array | None]:
+                system = self.system(parameters, step)
+                increments = system.increments(Z)
+                if system.mass is not None:
+                    # The stage equations depend on the entries of the mass as well.
+                    A_inverse = jnp.asarray(system.tableau.A_inverse, Z.dtype)
+                    increments = increments - A_inverse @ system.mass.times(Z)
+                return increments, system.hf0
+
+            return jax.vmap(one)(steps, Z)
+
+        _, pull = jax.vjp(slopes, self.parameters)
+        slope_bar = None if slope_bar is None else jnp.where(used[:, None], slope_bar, 0)
+        return pull((jnp.where(used[:, None, None], V, 0), slope_bar))[0]

@@ -1,0 +1,45 @@
+"""What stiffrax knows of diffrax's inside: private names, the loop and its state, terms, reports.
+
+A move to the next version of diffrax touches this folder and nothing else.
+"""
+
+from ._counted_loop import counted_loop as counted_loop
+from ._enclosing_solve import (
+    enclosing_solve_throws as enclosing_solve_throws,
+    enclosing_steps_are_fixed as enclosing_steps_are_fixed,
+)
+from ._private_names import (
+    nondiff_solver_controller_state as nondiff_solver_controller_state,
+    only_transpose_ys as only_transpose_ys,
+    use_stepsize_tol as use_stepsize_tol,
+)
+from ._recorded_loop import (
+    Step as Step,
+    StepRecord as StepRecord,
+    recorded_loop as recorded_loop,
+)
+from ._save_buffers import (
+    SavedValues as SavedValues,
+    and_state as and_state,
+    saved_values as saved_values,
+    saved_ys as saved_ys,
+    split_fns as split_fns,
+    split_states as split_states,
+    subs_of as subs_of,
+    with_fns as with_fns,
+    with_room_for_states as with_room_for_states,
+)
+from ._solve_loop import (
+    solve_loop as solve_loop,
+    start_of as start_of,
+    starting_from as starting_from,
+    succeeded as succeeded,
+)
+from ._step_report import (
+    ReportingNorm as ReportingNorm,
+    StepReport as StepReport,
+    StepWork as StepWork,
+    asks_for_report as asks_for_report,
+    plain_norm as plain_norm,
+)
+from ._wrapped_terms import close_terms as close_terms, unwrap_term as unwrap_term

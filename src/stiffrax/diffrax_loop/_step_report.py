@@ -1,0 +1,65 @@
+"""What a step says of itself beside its error, and how a controller or an adjoint asks for it."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+
+@final
+class StepWork(eqx.Module):
+    """Work of one attempted step, or of all of them: evaluations of the vector field, of its
+    Jacobian, factorizations, solves of the stage system, iterations."""
+
+    f_evaluations: Array
+    jacobians: Array
+    factorizations: Array
+    linear_solves: Array
+    newton_iterations: Array
+
+
+@final
+class StepReport(eqx.Module):
+    """Takes the place of the error estimate where a controller or an adjoint asks for more.
+
+    diffrax hands a solver's error to the controller as it is (but for NaNs, which become infinite,
+    and whole numbers, which become floating), so that this is how a report gets there.
+    """
+
+    error: PyTree[Array]
+    converged: Array
+    theta: Array
+    most_iterations: Array
+    component: Array
+    work: StepWork
+
+    def restored(self) -> "StepReport":
+        """With the dtypes that diffrax has changed on the way."""
+        whole = jax.tree.map(lambda x: jnp.asarray(x).astype(int), (self.component, self.work))
+        converged = jnp.asarray(self.converged).astype(bool)
+        return StepReport(self.error, converged, self.theta, self.most_iterations, *whole)
+
+
+@final
+class ReportingNorm(eqx.Module):
+    """A norm that asks the solver it reaches for a `StepReport` in place of an error.
+
+    A controller's tolerances and norm are all that diffrax hands on to an implicit solver.
+    """
+
+    norm: Any
+
+    def __call__(self, tree: PyTree) -> Any:
+        return self.norm(tree)
+
+
+def plain_norm(norm: Any) -> Any:
+    """The norm itself, whether or not it asks for a report."""
+    return norm.norm if isinstance(norm, ReportingNorm) else norm
+
+
+def asks_for_report(norm: Any) -> bool:
+    """Whether this is the norm of a controller that reads a `StepReport`."""
+    return isinstance(norm, ReportingNorm)
