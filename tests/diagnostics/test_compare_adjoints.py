@@ -22,8 +22,8 @@ class Halved(AbstractRecordedAdjoint):
 
     failed: str = "zero"
 
-    def pull(self, equations, record, saved):
-        return jax.tree.map(lambda x: x / 2, srx.DiscreteAdjoint().pull(equations, record, saved))
+    def gradient(self, steps, record, saved):
+        return jax.tree.map(lambda x: x / 2, srx.DiscreteAdjoint().gradient(steps, record, saved))
 
 
 ADJOINTS = {

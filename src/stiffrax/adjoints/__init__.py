@@ -6,7 +6,5 @@ from ._continuous_adjoints import (
     InterpolatingAdjoint as InterpolatingAdjoint,
     QuadratureAdjoint as QuadratureAdjoint,
 )
-from ._exact_adjoints import (
-    DiscreteAdjoint as DiscreteAdjoint,
-    ForwardSensitivity as ForwardSensitivity,
-)
+from ._discrete_adjoint import DiscreteAdjoint as DiscreteAdjoint
+from ._forward_sensitivity import ForwardSensitivity as ForwardSensitivity

@@ -49,12 +49,12 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
         del equation
         return state.integral
 
-    def pull(
-        self, equations: StepEquations, record: StepRecord, saved: list[SavedCotangents]
+    def gradient(
+        self, steps: StepEquations, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """Solves the adjoint equation and the parameter integral."""
-        refuse_singular_mass(type(self).__name__, equations.terms)
-        equation = AdjointEquation(equations, record)
+        refuse_singular_mass(type(self).__name__, steps.terms)
+        equation = AdjointEquation(steps, record)
         state = solve_adjoint(
             equation,
             cotangent_jumps(saved),

@@ -37,10 +37,11 @@ from ..diffrax_loop import (
 )
 from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
-from ._backward_sweep import StepMaps
+from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import refuse_gradient, refuse_solver
-from ._saved_values import SavedCotangents, pull_through_fn, saved_cotangents
+from ._saved_values import SavedCotangents, cotangents_through_fn, saved_cotangents
 from ._step_equations import StepEquations
+from ._step_maps import StepMaps
 
 _REVERSE_TWICE = (
     "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
@@ -85,8 +86,8 @@ class AbstractGradientRule(eqx.Module):
         return True
 
     @abc.abstractmethod
-    def pull(
-        self, equations: StepEquations | StepMaps, record: StepRecord, saved: list[SavedCotangents]
+    def gradient(
+        self, steps: AbstractRecordedSteps, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """The cotangents of the initial state and of the parameters, from those of saved states."""
 
@@ -140,11 +141,11 @@ def _solve_backward(
     del kwargs
     record, values, states, ok = residuals
     final_bar, _ = cotangents
-    saved, args_bar, fns_bar = _pull_through_saving(
+    saved, args_bar, fns_bar = _through_saving(
         values, states, saved_ys(final_bar), inputs, perturbed
     )
-    equations = _equations(inputs, perturbed)
-    y0_bar, (terms_bar, more_args_bar, *solver_bar) = rule.pull(equations, record, saved)
+    steps = _recorded_steps(inputs, perturbed)
+    y0_bar, (terms_bar, more_args_bar, *solver_bar) = rule.gradient(steps, record, saved)
     _, restore = ravel_pytree(inputs.y0)
     args_bar = jax.tree.map(jnp.add, args_bar, more_args_bar)
     in_failure = math.nan if rule.failed == "nan" else 0.0
@@ -159,7 +160,7 @@ def _solve_backward(
     return eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
 
 
-def _equations(inputs: SolveInputs, perturbed: SolveInputs) -> StepEquations | StepMaps:
+def _recorded_steps(inputs: SolveInputs, perturbed: SolveInputs) -> AbstractRecordedSteps:
     """The recorded steps as a function of what gradients are wanted of."""
     wanted, flags = (inputs.terms, inputs.args), (perturbed.terms, perturbed.args)
     if inputs.solver is not None:
@@ -168,7 +169,7 @@ def _equations(inputs: SolveInputs, perturbed: SolveInputs) -> StepEquations | S
     return StepEquations(inputs.frozen["solver"], *eqx.partition(wanted, flags), inputs.y0)
 
 
-def _pull_through_saving(
+def _through_saving(
     values: list[SavedValues],
     states: list[PyTree],
     values_bar: list[PyTree],
@@ -185,7 +186,7 @@ def _pull_through_saving(
         fn_bar = None
         if fn is not None:
             wanted = (perturbed.args, fn_wanted)
-            ys_bar, new_args_bar, fn_bar = pull_through_fn(
+            ys_bar, new_args_bar, fn_bar = cotangents_through_fn(
                 fn, value, ys, inputs.args, wanted, ys_bar
             )
             args_bar = jax.tree.map(jnp.add, args_bar, new_args_bar)

@@ -73,7 +73,7 @@ def step_cotangents(
     return StepCotangents(nodes, coefficients)
 
 
-def pull_through_fn(
+def cotangents_through_fn(
     fn: Callable,
     saved: SavedValues,
     ys: PyTree[Array],

@@ -11,10 +11,13 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ..diffrax_loop import Step
 from ..solvers import AbstractImplicitRungeKutta, stage_system
 from ..stages import StageSystem, evaluate_polynomial
+from ._affine_steps import RECURRENCES, Chunk
+from ._linearized_step import linearize
+from ._recorded_steps import AbstractRecordedSteps
 
 
 @final
-class StepEquations(eqx.Module):
+class StepEquations(AbstractRecordedSteps):
     """The stage equations of recorded steps.
 
     `parameters` are the leaves of `(terms, args)` whose cotangents are wanted, `others` the rest.
@@ -29,6 +32,11 @@ class StepEquations(eqx.Module):
     def terms(self) -> Any:
         """The term of the solve."""
         return eqx.combine(self.parameters, self.others)[0]
+
+    @property
+    def num_powers(self) -> int:
+        """The degree of the collocation polynomial."""
+        return self.solver.tableau.polynomial.shape[1]
 
     def system(self, parameters: PyTree, step: Step) -> StageSystem:
         """The equations of one step."""
@@ -46,7 +54,7 @@ class StepEquations(eqx.Module):
         solution = self.solver.solve_fixed_step(self.system(self.parameters, step), guess)
         return jnp.where(solution.converged, solution.Z, jnp.nan)
 
-    def pull(
+    def parameter_cotangents(
         self,
         steps: Step,
         Z: Float[Array, "k m n"],
@@ -71,3 +79,24 @@ class StepEquations(eqx.Module):
         _, pull = jax.vjp(slopes, self.parameters)
         slope_bar = None if slope_bar is None else jnp.where(used[:, None], slope_bar, 0)
         return pull((jnp.where(used[:, None, None], V, 0), slope_bar))[0]
+
+    def chunk_cotangents(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        nodes: Float[Array, "k n"],
+        polynomials: Float[Array, "k s n"] | None,
+        end: Float[Array, " n"],
+        recurrence: str,
+    ) -> tuple[Float[Array, " n"], PyTree]:
+        """One batch of linearized stage equations; the steps are composed by `recurrence`."""
+        Z = jax.vmap(self.stages)(steps)
+        linearized = jax.vmap(lambda step, Z: linearize(self.system(self.parameters, step), Z))(
+            steps, Z
+        )
+        chunk = Chunk(linearized, used, nodes, polynomials, self.solver.linear_solver)
+        start, V = RECURRENCES[recurrence](chunk, end)
+        slope = None
+        if self.solver.tableau.explicit_first_stage:
+            slope = jax.vmap(lambda s, V, p: s.slope_cotangent(V, p))(linearized, V, polynomials)
+        return start, self.parameter_cotangents(steps, Z, V.reshape(Z.shape), slope, used)

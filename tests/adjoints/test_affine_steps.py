@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._backward_sweep import RECURRENCES, Chunk
+from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk
 from stiffrax.adjoints._linearized_step import LinearizedStep
 
 TABLEAUS = [srx.tableaus.radau_iia(3), srx.tableaus.gauss(2), srx.tableaus.lobatto_iiia(2)]

@@ -1,4 +1,4 @@
-"""The gradient of the steps that were taken: back over them in parallel, or carried along."""
+"""Exact gradients by sensitivities that are carried forward with the state."""
 
 import math
 from typing import Any, final
@@ -10,115 +10,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from ..diffrax_loop import StepRecord, counted_loop, saved_values, saved_ys, solve_loop, succeeded
-from ..solvers import DENSE_DEGREE
-from ._backward_sweep import RECURRENCES, StepMaps, backward_sweep, sweep_step_maps
-from ._differentiable_solve import AbstractRecordedAdjoint, AbstractSolveAdjoint, SolveInputs
+from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
+from ._differentiable_solve import AbstractSolveAdjoint, SolveInputs
 from ._refusals import check_choice, refuse_gradient
-from ._saved_values import SavedCotangents, step_cotangents
-from ._step_equations import StepEquations
-
-# Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
-_LARGEST_PROPAGATOR = 64
-
-
-@final
-class DiscreteAdjoint(AbstractRecordedAdjoint):
-    r"""Exact reverse-mode gradients of the steps that a stiffrax solver took, sizes held fixed.
-
-    Step `k` solves `R(Z; y_k) = 0` for its stage increments `Z` (see [`stiffrax.RadauIIA5`][]), and
-    $y_{k+1} = y_k + \sum_i d_i Z_i$. With `J_i` the Jacobian of the vector field at stage `i`,
-
-    $$\sum_j (A^{-1})_{ji} V_j - h J_i^T V_i = d_i \lambda_{k+1} + \bar Z_i, \qquad
-      \lambda_k = \lambda_{k+1} + \sum_i h J_i^T V_i, \qquad
-      \bar\theta = \sum_k \sum_i h (\partial f_i / \partial \theta)^T V_i,$$
-
-    where $\bar Z$ comes from values saved within the step. No iteration is differentiated and none
-    is run. All Jacobians, all solves for $\lambda_{k+1} = e_1, ..., e_n$ (which make the step an
-    affine map) and the parameter sum are batches over the accepted steps; only one `n x n`
-    matrix-vector product a step remains in sequence.
-
-    Gradients reach `y0`, `args` and whatever the vector field and `SaveAt(fn=...)` close over; with
-    every `SaveAt` and `SubSaveAt` but dense output; under `jit` and `vmap`. Forward over reverse
-    works (`jax.hessian`, Hessian-vector products), forward mode alone does not.
-
-    **Arguments:**
-
-    - `memory`: `"full"` keeps the stages of all steps, `max_steps * (s + 1) * n` numbers. `"steps"`
-      keeps the starts of steps only, `max_steps * n`, and solves for the stages once more, to
-      rounding: its gradients differ from those of `"full"` by the tolerance of the forward
-      iteration, and are NaN if a step cannot be solved again.
-    - `recurrence`: `"scan"` takes the steps in turn as affine maps; `"associative"` composes the
-      maps in a logarithmic number of rounds, for accelerators; `"solve"` solves one system a step
-      in turn. By default `"scan"` up to n = 64, and `"solve"` above.
-    - `chunk`: steps in a batch. The work is that of the accepted steps, rounded up to whole chunks,
-      not of `max_steps`; memory grows by `chunk * m * n * (m + 1) * n`.
-    - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`. Other lanes of a batch are as without it.
-
-    **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
-    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,
-    `SaveAt(dense=True)`, `max_steps=None`, or with respect to times and tolerances.
-
-    Cost: `m` Jacobians and one elimination of the `m n x m n` system a step (about the time of the
-    forward solve), and one reverse sweep of the vector field at every stage.
-
-    ??? cite "Reference"
-        Sanz-Serna, *Symplectic Runge-Kutta schemes for adjoint equations, automatic
-        differentiation, optimal control, and more*, SIAM Review 58 (2016).
-
-    ```python
-    >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx
-    >>> def end(rate):
-    ...     decay = diffrax.ODETerm(lambda t, y, args: -rate * y)
-    ...     adjoint = srx.DiscreteAdjoint()
-    ...     y0 = jnp.array(1.0)
-    ...     return diffrax.diffeqsolve(
-    ...         decay, srx.RadauIIA5(), 0.0, 1.0, 0.1, y0, adjoint=adjoint
-    ...     ).ys[-1]
-    >>> print(f"{jax.grad(end)(2.0):.5f}")  # -exp(-2)
-    -0.13534
-
-    ```
-    """
-
-    memory: str = eqx.field(static=True, default="full")
-    recurrence: str | None = eqx.field(static=True, default=None)
-    chunk: int = eqx.field(static=True, default=32)
-    failed: str = eqx.field(static=True, default="zero")
-
-    def __check_init__(self):
-        check_choice(self, "memory", "full", "steps")
-        check_choice(self, "recurrence", None, *RECURRENCES)
-        check_choice(self, "failed", "zero", "nan")
-        if not isinstance(self.chunk, int) or self.chunk < 1:
-            raise ValueError(
-                f"`DiscreteAdjoint(chunk={self.chunk!r})` was given; it needs a positive number of "
-                "steps. Write `chunk=32`."
-            )
-
-    @property
-    def keep_stages(self) -> bool:
-        """Whether the stages of all steps are kept."""
-        return self.memory == "full"
-
-    def pull(
-        self, equations: StepEquations | StepMaps, record: StepRecord, saved: list[SavedCotangents]
-    ) -> tuple[Float[Array, " n"], PyTree]:
-        """One sweep back over the steps."""
-        if isinstance(equations, StepMaps):
-            cotangents = step_cotangents(record, saved, DENSE_DEGREE)
-            return sweep_step_maps(equations, record, cotangents, chunk_size=self.chunk)
-        num_powers = equations.solver.tableau.polynomial.shape[1]
-        cotangents = step_cotangents(record, saved, num_powers)
-        small = cotangents.nodes.shape[1] <= _LARGEST_PROPAGATOR
-        return backward_sweep(
-            equations,
-            record,
-            cotangents,
-            chunk_size=self.chunk,
-            recurrence=self.recurrence or ("scan" if small else "solve"),
-        )
 
 
 @final
