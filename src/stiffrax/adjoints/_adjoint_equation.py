@@ -158,7 +158,7 @@ class LinearRadau(AbstractLinearMethod):
         slopes = hJ_T @ start
         # The stacked matrix is that of the transposed equations: ours have `A^{-1}` itself.
         couplings = jnp.asarray(tableau.A_inverse - tableau.A_inverse.T, dtype)
-        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, jnp.eye(start.size))
+        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, jnp.eye(start.size, dtype=dtype))
         Z = _solve(matrix, slopes[1:].reshape(-1)).reshape(-1, start.size)
         defect = slopes[0] + jnp.asarray(tableau.error_weights, dtype) @ Z
         filtered = tableau.gamma * jnp.eye(start.size, dtype=dtype) - hJ_T[0]
@@ -168,11 +168,11 @@ class LinearRadau(AbstractLinearMethod):
             x, weights = np.polynomial.legendre.leggauss(self.gauss_nodes)
             nodes, weights, error_weights = (x + 1) / 2, weights / 2, None
             powers = nodes[:, None] ** np.arange(1, len(polynomial) + 1)
-            values = start + jnp.asarray(powers, dtype) @ polynomial
+            values = start[None] + jnp.asarray(powers, dtype) @ polynomial
         else:
             weights, error_weights = _joint_rule(tableau)
             error_weights = jnp.asarray(error_weights, dtype)
-            values = start + jnp.concatenate([jnp.zeros((1, start.size), dtype), Z])
+            values = start[None] + jnp.concatenate([jnp.zeros((1, start.size), dtype), Z])
         return LinearStep(
             end,
             error,

@@ -155,7 +155,7 @@ def _advance(
     new = AdjointState(
         t=jnp.where(arrives, stop, state.t - h),
         h=jnp.where(arrives, jnp.maximum(state.h, factor * h), factor * h),
-        jumps_done=state.jumps_done + arrived,
+        jumps_done=state.jumps_done + arrived.astype(int),
         steps_taken=state.steps_taken + 1,
         accepted=state.accepted + 1,
         adjoint=step.end + jnp.where(arrived, jump, 0),
@@ -265,7 +265,7 @@ def _whole_step(step: Any, dtype: Any) -> Intervals:
 def _adjoint_at(
     dense: AdjointDense, step: Array, theta: Float[Array, " q"]
 ) -> tuple[Shaped[Array, " q"], Float[Array, "q n"]]:
-    value = dense.start[step] + evaluate_polynomial(dense.polynomial[step], theta)
+    value = dense.start[step][None] + evaluate_polynomial(dense.polynomial[step], theta)
     return dense.t[step] - dense.h[step] * theta.astype(dense.t.dtype), value
 
 

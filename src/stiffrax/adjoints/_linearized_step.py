@@ -59,7 +59,7 @@ def _unpivoted_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
         is_k = jnp.arange(n) == k
         inverse_pivot = 1 / A[k, k]
         row = jnp.where(is_k, inverse_pivot, A[k] * inverse_pivot)
-        reduced = jnp.where(is_k, 0, A) - A[:, k, None] * row
+        reduced = jnp.where(is_k, 0, A) - A[:, k, None] * row[None]
         return jnp.where(is_k[:, None], row, reduced)
 
     return lax.fori_loop(0, n, body, matrix)
@@ -110,7 +110,7 @@ def factor_blocks(tableau: Tableau, hJ_T: Float[Array, "k m n n"]) -> BlockFacto
     `J` is dissipative, but singular for some growth rates.
     """
     m, n = hJ_T.shape[1:3]
-    a, identity = _couplings(tableau, hJ_T.dtype), jnp.eye(n, dtype=hJ_T.dtype)
+    a, identity = _couplings(tableau, hJ_T.dtype), jnp.eye(n, dtype=hJ_T.dtype)[None]
     inverse = jax.vmap(_unpivoted_inverse)
     pivot = inverse(a[0, 0] * identity - hJ_T[:, 0])
     S = {

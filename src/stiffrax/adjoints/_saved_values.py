@@ -65,9 +65,9 @@ def step_cotangents(
         k, theta = record.place(one.ts)
         theta = jnp.where(one.filled, theta, 0).astype(y.dtype)
         at_end = theta >= 1
-        nodes = nodes.at[k + at_end].add(one.ys_bar)
+        nodes = nodes.at[k + at_end.astype(k.dtype)].add(one.ys_bar)
         if coefficients is not None:
-            powers = theta[:, None] ** jnp.arange(1, num_powers + 1)
+            powers = theta[:, None] ** jnp.arange(1, num_powers + 1, dtype=theta.dtype)[None]
             powers = jnp.where(at_end[:, None], 0, powers)
             coefficients = coefficients.at[k].add(powers[..., None] * one.ys_bar[:, None])
     return StepCotangents(nodes, coefficients)

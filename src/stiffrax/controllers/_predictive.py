@@ -117,7 +117,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         safety = jnp.asarray(0.9, error.dtype)
         failed = ~jnp.isfinite(error)
         if report is not None:
-            most, i = report.most_iterations, report.work.newton_iterations
+            counts = (report.most_iterations, report.work.newton_iterations)
+            most, i = (x.astype(error.dtype) for x in counts)
             safety = safety * jnp.minimum(1, (2 * most + 1) / (2 * most + i))
 
         exponent = 1 / error_order

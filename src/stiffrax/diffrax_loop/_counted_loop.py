@@ -68,8 +68,8 @@ class _CountingController(eqx.Module):
         }
         counts = Counts(
             jax.tree.map(jnp.add, counts.work, report.work),
-            counts.rejected_by_error + (rejected & report.converged),
-            counts.rejected_by_newton + (rejected & ~report.converged),
+            counts.rejected_by_error + (rejected & report.converged).astype(int),
+            counts.rejected_by_newton + (rejected & ~report.converged).astype(int),
             jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), last, counts.last),
         )
         return keep, next_t0, next_t1, made_jump, (memory, counts), result

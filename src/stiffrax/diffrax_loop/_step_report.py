@@ -35,11 +35,20 @@ class StepReport(eqx.Module):
     component: Array
     work: StepWork
 
+    def sent(self) -> "StepReport":
+        """With floating numbers only: diffrax would make them so, and with strict promotion fail."""
+
+        def floating(x: Any) -> Array:
+            is_floating = jnp.issubdtype(jnp.result_type(x), jnp.floating)
+            return x if is_floating else jnp.asarray(x).astype(float)
+
+        return jax.tree.map(floating, self)
+
     def restored(self) -> "StepReport":
-        """With the dtypes that diffrax has changed on the way."""
-        whole = jax.tree.map(lambda x: jnp.asarray(x).astype(int), (self.component, self.work))
-        converged = jnp.asarray(self.converged).astype(bool)
-        return StepReport(self.error, converged, self.theta, self.most_iterations, *whole)
+        """With the dtypes from before it was sent."""
+        counts = (self.most_iterations, self.component, self.work)
+        whole = jax.tree.map(lambda x: jnp.asarray(x).astype(int), counts)
+        return StepReport(self.error, jnp.asarray(self.converged).astype(bool), self.theta, *whole)
 
 
 @final

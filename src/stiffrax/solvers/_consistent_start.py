@@ -199,7 +199,7 @@ def consistent_initial_values(
     # Not a rounding error of this one point: the same all around it.
     size = jnp.max(jnp.abs(y))
     wave = jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
-    nearby = stop_gradient(y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * (size + (size == 0)))
+    nearby = stop_gradient(y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size))
     everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
     # One Newton correction, of rounding, whose derivative is that of the solution.
     y = y - E @ (stop_gradient(small_inverse(K)) @ (U.T @ field(t0, y)))
@@ -252,7 +252,7 @@ def _jacobian(
 def _equilibrated(K: Float[Array, "k k"]) -> tuple[Array, Array]:
     rows = jnp.max(jnp.abs(K), axis=1, keepdims=True)
     rows = jnp.where(rows > 0, rows, 1)
-    columns = jnp.max(jnp.abs(K / rows), axis=0)
+    columns = jnp.max(jnp.abs(K / rows), axis=0, keepdims=True)
     return rows, jnp.where(columns > 0, columns, 1)
 
 
@@ -276,7 +276,7 @@ def _root(
         dx = -inverse @ (U.T @ field(t, y) / rows[:, 0])
         # Where the Jacobian is singular the iteration stays, and is judged there.
         dx = jnp.where(jnp.all(jnp.isfinite(dx)), dx, 0)
-        tries = x + jnp.asarray(_DAMPING, x.dtype)[:, None] * dx
+        tries = x[None] + jnp.asarray(_DAMPING, x.dtype)[:, None] * dx[None]
         left = jax.vmap(lambda x: jnp.max(jnp.abs(U.T @ field(t, y0 + E @ x)) / rows[:, 0]))(tries)
         best = jnp.argmin(jnp.where(jnp.isfinite(left), left, jnp.inf))
         done = jnp.max(jnp.abs(dx)) <= jnp.sqrt(eps) * jnp.max(jnp.abs(y)) + eps

@@ -356,7 +356,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         if work is None:
             work = LinearizationWork(jnp.asarray(1), jnp.asarray(1), solution.iterations)
         change = largest_of_rows(jnp.abs(solution.Z - guess))
-        size = largest_of_rows(jnp.abs(system.y0 + solution.Z))
+        size = largest_of_rows(jnp.abs(system.states(solution.Z)))
         relative = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
         return StepReport(
             error=error,
@@ -371,4 +371,4 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
                 linear_solves=work.iterations,
                 newton_iterations=work.iterations,
             ),
-        )
+        ).sent()

@@ -137,8 +137,8 @@ def solve_with_reuse(
         linearization = _renewed(system, linearization, structure, new_jacobian, new_factors)
         solution = attempt(linearization)
         work = LinearizationWork(
-            work.jacobians + new_jacobian,
-            work.factorizations + new_factors,
+            work.jacobians + new_jacobian.astype(int),
+            work.factorizations + new_factors.astype(int),
             work.iterations + solution.iterations,
         )
         again = ~solution.converged & (work.jacobians == 0)

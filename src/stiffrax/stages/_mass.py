@@ -38,7 +38,7 @@ class Mass(eqx.Module):
     def times(self, Z: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
         """`M` times each row."""
         if self.is_diagonal:
-            return self.entries * Z
+            return jnp.broadcast_to(self.entries, Z.shape) * Z
         return small_matmul(Z.reshape(-1, Z.shape[-1]), self.entries.T).reshape(Z.shape)
 
     def as_matrix(self) -> Float[Array, "n n"]:
@@ -57,7 +57,7 @@ class Mass(eqx.Module):
             return self
         U, s, _ = jnp.linalg.svd(lax.stop_gradient(self.entries))
         kept = s > _SINGULAR * jnp.finfo(s.dtype).eps * s[0]
-        return replace(self, projector=(U * kept) @ U.T)
+        return replace(self, projector=(U * kept.astype(U.dtype)[None]) @ U.T)
 
     def in_range(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
         """The part of `f` in the range of `M`; all of it where the projector is not known."""

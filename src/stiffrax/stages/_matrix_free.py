@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from ._mass import Mass
@@ -97,10 +98,10 @@ class MatrixFree(AbstractStructure):
             parts = self._gmres(
                 systems, shift.real, shift.imag, (rhs.real / scale, rhs.imag / scale)
             )
-            solution = parts[0] + 1j * parts[1]
+            solution = lax.complex(*parts)
         else:
             (solution,) = self._gmres(systems, float(shift), 0.0, (rhs / scale,))
-        return jnp.where(size > 0, solution * scale, 0)
+        return jnp.where(size > 0, solution * scale.astype(rhs.dtype), 0)
 
     def _gmres(
         self, systems: _Systems, alpha: float, beta: float, rhs: tuple[Array, ...]

@@ -226,7 +226,8 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         residual, aux = fn(y, args)
         dy = self._displacement(residual, y, options, state)
         new_y = jax.tree.map(jnp.add, y, dy)
-        scaled = jax.tree.map(lambda d, w: d / w, dy, rule.weights(new_y))
+        weights = rule.weights(new_y)
+        scaled = jax.tree.map(lambda d, w: d / jnp.broadcast_to(w, d.shape), dy, weights)
         displacement = norm(scaled)
         first = state.iterations == 0
         theta = displacement / state.displacement

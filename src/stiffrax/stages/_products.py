@@ -18,6 +18,8 @@ def _library_matmul(a: ArrayLike, b: ArrayLike) -> Array:
 
 def _fused_matmul(a: ArrayLike, b: ArrayLike) -> Array:
     a, b = jnp.asarray(a), jnp.asarray(b)
+    rank = max(a.ndim, b.ndim)
+    a, b = (x.reshape(*(1,) * (rank - x.ndim), *x.shape) for x in (a, b))
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 

@@ -35,7 +35,7 @@ def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
     # Rows of size one: in float32 the determinant of a stiff matrix overflows, and the inverse
     # would be zero, which a Newton iteration takes for convergence.
     entries = jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag))
-    scale = 1 / largest_of_rows(jnp.moveaxis(entries, -1, 0))
+    scale = (1 / largest_of_rows(jnp.moveaxis(entries, -1, 0))).astype(matrix.dtype)
     inverse = (_inverse_2 if n == 2 else _inverse_3)(matrix * scale[..., None])
     return inverse * scale[..., None, :]
 
@@ -86,7 +86,7 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         row = jnp.where(is_k, inverse_pivot, row_p * inverse_pivot)
         multipliers = jnp.where(is_p, row_k[k], column)
         swapped = jnp.where(is_p[:, None], row_k, A)
-        reduced = jnp.where(is_k, 0, swapped) - multipliers[:, None] * row
+        reduced = jnp.where(is_k, 0, swapped) - multipliers[:, None] * row[None]
         order = jnp.where(is_k, order[p], jnp.where(is_p, order[k], order))
         return jnp.where(is_k[:, None], row, reduced), order
 

@@ -83,7 +83,7 @@ class Banded(AbstractStructure):
         if mass.is_diagonal:
             band = jnp.zeros((self.lower + self.upper + 1, n), mass.entries.dtype)
             return band.at[self.lower].set(mass.entries)
-        i, d = jnp.arange(n), jnp.arange(-self.lower, self.upper + 1)[:, None]
+        i, d = jnp.arange(n)[None], jnp.arange(-self.lower, self.upper + 1)[:, None]
         inside = (i + d >= 0) & (i + d < n)
         return jnp.where(inside, mass.entries[i, (i + d) % n], 0)
 
@@ -91,24 +91,27 @@ class Banded(AbstractStructure):
         if mass.is_diagonal:
             return False
         i = jnp.arange(len(mass.entries))
-        d = i - i[:, None]
+        d = i[None] - i[:, None]
         return jnp.any(((d < -self.lower) | (d > self.upper)) & (mass.entries != 0))
 
     def factor(
         self, shifts: np.ndarray, hJ: Float[Array, "w n"], M: Float[Array, "w n"] | None = None
     ) -> Any:
         L, D, U = self._blocks(hJ)
-        identity = jnp.eye(D.shape[-1], dtype=D.dtype)
+        identity = jnp.eye(D.shape[-1], dtype=D.dtype)[None]
 
         def one(shift: Array) -> Any:
-            dtype = shift.dtype
+            def less(block: Array, mass: Array) -> Array:
+                return shift * mass.astype(shift.dtype) - block.astype(shift.dtype)
+
             if M is None:
-                return _reduce(-L.astype(dtype), shift * identity - D, -U.astype(dtype))
+                L_0, U_0 = (-x.astype(shift.dtype) for x in (L, U))
+                return _reduce(L_0, less(D, identity), U_0)
             L_M, D_M, U_M = self._blocks(M)
             count, b = D_M.shape[:2]
             padding = (jnp.arange(count * b) >= M.shape[1]).reshape(count, b)
-            D_M = D_M + padding[..., None] * identity
-            return _reduce(shift * L_M - L, shift * D_M - D, shift * U_M - U)
+            D_M = D_M + padding.astype(D.dtype)[..., None] * identity
+            return _reduce(less(L, L_M), less(D, D_M), less(U, U_M))
 
         return [one(shifted(shift, hJ.dtype)) for shift in shifts]
 
@@ -320,7 +323,8 @@ class BlockDiagonal(AbstractStructure):
     def mass_matrix(self, mass: Mass) -> Float[Array, "k b b"]:
         b = self.size
         if mass.is_diagonal:
-            return mass.entries.reshape(-1, b)[:, :, None] * jnp.eye(b, dtype=mass.entries.dtype)
+            identity = jnp.eye(b, dtype=mass.entries.dtype)[None]
+            return mass.entries.reshape(-1, b)[:, :, None] * identity
         blocks = mass.entries.reshape(len(mass.entries) // b, b, -1, b)
         index = jnp.arange(len(blocks))
         return blocks[index, :, index]
@@ -329,14 +333,19 @@ class BlockDiagonal(AbstractStructure):
         if mass.is_diagonal:
             return False
         block = jnp.arange(len(mass.entries)) // self.size
-        return jnp.any((block[:, None] != block) & (mass.entries != 0))
+        return jnp.any((block[:, None] != block[None]) & (mass.entries != 0))
 
     def factor(
         self, shifts: np.ndarray, hJ: Float[Array, "k b b"], M: Float[Array, "k b b"] | None = None
     ) -> Any:
-        M = jnp.eye(self.size, dtype=hJ.dtype) if M is None else M
-        # One matrix at a time under `vmap`: a batch does not go to the library.
-        return [jax.vmap(small_inverse)(shifted(s, hJ.dtype) * M - hJ) for s in shifts]
+        M = jnp.eye(self.size, dtype=hJ.dtype)[None] if M is None else M
+
+        def one(shift: Array) -> Array:
+            # One matrix at a time under `vmap`: a batch does not go to the library.
+            matrices = shift * M.astype(shift.dtype) - hJ.astype(shift.dtype)
+            return jax.vmap(small_inverse)(matrices)
+
+        return [one(shifted(shift, hJ.dtype)) for shift in shifts]
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         def one(inverse: Array, b: Array) -> Array:

@@ -18,8 +18,11 @@ def stacked_mass_matrix(
 ) -> Float[Array, "*k mn mn"]:
     """`a (x) M - blockdiag(hJ_i)` as one matrix."""
     m, n = hJ.shape[-3:-1]
-    constant = a[:, None, :, None] * M[:, None, :]
-    blocks = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None] * hJ[..., :, :, None, :]
+    constant = a[:, None, :, None] * M[None, :, None, :]
+    identity = jnp.eye(m, dtype=hJ.dtype)[:, None, :, None]
+    lanes = (1,) * (hJ.ndim - 3)
+    constant, identity = (x.reshape(*lanes, *x.shape) for x in (constant, identity))
+    blocks = identity * hJ[..., :, :, None, :]
     return (constant - blocks).reshape(*hJ.shape[:-3], m * n, m * n)
 
 

@@ -40,15 +40,16 @@ def stage_polynomial(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array
     coefficients = small_matmul(jnp.asarray(tableau.polynomial.T, Z.dtype), Z)
     if system.hf0 is not None:
         slope = jnp.asarray(tableau.polynomial_explicit, Z.dtype)
-        coefficients = coefficients + slope[:, None] * system.hf0
+        coefficients = coefficients + slope[:, None] * system.hf0[None]
     return coefficients
 
 
 def evaluate_polynomial(coefficients: Array, theta: Array) -> Array:
     """`sum_j p_j theta^j` (no constant term) for each theta: `theta.shape + (n,)`."""
+    rows = coefficients.reshape(-1, *(1,) * theta.ndim, *coefficients.shape[1:])
     value = jnp.zeros((*theta.shape, *coefficients.shape[1:]), coefficients.dtype)
     theta = theta.reshape(*theta.shape, *(1,) * (coefficients.ndim - 1))
-    for p in coefficients[::-1]:
+    for p in rows[::-1]:
         value = (value + p) * theta
     return value
 
@@ -60,7 +61,7 @@ def predict(
     growth = h / polynomial.h
     theta = 1 + growth * tableau.nodes.astype(h.dtype)
     end = weighted_sum(np.ones(len(polynomial.coefficients)), polynomial.coefficients)
-    guess = evaluate_polynomial(polynomial.coefficients, theta) - end
+    guess = evaluate_polynomial(polynomial.coefficients, theta) - end[None]
     use = polynomial.known & (growth < _LARGEST_GROWTH) & ~jnp.asarray(made_jump)
     return jnp.where(use, guess, 0)
 

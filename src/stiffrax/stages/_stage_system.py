@@ -125,16 +125,20 @@ class StageSystem(eqx.Module):
         """Times of the implicit stages."""
         return self.t0 + self.tableau.nodes.astype(self.t0.dtype) * self.dt
 
+    def states(self, Z: Float[Array, "m n"]) -> Float[Array, "m n"]:
+        """The states of the stages."""
+        return self.y0[None] + Z
+
     def increments(self, Z: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """`h f` at every stage, in one batched evaluation."""
-        return self.h * jax.vmap(self.field)(self.times, self.y0 + Z)
+        return self.h * jax.vmap(self.field)(self.times, self.states(Z))
 
     def explicit_part(self) -> Float[Array, "m n"] | float:
         """`w_i h f0`."""
         if self.hf0 is None:
             return 0.0
         w = jnp.asarray(self.tableau.explicit_weights, self.y0.dtype)
-        return w[:, None] * self.hf0
+        return w[:, None] * self.hf0[None]
 
     def times_mass(self, x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
         """`M` times each row."""
@@ -148,7 +152,7 @@ class StageSystem(eqx.Module):
 
     def stage_jacobians(self, Z: Float[Array, "m n"]) -> Float[Array, "m n n"]:
         """The exact Jacobian of the vector field at every stage."""
-        return jax.vmap(self.field.jacobian)(self.times, self.y0 + Z)
+        return jax.vmap(self.field.jacobian)(self.times, self.states(Z))
 
 
 def slope_field(system: StageSystem) -> FlatField | _SlopeField:
@@ -181,7 +185,7 @@ class SlopeSystem(eqx.Module):
 
     def states(self, K: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """The states of the stages."""
-        return self.y0 + small_matmul(self.A, K)
+        return self.y0[None] + small_matmul(self.A, K)
 
     def residual(self, K: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """`R(K)` above."""

@@ -21,14 +21,14 @@ _LEAST_TOLERANCE = 16.0
 
 
 def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
-    size = jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0 + Z)))
+    size = jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0[None] + Z)))
     dtype = jnp.finfo(y0.dtype)
     floor = jnp.maximum(dtype.eps * largest_size(size), dtype.tiny / dtype.eps)
     return jnp.maximum(size, floor)
 
 
 def _within_rounding(y0: Float[Array, " n"], dZ: Array, Z: Array) -> Array:
-    return at_rounding_level(dZ, (y0, y0 + Z))
+    return at_rounding_level(dZ, (y0, y0[None] + Z))
 
 
 def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
@@ -48,7 +48,7 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
 
 
 def _given_weights(y0: Array, rtol: Any, atol: Any, Z: Array) -> Array:
-    return atol + rtol * jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0 + Z)))
+    return atol + rtol * jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0[None] + Z)))
 
 
 def given_tolerance_rule(y0: Float[Array, " n"], rtol: Any, atol: Any) -> StoppingRule:
@@ -83,7 +83,7 @@ class ErrorTolerance(eqx.Module):
 
     def scaled_norm(self, error: Float[Array, "*m n"]) -> Float[Array, ""]:
         """The norm in which an error of one is just acceptable."""
-        return self.norm(error / self.scale)
+        return self.norm(error / jnp.broadcast_to(self.scale, error.shape))
 
 
 def error_tolerance(
@@ -140,7 +140,7 @@ def _constant(scale: Array, Z: Array) -> Array:
 
 def _below(scale: Array, bound: Array, dZ: Array, Z: Array) -> Array:
     del Z
-    return jnp.all(jnp.abs(dZ) / scale <= bound)
+    return jnp.all(jnp.abs(dZ) / scale[None] <= bound)
 
 
 def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Array) -> StoppingRule:
@@ -171,7 +171,7 @@ def _divided(weights: Callable, by: Array, Z: Array) -> Array:
 
 
 def _noise_of_weighed(noise: Callable, by: Array, dZ: Array, Z: Array) -> Array:
-    return noise(by * dZ, Z)
+    return noise(by[None] * dZ, Z)
 
 
 def weighed_rule(rule: StoppingRule, by: Float[Array, " n"]) -> StoppingRule:

@@ -97,7 +97,8 @@ class Dense(AbstractStructure):
         dtype = _dtype_of(shifts, hJ.dtype)
         identity = jnp.eye(hJ.shape[0], dtype=hJ.dtype)
         diagonals = jnp.asarray(shifts).astype(dtype)[:, None, None]
-        matrices = diagonals * (identity if M is None else M) - hJ.astype(dtype)
+        matrices = diagonals * (identity if M is None else M).astype(dtype)[None]
+        matrices = matrices - hJ.astype(dtype)[None]
         if self.linear_solver is None:
             # Whether the iteration converges is the check.
             if M is None:
@@ -114,7 +115,12 @@ class Dense(AbstractStructure):
 
 
 def _dtype_of(shifts: np.ndarray, dtype: Any) -> Any:
-    return jnp.result_type(dtype, jnp.complex64) if np.iscomplexobj(shifts) else dtype
+    return complex_of(dtype) if np.iscomplexobj(shifts) else dtype
+
+
+def complex_of(dtype: Any) -> Any:
+    """The complex dtype of the same precision."""
+    return jnp.complex128 if dtype == jnp.float64 else jnp.complex64
 
 
 def shifted(shift: Any, dtype: Any) -> Array:
@@ -131,7 +137,7 @@ def probes(
 
 
 def _as_complex(matrix: Any, dtype: Any) -> Array:
-    return jnp.asarray(matrix).astype(jnp.result_type(dtype, jnp.complex64))
+    return jnp.asarray(matrix).astype(complex_of(dtype))
 
 
 @final
