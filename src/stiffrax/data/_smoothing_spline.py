@@ -99,7 +99,7 @@ class SmoothingSpline(diffrax.AbstractPath):
         count = jnp.sum(jnp.isfinite(self.ts)) - 1
         # Comparing all is one fused kernel; a binary search is a loop of small ones.
         index = jnp.searchsorted(self.ts, t, side="right", method="compare_all") - 1
-        index = jnp.clip(index, 0, count - 1)
+        index = jnp.clip(index, 0, (count - 1).astype(index.dtype))
         return t - self.ts[index], tuple(c[index] for c in self.coefficients)
 
 

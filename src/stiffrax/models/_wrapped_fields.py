@@ -188,7 +188,10 @@ class CoupledField(eqx.Module):
         check_coupling(coupling, y.size)
         distance = y - jnp.asarray(self.target.evaluate(t), y.dtype)
         # A sum, not `@`: for a few states a library call costs more than the product.
-        pull = jnp.sum(coupling * distance, axis=-1) if coupling.ndim == 2 else coupling * distance
+        if coupling.ndim == 2:
+            pull = jnp.sum(coupling * distance[None], axis=-1)
+        else:
+            pull = coupling * distance
         return jnp.asarray(self.field(t, y, args)) - jnp.asarray(self.strength, y.dtype) * pull
 
 
