@@ -36,8 +36,9 @@ class Neighborhoods(eqx.Module):
     ) -> tuple[Float[Array, "centers after n"], Float[Array, "centers after neighbors n"]]:
         """The samples 0 to `steps` places after the centers and after their neighbors."""
         flat = ys.reshape(-1, ys.shape[-1])
-        after = jnp.arange(steps + 1)
-        return flat[self.centers[:, None] + after], flat[self.neighbors[:, None] + after[:, None]]
+        after = jnp.arange(steps + 1)[None]
+        neighbors = self.neighbors[:, None] + after[..., None]
+        return flat[self.centers[:, None] + after], flat[neighbors]
 
 
 def find_neighborhoods(

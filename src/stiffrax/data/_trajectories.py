@@ -287,7 +287,7 @@ def cut_windows(data: Trajectories, length: int) -> Trajectories:
     index = np.minimum(index, times - 1)
     # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
     xp = jnp if isinstance(data.ts, jax.Array) else np
-    mask = data.mask[:, index] & inside
+    mask = data.mask[:, index] & inside[None]
     used = mask[:, :, 1]
 
     def pick(values: Any) -> Any:

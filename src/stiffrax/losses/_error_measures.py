@@ -70,14 +70,16 @@ class AbstractErrorMeasure(eqx.Module):
     ) -> Float[Array, ""]:
         """The mean over the samples where `mask` is true."""
         usable = jnp.isfinite(predicted)
-        error = (jnp.where(usable, predicted, ys) - ys) / jnp.asarray(self.scale, ys.dtype)
+        scale = jnp.broadcast_to(jnp.asarray(self.scale, ys.dtype), ys.shape)
+        error = (jnp.where(usable, predicted, ys) - ys) / scale
         sizes = self.size(jnp.where(usable, error, 1))
         if callable(self.weight):
             sizes = sizes * jnp.asarray(jax.vmap(jax.vmap(self.weight))(ts, ys))
         elif self.weight is not None:
-            sizes = sizes * jnp.asarray(self.weight, ys.dtype)
+            sizes = sizes * jnp.broadcast_to(jnp.asarray(self.weight, ys.dtype), ys.shape)
         count = jnp.sum(mask) * ys.shape[-1]
-        return jnp.sum(jnp.where(mask[..., None], sizes, 0)) / jnp.maximum(count, 1)
+        total = jnp.sum(jnp.where(mask[..., None], sizes, 0))
+        return total / jnp.maximum(count, 1).astype(total.dtype)
 
 
 def measured_scale(

@@ -114,13 +114,13 @@ class InvariantLoss(AbstractLoss):
             )
         ts, ys, mask = (jnp.asarray(x).reshape(-1, *np.shape(x)[2:]) for x in _arrays(data))
         present = jnp.argsort(~mask, stable=True)
-        places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1)
+        places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1).astype(float)
         chosen = present[places.astype(int)]
         flow = FixedStepFlow(model, self.solver, self.interval, self.substeps)
         visited, rates = jax.vmap(lambda t, y: self._follow(flow, t, y))(ts[chosen], ys[chosen])
         good = jnp.all(jnp.isfinite(visited), axis=(1, 2)) & jnp.all(jnp.isfinite(rates), axis=1)
         usable = jnp.where(good[:, None], rates, 0)
-        found = jnp.sum(usable, axis=0) / jnp.maximum(jnp.sum(good), 1)
+        found = jnp.sum(usable, axis=0) / jnp.maximum(jnp.sum(good), 1).astype(usable.dtype)
         error = found - jnp.asarray(self.exponents, found.dtype)
         value = jnp.sum(jnp.asarray(self.weight, found.dtype) * error**2)
         if self.statistics:
@@ -136,7 +136,7 @@ class InvariantLoss(AbstractLoss):
 
         def advance(carry: tuple[Array, Array], i: Array) -> tuple[Any, Any]:
             y, frame = carry
-            t = t0 + i * self.interval
+            t = t0 + i.astype(t0.dtype) * self.interval
             if k:
                 y, frame = push_forward(flow, t, y, frame)
                 frame, lengths = orthonormalize(frame)
@@ -165,7 +165,7 @@ def _statistics(
     def moments(points: Array, weight: Array) -> tuple[Array, Array]:
         weight = weight / jnp.sum(weight)
         mean = jnp.sum(weight[:, None] * points, axis=0)
-        centered = points - mean
+        centered = points - mean[None]
         return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
 
     n = ys.shape[-1]
@@ -175,5 +175,5 @@ def _statistics(
     mean_data, covariance_data = moments(ys, mask.astype(ys.dtype))
     scatter = jnp.sqrt(jnp.diagonal(covariance_data))
     error = (mean - mean_data) / scatter
-    spread = (covariance - covariance_data) / (scatter[:, None] * scatter)
+    spread = (covariance - covariance_data) / (scatter[:, None] * scatter[None])
     return jnp.sum(error**2) + jnp.sum(spread**2)

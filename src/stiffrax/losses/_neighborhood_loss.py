@@ -134,13 +134,14 @@ class NeighborhoodLoss(AbstractLoss):
         flow = FixedStepFlow(model, self.solver, found.dt, self.substeps)
 
         def predict(t: Array, y: Array, around: Array) -> Array:
-            return _predict(flow, t, y, around - y, self.steps, self.order)
+            return _predict(flow, t, y, around - y[None], self.steps, self.order)
 
         predicted = jax.vmap(predict)(times, centers[:, 0], neighbors[:, 0])
         measured = neighbors[:, 1:]
         failed = jnp.sum(~jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3)))
         if self.distributions:
             scale = jnp.asarray(loss.measure.scale, predicted.dtype)
+            scale = jnp.broadcast_to(scale, predicted.shape)
             value = _discrepancy(predicted / scale, measured / scale)
         else:
             rows = (len(centers), -1, predicted.shape[-1])

@@ -72,7 +72,7 @@ class SymbolicModel(eqx.Module):
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """The value of the expressions; `args` is not used."""
         y = check_state(y, self.num_states)
-        y = y.astype(jnp.result_type(y, 0.0))
+        y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
         values = compiled(self.expressions, self.names)(t, y)
         return jnp.stack([jnp.asarray(value, y.dtype) for value in values])
 

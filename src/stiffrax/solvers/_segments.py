@@ -162,7 +162,7 @@ def _implicit_step(
     h = dt.astype(flat.dtype)
     hf0 = h * field(t, flat) if tableau.explicit_first_stage else None
     system = StageSystem(tableau, field, t, dt, h, flat, hf0)
-    guess = jnp.asarray(tableau.nodes, flat.dtype)[:, None] * target
+    guess = jnp.asarray(tableau.nodes, flat.dtype)[:, None] * target[None]
     solution = solver.solve_fixed_step(system, guess)
     y1 = flat + weighted_sum(tableau.d, solution.Z)
     return jnp.where(solution.converged, y1, jnp.nan)
@@ -264,7 +264,7 @@ def orthonormalize(
         basis, lengths = carry
         column = columns[:, j]
         for _ in range(2):
-            column = column - jnp.sum(basis * (column @ basis), axis=1)
+            column = column - jnp.sum(basis * (column @ basis)[None], axis=1)
         length = jnp.sqrt(jnp.sum(column**2))
         return basis.at[:, j].set(column / length), lengths.at[j].set(length)
 
