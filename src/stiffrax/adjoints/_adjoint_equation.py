@@ -158,10 +158,11 @@ class LinearRadau(AbstractLinearMethod):
         slopes = hJ_T @ start
         # The stacked matrix is that of the transposed equations: ours have `A^{-1}` itself.
         couplings = jnp.asarray(tableau.A_inverse - tableau.A_inverse.T, dtype)
-        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, jnp.eye(start.size, dtype=dtype))
+        identity = jnp.eye(start.size, dtype=dtype)
+        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, identity)
         Z = _solve(matrix, slopes[1:].reshape(-1)).reshape(-1, start.size)
         defect = slopes[0] + jnp.asarray(tableau.error_weights, dtype) @ Z
-        filtered = tableau.gamma * jnp.eye(start.size, dtype=dtype) - hJ_T[0]
+        filtered = tableau.gamma * identity - hJ_T[0]
         polynomial = jnp.asarray(tableau.polynomial.T, dtype) @ Z
         end, error = start + Z[-1], _solve(filtered, defect)
         if self.gauss_nodes:

@@ -5,14 +5,10 @@ they can be read off the caller's frame. Once diffrax passes them to `solver.ini
 solver say which tolerances it takes under fixed steps, this file goes.
 """
 
-import copyreg
 import sys
 from typing import Any
 
 import diffrax
-
-# diffrax tells open tolerances by the identity of this one object: a copy must hold the same one.
-copyreg.pickle(type(use_stepsize_tol), lambda _: "use_stepsize_tol")
 
 _DIFFEQSOLVE = diffrax.diffeqsolve.__wrapped__.__code__
 
