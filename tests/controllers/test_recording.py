@@ -64,7 +64,8 @@ def test_recording_changes_no_step():
         saveat=diffrax.SaveAt(steps=True),
         max_steps=256,
     )
-    np.testing.assert_array_equal(plain.ts, solved().ts)
+    # Two programs, which the compiler need not round alike.
+    np.testing.assert_allclose(plain.ts, solved().ts, rtol=1e-6)
 
 
 def test_attempts_beyond_the_rows_are_only_counted():

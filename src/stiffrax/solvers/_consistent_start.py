@@ -199,7 +199,9 @@ def consistent_initial_values(
     # Not a rounding error of this one point: the same all around it.
     size = jnp.max(jnp.abs(y))
     wave = jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
-    nearby = stop_gradient(y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size))
+    nearby = stop_gradient(
+        y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
+    )
     everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
     # One Newton correction, of rounding, whose derivative is that of the solution.
     y = y - E @ (stop_gradient(small_inverse(K)) @ (U.T @ field(t0, y)))
