@@ -19,7 +19,7 @@ $(VENV)/installed-%: pyproject.toml | $(BIN)/python
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-demo: $(VENV)/installed-examples  ## recover the HIRES equations from measurements in a CSV file
+demo: $(VENV)/installed-examples  ## recover the HIRES equations from simulated data in a CSV file
 	@$(BIN)/python examples/02_recover_hires.py
 
 test: $(VENV)/installed-test  ## run the tests

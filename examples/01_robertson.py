@@ -1,8 +1,8 @@
 # %% [markdown]
-# # A stiff problem solved
-# Robertson's reaction: three species, rates that differ by nine orders of magnitude, ten decades of
-# time. An implicit method takes the steps that the solution needs, and not those that its fastest
-# rate would allow.
+# # Solve a stiff problem
+# Robertson's reaction has three species and rates that differ by nine orders of magnitude, and is
+# solved over ten decades of time. An explicit method would need steps below the time constant of
+# the fastest rate; an implicit method takes the steps that the solution needs.
 
 # %%
 from pathlib import Path
@@ -17,7 +17,7 @@ import stiffrax as srx
 
 jax.config.update("jax_enable_x64", True)  # stiff problems ask for double precision
 
-# %% Vector field, starting values, and reference values from the literature.
+# %% The problem: vector field, initial state, and reference values from the literature.
 problem = srx.problems.robertson()
 END = 1e5
 known = problem.reference_times <= END
@@ -26,7 +26,7 @@ reference = srx.Trajectories.from_arrays(
 )
 
 
-# %% One solve, differentiable with respect to the three rates.
+# %% One solve. `DiscreteAdjoint` makes it differentiable with respect to the three rates.
 def solve(rates, saveat):
     return diffrax.diffeqsolve(
         diffrax.ODETerm(problem.vector_field),
@@ -46,7 +46,7 @@ rates = jnp.asarray(problem.args)
 solution = jax.jit(lambda rates: solve(rates, diffrax.SaveAt(steps=True)))(rates)
 print(srx.diagnostics.explain(solution))
 
-# %% How far it is from the reference at the end, and how the end depends on the rates.
+# %% The error at the end against the reference, and the gradient of the end.
 taken = np.isfinite(solution.ts)
 ts, ys = np.asarray(solution.ts)[taken], np.asarray(solution.ys)[taken]
 error = np.max(np.abs(ys[-1] / reference.ys[0, -1] - 1))
@@ -56,7 +56,7 @@ end = jax.grad(lambda rates: solve(rates, diffrax.SaveAt(t1=True)).ys[-1, 2])
 gradient = jax.jit(end)(rates) * rates
 print("change of C(1e5) per relative change of each rate:", np.round(gradient, 5))
 
-# %% The figure: every step of the solver, and its size.
+# %% The figure: the three species at every step of the solver, and the step size.
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.8), layout="constrained")
 srx.plots.trajectories(reference, {"RadauIIA5": (ts, ys)}, log_time=True, axes=axes[:3])
 axes[1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

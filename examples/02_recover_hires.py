@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Equations of a stiff reaction from measurements
-# HIRES is a stiff system of eight species (High Irradiance RESponse of photomorphogenesis). From a
-# CSV file of measured runs, and nothing else, this recovers its differential equations: every
-# monomial to degree two is a candidate, fitted through implicit steps between the samples, and
-# terms that the data do not need are dropped.
+# # Recover the equations of a stiff reaction from data
+# HIRES is a stiff reaction of eight species (High Irradiance RESponse of photomorphogenesis). This
+# script reads a CSV file of 20 simulated runs and recovers the differential equations. Candidates
+# are all monomials to degree two, 45 in each equation. They are fitted by implicit steps from
+# sample to sample, and terms that the data do not need are dropped.
 
 # %%
 from pathlib import Path
@@ -22,12 +22,12 @@ HERE = Path(__file__).resolve().parent
 data = srx.Trajectories.from_csv(HERE / "data" / "hires.csv")
 print(data)
 
-# %% Fit all monomials, drop, refit.
+# %% Fit all candidates, drop terms, refit the rest with steps half as long.
 candidate = srx.Polynomial(data.num_states, degree=2)
 result = srx.prune_and_refit(candidate, data, srx.RadauIIA5(), refine=2)
 print(result)
 
-# %% The equations found, beside the true ones.
+# %% The recovered equations beside the true ones.
 problem = srx.problems.hires()
 equations = srx.to_sympy(result.model, data.names, digits=5)
 print(srx.to_text(equations, data.names))
@@ -35,7 +35,7 @@ comparison = srx.compare(result.model, problem.true_equations())
 print(comparison)
 
 
-# %% An unseen start, to the end of the experiment and ten times beyond it.
+# %% Solve both from an initial state that is not in the data, ten times as long as the data.
 def solve(field, y0, ts):
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),
@@ -56,7 +56,7 @@ found = solve(result.model, unseen, ts)
 error = float(jnp.max(jnp.abs(found - true) / jnp.max(jnp.abs(true), axis=0)))
 print(f"unseen start, {ts[-1]:.0f} time units: largest error {error:.1e} of each state's range")
 
-# %% One figure: samples and fit of one run, and the unseen start.
+# %% The figure: samples and fit of one run, and the solve from the unseen initial state.
 run_ts, run_ys = data[0]
 fit = solve(result.model, jnp.asarray(run_ys[0]), jnp.asarray(run_ts[1:]))
 run_label = f"samples of run {data.run_names[0]}"

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # Equations from your own CSV file
-# Put the name of your file into the next cell, and nothing else has to be changed. The first row
-# names the columns: `t` is the time, `run` (if there is one) tells runs apart, and every other
-# column is a state. Each row is a sample; times need not be evenly spaced, nor the same in all runs.
+# # Recover equations from your own CSV file
+# Put the name of your file into the next cell. Nothing else has to be changed. The first row of the
+# file names the columns: `t` is the time, `run` (optional) tells runs apart, and every other column
+# is a state. Each row is a sample. Sample times may be uneven, and may differ between runs.
 #
-# All products of two states are candidates. Terms that the data do not need are dropped, judged on
-# runs that are held out from the fit.
+# Candidates are all monomials to degree two. Terms that the data do not need are dropped, as judged
+# on runs that are held out from the fit. The file used here, `enzyme.csv`, is simulated.
 
 # %% The only line to change.
 FILE = "enzyme.csv"
@@ -22,12 +22,12 @@ import stiffrax as srx
 
 jax.config.update("jax_enable_x64", True)
 
-# %% The data: a file as it is named, or one of those in the folder `data`.
+# %% Read the data: your file, or one of those in the folder `data`.
 HERE = Path(__file__).resolve().parent
 path = Path(FILE) if Path(FILE).is_file() else HERE / "data" / FILE
 header = path.read_text().split("\n", 1)[0].split(",")
 data = srx.Trajectories.from_csv(path, run="run" if "run" in header else None)
-if data.num_runs == 1:  # one part to fit, one to judge by
+if data.num_runs == 1:  # fit the first part, judge on the rest
     ts, ys = data[0]
     half = 2 * len(ts) // 3
     parts = [slice(None, half + 1), slice(half, None)]
@@ -36,7 +36,7 @@ if data.num_runs == 1:  # one part to fit, one to judge by
     )
 print(data)
 
-# %% Fit all candidates, drop, refit. More than twelve states get linear equations first.
+# %% Fit all candidates, drop terms, refit. More than twelve states: linear terms only.
 n = data.num_states
 candidates = srx.Polynomial(n, degree=2 if n <= 12 else 1)
 result = srx.prune_and_refit(candidates, data, srx.RadauIIA5(), refine=2)
@@ -45,7 +45,7 @@ print(result)
 print(f"{int(np.sum(model.active))} of {model.active.size} terms are left:")
 print(srx.to_text(srx.to_sympy(model, data.names, digits=4), data.names))
 
-# %% The equations solved from the first sample of each run.
+# %% Solve the equations from the first sample of each run.
 sizes = np.max(np.abs(data.ys), axis=(0, 1))
 
 
@@ -74,7 +74,7 @@ for (ts, ys), name in zip(data, data.run_names, strict=True):
         f"run {name}: largest error of {data.names[np.argmax(worst)]}, {worst.max():.1e} of its size"
     )
 
-# %% The figure: the first run, and the equations. Stiff data are drawn over the logarithm of time.
+# %% The figure: samples and solution of the first run; stiff data on a logarithmic time axis.
 first_step = predicted[0][0][0] - data[0][0][0]
 log_time = first_step < 1e-2 * np.ptp(data[0][0])
 axes = srx.plots.trajectories(data, {"equations": predicted[0]}, log_time=bool(log_time))

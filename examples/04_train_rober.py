@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Robertson's reaction learned in half a minute
-# A neural ODE for 50 samples over ten decades of time. The recipe of the literature takes 50,000
-# epochs (`06_paper_kim_rober.py`); here the clock of the network is the logarithm of the time, since
-# as much happens in each decade. Two hidden layers of 16 tanh units, 3,000 steps of Adam with an
-# annealed learning rate and clipped gradients.
+# A neural ODE is trained on 50 samples over ten decades of time. About as much happens in each
+# decade, so the network gets the logarithm of the time. It has two hidden layers of 16 tanh units
+# and trains for 3,000 steps of Adam with an annealed learning rate and clipped gradients. The
+# recipe of the literature takes 50,000 epochs (`06_paper_kim_rober.py`).
 
 # %%
 import time

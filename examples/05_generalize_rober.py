@@ -1,7 +1,7 @@
 # %% [markdown]
-# # Robertson's reaction from starts that were never seen
-# The papers train on one run and look at that run. Here a network with a logarithmic clock learns
-# from 20 starts, and is judged on 20 others.
+# # Robertson's reaction from unseen initial states
+# The papers train on one run and test on that run. Here a network with a logarithmic clock trains
+# on 20 initial states and is tested on 20 others.
 
 # %%
 import time

@@ -2,8 +2,11 @@
 # # Robertson's reaction learned by a scaled network
 # The recipe of Kim, Ji, Deng, Ma and Rackauckas (Chaos 31, 093122, 2021): six hidden layers of five
 # GELU units (188 parameters), rates scaled by the size of species and time, mean absolute error in
-# units of those sizes, AdamW for 50,000 epochs on 50 samples from 1e-5 to 1e5. What differs is how
-# the gradient is taken: from the steps of the implicit solver, instead of in forward mode.
+# units of those sizes, AdamW for 50,000 epochs on 50 samples from 1e-5 to 1e5. One thing differs:
+# the gradient comes from a discrete adjoint of the implicit solver, not from forward mode.
+#
+# The default seeds were selected. Most seeds do not learn the second species:
+# `docs/benchmarks/robertson.md` has the results of all seeds that were run.
 #
 #     python examples/06_paper_kim_rober.py [--seeds 22 89 103] [--epochs 50000]
 

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Why a stiff solve must not be run backward
-# The continuous adjoint of the textbook solves the state once more, back in time, to save memory.
-# What decayed in `exp(lambda t)` on the way there grows by `exp(-lambda t)` on the way back, and
-# with it every rounding error. Three experiments, after Kim, Ji, Deng, Ma and Rackauckas, *Stiff
+# # Why the state of a stiff problem must not be solved backward
+# To save memory the textbook's continuous adjoint solves the state again, backward in time. A
+# component that decays like `exp(lambda t)` forward grows like `exp(-lambda t)` backward, and every
+# rounding error grows with it. Three experiments, after Kim, Ji, Deng, Ma and Rackauckas, *Stiff
 # neural ordinary differential equations*, Chaos 31 (2021), figures 1 to 3.
 
 # %%
@@ -42,8 +42,8 @@ def solve(field, t0, t1, y0, tolerance, args=None, solver=None, saveat=None, adj
 
 # %% [markdown]
 # ## Robertson's reaction there and back
-# To t = 1e5 and back to 0. Between, the state is on a manifold to which everything has decayed.
-# An L-stable method damps what should grow on the way back, and so stays on that manifold: y2 ends at
+# To t = 1e5 and back to 0. Between, the state is on a manifold to which everything has decayed. An
+# L-stable method damps what should grow on the way back, and so stays on that manifold: y2 ends at
 # 3.7e-5 where the solution began at 0, whatever the tolerance. No error estimate sees it.
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A linear equation recovered through one-step methods
-# `y' = -K y + 2K` from 0: a transient of length `1/K`, then rest at 2. Runge-Kutta steps from each
-# sample to the next are fitted to exact samples. What is recovered instead of `K` is known in
-# closed form: the rate `z/h` for which the method's stability function is right,
-# `R(z) = exp(-K h)`. The error falls with the order of the method, the same at every stiffness.
+# `y' = -K y + 2K` from 0 has a transient of length `1/K` and the steady state 2. One-step methods
+# are fitted to exact samples. They recover not `K` but the rate `z/h` at which their stability
+# function is exact, `R(z) = exp(-K h)`. The error falls with the order of the method, at every
+# stiffness alike.
 
 # %%
 from pathlib import Path

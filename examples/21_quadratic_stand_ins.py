@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Stiff systems of two and three equations recovered through one-step methods
-# The equations of the two- and the three-dimensional example of Fronk and Petzold are not known to us.
-# Stand-ins with linear and quadratic terms: Kaps' problem, `y1' = -1002 y1 + 1000 y2^2`,
-# `y2' = y1 - y2 - y2^2`, and `y1' = -500 y1 + 500 y2 y3`, `y2' = -2 y2 + y1`,
-# `y3' = -y3 + y1 y2 / 2`. All monomials to degree two are fitted in each equation, with one step from
-# sample to sample.
+# The equations of the two- and the three-dimensional example of Fronk and Petzold are not known to
+# us. These stand-ins have linear and quadratic terms: Kaps' problem, `y1' = -1002 y1 + 1000 y2^2`,
+# `y2' = y1 - y2 - y2^2`, and `y1' = -500 y1 + 500 y2 y3`, `y2' = -2 y2 + y1`, `y3' = -y3 + y1 y2 /
+# 2`. All monomials to degree two are fitted in each equation, with one step from sample to sample.
 
 # %%
 import functools

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # HIRES recovered through one-step methods, against the number of samples
-# Twenty runs from the starts that Fronk and Petzold list, eight species. First every monomial to
-# degree two is a candidate, 45 in each equation, with samples over the whole experiment, and those
-# not needed are dropped. Then the coefficients of the terms found are fitted by one step from
-# sample to sample with methods of different order, the samples so close in the first tenth of a
-# time unit that the error shows the order.
+# Twenty simulated runs of eight species, from the initial states that Fronk and Petzold list. First
+# all monomials to degree two are candidates, 45 in each equation, with samples over the whole
+# experiment, and terms that are not needed are dropped. Then the coefficients of the terms found
+# are fitted by one step from sample to sample with methods of different order. The samples lie in
+# the first tenth of a time unit, so close that the error shows the order.
 
 # %%
 from pathlib import Path

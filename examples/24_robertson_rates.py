@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Robertson's rate constants from samples
-# Rates from 0.04 to 3e7 and a species that is never above 1e-4. Ten monomials are candidates in each
-# of the three equations. Residuals are counted in units of each species' own size, and least
-# squares scales its columns: nothing else is needed for the eleven decades of coefficients.
+# The rates range from 0.04 to 3e7, and one species is never above 1e-4. Ten monomials are
+# candidates in each of the three equations. Residuals are in units of each species' size, and least
+# squares scales its columns; nothing else is needed for coefficients over eleven decades.
 
 # %%
 import time

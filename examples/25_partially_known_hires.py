@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The missing reaction of a stiff system, from four runs
-# All of HIRES is known but for what `y6`, `y7` and `y8` do among each other. `PartiallyKnown` keeps
-# the known terms as they are; every monomial of these three states to degree two is a candidate for
-# what is missing in their equations.
+# All of HIRES is known except how `y6`, `y7` and `y8` react with each other. `PartiallyKnown` keeps
+# the known terms fixed. Candidates for the missing terms are all monomials of these three states to
+# degree two. The data are simulated.
 
 # %%
 import time
@@ -39,7 +39,7 @@ def known(t, y, args):
     )
 
 
-# %% The measurements: four runs, eighty samples each.
+# %% The data: four simulated runs, eighty samples each.
 def solve(field, y0, ts):
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),

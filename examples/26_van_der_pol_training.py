@@ -1,8 +1,9 @@
 # %% [markdown]
 # # What explicit steps do to training on a stiff oscillator
-# Van der Pol's oscillator at `mu = 1000`. First the price of explicit steps in a solve: Dormand and
-# Prince against Radau. Then training: polynomials of degree three predict each sample from the one
-# before by one step, explicit or implicit, or by adaptive steps with `DiscreteAdjoint`.
+# Van der Pol's oscillator at `mu = 1000`. First the cost of a solve: the explicit method of Dormand
+# and Prince against Radau IIA. Then training: a polynomial of degree three predicts each sample
+# from the previous one by one explicit or implicit step, or by adaptive steps with
+# `DiscreteAdjoint`.
 
 # %%
 import time

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A neural network under an exact algebraic constraint
-# Robertson's reaction conserves mass. Two derivatives are learned and `y1 + y2 + y3 = 1` is exact: a
-# differential-algebraic equation with a singular mass matrix. Beside it the same network learns all
-# three derivatives. Both see the same data; only one of them conserves mass.
+# Robertson's reaction conserves mass. One model learns two derivatives and keeps `y1 + y2 + y3 = 1`
+# exactly: a differential-algebraic equation with a singular mass matrix. The other learns all three
+# derivatives with the same network and the same data, and does not conserve mass.
 
 # %%
 import time

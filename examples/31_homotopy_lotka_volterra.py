@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A noisy oscillation learned by homotopy
-# A neural ODE that is trained on a whole trajectory at once tends to fall into a bad minimum, the
-# mean of the data. Drawn toward the data at first, and then less and less, it does not (Ko and
-# others, NeurIPS 2023). Predator and prey, 61 samples with noise of 5 %: once all terms are unknown
-# (black box), once only the interaction (gray box).
+# A neural ODE that is trained on a whole trajectory at once tends to end in a bad local minimum,
+# the mean of the data. Homotopy avoids it: the model is coupled to the data, and the coupling is
+# annealed to zero (Ko and others, NeurIPS 2023). Predator and prey, 61 samples with 5 % noise. In
+# the black box all terms are unknown, in the gray box only the interaction.
 
 # %%
 import time

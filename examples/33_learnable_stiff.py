@@ -1,7 +1,7 @@
 # %% [markdown]
 # # An L-stable method trained for a stiff problem
-# Three stages, as Radau IIA of order 5, but with coefficients that suit one problem and one step.
-# The tableau starts at Radau's and keeps L-stability and order two whatever its parameters become.
+# A method with three stages is trained for one problem and one step size. Its tableau starts from
+# Radau IIA of order 5 and keeps L-stability and order two for all values of its parameters.
 # `benchmarks/learnable_oregonator.py` does the same on a nonlinear oscillation.
 
 # %%

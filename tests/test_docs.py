@@ -84,3 +84,10 @@ def test_every_script_that_a_page_names_exists():
     named = [(page.name, path) for page in pages for path in script.findall(page.read_text())]
     assert named
     assert not [(page, path) for page, path in named if not (ROOT / path).is_file()]
+
+
+def test_the_gallery_shows_every_example():
+    page = (DOCS / "gallery.md").read_text()
+    for script in (ROOT / "examples").glob("[0-9]*.py"):
+        assert f"(examples/{script.stem}.md)" in page
+        assert f"<!-- draw examples/{script.name} -->" in page

@@ -76,7 +76,7 @@ def _block(name, results, figures_at, with_output=True):
     """The figures of a script and its output, or how to get them."""
     result = results.of(name)
     if result is None:
-        return f"!!! note\n    This build has not run `{name}`; `make docs-full` does.\n"
+        return f"*`make docs-full` runs `{name}` and shows its figure here.*\n"
     printed, figures = result
     images = [f"![What {name} draws]({figures_at}{figure.name})" for figure in figures]
     escaped = html.escape(printed.strip(), quote=False)
