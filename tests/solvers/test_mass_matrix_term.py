@@ -40,25 +40,31 @@ START = jnp.array([1.0, 0.5, 0.3])
 
 
 def one_step(term, solver, h=0.1, y0=START):
-    """The end of one step, and what its dense output is made of."""
+    """The end of one step, and values of its dense output.
+
+    Not its coefficients, whose digits cancel in the values: 1e-16 in a stage of order 13 are 1e-14
+    in a coefficient, and differ with the order of operations.
+    """
     y0, t0 = jnp.asarray(y0), jnp.zeros((), float)
     state = solver.init(term, t0, t0 + h, y0, None)
     y1, _, dense, _, result = solver.step(term, t0, t0 + h, y0, None, state, False)
-    return y1, dense["coefficients"], result
+    step = solver.interpolation_cls(t0=t0, t1=t0 + h, **dense)
+    return y1, jax.vmap(step.evaluate)(t0 + h * jnp.linspace(0.0, 1.0, 5)), result
 
 
 @functools.cache
-def steps_with_twice_the_identity(name, jit_with):
+def steps_with_twice_the_identity(name):
+    @jax.jit
     def run():
         ours = one_step(srx.MassMatrixTerm(field, 2 * jnp.eye(3)), SOLVERS[name])
         return ours[:2], one_step(diffrax.ODETerm(half), SOLVERS[name])[:2]
 
-    return jit_with(run, xla_backend_optimization_level=3)()
+    return run()
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_twice_the_identity_is_half_the_vector_field(name, jit_with):
-    steps = steps_with_twice_the_identity(name, jit_with)
+def test_twice_the_identity_is_half_the_vector_field(name):
+    steps = steps_with_twice_the_identity(name)
     for found, expected in zip(*steps, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
 
@@ -157,7 +163,7 @@ def test_the_index_of_a_multiplier_saves_it_from_tiny_steps():
     assert without.stats["num_steps"] > 5 * sol.stats["num_steps"]
 
 
-def test_robertson_as_dae_has_nine_digits_at_1e11(jit_with):
+def test_robertson_as_dae_has_nine_digits_at_1e11():
     problem = srx.problems.robertson_dae()
     term = srx.MassMatrixTerm(problem.vector_field, problem.mass)
     y0 = jnp.array(problem.y0)
@@ -167,8 +173,7 @@ def test_robertson_as_dae_has_nine_digits_at_1e11(jit_with):
     def solve(y0):
         return adaptive(term, srx.RadauIIA5(), problem.t1, y0, 1e-8, 1e-16, problem.args)
 
-    default = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
-    sol = jit_with(solve, **default)(y0)
+    sol = jax.jit(solve)(y0)
     assert sol.result == diffrax.RESULTS.successful
     np.testing.assert_allclose(sol.ys[-1], problem.reference, rtol=1e-9)
 
