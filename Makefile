@@ -2,11 +2,12 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+NEWEST := .venv-newest
 LOWEST := .venv-lowest
 WHEEL := .venv-wheel
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest wheel wheel-test lint format docs docs-full benchmarks clean
+.PHONY: help demo test test-slow test-newest test-lowest wheel wheel-test lint format docs docs-full benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -22,11 +23,17 @@ $(BIN)/python:
 demo: $(VENV)/installed-examples  ## recover the HIRES equations from simulated data in a CSV file
 	@$(BIN)/python examples/02_recover_hires.py
 
-test: $(VENV)/installed-test  ## run the tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test: $(VENV)/installed-test  ## run the tests, or with TESTS=tests/solvers those of a folder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 test-slow: $(VENV)/installed-test  ## run the tests that train a model
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+# pip installs on a newer Python a newer JAX than on the oldest.
+test-newest:  ## the same on the newest Python found here, with the newest JAX
+	@python=$$(.ci/newest-python); \
+	if [ -z "$$python" ]; then echo "no Python newer than python3 is installed"; exit 0; fi; \
+	$(MAKE) --no-print-directory test VENV=$(NEWEST) PYTHON="$$python"
 
 # uv is the installer that can resolve to the lowest versions of the direct dependencies.
 $(LOWEST)/installed: pyproject.toml
@@ -74,5 +81,5 @@ benchmarks: $(VENV)/installed-examples  ## run every benchmark; each prints its 
 	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) $(LOWEST) $(WHEEL) build dist site .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) $(WHEEL) build dist site .hypothesis .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
