@@ -163,19 +163,18 @@ def test_the_index_of_a_multiplier_saves_it_from_tiny_steps():
     assert without.stats["num_steps"] > 5 * sol.stats["num_steps"]
 
 
-def test_robertson_as_dae_has_nine_digits_at_1e11():
+def test_robertson_as_dae_at_1e11_has_the_digits_that_its_constraint_leaves():
     problem = srx.problems.robertson_dae()
     term = srx.MassMatrixTerm(problem.vector_field, problem.mass)
     y0 = jnp.array(problem.y0)
-
-    # y1 is 1e-8 of what the constraint adds up, and the digits it keeps below the rounding of that
-    # sum depend on the order of operations: XLA's default one is what programs get.
-    def solve(y0):
-        return adaptive(term, srx.RadauIIA5(), problem.t1, y0, 1e-8, 1e-16, problem.args)
-
-    sol = jax.jit(solve)(y0)
+    sol = jax.jit(
+        lambda y0: adaptive(term, srx.RadauIIA5(), problem.t1, y0, 1e-8, 1e-16, problem.args)
+    )(y0)
     assert sol.result == diffrax.RESULTS.successful
-    np.testing.assert_allclose(sol.ys[-1], problem.reference, rtol=1e-9)
+    # y1 is what y2 and y3 leave of one: each rounding of that sum is 5e-9 of y1, which y2 follows.
+    # How many there are depends on the order in which the compiler adds.
+    rounding = 2.0**-53 / problem.reference[0]
+    np.testing.assert_allclose(sol.ys[-1], problem.reference, rtol=8 * rounding)
 
 
 def test_a_tolerance_below_the_rounding_of_a_constraint_does_not_grind():
