@@ -5,6 +5,7 @@ from ._error_measures import (
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
 )
+from ._failed_prediction import failed_step as failed_step
 from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
 from ._loss import (

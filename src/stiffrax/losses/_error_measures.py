@@ -24,8 +24,9 @@ class AbstractErrorMeasure(eqx.Module):
     not be predicted counts with $\rho(1)$ and gives no derivative.
 
     Fields: `scale`, the size of each state in its unit, or `None`: then it is taken from the data,
-    the range of each state; and `weight`, `w` for each state, or a function `weight(t, y) -> w` of a
-    sample, or `None` for one.
+    the range of each state, or is one where there are weights, which are then in the units of the
+    states; and `weight`, `w` for each state, or a function `weight(t, y) -> w` of a sample, or `None`
+    for one.
 
     ```python
     >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
@@ -47,7 +48,7 @@ class AbstractErrorMeasure(eqx.Module):
         r"""$\rho$, elementwise."""
 
     def for_data(self: Measure, data: Trajectories) -> Measure:
-        """This measure with a scale: its own, or the one measured on the data.
+        """This measure with a scale: its own, or the one measured on the data, or one with weights.
 
         **Raises:** `ValueError` if its own scale has not one size for each state of the data.
         """
@@ -59,6 +60,8 @@ class AbstractErrorMeasure(eqx.Module):
                 )
             return self
         scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
+        if self.weight is not None:
+            scale = jnp.ones_like(scale)
         return eqx.tree_at(lambda m: m.scale, self, scale, is_leaf=lambda x: x is None)
 
     def __call__(
@@ -114,10 +117,10 @@ class ScaledMAE(AbstractErrorMeasure):
 
     **Arguments:**
 
-    - `scale`: the size of each state, in its unit; the range in the data by default. See
-        [`stiffrax.Scaling`][].
+    - `scale`: the size of each state, in its unit. By default the range in the data, and one where
+        weights are given: these are then in the units of the states. See [`stiffrax.Scaling`][].
     - `weight`: `w`, one number a state, or a function `weight(t, y)` of one sample that returns
-        them, such as one over its standard deviation.
+        them. For noise of standard deviation `s` write `weight=1 / s` and no `scale`.
 
     **Raises:** `ValueError` for sizes that are not positive and weights that are negative.
 
@@ -151,12 +154,13 @@ class ScaledMSE(AbstractErrorMeasure):
 
     $$\frac{1}{N} \sum_{k, i} w_{ki} \left( \frac{\hat y_{ki} - y_{ki}}{scale_i} \right)^2$$
 
-    **Arguments:** those of [`stiffrax.ScaledMAE`][].
+    **Arguments:** those of [`stiffrax.ScaledMAE`][]; for noise of standard deviation `s` write
+    `weight=1 / s**2` and no `scale`.
 
     ```python
     >>> import stiffrax as srx
-    >>> noise = lambda t, y: 1 / (0.01 * y + 1e-3) ** 2
-    >>> loss = srx.SegmentLoss(srx.RadauIIA5(), srx.ScaledMSE(scale=[1.0, 1.0], weight=noise))
+    >>> weight = lambda t, y: 1 / (0.01 * y + 1e-3) ** 2
+    >>> loss = srx.SegmentLoss(srx.RadauIIA5(), srx.ScaledMSE(weight=weight))
 
     ```
     """

@@ -14,7 +14,7 @@ from ..adjoints import DiscreteAdjoint
 from ..data import SmoothingSpline, Trajectories, cut_windows
 from ..models import CoupledField, check_coupling
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
-from ._error_measures import AbstractErrorMeasure, ScaledMAE
+from ._error_measures import AbstractErrorMeasure, ScaledMAE, measured_scale
 from ._loss import AbstractLoss, LossValue
 from ._segment_loss import check_positive
 
@@ -83,7 +83,7 @@ class TrajectoryLoss(AbstractLoss):
     - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMAE`][] by default.
     - `rtol`: relative tolerance of the solve.
     - `atol`: absolute tolerance, in the unit of the states, one or `n` numbers; by default `rtol`
-        times the scale of the measure.
+        times the scale of the measure, or else the range of each state in the data.
     - `adjoint`: any diffrax adjoint; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
@@ -148,8 +148,17 @@ class TrajectoryLoss(AbstractLoss):
         return self._window
 
     def for_data(self, data: Trajectories) -> "TrajectoryLoss":
-        """This loss with a scale: its own, or the one measured on the data."""
-        return eqx.tree_at(lambda loss: loss.measure, self, self.measure.for_data(data))
+        """This loss with scale and tolerance: its own, or those measured on the data."""
+        measure, atol = self.measure.for_data(data), self.atol
+        if atol is None:
+            # Not the scale of a measure with weights, which is one whatever the states.
+            scale = self.measure.scale
+            if scale is None:
+                scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
+            atol = self.rtol * jnp.asarray(scale)
+        return eqx.tree_at(
+            lambda loss: (loss.measure, loss.atol), self, (measure, atol), is_leaf=_is_none
+        )
 
     def predict(self, model: Any, data: Trajectories) -> Float[Array, "runs predicted n"]:
         """The solution at the samples after the first; not finite where there is none."""
@@ -187,11 +196,10 @@ class TrajectoryLoss(AbstractLoss):
         # without any is solved to its second time like a healthy one.
         last = ts[jnp.maximum(jnp.sum(mask), 2) - 1]
         ts = jnp.minimum(ts, last)
-        atol = self.rtol * jnp.asarray(self.measure.scale) if self.atol is None else self.atol
         controller = self.controller
         if controller is None:
             controller = diffrax.PIDController(
-                rtol=self.rtol, atol=jnp.broadcast_to(jnp.asarray(atol, y0.dtype), y0.shape)
+                rtol=self.rtol, atol=jnp.broadcast_to(jnp.asarray(self.atol, y0.dtype), y0.shape)
             )
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(model),
@@ -207,6 +215,10 @@ class TrajectoryLoss(AbstractLoss):
             throw=False,
         )
         return jnp.asarray(solution.ys), solution.result != diffrax.RESULTS.successful
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
 
 
 def check_tolerance(name: str, value: Any) -> Any:

@@ -10,8 +10,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from ..losses import failed_step
+from ._misfit import Misfit
 from ._sample_windows import Windows
-from ._window_residuals import WindowResiduals
+from ._window_residuals import WindowResiduals, failed_rows
 
 # A column of which less than this stands out from those before it is known too poorly by squares.
 _BLIND = 1e-3
@@ -25,6 +27,7 @@ class CompressedResiduals:
 
     `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model; a least-squares solver
     that is given these `p + 1` residuals does what it would do with the thousands they stand for.
+    Samples that could not be predicted have no residual: they are counted beside.
 
     Blocks of windows are done one after the other by one compiled program, whatever their number:
     all fits of one model with one solver share it.
@@ -49,14 +52,42 @@ class CompressedResiduals:
         return CompressedResiduals(eqx.tree_at(where, self.residuals, number), self.windows)
 
     def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
-        """Every weighted residual, without derivatives; with free starts that of the start first."""
+        """Every weighted residual, without derivatives; with free starts that of the start first.
+
+        NaN where a sample could not be predicted.
+        """
         return jnp.stack([_values(self.residuals, model, block) for block in self._blocks])
 
-    def norm(self, model: Any) -> float:
-        """The norm of all residuals, without derivatives, or infinity."""
-        blocks = [np.asarray(_values(self.residuals, model, block)) for block in self._blocks]
-        norm = float(np.linalg.norm([np.linalg.norm(block) for block in blocks]))
-        return norm if np.isfinite(norm) else np.inf
+    def misfit(self, model: Any) -> Misfit:
+        """The failures and the norm of all other residuals, without derivatives."""
+        values = [np.asarray(_values(self.residuals, model, block)) for block in self._blocks]
+        failed = [failed_rows(block) for block in values]
+        solved = [np.where(rows[..., None], 0, x) for rows, x in zip(failed, values, strict=True)]
+        norms = [np.linalg.norm(x) for x in solved]
+        return Misfit.of(norms, sum(int(np.sum(rows)) for rows in failed))
+
+    def first_failure(self, model: Any) -> str:
+        """Where and why the first sample that cannot be predicted cannot, or nothing."""
+        first = 1 if self.residuals.free_starts else 0
+        for block in self._blocks:
+            failed = failed_rows(_values(self.residuals, model, block))[:, first:]
+            if failed.any():
+                window, k = np.argwhere(failed)[0]
+                ts, ys = block.ts[window], block.ys[window]
+                return failed_step(model, ts[k], ts[k + 1], ys[k], ys[k + 1])
+        return ""
+
+    @property
+    def eps(self) -> float:
+        """The unit of rounding of the samples."""
+        return float(jnp.finfo(self.windows.ys.dtype).eps)
+
+    @property
+    def size(self) -> float:
+        """The norm of the weighted samples."""
+        windows = self.windows
+        values = np.asarray(windows.ys * windows.weight, float)
+        return float(np.linalg.norm(values[np.asarray(windows.mask)]))
 
     def triangle(self, model: Any, passes: int = 1) -> tuple[Float[np.ndarray, "q q"], int]:
         """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.

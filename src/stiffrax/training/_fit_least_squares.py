@@ -14,8 +14,8 @@ from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
-from ._levenberg_marquardt import levenberg_marquardt
-from ._sample_windows import checked_scale, checked_weight, padded_windows, root_mean_weight
+from ._levenberg_marquardt import Minimum, levenberg_marquardt
+from ._sample_windows import checked_scale, checked_weight, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -26,11 +26,20 @@ class LeastSquaresFit(eqx.Module):
     **Attributes:**
 
     - `model`: the fitted model.
-    - `loss`: root mean square of the scaled residuals.
+    - `loss`: root mean square of the weighted residuals; infinite if a segment could not be solved.
     - `losses`: the loss before and after each step of the optimizer.
-    - `converged`: whether the last step gained next to nothing, rather than being the last allowed.
+    - `stopped`: why the fit ended. `"converged"`: everything was solved, and `gradient` is at most
+        1e-4. `"failures"`: so it is, but of the segments that could be solved only. `"stalled"`: five
+        steps together gained less than 1e-4 of the sum of squares, or no step is small enough to gain
+        anything, though the gradient is larger, or a parameter has lost all influence. `"steps"`:
+        `max_steps` were taken. `"not finite"`: residuals or derivatives overflowed.
+    - `gradient`: the part of the residuals that the parameters can still remove, to first order, from
+        0 to 1: their projection onto the columns of the Jacobian over their norm.
     - `num_failed`: segments whose step could not be solved at the solution.
-    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free).
+    - `failure`: the first of them, and why it failed; empty if there is none.
+    - `num_residuals`: how many numbers are fitted.
+    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free); NaN
+        if a segment could not be solved.
     - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python
@@ -47,14 +56,26 @@ class LeastSquaresFit(eqx.Module):
     model: Any
     loss: float
     losses: tuple[float, ...]
-    converged: bool
+    stopped: str
+    gradient: float
     num_failed: int
+    failure: str
+    num_residuals: int
     standard_errors: Any
     triangle: Float[np.ndarray, "q q"]
 
+    @property
+    def converged(self) -> bool:
+        """Whether the fit ended at a minimum with every segment solved."""
+        return self.stopped == "converged"
+
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "not converged"
-        return f"LeastSquaresFit(loss={self.loss:.3e}, {len(self.losses) - 1} steps, {state})"
+        failed = f", {self.num_failed} segments failed" if self.num_failed else ""
+        steps = len(self.losses) - 1
+        return (
+            f"LeastSquaresFit(loss={self.loss:.3e}, {steps} steps, stopped by {self.stopped!r}, "
+            f"gradient={self.gradient:.1e}{failed})"
+        )
 
 
 def fit_least_squares(
@@ -96,10 +117,11 @@ def fit_least_squares(
     - `window`: segments predicted from one start.
     - `initial_states`: `"measured"`: windows start at their first sample; `"free"`: where their
         samples fit best, for windows of two segments or more.
-    - `scale`: size of each state, in its unit; the largest absolute value in the data by default.
+    - `scale`: size of each state, in its unit. By default the largest absolute value in the data,
+        and one where weights are given: these are then in the units of the states.
     - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or
-        a function `weight(t, y)` of a sample that returns them; one over the variance of its noise.
-        A sample of weight zero is not fitted.
+        a function `weight(t, y)` of a sample that returns them. For noise of standard deviation `s`
+        write `weight=1 / s**2` and no `scale`. A sample of weight zero is not fitted.
     - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
       linear model, and starts from there unless the model as it is predicts better; `"given"`
       starts from the model as it is; `"coupled"`, for noisy data and long windows, goes on from the
@@ -128,11 +150,10 @@ def fit_least_squares(
     """
     solver = RadauIIA9() if solver is None else solver
     free_starts = check_options(start, initial_states, window, substeps, max_steps)
-    weight = checked_weight(weight, data)
-    windows = padded_windows(data, checked_scale(scale, data), weight, window, free_starts)
+    scale, weight = checked_scale(scale, weight, data), checked_weight(weight, data)
+    windows = padded_windows(data, scale, weight, window, free_starts)
     check_model(model, data)
-    failure = root_mean_weight(weight)
-    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=failure)
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)
     count = count_residuals(weight, free_starts)
@@ -151,17 +172,21 @@ def fit_windows(
     found = levenberg_marquardt(
         steps, model, max_steps, progress=progress, count=count, damping=damping
     )
-    losses = tuple(norm / count**0.5 for norm in found.norms)
+    losses = tuple(misfit.finite_norm / count**0.5 for misfit in found.misfits)
     windows = steps.windows
     num_starts = int(jnp.sum(windows.mask[..., 1])) if steps.residuals.free_starts else 0
     free_numbers = num_starts * windows.ys.shape[-1]
+    num_failed = found.misfits[-1].num_failed
     return LeastSquaresFit(
         model=found.model,
         loss=losses[-1],
         losses=losses,
-        converged=found.converged,
-        num_failed=found.num_failed,
-        standard_errors=_standard_errors(found.model, found.triangle, count - free_numbers),
+        stopped=found.stopped,
+        gradient=found.gradient,
+        num_failed=num_failed,
+        failure=steps.first_failure(found.model) if num_failed else "",
+        num_residuals=count,
+        standard_errors=_standard_errors(found, count - free_numbers),
         triangle=found.triangle,
     )
 
@@ -213,15 +238,15 @@ def check_model(model: Any, data: Trajectories) -> None:
         )
 
 
-def _standard_errors(model: Any, triangle: np.ndarray, count: int) -> Any:
+def _standard_errors(found: Minimum, count: int) -> Any:
     """Square roots of the diagonal of sigma^2 (J^T J)^-1."""
-    free = FreeParameters(model)
-    C, c = triangle[:-1, free.index], triangle[:, -1]
+    free = FreeParameters(found.model)
+    C, c = found.triangle[:-1, free.index], found.triangle[:, -1]
     variance = np.sum(c**2) / max(count - len(free.index), 1)
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1.0)
     errors = np.zeros(len(c) - 1)
-    finite = bool(np.all(np.isfinite(C)))
-    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1) if finite else np.nan
+    known = bool(np.all(np.isfinite(C))) and found.misfits[-1].num_failed == 0
+    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1) if known else np.nan
     errors[free.index] = np.sqrt(variance) * spread / size
     return free.model(jnp.asarray(errors))

@@ -6,7 +6,8 @@ import numpy as np
 
 from ._compressed_residuals import CompressedResiduals
 from ._free_parameters import FreeParameters
-from ._levenberg_marquardt import levenberg_marquardt, residual_norm
+from ._levenberg_marquardt import levenberg_marquardt
+from ._misfit import Misfit
 from ._progress import progress_bar
 from ._window_residuals import WindowResiduals, mean_slope_step
 
@@ -50,11 +51,13 @@ def fit_start(
             model,
             _STEPS,
             damping=_DAMPING,
-            smallest_gain=_GAIN,
+            enough=_GAIN,
         )
         model = found.model
         bar.update()
-        bar.set_postfix_str(f"coupling {coupling:g}, {found.num_failed} segments failed")
+        bar.set_postfix_str(
+            f"coupling {coupling:g}, {found.misfits[-1].num_failed} segments failed"
+        )
     bar.close()
     return model
 
@@ -74,13 +77,19 @@ def _best_start(model: Any, steps: CompressedResiduals) -> Any:
     """
     slopes = WindowResiduals(mean_slope_step, steps.residuals.free_starts)
     slopes = CompressedResiduals(slopes, steps.windows)
-    fitted = levenberg_marquardt(slopes, model, 30, smallest_gain=_ENOUGH).model
+    fitted = levenberg_marquardt(slopes, model, 30, enough=_ENOUGH).model
     if not np.all(FreeParameters(model).droppable):
         # The search for a network's slopes holds itself back.
-        return min((fitted, model), key=steps.norm)
+        return min((fitted, model), key=steps.misfit)
     held_back = levenberg_marquardt(slopes, model, 1, damping=_HOLDING_BACK).model
     # With derivatives, which the fit needs as well: values alone are a program of their own.
-    losses = [residual_norm(steps.triangle(start)[0]) for start in (fitted, held_back, model)]
-    if losses[0] < _CAUTION * min(losses[1:]):
+    starts = fitted, held_back, model
+    bold, cautious, given = (_misfit_of_fit(steps, start) for start in starts)
+    if Misfit(bold.num_failed, bold.norm / _CAUTION) < min(cautious, given):
         return fitted
-    return held_back if losses[1] < losses[2] else model
+    return held_back if cautious < given else model
+
+
+def _misfit_of_fit(steps: CompressedResiduals, model: Any) -> Misfit:
+    R, failures = steps.triangle(model)
+    return Misfit.of(R[:, -1], failures)

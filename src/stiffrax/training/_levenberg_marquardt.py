@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from ._compressed_residuals import CompressedResiduals
 from ._free_parameters import FreeParameters
+from ._misfit import Misfit
 from ._progress import progress_bar
 
 # Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly, and
@@ -20,23 +21,41 @@ _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-12
 _FALL, _FALL_AFTER_REJECTION = 0.03, 0.1
 # How fast it rises at the first rejection; twice as fast at each one after it.
 _RISE = 2.0
-# Parts of the sum of squares. A fit has converged when no step can gain the first (by default), as
-# predicted without damping, or when five together do not.
-_SMALLEST_GAIN = 1e-4
-_PATIENCE = 5
-# A step that gained nothing and should have gained no more than this is lost in rounding.
-_ROUNDING = 1e-6
+# A fit has converged where the part of the residuals that the parameters can still remove, to first
+# order, is below this: far below what the noise of the data makes of the parameters. (With 1e-3 a
+# rate fitted to six noisy runs is off by 2e-5 from SciPy's, with 1e-4 by less than 1e-5.)
+LARGEST_GRADIENT = 1e-4
+# It has stalled where so many steps together gain less than this part of the sum of squares.
+_PATIENCE, _SMALLEST_GAIN = 5, 1e-4
+# In units of rounding: the part of a sum of squares below which no gain can be seen, and the part
+# of the norm of the samples below which no residual can. (With 100 for the second, two states that
+# are alike to 1e-8 are told apart to 1.6e-4 only; with 2 to 1e-5.)
+_ROUNDING_OF_SUMS, _ROUNDING_OF_SAMPLES = 100.0, 2.0
 
 
 @final
 class Minimum(NamedTuple):
-    """Where the sum of squares is least, with the norms of the residuals on the way there."""
+    """Where the search ended, and the misfits on the way there.
+
+    `gradient` is the projected gradient: see `projected_gradient`. `stopped` is `"converged"`,
+    `"failures"` (nothing that was solved can be predicted better, but not all was solved),
+    `"stalled"`, `"enough"`, `"not finite"` or `"steps"`.
+    """
 
     model: Any
-    norms: list[float]
-    converged: bool
+    misfits: list[Misfit]
+    gradient: float
+    stopped: str
     triangle: Float[np.ndarray, "q q"]
-    num_failed: int
+
+
+@final
+class _Point(NamedTuple):
+    """Parameters, the triangular factor of `[J, r]` there, and the failures."""
+
+    x: np.ndarray
+    R: np.ndarray
+    misfit: Misfit
 
 
 def levenberg_marquardt(
@@ -47,16 +66,18 @@ def levenberg_marquardt(
     progress: bool | None = False,
     damping: float | None = None,
     count: int = 1,
-    smallest_gain: float = _SMALLEST_GAIN,
+    enough: float = 0.0,
 ) -> Minimum:
-    r"""The model whose residuals have the least norm.
+    r"""The model whose residuals have the least norm, among those of the fewest failures.
 
     $$\min_s |C s + c|^2 + \lambda |D s|^2$$
 
     with `D` the largest norms of the columns so far. The damping falls with every step that gains
-    what was predicted and rises with every one that does not (Nielsen's rule). Orthogonal factors
-    throughout: terms that hardly differ on the data make the normal equations blind below a
-    relative 1e-7, and the model of a stiff reaction is found below that.
+    what was predicted and rises with every one that does not (Nielsen's rule); a step to where more
+    predictions fail is one that does not. Orthogonal factors throughout: terms that hardly differ on
+    the data make the normal equations blind below a relative 1e-7, and the model of a stiff reaction
+    is found below that. The search ends early where a step gains less than the part `enough` of the
+    sum of squares, and the next is predicted to.
     """
     free = FreeParameters(model)
     linear = bool(np.all(free.droppable))
@@ -64,75 +85,141 @@ def levenberg_marquardt(
     if damping is None:
         damping = least if linear else _FIRST_DAMPING
 
-    def evaluate(x: np.ndarray) -> tuple[np.ndarray, int]:
+    def point(x: np.ndarray) -> _Point:
         R, failures = residuals.triangle(free.model(x), passes)
-        return R.astype(float), failures
+        R = R.astype(float)
+        return _Point(x, R, Misfit.of(R[:, -1], failures))
 
-    x = np.asarray(free.values, float)
-    R, num_failed = evaluate(x)
-    norms, size = [residual_norm(R)], np.zeros(len(free.index))
+    here = point(np.asarray(free.values, float))
+    misfits, size = [here.misfit], _column_sizes(here.R[:, free.index])
     bar = progress_bar(progress, max_steps, "least squares")
-    rise, converged = _RISE, norms[0] == 0
+    rise, eps = _RISE, residuals.eps
+    verdict = _Verdict(free.index, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
+    stopped = verdict(here, misfits, size)
     for _ in range(max_steps):
-        if converged or not np.all(np.isfinite(R)):
+        if stopped:
             break
-        C, c = R[:, free.index], R[:, -1]
-        size = np.maximum(size, np.linalg.norm(C, axis=0))
-        step, predicted = _step(C, c, size, damping)
-        trial = x.copy()
-        trial[free.index] += step
+        step, predicted = _step(here.R[:, free.index], here.R[:, -1], size, damping)
+        x = here.x.copy()
+        x[free.index] += step
         # Steps of a linear model are good but for rounding; those of a network often are not, and
         # cost no derivatives then.
-        good = linear or residuals.norm(free.model(trial)) < norms[-1]
-        new, failures = evaluate(trial) if good else (R, num_failed)
-        gain = norms[-1] ** 2 - residual_norm(new) ** 2
+        good = linear or residuals.misfit(free.model(x)) < here.misfit
+        trial = point(x) if good else here
         bar.update()
-        if gain > 0:
-            x, R, num_failed = trial, new, failures
-            norms.append(residual_norm(R))
-            ratio = gain / max(predicted, gain)
-            fall = _FALL if rise == _RISE else _FALL_AFTER_REJECTION
-            damping = max(damping * max(fall, 1 - (2 * ratio - 1) ** 3), least)
-            rise = _RISE
-            converged = _converged(norms, R[:, free.index], R[:, -1], size, least, smallest_gain)
-            bar.set_postfix_str(f"loss {norms[-1] / count**0.5:.3e}")
+        if trial.misfit < here.misfit:
+            damping = max(damping * _fall(here.misfit, trial.misfit, predicted, rise), least)
+            here, rise = trial, _RISE
+            misfits.append(here.misfit)
+            size = np.maximum(size, _column_sizes(here.R[:, free.index]))
+            stopped = verdict(here, misfits, size)
+            bar.set_postfix_str(_shown(here.misfit, count))
         else:
             damping, rise = damping * rise, 2 * rise
-            converged = predicted <= _ROUNDING * norms[-1] ** 2
+            lost = predicted <= _ROUNDING_OF_SUMS * eps * here.misfit.norm**2
+            stopped = "stalled" if lost else ""
     bar.close()
-    return Minimum(free.model(jnp.asarray(x)), norms, converged, R, num_failed)
+    return Minimum(
+        free.model(jnp.asarray(here.x)),
+        misfits,
+        verdict.gradient(here),
+        stopped or "steps",
+        here.R,
+    )
 
 
-def _converged(
-    norms: list[float],
-    C: np.ndarray,
-    c: np.ndarray,
-    size: np.ndarray,
-    least: float,
-    smallest_gain: float,
-) -> bool:
-    """Whether the last step gained next to nothing and so would the next ones."""
-    smallest = smallest_gain * norms[-1] ** 2
-    if norms[-2] ** 2 - norms[-1] ** 2 > smallest:
-        return norms[-1] == 0
-    if _step(C, c, size, least)[1] <= smallest:
-        return True
-    return len(norms) > _PATIENCE and norms[-1 - _PATIENCE] ** 2 - norms[-1] ** 2 <= smallest
+@final
+class _Verdict(NamedTuple):
+    """Says at a point that was accepted why the search ends there, or nothing.
+
+    `smallest` is the norm of residuals that are all rounding.
+    """
+
+    index: np.ndarray
+    smallest: float
+    enough: float
+
+    def gradient(self, here: _Point) -> float:
+        """The projected gradient, of residuals that are more than rounding."""
+        C, c = here.R[:, self.index], here.R[:, -1]
+        return projected_gradient(C, c, self.smallest / LARGEST_GRADIENT)
+
+    def __call__(self, here: _Point, misfits: list[Misfit], size: np.ndarray) -> str:
+        if not np.all(np.isfinite(here.R)):
+            return "not finite"
+        gradient = self.gradient(here)
+        if gradient <= LARGEST_GRADIENT:
+            return self._at_a_minimum(here, size)
+        if _gained_little(misfits, 1, self.enough) and gradient**2 <= self.enough:
+            return "enough"
+        return "stalled" if _gained_little(misfits, _PATIENCE, _SMALLEST_GAIN) else ""
+
+    def _at_a_minimum(self, here: _Point, size: np.ndarray) -> str:
+        if here.misfit.num_failed:
+            return "failures"
+        # Nothing depends any more on a parameter that has run away: flat, but no minimum.
+        now = _column_sizes(here.R[:, self.index])
+        return "stalled" if np.any(now < np.finfo(float).eps * size) else "converged"
 
 
-def residual_norm(R: Any) -> float:
-    """The norm of all residuals, or infinity."""
-    norm = float(np.linalg.norm(np.asarray(R)[:, -1]))
-    return norm if np.isfinite(norm) else np.inf
+def projected_gradient(C: np.ndarray, c: np.ndarray, smallest: float = 0.0) -> float:
+    r"""The part of the residuals that the parameters can still remove, to first order.
+
+    $$|P r| / |r|, \qquad P = J J^+$$
+
+    It has no unit, lies between 0 and 1 and is the same for any linear change of parameters. No
+    column of `J` has a larger cosine with `r`, and its square is the part of the sum of squares that
+    the next Gauss-Newton step is predicted to gain (the relative offset of Bates and Watts, but for
+    the degrees of freedom). Residuals below `smallest` count as if they were that large.
+    """
+    if not (np.all(np.isfinite(C)) and np.all(np.isfinite(c))):
+        return np.inf
+    Q, _ = _damped_factors(C, _LEAST_DAMPING_LINEAR, _column_sizes(C))
+    removable = float(np.linalg.norm(Q[: len(c)].T @ c))
+    norm = max(float(np.linalg.norm(c)), smallest)
+    return removable / norm if norm > 0 else 0.0
+
+
+def _gained_little(misfits: list[Misfit], steps: int, part: float) -> bool:
+    """Whether the last steps lowered no number of failures and the sum of squares by less."""
+    if len(misfits) <= steps or misfits[-1 - steps].num_failed > misfits[-1].num_failed:
+        return False
+    before, now = misfits[-1 - steps].norm, misfits[-1].norm
+    return before**2 - now**2 <= part * now**2
+
+
+def _fall(before: Misfit, after: Misfit, predicted: float, rise: float) -> float:
+    """By what the damping is multiplied after a step that was accepted."""
+    if after.num_failed < before.num_failed:
+        return 1.0  # what was predicted are other residuals
+    gain = before.norm**2 - after.norm**2
+    ratio = gain / max(predicted, gain)
+    fall = _FALL if rise == _RISE else _FALL_AFTER_REJECTION
+    return max(fall, 1 - (2 * ratio - 1) ** 3)
+
+
+def _shown(misfit: Misfit, count: int) -> str:
+    failed = f", {misfit.num_failed} failed" if misfit.num_failed else ""
+    return f"loss {misfit.norm / count**0.5:.3e}{failed}"
+
+
+def _column_sizes(C: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(C, axis=0)
+
+
+def _damped_factors(
+    C: np.ndarray, damping: float, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Q`, `T` of the columns in units of `size` above the root of the damping."""
+    C = C / np.where(size > 0, size, 1.0)
+    return np.linalg.qr(np.concatenate([C, np.sqrt(damping) * np.eye(len(size))]))
 
 
 def _step(
     C: np.ndarray, c: np.ndarray, size: np.ndarray, damping: float
 ) -> tuple[np.ndarray, float]:
     """The damped step, and by how much it should lower the sum of squares."""
-    size = np.where(size > 0, size, 1.0)
-    C = C / size
-    Q, T = np.linalg.qr(np.concatenate([C, np.sqrt(damping) * np.eye(len(size))]))
-    step = np.linalg.solve(T, -(Q[: len(c)].T @ c))
+    Q, T = _damped_factors(C, damping, size)
+    step = np.linalg.solve(T, -(Q[: len(c)].T @ c)) / np.where(size > 0, size, 1.0)
     predicted = np.sum(c**2) - np.sum((C @ step + c) ** 2)
-    return step / size, float(predicted)
+    return step, float(predicted)

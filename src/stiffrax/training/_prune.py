@@ -20,7 +20,12 @@ from ._fit_least_squares import (
 )
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
-from ._sample_windows import checked_scale, checked_weight, padded_windows, root_mean_weight
+from ._sample_windows import (
+    checked_scale,
+    checked_weight,
+    padded_windows,
+    residual_of_state_size,
+)
 from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, num_terms
 from ._window_residuals import SegmentStep, WindowResiduals
 
@@ -155,14 +160,14 @@ def prune_and_refit(
             f"The model {type(model).__name__} has no term to drop; it needs a `Polynomial` or a "
             "`Library`, or to contain one. To fit it as it is, write `fit_least_squares`."
         )
+    scale = checked_scale(scale, weight, data)
     weighted = eqx.tree_at(lambda data: data.ys, data, checked_weight(weight, data))
-    scale = checked_scale(scale, data)
     parts = (data, data), (weighted, weighted)
     if criterion == "held_out":
         parts = data.split(held_out), weighted.split(held_out)
 
-    unit = root_mean_weight(np.asarray(weighted.ys))
-    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps, failure=unit)
+    unit = residual_of_state_size(np.asarray(weighted.ys), scale, data)
+    residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
 
     def samples(part: Trajectories, weight: Trajectories) -> _Samples:
         weights = np.asarray(weight.ys)

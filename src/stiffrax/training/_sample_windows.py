@@ -67,11 +67,11 @@ def _segments_of_a_block(count: int) -> int:
     return _MANY if filled <= (1 + _MOST_FILLING) * count else _FEW
 
 
-def checked_scale(scale: Any, data: Trajectories) -> Float[np.ndarray, " n"]:
-    """The size of each state: the one given, or its largest absolute value in the data."""
+def checked_scale(scale: Any, weight: Any, data: Trajectories) -> Float[np.ndarray, " n"]:
+    """The unit of each state's residual: the scale given; or one, where there are weights, which are
+    in the units of the states; or the state's largest absolute value in the data."""
     if scale is None:
-        scale = np.max(np.abs(np.where(data.mask[..., None], data.ys, 0)), axis=(0, 1))
-        scale = np.where(scale > 0, scale, 1.0)
+        scale = state_sizes(data) if weight is None else 1.0
     try:
         scale = np.asarray(scale, float)
     except (TypeError, ValueError):
@@ -102,9 +102,18 @@ def checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs t
     return np.where(np.asarray(data.mask)[..., None], values, 0.0)
 
 
-def root_mean_weight(weight: Float[np.ndarray, "runs times n"]) -> float:
-    """By what a residual in units of the scale is multiplied, root mean square."""
-    return float(np.sqrt(np.mean(weight[weight > 0])))
+def state_sizes(data: Trajectories) -> Float[np.ndarray, " n"]:
+    """The largest absolute value of each state, or one where it is always zero."""
+    size = np.max(np.abs(np.where(data.mask[..., None], data.ys, 0)), axis=(0, 1))
+    return np.where(size > 0, size, 1.0)
+
+
+def residual_of_state_size(
+    weight: Float[np.ndarray, "runs times n"], scale: Float[np.ndarray, " n"], data: Trajectories
+) -> float:
+    """The residual of predictions that are off by the sizes of the states, root mean square."""
+    squares = weight * (state_sizes(data) / scale) ** 2
+    return float(np.sqrt(np.mean(squares[weight > 0])))
 
 
 def _message(shape: tuple[int, ...], data: Trajectories) -> str:
@@ -112,5 +121,5 @@ def _message(shape: tuple[int, ...], data: Trajectories) -> str:
         f"`weight` of shape {shape} was given; it needs finite numbers that are not negative and "
         f"not all zero: one for each of the {data.num_states} states, one for each sample and "
         f"state, {data.ys.shape}, or a function `weight(t, y)`. For noise of standard deviation "
-        "`s` write `weight=1 / s**2`."
+        "`s` write `weight=1 / s**2` and no `scale`."
     )

@@ -10,7 +10,9 @@ import numpy as np
 from ._compressed_residuals import CompressedResiduals
 from ._fit_least_squares import LeastSquaresFit
 from ._free_parameters import FreeParameters
+from ._misfit import Misfit
 from ._subset_selection import addition_path, best_subset, elimination_path, without_terms
+from ._window_residuals import failed_rows
 
 # What a term must gain, in units of the variance of the residuals, for its place in the model.
 _PRICES = {"aic": 2.0, "significance": 9.0}
@@ -42,21 +44,18 @@ class TermJudge:
         self._price = prices.get(criterion)
         self._tolerance = tolerance
 
-    def _norm(self, values: Any) -> float:
-        return float(np.sqrt(np.sum(np.asarray(values) ** 2) / self._count))
-
     def loss(self, model: Any) -> float:
-        """Root mean square of the scaled residuals."""
-        return self._norm(self._coarse.values(model))
+        """Root mean square of the weighted residuals, infinite if there is a failure."""
+        return self._coarse.misfit(model).finite_norm / self._count**0.5
 
     def discretization_error(self, model: Any) -> float:
-        """Root mean square change of the scaled residuals when every step is halved.
+        """Root mean square change of the weighted residuals when every step is halved.
 
         A step that cannot be solved says nothing about the size of steps.
         """
         coarse, fine = (np.asarray(steps.values(model)) for steps in (self._coarse, self._fine))
-        failed = self._coarse.residuals.failed(coarse) | self._fine.residuals.failed(fine)
-        return self._norm(np.where(failed[..., None], 0, coarse - fine))
+        solved = ~(failed_rows(coarse) | failed_rows(fine))
+        return float(np.sqrt(np.sum((coarse - fine)[solved] ** 2) / self._count))
 
     @property
     def has_price(self) -> bool:
@@ -159,20 +158,21 @@ class TermSearch:
             return accepted
 
         # Norms of residuals, from losses.
-        far = max(self._far, _FARTHER * fit.loss) * _root_of_count(fit)
+        far = max(self._far, _FARTHER * fit.loss) * fit.num_residuals**0.5
 
         def without(piece: int) -> Any:
             """The model without these terms, or None if its predictions are too far off."""
             dropped = order[:piece]
-            start, norm = self._nearest(free, without_terms(C, theta, dropped), dropped)
-            return start if norm <= (far if piece > 1 else np.finfo(float).max) else None
+            start, misfit = self._nearest(free, without_terms(C, theta, dropped), dropped)
+            near = misfit.finite_norm <= far
+            return start if near or (piece == 1 and np.isfinite(misfit.norm)) else None
 
         return self._largest_accepted(piece, without, accepts)
 
     def _nearest(
         self, free: FreeParameters, values: np.ndarray, dropped: np.ndarray
-    ) -> tuple[Any, float]:
-        """The model without these terms and the norm of its residuals.
+    ) -> tuple[Any, Misfit]:
+        """The model without these terms and its misfit.
 
         The others are as they are or have these values, whichever fits better.
         """
@@ -180,9 +180,9 @@ class TermSearch:
         moved[free.index] = values
         moved = FreeParameters(free.model(jnp.asarray(moved)))
         starts = moved.without(dropped), free.without(dropped)
-        norms = [self._train.norm(start) for start in starts]
-        best = int(np.argmin(norms))
-        return starts[best], norms[best]
+        misfits = [self._train.misfit(start) for start in starts]
+        best = misfits.index(min(misfits))
+        return starts[best], misfits[best]
 
     def _with_all_terms(self, fit: LeastSquaresFit) -> _Candidates:
         """The fit with all terms, those of the fit, and `[J, r]` there for all."""
@@ -272,9 +272,4 @@ def num_terms(model: Any) -> int:
 
 def _losses(fit: LeastSquaresFit, sums: np.ndarray) -> np.ndarray:
     """Losses, as that of the fit, for other sums of squares."""
-    return np.sqrt(sums) / _root_of_count(fit)
-
-
-def _root_of_count(fit: LeastSquaresFit) -> float:
-    """The norm of the residuals of a fit over its loss."""
-    return float(np.linalg.norm(fit.triangle[:, -1])) / fit.loss if fit.loss > 0 else 1.0
+    return np.sqrt(sums / fit.num_residuals)

@@ -64,28 +64,26 @@ class WindowResiduals(eqx.Module):
     (an observer with that gain): at one each segment starts from its sample, at zero the window is
     predicted from its start alone.
 
-    A segment whose step cannot be solved counts with a residual of `failure` in every state and no
-    derivative: a fit is driven away from parameters at which steps fail. The next segment starts
-    from its sample.
+    A segment whose step cannot be solved, or has no finite derivative, has no residual and takes part
+    in no sum: it is counted. The next segment starts from its sample.
     """
 
     step: Callable[..., Array]
     free_starts: bool = eqx.field(static=True)
     substeps: Int[Array, ""] = eqx.field(converter=_whole, default=1)
     coupling: Float[Array, ""] = eqx.field(converter=_real, default=0.0)
-    failure: Float[Array, ""] = eqx.field(converter=_real, default=1.0)
 
     def values(self, model: Any, window: Windows) -> Float[Array, "rows n"]:
-        """Every weighted residual; with free starts that of the start first."""
+        """Every weighted residual, NaN where there is none; with free starts the start's first."""
         start = self._start(model, window)
         (predicted,) = self._chain(
             lambda y, part: (self.step(model, y[0], *part),), (start,), window
         )
-        return self._residual(predicted, window, start)[0]
-
-    def failed(self, values: Any) -> Any:
-        """Which samples could not be predicted, from their residuals."""
-        return (values == np.asarray(self.failure, values.dtype)).all(axis=-1)
+        solved = jnp.all(jnp.isfinite(predicted), axis=-1)
+        residual, failed = self._residual(predicted, solved, window, start)
+        if self.free_starts:
+            failed = jnp.append(False, failed)
+        return jnp.where(failed[:, None], jnp.nan, residual)
 
     def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
         """`[J, r]` of one window, `(rows, p + 1)`, and the number of its failures."""
@@ -129,18 +127,21 @@ class WindowResiduals(eqx.Module):
             return y, A @ by_theta + B, A @ by_start
 
         begin = start, jnp.zeros((n, theta.size), start.dtype), eye
-        predicted, by_theta, by_start = self._chain(advance, begin, window)
-        residual, usable, failures = self._residual(predicted, window, start)
+        everything = self._chain(advance, begin, window)
+        solved = [jnp.all(jnp.isfinite(x.reshape(len(x), -1)), axis=1) for x in everything]
+        solved = functools.reduce(jnp.logical_and, solved)
+        residual, failed = self._residual(everything[0], solved, window, start)
+        usable = window.mask[1:] & ~failed
 
         def rows(derivative: Array) -> Array:
             derivative = -derivative * window.weight[1:, :, None]
-            return jnp.where(usable[:, None, None] & jnp.isfinite(derivative), derivative, 0)
+            return jnp.where(usable[:, None, None], derivative, 0)
 
-        J, S = rows(by_theta), rows(by_start)
+        J, S = (rows(derivative) for derivative in everything[1:])
         if self.free_starts:
             J = jnp.concatenate([jnp.zeros_like(J[:1]), J])
             S = jnp.concatenate([-jnp.diag(_first_weight(window))[None], S])
-        return residual, J, S, failures
+        return residual, J, S, jnp.sum(failed)
 
     def _chain(
         self, advance: Callable, begin: tuple[Array, ...], window: Windows
@@ -184,7 +185,8 @@ class WindowResiduals(eqx.Module):
         """What the next segment starts from: what this one ends at, drawn to the sample."""
         y, *derivatives = end
         part = jnp.where(measured, self.coupling.astype(y.dtype), 0)
-        part = jnp.where(jnp.all(jnp.isfinite(y)), part, 1)
+        finite = [jnp.all(jnp.isfinite(x)) for x in end]
+        part = jnp.where(jnp.all(jnp.stack(finite)), part, 1)
         # Selected, not only weighted with zero: what failed is not finite.
         drawn = [jnp.where(part < 1, (1 - part) * y + part * sample, sample)]
         for x in derivatives:
@@ -192,18 +194,21 @@ class WindowResiduals(eqx.Module):
         return tuple(drawn)
 
     def _residual(
-        self, predicted: Array, window: Windows, start: Array
-    ) -> tuple[Array, Array, Array]:
-        """Weighted residuals `(rows, n)`, where they depend on the model, and the failures."""
-        present = window.mask[1:]
-        failed = present & ~jnp.all(jnp.isfinite(predicted), axis=-1)
+        self, predicted: Array, solved: Array, window: Windows, start: Array
+    ) -> tuple[Array, Array]:
+        """Weighted residuals `(rows, n)`, zero where there is none, and which samples failed."""
+        failed = window.mask[1:] & ~solved
         residual = (window.ys[1:] - predicted) * window.weight[1:]
-        residual = jnp.where(failed[:, None], self.failure.astype(residual.dtype), residual)
-        residual = jnp.where(present[:, None], residual, 0)
+        residual = jnp.where((window.mask[1:] & solved)[:, None], residual, 0)
         if self.free_starts:
             first = (window.ys[0] - start) * _first_weight(window)
             residual = jnp.concatenate([first[None], residual])
-        return residual, present & ~failed, jnp.sum(failed)
+        return residual, failed
+
+
+def failed_rows(values: Any) -> Any:
+    """Which samples could not be predicted, from what `WindowResiduals.values` returns."""
+    return np.isnan(np.asarray(values)).any(axis=-1)
 
 
 def _between(x: Array, y: Array, part: Array) -> Array:

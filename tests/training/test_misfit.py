@@ -1,0 +1,130 @@
+"""A prediction that failed is worse than any that did not, in every fit."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT, projected_gradient
+from stiffrax.training._misfit import Misfit
+
+
+def test_misfits_are_compared_by_failures_and_then_by_residuals():
+    assert Misfit(0, 1e9) < Misfit(1, 0.0) < Misfit(1, 1.0) < Misfit(2, 0.0)
+    assert Misfit(0, 1e9) < Misfit.of([np.nan], 0)
+    assert Misfit(1, 1.0).finite_norm == np.inf
+
+
+class Growth(eqx.Module):
+    """y' = 10^a y^2, which has no solution from sample to sample above a = 0.7."""
+
+    a: jax.Array
+
+    def __call__(self, t, y, args):
+        return 10**self.a * y**2
+
+
+def growth_data():
+    ts = np.linspace(0.0, 1.0, 6)
+    exact = 1 / (1 - 0.5 * ts)
+    noise = 0.02 * exact
+    ys = exact + noise * np.random.default_rng(0).normal(size=6)
+    return srx.Trajectories.from_arrays(ts, ys[:, None]), 1 / noise[None, :, None] ** 2
+
+
+def fit_growth(a, max_steps=50):
+    data, weight = growth_data()
+    model = Growth(jnp.asarray(a))
+    return srx.fit_least_squares(
+        model, data, srx.RadauIIA5(), weight=weight, start="given", max_steps=max_steps
+    )
+
+
+def test_a_fit_does_not_flee_to_where_every_solve_fails():
+    # A Gauss-Newton step from here leads to a = 49, where all five segments fail.
+    fit = fit_growth(-3.5)
+    assert fit.converged
+    assert fit.num_failed == 0
+    assert fit.failure == ""
+    assert float(fit.model.a) == pytest.approx(np.log10(0.5), abs=0.05)
+
+
+def test_a_fit_without_a_step_is_not_converged_where_solves_fail():
+    fit = fit_growth(1.0)
+    assert (fit.stopped, fit.num_failed, fit.loss) == ("failures", 5, np.inf)
+    assert not fit.converged
+    assert np.isnan(fit.standard_errors.a)
+    assert "the step from t = 0 to 0.2: its equations were not solved" in fit.failure
+    assert "5 segments failed" in repr(fit)
+
+
+def test_a_fit_that_may_take_one_step_is_not_converged():
+    fit = fit_growth(-3.5, max_steps=1)
+    assert fit.stopped == "steps"
+    assert fit.gradient > LARGEST_GRADIENT
+
+
+class Fenced(eqx.Module):
+    """y' = -k y, not finite beyond k = 2, while the data want k = 3."""
+
+    k: jax.Array
+
+    def __call__(self, t, y, args):
+        return jnp.where(self.k < 2, -self.k * y, jnp.nan)
+
+
+def test_a_fit_that_ends_at_the_edge_of_what_can_be_solved_is_not_converged():
+    ts = np.linspace(0.0, 1.0, 6)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
+    fit = srx.fit_least_squares(
+        Fenced(jnp.asarray(0.5)), data, srx.RadauIIA5(), start="given", progress=False
+    )
+    assert fit.num_failed == 0
+    assert float(fit.model.k) == pytest.approx(2.0, abs=0.01)
+    assert fit.gradient > 0.5
+    assert fit.stopped in ("stalled", "steps")
+
+
+def test_a_model_that_is_not_finite_is_named_as_the_cause():
+    ts = np.linspace(0.0, 1.0, 6)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
+    fit = srx.fit_least_squares(
+        Fenced(jnp.asarray(5.0)), data, srx.RadauIIA5(), start="given", progress=False
+    )
+    assert "the model is not finite at t = 0, y = [1.]" in fit.failure
+
+
+class Runaway(eqx.Module):
+    """y' = -exp(a) y: nothing depends on `a` where the exponential is lost in rounding."""
+
+    a: jax.Array
+
+    def __call__(self, t, y, args):
+        return -jnp.exp(self.a) * y
+
+
+def test_a_parameter_that_ran_to_where_nothing_depends_on_it_has_not_converged():
+    # The samples grow, and the model can only decay: the best rate is zero, at a = -infinity.
+    ts = np.linspace(0.0, 1.0, 6)
+    data = srx.Trajectories.from_arrays(ts, np.exp(ts)[:, None])
+    fit = srx.fit_least_squares(
+        Runaway(jnp.asarray(1.0)), data, srx.RadauIIA5(), start="given", progress=False
+    )
+    assert not fit.converged
+
+
+def test_the_projected_gradient_has_no_unit_and_bounds_every_cosine():
+    rng = np.random.default_rng(0)
+    J, r = rng.normal(size=(40, 3)), rng.normal(size=40)
+    Q, _ = np.linalg.qr(J)
+    expected = np.linalg.norm(Q.T @ r) / np.linalg.norm(r)
+    mixed = J @ np.array([[1e9, 0.0, 1.0], [0.0, 1e-9, 0.0], [0.0, 0.0, 1.0]])
+    for columns in (J, mixed):
+        assert projected_gradient(columns, r) == pytest.approx(expected, rel=1e-6)
+    cosines = np.abs(J.T @ r) / (np.linalg.norm(J, axis=0) * np.linalg.norm(r))
+    assert np.max(cosines) <= expected
+    # Of residuals in the span of the columns it is one, of those beside it zero.
+    assert projected_gradient(J, J @ np.ones(3)) == pytest.approx(1.0)
+    assert projected_gradient(J, r - Q @ (Q.T @ r)) < 1e-14
