@@ -1,8 +1,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optimistix import max_norm, rms_norm
+from optimistix import RESULTS, max_norm, rms_norm, root_find
 
+from stiffrax import SimplifiedNewton
 from stiffrax.stages import (
     error_controlled_rule,
     error_tolerance,
@@ -115,3 +116,26 @@ def test_an_iteration_never_aims_below_rounding():
 def test_the_most_iterations_grow_with_the_stages():
     tableaus = [radau_iia(1), lobatto_iiia(2), radau_iia(3), radau_iia(5), radau_iia(7)]
     assert [most_iterations(tableau) for tableau in tableaus] == [7, 7, 7, 12, 17]
+
+
+@pytest.mark.parametrize("stages", [1, 3, 7])
+@pytest.mark.parametrize(("noise", "converges"), [(0.02, True), (1.0, False)])
+def test_an_iteration_that_rounding_stops_has_converged_only_within_the_tolerance(
+    stages, noise, converges
+):
+    tolerance = error_tolerance(radau_iia(stages), jnp.ones(1), 1e-7, 0.0, max_norm)
+    rule = error_controlled_rule(radau_iia(stages), tolerance, jnp.ones(()))
+    # The tolerance that was given, or what was made of it if that is stricter.
+    size = noise * 1e-7 * min(1.0, float(tolerance.ratio))
+
+    def residual(y, _):
+        # Each iterate is on the other side of the root, as far away as the last one.
+        return y - 2 + size / 2 * jnp.sign(y - 2)
+
+    def result(start):
+        newton, options = SimplifiedNewton(), {"rule": rule}
+        start = jnp.array([start])
+        return root_find(residual, newton, start, options=options, max_steps=50, throw=False).result
+
+    starts = 2 + size * np.array([-2.0, -0.6, 0.6, 2.0])
+    assert [result(start) == RESULTS.successful for start in starts] == [converges] * 4

@@ -36,7 +36,8 @@ class StoppingRule(eqx.Module):
     - `eta`: the estimate used in the first iteration, where no contraction is known yet.
     - `least_eta`: no contraction that was seen is trusted beyond this: the fast decay of a large
       component hides the slow decay of a small one.
-    - `noise`: called with displacement and iterate; true where rounding hides any further progress.
+    - `noise`: called with displacement and iterate; true where an iteration that stalls is done:
+      rounding hides any further progress, or none is needed.
     - `patience`: the contraction at or above which the iteration has stopped converging.
     - `max_iterations`: give up early if the observed contraction cannot reach `kappa` in as many
       iterations; `None` never does.
@@ -233,8 +234,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         theta = displacement / state.displacement
         eta = jnp.where(first, rule.eta, theta / jnp.maximum(1 - theta, 1e-10))
         eta = jnp.maximum(eta, rule.least_eta)
-        stalled = ~first & (theta > 0.9) & rule.noise(dy, new_y)
-        converged = (eta * displacement <= rule.kappa) & (first | (theta < 1)) | stalled
+        converged = (eta * displacement <= rule.kappa) & (first | (theta < 1))
         converged = converged | (displacement == 0)
         # Two in a row: far from the root the first ratio says little about the contraction.
         growing = ~first & (theta >= rule.patience)
@@ -243,6 +243,9 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             remaining = jnp.maximum(rule.max_iterations - 1 - state.iterations, 0)
             hopeless = eta * displacement * theta**remaining > rule.kappa
             diverged = diverged | (~first & hopeless)
+        # What rounding leaves of a displacement does not contract, however often it is computed.
+        stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
+        converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)
         state = NewtonState(
             iterations=state.iterations + 1,

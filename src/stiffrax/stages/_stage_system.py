@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
+from ._rounded_products import round_products
 from ._small_inverse import small_inverse
 
 
@@ -32,7 +33,7 @@ class FlatField(eqx.Module):
 
     def jacobian(self, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
         """The Jacobian df/dy, by one forward-mode sweep a column."""
-        return jax.jacfwd(lambda x: self.field(t, x))(y)
+        return round_products(lambda t, y: jax.jacfwd(self.field, argnums=1)(t, y))(t, y)
 
 
 def flat_field(
@@ -75,7 +76,7 @@ def flat_field(
             )
         return ravel_pytree(slope)[0].astype(flat.dtype)
 
-    return FlatField(eqx.filter_closure_convert(field, t, flat)), flat, unravel
+    return FlatField(eqx.filter_closure_convert(round_products(field), t, flat)), flat, unravel
 
 
 def _shapes(tree: PyTree) -> str:

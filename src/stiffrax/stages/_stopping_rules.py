@@ -18,6 +18,9 @@ from ._products import largest_of_rows, largest_size
 
 # Least relative tolerance in units of rounding.
 _LEAST_TOLERANCE = 16.0
+# The part of the tolerance within which an iteration may stall. A contraction of 0.9, the least
+# that counts as a stall, makes a third of the tolerance of it.
+_STALL = 0.03
 
 
 def _size(y0: Float[Array, " n"], Z: Float[Array, "m n"]) -> Float[Array, " n"]:
@@ -150,16 +153,20 @@ def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Arra
 
     With a constant instead of the last term, methods of high order return garbage and call it
     success: their error estimate cannot see an iteration error of its own size.
+
+    An iteration that stalls within a small part of the tolerance, the transformed one and the one
+    that was given, has converged: rounding in the vector field may be above \kappa.
     """
     scale, s = tolerance.scale, tableau.num_stages
     eps = jnp.finfo(scale.dtype).eps
     rtol = jnp.maximum(tolerance.rtol, eps)
     kappa = jnp.maximum(10 * eps / rtol, jnp.minimum(0.03, rtol ** ((s - 1) / (s + 1))))
+    stall = _STALL * jnp.minimum(1, 1 / tolerance.ratio)
     return StoppingRule(
         weights=Partial(_constant, scale),
         kappa=kappa,
         eta=jnp.maximum(eta, eps) ** 0.8,
-        noise=Partial(_below, scale, 10 * eps / rtol),
+        noise=Partial(_below, scale, jnp.maximum(10 * eps / rtol, stall)),
         patience=0.99,
         max_iterations=most_iterations(tableau),
         least_eta=0.03,
