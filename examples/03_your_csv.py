@@ -43,7 +43,7 @@ result = srx.prune_and_refit(candidates, data, srx.RadauIIA5(), refine=2)
 model = result.model
 print(result)
 print(f"{int(np.sum(model.active))} of {model.active.size} terms are left:")
-print(srx.to_text(srx.to_sympy(model, data.names, digits=4), data.names))
+print(srx.to_text(model, data.names, digits=4))
 
 # %% Solve the equations from the first sample of each run.
 sizes = np.max(np.abs(data.ys), axis=(0, 1))
