@@ -4,8 +4,6 @@ A user writes a known term or a library function once, as JAX code, and still ge
 Calling the function on symbols would not do: `jnp.stack` and `jnp.exp` refuse them.
 """
 
-import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,142 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
+from jax.flatten_util import ravel_pytree
 
-from ._numbers import is_symbolic, map_elements, to_exponent, to_symbolic
-
-
-@functools.cache
-def elementwise() -> dict[str, Callable[..., Any]]:
-    """The functions of SymPy for the primitives that act element by element, by their names."""
-    import sympy as sp
-
-    trigonometric = (sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan, sp.atan2)
-    hyperbolic = (sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.acosh, sp.atanh)
-    others = (sp.exp, sp.log, sp.erf, sp.sqrt, sp.sign, sp.floor)
-    return {function.__name__: function for function in (*trigonometric, *hyperbolic, *others)} | {
-        "abs": sp.Abs,
-        "add": operator.add,
-        "add_any": operator.add,
-        "and": sp.And,
-        "ceil": sp.ceiling,
-        "div": operator.truediv,
-        "eq": sp.Eq,
-        "exp2": lambda x: 2**x,
-        "expm1": lambda x: sp.exp(x) - 1,
-        "ge": sp.Ge,
-        "gt": sp.Gt,
-        "le": sp.Le,
-        "log1p": lambda x: sp.log(1 + x),
-        "logistic": lambda x: 1 / (1 + sp.exp(-x)),
-        "lt": sp.Lt,
-        "max": sp.Max,
-        "min": sp.Min,
-        "mul": operator.mul,
-        "ne": sp.Ne,
-        "neg": operator.neg,
-        "not": sp.Not,
-        "or": sp.Or,
-        "rsqrt": lambda x: 1 / sp.sqrt(x),
-        "square": lambda x: x**2,
-        "sub": operator.sub,
-    }
-
-
-def _convert(equation: Any, operand: Any) -> np.ndarray:
-    import sympy
-
-    if not jnp.issubdtype(equation.params["new_dtype"], jnp.floating):
-        raise ValueError(
-            "No formula can be read from a function that turns states into integers or booleans."
-        )
-    if equation.invars[0].aval.dtype == bool:
-        return map_elements(lambda truth: sympy.Piecewise((1, truth), (0, True)), operand)
-    return operand
-
-
-def _dot_general(equation: Any, left: Any, right: Any) -> Any:
-    (left_axes, right_axes), batch = equation.params["dimension_numbers"]
-    if any(batch):
-        raise ValueError(
-            "No formula can be read from a batched matrix product: write it as sums of products."
-        )
-    return np.tensordot(to_symbolic(left), to_symbolic(right), axes=(left_axes, right_axes))
-
-
-def _integer_pow(equation: Any, operand: Any) -> np.ndarray:
-    return map_elements(lambda x: x ** equation.params["y"], operand)
-
-
-def _pow(_: Any, base: Any, exponent: Any) -> np.ndarray:
-    if not is_symbolic(exponent):
-        exponent = map_elements(to_exponent, np.asarray(exponent))
-    return map_elements(operator.pow, to_symbolic(base), exponent)
-
-
-def _scatter_add(equation: Any, operand: Any, indices: Any, updates: Any) -> Any:
-    # Linear in the updates: its matrix comes from running it on unit vectors.
-    result, updates = to_symbolic(operand), to_symbolic(updates)
-    dtype = equation.invars[0].aval.dtype
-    zeros = jnp.zeros(result.shape, dtype)
-    for k, update in enumerate(updates.ravel()):
-        unit = jnp.zeros(updates.size, dtype).at[k].set(1).reshape(updates.shape)
-        column = equation.primitive.bind(zeros, jnp.asarray(indices), unit, **equation.params)
-        result = result + np.asarray(column).astype(int).astype(object) * update
-    return result
-
-
-def _select_n(_: Any, which: Any, *cases: Any) -> Any:
-    import sympy
-
-    off, on = map(to_symbolic, cases)
-    if not is_symbolic(which):
-        return np.where(which, on, off)
-    return map_elements(lambda c, a, b: sympy.Piecewise((b, c), (a, True)), which, off, on)
-
-
-def _reduce(name: str) -> Callable[..., Any]:
-    def rule(equation: Any, operand: Any) -> np.ndarray:
-        import sympy
-
-        axes = equation.params["axes"]
-        kept = [k for k in range(operand.ndim) if k not in axes]
-        rows = operand.transpose([*kept, *axes]).reshape([*(operand.shape[k] for k in kept), -1])
-        result = np.empty(rows.shape[:-1], dtype=object)
-        for place in np.ndindex(result.shape):
-            result[place] = getattr(sympy, name)(*rows[place])
-        return result
-
-    return rule
-
-
-# A rule takes the equation of the jaxpr and its operands, at least one of them an array of
-# expressions, and returns an array of expressions.
-FORMULAS: dict[str, Callable[..., Any]] = {
-    "convert_element_type": _convert,
-    "dot_general": _dot_general,
-    "integer_pow": _integer_pow,
-    "pow": _pow,
-    "reduce_max": _reduce("Max"),
-    "reduce_min": _reduce("Min"),
-    "reduce_prod": _reduce("Mul"),
-    "reduce_sum": _reduce("Add"),
-    "scatter_add": _scatter_add,
-    "select_n": _select_n,
-}
-
-# Primitives that wrap another jaxpr: jit and the custom derivative rules, as named over time.
-_CALLS = {
-    "checkpoint",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-    "jit",
-    "pjit",
-    "remat",
-    "remat2",
-}
+from ._formulas import FORMULAS, choose, elementwise, refuse_whole_numbers
+from ._numbers import is_symbolic, map_elements, to_symbolic
 
 # Primitives that only move elements, and which of their operands hold these (None: all of them).
 _MOVES = {
@@ -170,6 +36,7 @@ _MOVES = {
     "stack": None,
     "tile": (0,),
     "transpose": (0,),
+    "unstack": (0,),
 }
 
 
@@ -207,22 +74,106 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
 
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     name = equation.primitive.name.replace("-", "_")
-    if name in _CALLS:
-        params = equation.params
-        inner = next(params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params)
-        return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
     if not any(map(is_symbolic, operands)):
         return _run(equation, operands)
+    if name in _CONTROL_FLOW:
+        return _CONTROL_FLOW[name](equation, operands)
+    inner = _inner(equation)
+    if inner is not None:
+        return _evaluate(*inner, operands)
     if name in _MOVES:
         return _move(equation, operands, _MOVES[name])
     if name in FORMULAS:
         return [np.asarray(FORMULAS[name](equation, *operands), dtype=object)]
     if name in elementwise():
         return [map_elements(elementwise()[name], *map(to_symbolic, operands))]
+    affine = _affine(equation, operands)
+    return _refuse(name) if affine is None else affine
+
+
+def _refuse(name: str) -> Any:
     raise ValueError(
         f"No formula can be read from a function that uses `{name}`: write it with arithmetic, "
         "powers and elementary functions, or write the equations of this part by hand."
     )
+
+
+def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def _inner(equation: Any) -> tuple[Any, Sequence[Any]] | None:
+    """What a call computes (jit, a custom derivative, a checkpoint), whatever JAX names it."""
+    found = [x for x in equation.params.values() if hasattr(_opened(x)[0], "eqns")]
+    if len(found) != 1:
+        return None
+    jaxpr, consts = _opened(found[0])
+    variables = [(equation.invars, jaxpr.invars), (equation.outvars, jaxpr.outvars)]
+    same = all([x.aval.shape for x in a] == [x.aval.shape for x in b] for a, b in variables)
+    return (jaxpr, consts) if same else None
+
+
+def _scan(equation: Any, operands: list[Any]) -> list[Any]:
+    params = equation.params
+    if params["length"] > _LONGEST_LOOP:
+        _refuse("scan")
+    # What has one axis less inside is taken row by row. (JAX has named the counts differently.)
+    inside = _opened(params["jaxpr"])[0]
+    num_rows = _num_changed(equation.invars, inside.invars)
+    num_carry = len(inside.outvars) - _num_changed(equation.outvars, inside.outvars)
+    start, stop = len(operands) - num_rows - num_carry, len(operands) - num_rows
+    fixed, carry, rows = operands[:start], operands[start:stop], operands[stop:]
+    order = range(params["length"])
+    stacked = {}
+    for k in reversed(order) if params["reverse"] else order:
+        results = _evaluate(*_opened(params["jaxpr"]), [*fixed, *carry, *(x[k, ...] for x in rows)])
+        carry, stacked[k] = results[: len(carry)], results[len(carry) :]
+    columns = zip(*(stacked[k] for k in order), strict=True)
+    return [*carry, *(np.stack([to_symbolic(x) for x in column]) for column in columns)]
+
+
+def _num_changed(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    pairs = zip(outside, inside, strict=True)
+    return sum(a.aval.shape != b.aval.shape for a, b in pairs)
+
+
+def _while(equation: Any, operands: list[Any]) -> list[Any]:
+    params = equation.params
+    start = params["cond_nconsts"]
+    stop = start + params["body_nconsts"]
+    for_cond, for_body, carry = operands[:start], operands[start:stop], operands[stop:]
+    for _ in range(_LONGEST_LOOP + 1):
+        (again,) = _evaluate(*_opened(params["cond_jaxpr"]), [*for_cond, *carry])
+        if is_symbolic(again):
+            break
+        if not again:
+            return carry
+        carry = _evaluate(*_opened(params["body_jaxpr"]), [*for_body, *carry])
+    return _refuse("while")
+
+
+def _cond(equation: Any, operands: list[Any]) -> list[Any]:
+    which, *rest = operands
+    branches = equation.params["branches"]
+    if not is_symbolic(which):
+        k = min(max(int(which), 0), len(branches) - 1)
+        return _evaluate(*_opened(branches[k]), rest)
+    results = [_evaluate(*_opened(branch), rest) for branch in branches]
+    return [
+        map_elements(lambda *x: choose(which[()], list(x)), *map(to_symbolic, cases))
+        for cases in zip(*results, strict=True)
+    ]
+
+
+# A formula of more rounds than that is none that anybody reads.
+_LONGEST_LOOP = 100
+
+_CONTROL_FLOW: dict[str, Callable[..., list[Any]]] = {
+    "cond": _cond,
+    "optimization_barrier": lambda _, operands: operands,
+    "scan": _scan,
+    "while": _while,
+}
 
 
 def _run(equation: Any, operands: list[Any]) -> list[Any]:
@@ -233,11 +184,65 @@ def _run(equation: Any, operands: list[Any]) -> list[Any]:
 def _move(equation: Any, operands: list[Any], which: tuple[int, ...] | None) -> list[Any]:
     # The primitive itself is run on the positions of the elements, so that its parameters need not
     # be understood here.
+    moved = range(len(operands)) if which is None else which
+    if any(is_symbolic(x) for k, x in enumerate(operands) if k not in moved):
+        refuse_whole_numbers()
     elements, positions = [], list(operands)
-    for k in range(len(operands)) if which is None else which:
+    for k in moved:
         data = to_symbolic(operands[k])
         positions[k] = len(elements) + np.arange(data.size).reshape(data.shape)
         elements.extend(data.ravel())
     pool = np.empty(len(elements), dtype=object)
     pool[:] = elements
     return [np.asarray(pool[np.asarray(x)], dtype=object) for x in _run(equation, positions)]
+
+
+def _affine(equation: Any, operands: list[Any]) -> list[Any] | None:
+    """Any operation that is affine in what is symbolic, by its matrix; `None` if it is not.
+
+    JAX's own rule says that it is: a derivative that is the same everywhere. Numbers then show
+    that it is no staircase, whose derivative is zero.
+    """
+    places = [k for k, x in enumerate(operands) if is_symbolic(x)]
+    avals = [equation.invars[k].aval for k in places]
+    results = [variable.aval for variable in equation.outvars]
+    if not all(jnp.issubdtype(x.dtype, jnp.floating) for x in (*avals, *results)):
+        return None
+
+    def function(*symbolic: Any) -> list[Any]:
+        values = list(operands)
+        for k, x in zip(places, symbolic, strict=True):
+            values[k] = x
+        return _run(equation, values)
+
+    zeros = [jnp.zeros(x.shape, x.dtype) for x in avals]
+    flat, restore = ravel_pytree(zeros)
+    if not _is_derivative_constant(lambda x: function(*restore(x)), flat):
+        return None
+    offset, put_back = ravel_pytree(function(*zeros))
+    units = jnp.eye(flat.size, dtype=flat.dtype)
+    rows = [ravel_pytree(function(*restore(unit)))[0] - offset for unit in units]
+    for size in (1e-3, 1.0, 1e3):
+        point = size * jnp.cos(1.0 + jnp.arange(flat.size, dtype=flat.dtype))
+        value = ravel_pytree(function(*restore(point)))[0]
+        if not np.allclose(value, offset + point @ jnp.stack(rows), rtol=1e-6, atol=1e-6 * size):
+            return None
+    elements = [x for k in places for x in operands[k].ravel()]
+    result = to_symbolic(offset)
+    for element, row in zip(elements, rows, strict=True):
+        result = result + to_symbolic(row) * element
+    ends = np.cumsum([x.size for x in put_back(offset)])[:-1]
+    shapes = [x.shape for x in put_back(offset)]
+    return [x.reshape(shape) for x, shape in zip(np.split(result, ends), shapes, strict=True)]
+
+
+def _is_derivative_constant(function: Callable[..., Any], x: Any) -> bool:
+    try:
+        jaxpr = jax.make_jaxpr(lambda x, v: jax.jvp(function, (x,), (v,))[1])(x, x).jaxpr
+    except (NotImplementedError, TypeError, ValueError):
+        return False
+    depends = {jaxpr.invars[0]}
+    for equation in jaxpr.eqns:
+        if any(not isinstance(v, Literal) and v in depends for v in equation.invars):
+            depends.update(equation.outvars)
+    return not any(not isinstance(v, Literal) and v in depends for v in jaxpr.outvars)
