@@ -135,8 +135,9 @@ def choose(which: Any, cases: list[Any]) -> Any:
 
     if not isinstance(which, Boolean):
         which = sympy.piecewise_fold(which)
-    if isinstance(which, sympy.Piecewise) and all(x.is_Integer for x, _ in which.args):
-        return sympy.Piecewise(*((cases[int(x)], condition) for x, condition in which.args))
+    pieces: Any = which.args if isinstance(which, sympy.Piecewise) else ()
+    if pieces and all(x.is_Integer for x, _ in pieces):
+        return sympy.Piecewise(*((cases[int(x)], condition) for x, condition in pieces))
     if isinstance(which, Boolean):
         return sympy.Piecewise((cases[1], which), (cases[0], True))
     if getattr(which, "is_Integer", False):
