@@ -116,6 +116,14 @@ ROUTES = {
 }
 
 
+# Each compiles for ten seconds; what these two do, others do with another solver or adjoint.
+SLOW = ("checkpointed, trapezoid rule", "direct, Radau IIA 5")
+every_route = pytest.mark.parametrize(
+    "route",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ROUTES],
+)
+
+
 @functools.cache
 def program(route):
     derivative, run, *options = ROUTES[route]
@@ -138,7 +146,7 @@ def skip_if_regular(route, failure):
 
 
 @pytest.mark.parametrize("failure", FAILED)
-@pytest.mark.parametrize("route", ROUTES)
+@every_route
 class TestFailedLane:
     def test_the_failed_lane_says_so(self, route, failure):
         skip_if_regular(route, failure)
@@ -153,7 +161,7 @@ class TestFailedLane:
         np.testing.assert_array_equal(shared, expected_shared)
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@every_route
 def test_healthy_lanes_have_finite_results_to_begin_with(route):
     ok, theirs, shared = all_healthy(route)
     assert jnp.all(ok)
@@ -182,7 +190,7 @@ def test_runs_of_one_data_set_are_lanes_as_well():
         assert same == gradient
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@every_route
 def test_a_batch_that_fails_as_a_whole_gives_derivatives_of_zero(route):
     ok, (_, *derivatives), shared = program(route)([FAILED["no real root"]] * 4)
     assert not jnp.any(ok)

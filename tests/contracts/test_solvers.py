@@ -27,7 +27,13 @@ SOLVERS = {
         srx.GaussLegendre6,
     )
 }
-every_solver = pytest.mark.parametrize("name", SOLVERS)
+# One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
+# many, and not stiffly accurate. The others have other numbers in the same programs.
+KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4")
+every_solver = pytest.mark.parametrize(
+    "name",
+    [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS],
+)
 
 
 def relaxation(t, y, args):
