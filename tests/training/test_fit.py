@@ -101,7 +101,7 @@ def test_minibatches_of_segments_are_segments():
     def size(model, data):
         return jnp.sum(data.mask) * 1.0 + 0 * model.rates[0]
 
-    loss = srx.SegmentLoss() * 0.0 + size
+    loss = srx.SegmentLoss(srx.BackwardEuler()) * 0.0 + size
     result = run(loss, batch_size=5, steps=2)
     np.testing.assert_array_equal(result.history.loss, 10.0)
 
@@ -183,7 +183,7 @@ def test_progress_shows_loss_and_gradient(capsys):
 
 def test_switched_off_terms_stay_off():
     model = srx.Polynomial(2, 1, active=[[False, True, False], [False, False, True]])
-    result = run(srx.SegmentLoss(), model=model, steps=20)
+    result = run(srx.SegmentLoss(srx.BackwardEuler()), model=model, steps=20)
     off = ~np.asarray(model.active)
     assert not np.any(np.asarray(result.model.coefficients)[off])
 

@@ -40,14 +40,14 @@ def test_terms_that_are_alike_to_a_hundred_millionth_are_told_apart():
 
 
 def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
-    # y' = 50 y^2 has no backward Euler solution over these gaps; y' = -y is what the data say.
+    # y' = 50 y^2 has no backward Euler solution over these gaps; y' = -y has exactly the data.
     ts = np.linspace(0.0, 3.0, 10)
-    data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    data = srx.Trajectories.from_arrays(ts, (4 / 3) ** -np.arange(10.0)[:, None])
     model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
     stuck = srx.fit_least_squares(
         model, data, srx.BackwardEuler(), start="given", max_steps=1, progress=False
     )
-    fit = srx.fit_least_squares(model, data, srx.RadauIIA5(), progress=False)
+    fit = srx.fit_least_squares(model, data, srx.BackwardEuler(), progress=False)
     assert stuck.num_failed > 0
     assert fit.num_failed == 0
     assert fit.loss < 1e-6
@@ -59,7 +59,7 @@ def test_a_network_starts_from_the_slopes_where_these_predict_better():
     for start in ("given", "regression"):
         model = srx.PiNet(2, 4, 2, key=jax.random.key(0))
         first[start] = srx.fit_least_squares(
-            model, data, srx.RadauIIA5(), start=start, max_steps=1, progress=False
+            model, data, srx.BackwardEuler(), start=start, max_steps=1, progress=False
         ).losses[0]
     assert first["regression"] < first["given"]
 
@@ -91,7 +91,9 @@ def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
     monkeypatch.setattr(module, "_step", watched)
     data, _ = linear_data(rates=((-2.0, 1.0), (0.0, -3.0)))
     model = srx.PiNet(2, 4, 2, key=jax.random.key(1))
-    srx.fit_least_squares(model, data, srx.RadauIIA5(), start="given", max_steps=20, progress=False)
+    srx.fit_least_squares(
+        model, data, srx.BackwardEuler(), start="given", max_steps=20, progress=False
+    )
     falls = {False: [], True: []}
     rejected = False
     for (loss, damping), (new_loss, new_damping) in zip(used, used[1:], strict=False):
@@ -148,16 +150,17 @@ def network_residuals(window, coupling=0.0):
 
     data, _ = linear_data()
     windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
-    steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False, coupling=coupling)
-    return srx.PiNet(2, 3, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
+    steps = WindowResiduals(SegmentStep(srx.BackwardEuler()), False, coupling=coupling)
+    # The programs of the other networks here.
+    return srx.PiNet(2, 4, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
 
 
 @pytest.mark.parametrize(
     ("window", "coupling"),
     [
-        (5, 0.3),
-        pytest.param(1, 0.0, marks=pytest.mark.slow),
+        (1, 0.0),
         pytest.param(5, 0.0, marks=pytest.mark.slow),
+        pytest.param(5, 0.3, marks=pytest.mark.slow),
     ],
 )
 def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window, coupling):
@@ -196,7 +199,7 @@ def test_a_step_of_a_network_that_gains_nothing_costs_no_derivatives(monkeypatch
         count(name, getattr(CompressedResiduals, name))
     model, residuals = network_residuals(1)
     # So little damping that the first steps lead away.
-    found = levenberg_marquardt(residuals, model, 10, damping=1e-12)
+    found = levenberg_marquardt(residuals, model, 20, damping=1e-12)
     assert calls["triangle"] == len(found.misfits)
     assert calls["misfit"] > len(found.misfits) > 1
 
