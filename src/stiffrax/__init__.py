@@ -1,4 +1,4 @@
-"""stiffrax: neural ODEs that learn stiff and chaotic systems, as parts of diffrax.
+"""stiffrax: solvers, adjoints and losses for stiff and chaotic equations that plug into diffrax.
 
 The public names stand in `__init__.pyi`, once, for type checkers and for loading on first use.
 """

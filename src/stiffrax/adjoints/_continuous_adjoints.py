@@ -68,7 +68,7 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
 
 @final
 class InterpolatingAdjoint(AbstractContinuousAdjoint):
-    r"""Continuous adjoint by a stiff method, the parameter integral solved beside it.
+    r"""Continuous adjoint by a stiff method, the parameter integral under its error control.
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
@@ -128,7 +128,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
 
 @final
 class GaussAdjoint(AbstractContinuousAdjoint):
-    r"""Continuous adjoint by a stiff method, its parameter integral gathered step by step.
+    r"""Continuous adjoint by a stiff method, the parameter integral by Gauss quadrature.
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$

@@ -28,10 +28,11 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
       \lambda_k = \lambda_{k+1} + \sum_i h J_i^T V_i, \qquad
       \bar\theta = \sum_k \sum_i h (\partial f_i / \partial \theta)^T V_i,$$
 
-    where $\bar Z$ comes from values saved within the step. No iteration is differentiated and none
-    is run. All Jacobians, all solves for $\lambda_{k+1} = e_1, ..., e_n$ (which make the step an
-    affine map) and the parameter sum are batches over the accepted steps; only one `n x n`
-    matrix-vector product a step remains in sequence.
+    where $\bar Z$ comes from values saved within the step. No Newton iteration is differentiated,
+    and with `memory="full"` none is run in the backward pass. All Jacobians, all solves for
+    $\lambda_{k+1} = e_1, ..., e_n$ (which make the step an affine map) and the parameter sum are
+    batches over the accepted steps; only one `n x n` matrix-vector product a step remains in
+    sequence.
 
     Gradients reach `y0`, `args` and whatever the vector field and `SaveAt(fn=...)` close over; with
     every `SaveAt` and `SubSaveAt` but dense output; under `jit` and `vmap`. Forward over reverse
@@ -49,7 +50,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     - `chunk`: steps in a batch. The work is that of the accepted steps, rounded up to whole chunks,
       not of `max_steps`; memory grows by `chunk * m * n * (m + 1) * n`.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`. Other lanes of a batch are as without it.
+      `"nan"`. Other lanes of a batch are not affected.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
     those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,

@@ -17,7 +17,7 @@ from ._refusals import check_choice, refuse_gradient
 
 @final
 class ForwardSensitivity(AbstractSolveAdjoint):
-    r"""Exact gradients for few parameters: their sensitivities are solved for beside the state.
+    r"""Exact gradients for few parameters, by forward sensitivities solved with the state.
 
     With `J_i` the Jacobian of the vector field at stage `i` and $S = \partial y / \partial \theta$,
 
@@ -36,7 +36,7 @@ class ForwardSensitivity(AbstractSolveAdjoint):
     - `chunk`: the most sensitivities carried at a time; every further chunk repeats the solve. By
       default all.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`. Other lanes of a batch are as without it.
+      `"nan"`. Other lanes of a batch are not affected.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
     those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,

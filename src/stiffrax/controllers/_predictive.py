@@ -35,9 +35,9 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
       \sigma = 0.9 \frac{2 i_{max} + 1}{2 i_{max} + i},$$
 
     within the factors 1/5 and 8, where `i` is the number of iterations that the step took of the
-    most allowed: slow iterations pay by smaller steps. A step size that would grow by less than
-    20 % is kept, so that the factors of the Newton matrix serve again. A failed iteration halves
-    the step.
+    most allowed: slow iterations lead to smaller steps. A step size that would grow by less than 20
+    % is kept, so that the factors of the Newton matrix can be reused. A failed iteration halves the
+    step.
 
     **Arguments:**
 

@@ -46,7 +46,7 @@ _ADVICE = (
 
 
 def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> str:
-    """Says in words what a solve took; if it failed, where, in which component, what to try.
+    """Explains a solve in words: its work, and where, why and in which component it failed.
 
     **Arguments:**
 

@@ -1,4 +1,4 @@
-"""What a model is trained to make small: equinox modules called as `loss(model, data)`."""
+"""Objectives of training: equinox modules called as `loss(model, data)`."""
 
 from ._error_measures import (
     AbstractErrorMeasure as AbstractErrorMeasure,

@@ -1,4 +1,4 @@
-"""How far predictions are from samples, each state in units of its own size."""
+"""Residuals between predictions and samples, each state in units of its scale."""
 
 import abc
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Measure = TypeVar("Measure", bound="AbstractErrorMeasure")
 
 
 class AbstractErrorMeasure(eqx.Module):
-    r"""The mean size of errors, each state in units of its own size.
+    r"""The mean size of errors, each state in units of its scale.
 
     $$\frac{1}{N} \sum_{k, i} w_{ki} \, \rho\left(\frac{\hat y_{ki} - y_{ki}}{scale_i}\right)$$
 

@@ -25,7 +25,7 @@ class InvariantLoss(AbstractLoss):
 
     measured along short solutions of the model from samples spread over the data, with `m`, `C` and
     `s` the mean, the covariance and the standard deviation of the states. No chaotic solution can
-    be followed for long, but many short ones know the attractor. Add it to a loss of the samples.
+    be followed for long, but many short ones sample the attractor. Add it to a loss of the samples.
 
     **Arguments:**
 

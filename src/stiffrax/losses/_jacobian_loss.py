@@ -20,9 +20,8 @@ class JacobianLoss(AbstractLoss):
 
     $$\frac{1}{N n^2} \sum_k |\nabla f_\theta(t_k, y_k) - J_k|_F^2$$
 
-    Added to another loss, `SegmentLoss() + 0.1 * JacobianLoss(J)`: what keeps solutions close says
-    little about directions in which the data never leave the attractor, and those decide the
-    contracting Lyapunov exponents.
+    Added to another loss, `SegmentLoss() + 0.1 * JacobianLoss(J)`: data on an attractor say little
+    about directions off it, and those decide the contracting Lyapunov exponents.
 
     **Arguments:**
 

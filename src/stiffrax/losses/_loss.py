@@ -35,7 +35,7 @@ class LossValue(NamedTuple):
 
 
 class AbstractLoss(eqx.Module):
-    """A loss: `loss(model, data)` is a number that training makes small.
+    """A loss: `loss(model, data)` returns the number that training minimizes.
 
     Losses are added and multiplied by numbers, `segments + 0.1 * trajectories`; what is added may
     also be a plain function of model and data, such as a penalty on parameters.

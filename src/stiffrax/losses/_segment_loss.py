@@ -24,7 +24,7 @@ class SegmentLoss(AbstractLoss):
 
     All segments of all runs are one batch, and no step depends on another. With `window=m`, every
     `m`-th sample is a start, and the `m` samples after it are predicted in turn, each from the
-    prediction before: less is learned from the noise of single samples.
+    prediction before: this averages the noise of single samples.
 
     **Arguments:**
 

@@ -87,7 +87,7 @@ class TrajectoryLoss(AbstractLoss):
     - `adjoint`: any diffrax adjoint; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
-    - `window`: solve anew from every `window`-th sample through the `window` samples after it.
+    - `window`: restart at every `window`-th sample and solve through the `window` samples after it.
     - `controller`: any diffrax step size controller, in place of `rtol` and `atol`.
 
     **Raises:** `ValueError` for tolerances that are not positive and counts below one.
@@ -237,8 +237,8 @@ class HomotopyLoss(AbstractLoss):
 
     $$\frac{du}{dt} = f_\theta(t, u) - \lambda k (u - u_{data}(t))$$
 
-    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has no bad
-    minima to fall into; with $\lambda = 0$ it is that of the `trajectory` loss.
+    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has few
+    local minima; with $\lambda = 0$ it is that of the `trajectory` loss.
     [`stiffrax.fit_homotopy`][] trains from one to the other.
 
     **Arguments:**

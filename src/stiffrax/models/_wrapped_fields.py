@@ -1,4 +1,4 @@
-"""Vector fields around another: in scaled units, or drawn toward a path."""
+"""Vector fields around another: in scaled units, or coupled to a path."""
 
 import inspect
 from collections.abc import Callable
@@ -28,10 +28,10 @@ class ScaledField(eqx.Module):
     {\operatorname{asinh}(1 / \epsilon)},$$
 
     a logarithm for states above $\epsilon$ times their size that is linear around zero, so that
-    negative states do no harm.
+    negative states are allowed.
 
-    With `log_time` the clock of the network is the logarithm of the time, made likewise, for
-    systems that do as much in each decade of time: the network sees it as one more input, and
+    With `log_time` the network gets the logarithm of the time in the same form, as one more input,
+    for systems that change as much in every decade of time, and
 
     $$\frac{dy}{d\tau} = \mathrm{net}(x, \tau) \, y_{scale}, \qquad
     \tau = \frac{\operatorname{asinh}(t / (\epsilon \, t_{scale}))}

@@ -66,7 +66,7 @@ _LEAST_SIZE_TO_REUSE = 16
 class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
     r"""An implicit Runge-Kutta method as a diffrax solver.
 
-    A subclass names a tableau; everything else is here. In each step the stage increments solve
+    A subclass gives a tableau; this class does the rest. In each step the stage increments solve
 
     $$\sum_j (A^{-1})_{ij} Z_j = h f(t_0 + c_i h, y_0 + Z_i), \qquad y_1 = y_0 + \sum_i d_i Z_i .$$
 
@@ -82,7 +82,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
     - `mixed_precision`: factor the Newton matrices of a float64 solve in float32: half the memory
       and, on accelerators, a fraction of the time, for about as many iterations and the same
-      result. A float32 solve is as it was.
+      result. It does not change a float32 solve.
     - `control_interior`: hold the error between the ends of steps to the tolerance of an adaptive
       controller as well, for `SaveAt(ts=...)`, dense output and events at high order; costs one
       evaluation and one linear solve a step, and smaller steps.
@@ -90,7 +90,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     **Raises:** `ValueError` if both `linear_solver` and `structure` are given, or `mixed_precision`
     with `MatrixFree`.
 
-    A method of your own needs no more than a tableau:
+    Your own method needs only a tableau:
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx

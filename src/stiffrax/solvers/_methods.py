@@ -81,7 +81,7 @@ class RadauIIA5(AbstractImplicitRungeKutta):
 
     $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
 
-    The one to start with: the classical stiff solver, robust from rtol 1e-3 to about 1e-8.
+    Start with this one: the classical stiff solver, robust from rtol 1e-3 to about 1e-8.
 
     **Arguments:** those of [`stiffrax.AbstractImplicitRungeKutta`][].
 

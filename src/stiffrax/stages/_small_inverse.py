@@ -159,7 +159,7 @@ class SmallInverse(lx.AbstractLinearSolver):
     """A lineax solver by explicit inverse, for the small dense systems of a step.
 
     One step of iterative refinement restores the accuracy that an explicit inverse may lose. Made
-    for systems to a few dozen unknowns, alone or under `vmap`; larger ones deserve `lineax.LU()`.
+    for systems to a few dozen unknowns, alone or under `vmap`; for larger ones use `lineax.LU()`.
 
     ```python
     >>> import jax.numpy as jnp, lineax as lx, stiffrax as srx

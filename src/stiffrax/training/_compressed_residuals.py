@@ -43,7 +43,7 @@ class CompressedResiduals:
         return self._with(lambda residuals: residuals.substeps, substeps)
 
     def with_coupling(self, coupling: float) -> "CompressedResiduals":
-        """The same residuals with predictions drawn to the samples."""
+        """The same residuals with predictions coupled to the samples."""
         return self._with(lambda residuals: residuals.coupling, coupling)
 
     def _with(self, where: Callable, number: Any) -> "CompressedResiduals":

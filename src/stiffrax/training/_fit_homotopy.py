@@ -28,13 +28,13 @@ def fit_homotopy(
     judge_every: int = 1,
     progress: bool | None = None,
 ) -> Fit:
-    r"""Trains a model that is drawn toward the data, less and less.
+    r"""Trains a model that is coupled to the data, and anneals the coupling to zero.
 
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \mathrm{loss}_{\lambda(k)}(\theta_k)),
     \qquad \lambda: 1 \to 0$$
 
-    The model returned is that with the lowest *uncoupled* error, the one of $\lambda = 0$, which is
-    often met before the coupling is gone. The optimizer keeps its state from one strength to the
+    The model returned is that with the lowest *uncoupled* error, the one of $\lambda = 0$, which
+    often comes before the coupling is zero. The optimizer keeps its state from one strength to the
     next. Ctrl-C ends the training and returns the best so far.
 
     Any vector field can be trained so: with [`stiffrax.PartiallyKnown`][] one whose other terms are

@@ -101,11 +101,11 @@ def fit_least_squares(
     Levenberg-Marquardt; the Jacobian comes from reverse solves that share one factorization a
     segment, so that its cost hardly depends on the number of parameters.
 
-    One-step predictions start at samples and take over their noise. With `window=m`, every `m`-th
+    One-step predictions start at samples and inherit their noise. With `window=m`, every `m`-th
     sample is a start, and the `m` samples after it are predicted in turn, each from the prediction
     before. With `initial_states="free"` the state at the start of each window is fitted as well
     (multiple shooting): then all samples are treated alike, and noise of the size that the weights
-    say biases nothing.
+    give does not bias the fit.
 
     **Arguments:**
 
@@ -124,9 +124,9 @@ def fit_least_squares(
         write `weight=1 / s**2` and no `scale`. A sample of weight zero is not fitted.
     - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
       linear model, and starts from there unless the model as it is predicts better; `"given"`
-      starts from the model as it is; `"coupled"`, for noisy data and long windows, goes on from the
-      regression by fits in which the prediction is drawn to each sample on its way, by a part that
-      falls from one to zero: long windows know most, and start from where they can be solved.
+      starts from the model as it is; `"coupled"`, for noisy data and long windows, couples the
+      predictions to the samples and anneals the coupling from one to zero: long windows average
+      noise best, but cannot be predicted from a poor initial guess.
     - `max_steps`: the most steps of the optimizer.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 

@@ -70,7 +70,7 @@ def couplings_of_search(start: str) -> tuple[float, ...]:
 
 
 def _best_start(model: Any, steps: CompressedResiduals) -> Any:
-    """The fit of the slopes, as it is or held back, or the model given: what predicts best.
+    """The best predictor of three: the regression of the slopes, a damped one, the model given.
 
     Where samples are few or far apart, the slopes between them can be fitted by coefficients of any
     size, and the held-back fit, or no fit at all, is the better start.

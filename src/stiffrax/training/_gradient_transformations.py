@@ -21,8 +21,8 @@ def rescale_gradient(norm: float) -> optax.GradientTransformation:
 
     $$g \leftarrow \mathrm{norm} \, \frac{g}{|g|}$$
 
-    Clipping (`optax.clip_by_global_norm`) bounds gradients from above only; this lifts the small
-    ones too, which matters before optimizers that do not normalize by themselves. A gradient of
+    Clipping (`optax.clip_by_global_norm`) bounds gradients from above only; this also lengthens
+    short ones, which matters before optimizers that do not normalize by themselves. A gradient of
     zero stays zero.
 
     **Arguments:**
@@ -57,7 +57,7 @@ def rescale_gradient(norm: float) -> optax.GradientTransformation:
 def project_order(
     order: int | None = None, iterations: int = 6
 ) -> optax.GradientTransformationExtraArgs:
-    r"""The last link of an optimizer that trains a tableau: takes it back to its order.
+    r"""The last link of an optimizer that trains a tableau: projects it back to its order.
 
     With an update `u` of the parameters `x`, and `P` the projection
     [`stiffrax.tableaus.order_projection`][] for each tableau among them,

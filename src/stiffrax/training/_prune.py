@@ -88,35 +88,34 @@ def prune_and_refit(
     start: str = "regression",
     progress: bool | None = None,
 ) -> PrunedFit:
-    r"""Fits, drops terms and refits until dropping any further term costs too much.
+    r"""Fits a model, drops the terms that the data do not need, and refits the others.
 
-    Terms are ordered by what each costs in the quadratic model of the fit once all others are
-    refitted, and dropped one after the other from that model (cheapest first):
+    Terms are ranked by how much dropping each, and refitting all others, would raise the objective
+    in the quadratic model of the fit:
 
     $$\Delta_j = \theta_j^2 / (J^T J)^{-1}_{jj}$$
 
-    As long a piece of that list as possible is dropped and the rest refitted; the smaller model is
-    kept if its error on runs that it was not fitted to stays below `tolerance` times the larger of
-    the best one so far and the error of the discretization itself. Significance tests are no use
-    here: with clean data what is left over is the error of the single step, which is no noise, and
-    superfluous terms are significant because they fit it. It is measured by halving the step.
-    A model far from the right one misjudges terms: the smallest model is asked which of those
-    dropped would gain most, and takes them back where it would not be accepted in their place. The
-    terms that are left are refitted to all runs with `refine` times as many substeps.
+    As many as possible of the cheapest terms are dropped at once, and the others are refitted. The
+    smaller model is accepted if its error on held-out runs stays below `tolerance` times the larger
+    of the best error so far and the discretization error, which is measured by halving the step.
+    Significance tests do not work on clean data: what is left over is the discretization error,
+    which is no noise, and superfluous terms are significant because they fit it. A model far from
+    the true one misjudges terms, so dropped terms are taken back, those with the largest gain
+    first, if the model without them is no longer accepted. The terms that are left are refitted to
+    all runs with `refine` times as many substeps.
 
-    Noise hides what a term is worth from that rule. For noisy data an information criterion weighs
-    the loss of all `N` residuals against the number `q` of terms,
+    With noisy data that rule cannot judge terms. An information criterion weighs the loss of all
+    `N` residuals against the number `q` of terms,
 
     $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; \log(N m)
     \text{ (extended BIC)}, \; 2 \text{ (AIC)},$$
 
-    and a term stays if without it this number grows. The extended BIC counts from how many
-    candidates, `m`, terms were chosen; `"significance"` is `p = 9`: a term stays if it is more than
-    three standard errors from zero. Terms are exchanged too, for others of the quadratic model,
-    while that lowers this number: to drop one after the other keeps one that stands in for two.
-    With it go windows as long as the runs, free initial states and `start="coupled"`: terms are
-    then searched while predictions are still drawn to the samples, first by 0.3 of the distance,
-    then by less. Too many terms fitted to noise lead long runs astray; a few do not.
+    and a term stays if dropping it raises this number. The extended BIC accounts for the number `m`
+    of candidates; `"significance"` is `p = 9`: a term stays if it is more than three standard
+    errors from zero. Terms are also exchanged while that lowers this number, because dropping alone
+    can keep one term in place of two. Use it with windows as long as the runs, free initial states
+    and `start="coupled"`: terms are then searched at each coupling from 0.3 down, because many
+    terms fitted to noise make long predictions diverge, and few do not.
 
     **Arguments:**
 

@@ -12,7 +12,7 @@ from ..data import Trajectories
 
 @final
 class GrowingHorizon(eqx.Module):
-    r"""Shows the first samples of each run first, as a transform of [`stiffrax.fit`][].
+    r"""Trains on the early samples of each run first, as a transform of [`stiffrax.fit`][].
 
     Step `k` sees samples up to the time `h_k` after the start of their run,
 

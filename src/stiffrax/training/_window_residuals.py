@@ -182,7 +182,7 @@ class WindowResiduals(eqx.Module):
         return lax.scan(one_segment, begin, rows)[1]
 
     def _coupled(self, end: tuple[Array, ...], sample: Array, measured: Array) -> tuple[Array, ...]:
-        """What the next segment starts from: what this one ends at, drawn to the sample."""
+        """The start of the next segment: the end of this one, coupled to the sample."""
         y, *derivatives = end
         part = jnp.where(measured, self.coupling.astype(y.dtype), 0)
         finite = [jnp.all(jnp.isfinite(x)) for x in end]
