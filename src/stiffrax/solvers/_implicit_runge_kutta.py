@@ -14,7 +14,13 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from ..diffrax_loop import StepReport, StepWork, asks_for_report, unwrap_term
+from ..diffrax_loop import (
+    StepReport,
+    StepWork,
+    asks_for_report,
+    enclosing_steps_are_fixed,
+    unwrap_term,
+)
 from ..stages import (
     AbstractStructure,
     Dense,
@@ -201,7 +207,13 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         solver_state: StepMemory,
         made_jump: Any,
     ) -> tuple[Y, Y | None, dict[str, Any], StepMemory, diffrax.RESULTS]:
-        """One step: predict, linearize, factorize, iterate, estimate the error, interpolate."""
+        """One step: predict, linearize, factorize, iterate, estimate the error, interpolate.
+
+        Called by hand, outside of `diffeqsolve`, it iterates to rounding (or to the tolerances of
+        its `SimplifiedNewton(rtol, atol)`), and returns the error estimate in units of the state,
+        for a controller of your own: of order `error_order(terms)` in the step, infinite where the
+        iteration failed. Under fixed steps nobody asks for the estimate, and it is `None`.
+        """
         system, restore = stage_system(self.tableau, terms, t0, t1, y0, args)
         frozen = stop_gradient(system)
         if frozen.mass is not None:
@@ -322,7 +334,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         With it the number of evaluations of the vector field that it took.
         """
         newton = self.root_finder
-        if isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None:
+        is_open = isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None
+        if is_open and enclosing_steps_are_fixed():
             return None, 0
         hf0 = system.hf0
         if hf0 is None:
