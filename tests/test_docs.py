@@ -86,6 +86,12 @@ def test_every_script_that_a_page_names_exists():
     assert not [(page, path) for page, path in named if not (ROOT / path).is_file()]
 
 
+def test_every_module_that_the_page_of_the_layout_names_exists():
+    named = re.findall(r"`(\w+/)?(_\w+\.py)`", (DOCS / "layout.md").read_text())
+    assert len(named) > 10
+    assert not [folder + file for folder, file in named if not any(PACKAGE.rglob(folder + file))]
+
+
 def test_the_gallery_shows_every_example():
     page = (DOCS / "gallery.md").read_text()
     for script in (ROOT / "examples").glob("[0-9]*.py"):
