@@ -20,6 +20,9 @@ from .controllers import (
     StepHistory as StepHistory,
 )
 from .data import (
+    Dose as Dose,
+    KnownInput as KnownInput,
+    Measurements as Measurements,
     Scaling as Scaling,
     SmoothingSpline as SmoothingSpline,
     Trajectories as Trajectories,

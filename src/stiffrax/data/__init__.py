@@ -1,5 +1,8 @@
 """Measured runs: read, checked, padded and cut into segments."""
 
+from ._dose import Dose as Dose
+from ._known_input import KnownInput as KnownInput
+from ._measurements import Measurements as Measurements
 from ._neighborhoods import (
     Neighborhoods as Neighborhoods,
     cloud_size as cloud_size,

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._names import check_names, held_out_runs, select_runs
-from ._runs import check_run, pad_runs, runs_from_arrays, runs_from_csv, write_csv
+from ._runs import check_run, pad_runs, runs_from_arrays
+from ._sample_csv import runs_from_csv, write_csv
 
 
 @final

@@ -1,0 +1,67 @@
+"""Inputs: functions of time that are known, such as a feed or a temperature program."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from scipy.interpolate import PchipInterpolator
+
+KINDS = ("step", "linear", "cubic")
+
+
+@final
+class KnownInput(eqx.Module):
+    r"""Known functions of time, one a run, as a cubic polynomial from each row to the next:
+
+    $$u(t) = \sum_{k=0}^3 c_k (t - t_i)^k, \qquad t_i \le t < t_{i+1}.$$
+
+    Before the first row and after the last one the value stays. Made by
+    [`stiffrax.Measurements.from_csv`][] with `inputs=`.
+
+    **Attributes:**
+
+    - `ts`: times of the rows, in the unit of time, infinite where a run has fewer.
+    - `coefficients`: `c`, in the unit of the input over powers of time.
+    - `jumps`: whether the function jumps at the row, so that a step should end there.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> table = {"t": [0.0, 1.0, 2.0], "A": [1.0, 0.7, 0.5], "feed": [0.0, 2.0, 2.0]}
+    >>> data = srx.Measurements.from_table(table, inputs={"feed": "step"})
+    >>> float(data.inputs["feed"](0, 1.5))
+    2.0
+
+    ```
+    """
+
+    ts: Float[np.ndarray, "runs rows"]
+    coefficients: Float[np.ndarray, "runs rows 4"]
+    jumps: Bool[np.ndarray, "runs rows"]
+
+    def __call__(self, run: Any, t: Any) -> Float[Array, ""]:
+        """The value in a run (its index) at a time."""
+        ts = jnp.asarray(self.ts)[run]
+        row = jnp.maximum(jnp.searchsorted(ts, t, side="right") - 1, 0)
+        since = jnp.maximum(t - ts[row], 0)
+        c = jnp.asarray(self.coefficients)[run, row]
+        return c[0] + since * (c[1] + since * (c[2] + since * c[3]))
+
+
+def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownInput:
+    """From the times and values of each run."""
+    rows = max(len(ts) for ts, _ in runs)
+    times = np.full((len(runs), rows), np.inf)
+    coefficients, jumps = np.zeros((len(runs), rows, 4)), np.zeros((len(runs), rows), bool)
+    for i, (ts, values) in enumerate(runs):
+        times[i, : len(ts)] = ts
+        coefficients[i, : len(ts), 0] = values
+        if kind == "step":
+            jumps[i, 1 : len(ts)] = values[1:] != values[:-1]
+        elif len(ts) > 1 and kind == "linear":
+            coefficients[i, : len(ts) - 1, 1] = np.diff(values) / np.diff(ts)
+        elif len(ts) > 1:
+            # Monotone between rows: a feed that is never negative stays so.
+            coefficients[i, : len(ts) - 1] = PchipInterpolator(ts, values).c[::-1].T
+    return KnownInput(times, coefficients, jumps)

@@ -1,0 +1,385 @@
+"""Measurements: what was measured of a system, cell by cell, under which conditions."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, final
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._conditions import run_constants, run_starts
+from ._dose import Dose
+from ._known_input import KnownInput
+from ._long_table import widened
+from ._measured_runs import MeasuredRun, cut_runs, find_columns
+from ._names import check_names, held_out_runs, select_runs
+from ._table import Table, read_csv, read_table
+from ._trajectories import Trajectories
+
+
+@final
+class Measurements(eqx.Module):
+    """Runs of measurements, in which any cell may be missing.
+
+    Columns are what was measured, and need not be the states of a system. Rows of equal times are
+    replicates. A measurement at the start of a run counts like any other.
+
+    **Arguments:** (arrays that `from_csv`, `from_table` and `from_arrays` make)
+
+    - `ts`: times of the rows, not decreasing, `Float[np.ndarray, "runs times"]`; the last one is
+        repeated where a run has fewer rows.
+    - `values`: `Float[np.ndarray, "runs times columns"]`, zero where nothing was measured.
+    - `mask`: shaped like `values`, True where a cell was measured.
+    - `sd`: shaped like `values`: standard deviations in the unit of the column, zero where they are
+        not known.
+    - `starts`: time at which each run starts, `Float[np.ndarray, " runs"]`.
+    - `constants`: one number a run for each condition that does not change.
+    - `inputs`: known functions of time.
+    - `doses`: what is added to a state at a time of a run.
+    - `names`, `units`: of the columns; a unit is empty where none is known.
+    - `run_names`: names of the runs.
+
+    **Raises:** `ValueError` for shapes that do not fit, a run that starts after a measurement of it,
+    a run without any measurement, and doses to runs that do not exist.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> table = {"t": [0, 1, 2, 2], "A [mM]": [1.0, None, 0.31, 0.29], "B [mM]": [0.0, 0.4, None, None]}
+    >>> srx.Measurements.from_table(table)
+    Measurements(1 run, 5 measured cells, t from 0 to 2, columns: A [mM], B [mM])
+
+    ```
+    """
+
+    ts: Float[Array | np.ndarray, "runs times"]
+    values: Float[Array | np.ndarray, "runs times columns"]
+    mask: Bool[Array | np.ndarray, "runs times columns"]
+    sd: Float[Array | np.ndarray, "runs times columns"]
+    starts: Float[Array | np.ndarray, " runs"]
+    constants: dict[str, Float[Array | np.ndarray, " runs"]]
+    inputs: dict[str, KnownInput]
+    doses: tuple[Dose, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    units: tuple[str, ...] = eqx.field(static=True)
+    run_names: tuple[str, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_names("`names`", self.names)
+        if not isinstance(self.values, np.ndarray):
+            return  # values may be traced
+        runs, times = self.ts.shape
+        shape = (runs, times, len(self.names))
+        for name in ("values", "mask", "sd"):
+            given = getattr(self, name).shape
+            if given != shape:
+                raise ValueError(
+                    f"`{name}` has shape {given}, but (runs, times, columns) = {shape} is needed: "
+                    "`Measurements.from_arrays` brings arrays into this form."
+                )
+        for i, label in enumerate(self.run_names):
+            self._check_run(i, label)
+        for dose in self.doses:
+            if dose.run not in self.run_names:
+                raise ValueError(
+                    f"`doses` has one for the run {dose.run!r}; the runs are {self.run_names}."
+                )
+
+    def _check_run(self, i: int, label: str) -> None:
+        measured = self.mask[i].any(axis=1)
+        if not measured.any():
+            raise ValueError(f"Run {label!r} has no measured cell: leave it out.")
+        first = self.ts[i][measured].min()
+        if self.starts[i] > first:
+            raise ValueError(
+                f"Run {label!r} starts at {self.starts[i]:g}, after its first measurement at "
+                f"{first:g}. Give an earlier `start`."
+            )
+        bad = np.argwhere(self.mask[i] & ~(np.isfinite(self.values[i]) & (self.sd[i] >= 0)))
+        if len(bad):
+            k, j = bad[0]
+            raise ValueError(
+                f"Run {label!r} has the value {self.values[i, k, j]} with standard deviation "
+                f"{self.sd[i, k, j]} of {self.names[j]!r} at time {self.ts[i, k]:g}; both must be "
+                "finite, and the standard deviation positive, or left out."
+            )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | PathLike[str],
+        *,
+        separator: str | None = None,
+        decimal: str | None = None,
+        **options: Any,
+    ) -> "Measurements":
+        """Measurements from a text file with the names of the columns in its first row.
+
+        Separator, decimal comma, comment lines (`#`) and encoding are found. A name may carry its
+        unit, `c_A [mmol/L]`: the column is `c_A`. Empty cells, `NaN` and `NA` are not measured.
+
+        **Arguments:**
+
+        - `path`: the file.
+        - `separator`: `","`, `";"`, a tab or a space, where it is not found.
+        - `decimal`: `"."` or `","`, where it is not found.
+        - `options`: those of [`stiffrax.Measurements.from_table`][].
+
+        **Returns:** `Measurements`.
+
+        **Raises:** `ValueError` naming row and column for a cell that is no number, and as
+        `from_table` does.
+        """
+        table = read_csv(path, options.get("rename", {}), separator=separator, decimal=decimal)
+        return cls._from_table(table, **options)
+
+    @classmethod
+    def from_table(cls, table: Any, **options: Any) -> "Measurements":
+        """Measurements from a data frame, or from a dictionary of columns.
+
+        **Arguments:**
+
+        - `table`: a pandas or Polars data frame, or a mapping from names to columns. `None` and NaN
+            are not measured.
+        - `run`: the column that names the run; `"run"` where there is one, else all rows are one.
+        - `time`: the column of times; the one of the name `t` or `time` without.
+        - `columns`: what is measured. Without, all columns that are left; one among these that looks
+            like a standard deviation, a condition or an input is refused.
+        - `sd`: standard deviations in the unit of what is measured: `{"A": "A_sd"}` names a column,
+            `{"A": 0.1}` gives a number for all.
+        - `constants`: columns that have one value in each run, or a second table (a data frame, a
+            mapping or a CSV file) with one row a run.
+        - `inputs`: columns that are known functions of time, `{"feed": "step"}`, or `"linear"` or
+            `"cubic"` between rows; in a list all are linear.
+        - `doses`: [`stiffrax.Dose`][] of each amount that is added to a state.
+        - `start`: time at which the runs start, a number or one for each run by its name; by default
+            the first row of the run.
+        - `long`: `("species", "value")` for a table with one row a measurement: the columns that hold
+            the name and the value. `sd` is then the column of standard deviations.
+        - `rename`: new names for columns, `{"c_A [mmol/L]": "A"}`.
+
+        **Returns:** `Measurements`.
+
+        **Raises:** `ValueError` for columns that do not exist, cells that are no numbers, and
+        columns whose meaning is not clear, each with what to write.
+        """
+        return cls._from_table(read_table(table, options.get("rename", {})), **options)
+
+    @classmethod
+    def _from_table(
+        cls,
+        table: Table,
+        *,
+        run: str | None = None,
+        time: str | None = None,
+        columns: Sequence[str] | None = None,
+        sd: Any = None,
+        constants: Any = (),
+        inputs: Mapping[str, str] | Sequence[str] = (),
+        doses: Sequence[Dose] = (),
+        start: Any = None,
+        long: tuple[str, str] | None = None,
+        rename: Mapping[str, str] | None = None,
+    ) -> "Measurements":
+        del rename  # done while reading
+        if long is not None:
+            table, names, sd = widened(table, long, sd)
+            columns = names if columns is None else columns
+        own = isinstance(constants, list | tuple)
+        found = find_columns(
+            table,
+            run=run,
+            time=time,
+            columns=columns,
+            sd={} if sd is None else sd,
+            constants=constants if own else (),
+            inputs=inputs,
+        )
+        runs, values, known = cut_runs(table, found)
+        if not own:
+            values = run_constants(constants, tuple(runs))
+        units = tuple(table.units.get(name, "") for name in found.measured)
+        return cls._of_runs(runs, found.measured, units, values, known, doses, start)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        ts: Any,
+        values: Any,
+        *,
+        names: Sequence[str] | None = None,
+        sd: Any = None,
+        constants: Mapping[str, Any] | None = None,
+        start: Any = None,
+        run_names: Sequence[str] | None = None,
+    ) -> "Measurements":
+        """Measurements from arrays; NaN marks a cell that was not measured.
+
+        **Arguments:**
+
+        - `ts`: times, `(runs, times)`, or `(times,)` for all runs alike.
+        - `values`: `(runs, times, columns)`, or `(times, columns)` for one run.
+        - `names`: of the columns; `y1, y2, ...` without.
+        - `sd`: standard deviations that broadcast against `values`; NaN where they are not known.
+        - `constants`: one number a run, or one for all, by the name of the condition.
+        - `start`: time at which the runs start, a number or one a run; their first time without.
+        - `run_names`: `"0", "1", ...` without.
+
+        **Returns:** `Measurements`.
+
+        **Raises:** `ValueError` for shapes that do not fit.
+        """
+        values = np.asarray(values, float)
+        values = values[None] if values.ndim == 2 else values
+        if values.ndim != 3:
+            raise ValueError(
+                f"`values` has shape {values.shape}; it needs (runs, times, columns), or (times, "
+                "columns) for one run."
+            )
+        num_runs, num_times, num_columns = values.shape
+        ts = np.asarray(ts, float)
+        if ts.shape not in {(num_times,), (num_runs, num_times)}:
+            raise ValueError(
+                f"`ts` has shape {ts.shape}; for `values` of shape {values.shape} it needs "
+                f"({num_runs}, {num_times}), or ({num_times},) for all runs alike."
+            )
+        ts = np.broadcast_to(ts, values.shape[:2])
+        sd = np.broadcast_to(np.asarray(np.nan if sd is None else sd, float), values.shape)
+        names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
+        names = check_names("`names`", names, num_columns)
+        labels = [str(i) for i in range(num_runs)] if run_names is None else list(run_names)
+        order = np.argsort(ts, axis=1, kind="stable")
+        runs = {
+            label: MeasuredRun(t[k], y[k], s[k])
+            for label, t, y, s, k in zip(labels, ts, values, sd, order, strict=True)
+        }
+        given = {} if constants is None else constants
+        known = {name: np.broadcast_to(np.asarray(x, float), num_runs) for name, x in given.items()}
+        if start is not None and np.ndim(start) == 1:
+            start = dict(zip(labels, np.asarray(start, float), strict=True))
+        return cls._of_runs(runs, names, ("",) * num_columns, known, {}, (), start)
+
+    @classmethod
+    def _of_runs(
+        cls,
+        runs: dict[str, MeasuredRun],
+        names: tuple[str, ...],
+        units: tuple[str, ...],
+        constants: dict[str, Any],
+        inputs: dict[str, KnownInput],
+        doses: Sequence[Dose],
+        start: Any,
+    ) -> "Measurements":
+        longest = max(len(run.ts) for run in runs.values())
+
+        def padded(rows: np.ndarray) -> np.ndarray:
+            return np.concatenate([rows, np.repeat(rows[-1:], longest - len(rows), axis=0)])
+
+        ts = np.stack([padded(run.ts) for run in runs.values()])
+        values = np.stack([padded(run.values) for run in runs.values()])
+        sd = np.stack([padded(run.sd) for run in runs.values()])
+        present = np.stack([np.arange(longest) < len(run.ts) for run in runs.values()])
+        mask = np.isfinite(values) & present[..., None]
+        return cls(
+            ts=ts,
+            values=np.where(mask, values, 0.0),
+            mask=mask,
+            sd=np.where(mask & np.isfinite(sd), sd, 0.0),
+            starts=run_starts(start, ts[:, 0], tuple(runs)),
+            constants=constants,
+            inputs=inputs,
+            doses=tuple(doses),
+            names=names,
+            units=units,
+            run_names=tuple(runs),
+        )
+
+    @classmethod
+    def from_trajectories(cls, data: Trajectories) -> "Measurements":
+        """All states of every sample as measured columns."""
+        mask = np.broadcast_to(np.asarray(data.mask)[..., None], data.ys.shape)
+        return cls(
+            ts=np.asarray(data.ts),
+            values=np.where(mask, data.ys, 0.0),
+            mask=np.array(mask),
+            sd=np.zeros(data.ys.shape),
+            starts=np.asarray(data.ts)[:, 0],
+            constants={},
+            inputs={},
+            doses=(),
+            names=data.names,
+            units=("",) * len(data.names),
+            run_names=data.run_names,
+        )
+
+    def to_trajectories(self) -> Trajectories:
+        """The rows in which everything was measured, as samples of states.
+
+        **Raises:** `ValueError` if a row was measured in part, or a time of a run twice.
+        """
+        mask = np.asarray(self.mask)
+        whole, any_cell = np.all(mask, axis=2), np.any(mask, axis=2)
+        partly = np.argwhere(any_cell & ~whole)
+        if len(partly):
+            i, k = partly[0]
+            missing = [x for x, seen in zip(self.names, mask[i, k], strict=True) if not seen]
+            raise ValueError(
+                f"Run {self.run_names[i]!r} has no value of {', '.join(missing)} at time "
+                f"{self.ts[i, k]:g}; `Trajectories` need every state of a sample. Fit "
+                "`Measurements` as they are, or select the columns that are complete."
+            )
+        ts = [np.asarray(self.ts)[i, whole[i]] for i in range(len(self))]
+        ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]
+        return Trajectories.from_arrays(ts, ys, names=self.names, run_names=self.run_names)
+
+    def select(self, runs: Any) -> "Measurements":
+        """The given runs in the given order: an index, a name, a sequence of either, or a slice."""
+        chosen = select_runs(runs, self.run_names)
+        labels = tuple(self.run_names[i] for i in chosen)
+        rows = {
+            name: getattr(self, name)[chosen] for name in ("ts", "values", "mask", "sd", "starts")
+        }
+        return Measurements(
+            **rows,
+            constants={name: x[chosen] for name, x in self.constants.items()},
+            inputs={
+                name: KnownInput(x.ts[chosen], x.coefficients[chosen], x.jumps[chosen])
+                for name, x in self.inputs.items()
+            },
+            doses=tuple(dose for dose in self.doses if dose.run in labels),
+            names=self.names,
+            units=self.units,
+            run_names=labels,
+        )
+
+    def split(self, held_out: Any) -> tuple["Measurements", "Measurements"]:
+        """The runs to fit and the runs held out: a fraction of them, the last ones, or as `select`."""
+        out = held_out_runs(held_out, self.run_names)
+        kept = [i for i in range(len(self.run_names)) if i not in out]
+        return self.select(kept), self.select(out)
+
+    @property
+    def num_runs(self) -> int:
+        """The number of runs."""
+        return len(self.run_names)
+
+    @property
+    def num_columns(self) -> int:
+        """The number of columns."""
+        return len(self.names)
+
+    def __len__(self) -> int:
+        return self.num_runs
+
+    def __repr__(self) -> str:
+        runs = "1 run" if self.num_runs == 1 else f"{self.num_runs} runs"
+        titles = [
+            f"{name} [{unit}]" if unit else name
+            for name, unit in zip(self.names, self.units, strict=True)
+        ]
+        if not isinstance(self.ts, np.ndarray):
+            return f"Measurements({runs}, columns: {', '.join(titles)})"
+        return (
+            f"Measurements({runs}, {int(np.sum(self.mask))} measured cells, t from "
+            f"{self.starts.min():g} to {self.ts.max():g}, columns: {', '.join(titles)})"
+        )

@@ -1,0 +1,117 @@
+"""Measurements hold cells, conditions and doses of runs, and say what does not fit."""
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+NAN = np.nan
+
+
+def test_nan_in_an_array_is_not_measured_and_enters_nothing():
+    data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, NAN], [NAN, 2.0]])
+    np.testing.assert_array_equal(data.mask[0], [[True, False], [False, True]])
+    assert np.isfinite(data.values).all()
+
+
+def test_runs_of_different_lengths_repeat_their_last_time():
+    table = {"run": ["a", "a", "a", "b"], "t": [0, 1, 3, 5], "A": [1.0, 2.0, 3.5, 4.0]}
+    data = srx.Measurements.from_table(table)
+    np.testing.assert_array_equal(data.ts, [[0, 1, 3], [5, 5, 5]])
+    np.testing.assert_array_equal(data.mask[1, :, 0], [True, False, False])
+
+
+def test_complete_measurements_are_trajectories_and_back():
+    ts = np.linspace(0, 1, 4)
+    trajectories = srx.Trajectories.from_arrays(ts, np.arange(8.0).reshape(4, 2), names=["a", "b"])
+    data = srx.Measurements.from_trajectories(trajectories)
+    assert data.mask.all()
+    back = data.to_trajectories()
+    np.testing.assert_array_equal(back.ys, trajectories.ys)
+    assert back.names == ("a", "b")
+
+
+def test_a_row_measured_in_part_is_no_sample():
+    data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, NAN], [3.0, 2.0]], names=["a", "b"])
+    with pytest.raises(ValueError, match="no value of b at time 0"):
+        data.to_trajectories()
+
+
+def test_selection_takes_what_belongs_to_the_runs():
+    data = srx.Measurements.from_table(
+        {"run": ["a", "a", "b", "b"], "t": [0, 1, 0, 1], "A": [1, 2, 3, 4.5], "u": [0, 1, 2, 3]},
+        inputs=["u"],
+        constants={"run": ["a", "b"], "T": [300, 320]},
+        doses=[srx.Dose("a", 0.5, "A", 1.0), srx.Dose("b", 0.5, "A", 2.0)],
+    )
+    _, chosen = data.split(["b"])
+    assert (chosen.run_names, chosen.doses) == (("b",), (srx.Dose("b", 0.5, "A", 2.0),))
+    np.testing.assert_array_equal(chosen.constants["T"], [320])
+    assert float(chosen.inputs["u"](0, 0.5)) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "jumps"),
+    [
+        ("step", [0, 0, 4, 4], [False, False, True]),
+        ("linear", [0, 2, 4, 6], [False] * 3),
+        ("cubic", [0, 2, 4, 6], [False] * 3),
+    ],
+)
+def test_an_input_is_what_its_kind_says_between_rows(kind, values, jumps):
+    table = {"t": [0, 1, 2], "A": [1.0, 2.0, 3.5], "u": [0, 4, 8]}
+    u = srx.Measurements.from_table(table, inputs={"u": kind}).inputs["u"]
+    np.testing.assert_allclose([u(0, t) for t in (0, 0.5, 1, 1.5)], values, atol=1e-14)
+    assert u.jumps[0].tolist() == (jumps if kind != "step" else [False, True, True])
+    assert [float(u(0, t)) for t in (-1, 5)] == [0, 8]
+
+
+def test_a_cubic_input_never_overshoots():
+    table = {"t": [0, 1, 2, 3], "A": [1.0, 2.0, 3.5, 5.0], "u": [0, 0, 5, 5]}
+    u = srx.Measurements.from_table(table, inputs={"u": "cubic"}).inputs["u"]
+    values = np.array([float(u(0, t)) for t in np.linspace(0, 3, 61)])
+    assert values.min() >= 0
+    assert values.max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: srx.Measurements.from_arrays([0.0], np.zeros((2, 1))), "`ts` has shape"),
+        (lambda: srx.Measurements.from_arrays([0.0], np.zeros(1)), "`values` has shape"),
+        (lambda: srx.Measurements.from_arrays([0.0, 1.0], [[NAN], [NAN]]), "no measured cell"),
+        (
+            lambda: srx.Measurements.from_arrays([0.0], [[1.0]], sd=-1.0),
+            "standard deviation -1.0 of 'y1'",
+        ),
+        (lambda: srx.Measurements.from_table(3), "needs a data frame"),
+        (lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1]}), "they must be equal"),
+        (
+            lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1, 2]}, sd={"B": 0.1}),
+            "`sd` has 'B', which is not measured",
+        ),
+        (
+            lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1, 2]}, inputs={"A": "spline"}),
+            "between its rows an input is one of",
+        ),
+        (
+            lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1, 2]}, start={"x": 0}),
+            "`start` names the run 'x'",
+        ),
+        (
+            lambda: srx.Measurements.from_table(
+                {"t": [0, 1], "A": [1, 2]}, doses=[srx.Dose("x", 0.0, "A", 1.0)]
+            ),
+            "`doses` has one for the run 'x'",
+        ),
+        (
+            lambda: srx.Measurements.from_table(
+                {"t": [0, 1], "A": [1, 2.5], "T": [3, 4]}, constants=["T"]
+            ),
+            "which has the values 3 and 4 in run '0'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,183 @@
+"""Files as instruments and colleagues write them are read, or refused with what to write."""
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="assay.csv", encoding="utf-8"):
+        path = tmp_path / name
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+PLAIN = "t,A,B\n0,1,0\n1,0.5,0.4\n3,0.2,0.7\n"
+
+
+def same(data, other):
+    np.testing.assert_array_equal(data.ts, other.ts)
+    np.testing.assert_array_equal(data.values, other.values)
+    np.testing.assert_array_equal(data.mask, other.mask)
+
+
+def test_a_file_without_a_column_run_is_one_run(written):
+    data = srx.Measurements.from_csv(written(PLAIN))
+    assert data.run_names == ("0",)
+    np.testing.assert_array_equal(data.values[0], [[1, 0], [0.5, 0.4], [0.2, 0.7]])
+
+
+@pytest.mark.parametrize("blank", ["", "NaN", "nan", "NA"])
+def test_a_blank_cell_is_not_measured_and_costs_no_other(written, blank):
+    data = srx.Measurements.from_csv(written(f"t,A,B\n0,1,{blank}\n1,{blank},2.5\n"))
+    np.testing.assert_array_equal(data.mask[0], [[True, False], [False, True]])
+    np.testing.assert_array_equal(data.values[0], [[1, 0], [0, 2.5]])
+
+
+LONG = (
+    "time,species,value,condition,sd\n0,A,1.0,hot,0.1\n0,B,0.5,hot,0.2\n2,A,0.6,hot,0.1\n"
+    "2,A,0.7,hot,0.1\n1,B,0.9,cold,0.2\n"
+)
+
+
+def test_one_row_a_measurement_is_read_where_that_is_said(written):
+    path = written(LONG)
+    data = srx.Measurements.from_csv(path, long=("species", "value"), run="condition", sd="sd")
+    assert (data.run_names, data.names) == (("hot", "cold"), ("A", "B"))
+    np.testing.assert_array_equal(data.ts[0], [0, 2, 2])
+    np.testing.assert_array_equal(data.values[0], [[1.0, 0.5], [0.6, 0], [0.7, 0]])
+    np.testing.assert_array_equal(data.mask[0], [[True, True], [True, False], [True, False]])
+    np.testing.assert_array_equal(data.sd[0], [[0.1, 0.2], [0.1, 0], [0.1, 0]])
+    assert data.mask[1].tolist() == [[False, True], [False, False], [False, False]]
+
+
+def test_one_row_a_measurement_is_recognized(written):
+    with pytest.raises(ValueError, match=r"Write `long=\('species', 'value'\)`"):
+        srx.Measurements.from_csv(written(LONG))
+
+
+def test_units_leave_the_name_and_are_kept(written):
+    data = srx.Measurements.from_csv(written("t [h],c_A [mmol/L],pH\n0,1,7\n1,0.5,7.5\n"))
+    assert (data.names, data.units) == (("c_A", "pH"), ("mmol/L", ""))
+
+
+def test_a_name_that_is_no_symbol_is_renamed(written):
+    path = written("t,A-total (mM),B\n0,1,2\n1,3,4.5\n")
+    with pytest.raises(ValueError, match=r"Write `rename=\{'A-total': 'A_total'\}`"):
+        srx.Measurements.from_csv(path)
+    data = srx.Measurements.from_csv(path, rename={"A-total (mM)": "A"})
+    assert (data.names, data.units) == (("A", "B"), ("mM", ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t;A;B\n0;1;0\n1;0,5;0,4\n3;0,2;0,7\n",
+        "t\tA\tB\n0\t1\t0\n1\t0.5\t0.4\n3\t0.2\t0.7\n",
+        "t  A  B\n0  1  0\n1  0.5  0.4\n3  0.2  0.7\n",
+        "# instrument 7\n# 12 May\n" + PLAIN,
+        "t,A,B\n3,0.2,0.7\n0,1,0\n1,0.5,0.4\n",
+    ],
+    ids=["semicolon and decimal comma", "tab", "spaces", "comments", "not sorted"],
+)
+def test_the_same_table_in_other_clothes_is_the_same(written, text):
+    plain = srx.Measurements.from_csv(written(PLAIN, "plain.csv"))
+    same(srx.Measurements.from_csv(written(text)), plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("t,A\nh,mM\n0,1\n1,2\n", "row 2 .* holds 'h', which looks like a row of units"),
+        ("t,A\n2026-01-05,1\n2026-01-06,2\n", "row 2 .* looks like a date or a time of day"),
+        ("t,A\n0,1\n1,<0.01\n", "row 3 .* holds '<0.01', a bound and no number. Leave the cell"),
+        ("t,A\n0,1\n1,l.5\n", "row 3 .* holds 'l.5', which is no number"),
+        ("t,A\n0,1\n1,2,3\n", "row 3 .* has 3 cells, but its header has 2"),
+        ("time|A\n0|1\n", "a single column.* write `separator=`"),
+        ("h,A\n0,1\n1,2\n", "say which one is the time, as in `time='hours'`"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_what_to_do(written, text, message):
+    with pytest.raises(ValueError, match=message):
+        srx.Measurements.from_csv(written(text))
+
+
+def test_a_run_may_start_before_its_first_row(written):
+    path = written("t,A\n4,1\n5,0.5\n")
+    assert srx.Measurements.from_csv(path).starts == 4
+    assert srx.Measurements.from_csv(path, start=0).starts == 0
+    with pytest.raises(ValueError, match="starts at 4.5, after its first measurement at 4"):
+        srx.Measurements.from_csv(path, start=4.5)
+
+
+def test_equal_times_are_replicates(written):
+    data = srx.Measurements.from_csv(written("t,A\n0,1\n1,0.5\n1,0.6\n"))
+    np.testing.assert_array_equal(data.ts[0], [0, 1, 1])
+    np.testing.assert_array_equal(data.values[0, :, 0], [1, 0.5, 0.6])
+
+
+SET = (
+    "run,t,A,A_sd,T,feed\na,0,1,0.1,300,0\na,1,0.7,0.1,300,0\na,2,0.6,0.2,300,5\na,3,0.4,0.1,300,5\n"
+    "b,0,1,0.1,320,0\nb,1,0.5,0.1,320,0\nb,2,0.4,0.2,320,5\nb,3,0.1,0.1,320,5\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, r"Write `sd=\{'A': 'A_sd'\}`"),
+        ({"sd": {"A": "A_sd"}}, r"Write `constants=\['T'\]`"),
+        ({"sd": {"A": "A_sd"}, "constants": ["T"]}, r"Write `inputs=\{'feed': 'step'\}`"),
+    ],
+)
+def test_what_is_set_is_never_silently_a_measurement(written, options, advice):
+    with pytest.raises(ValueError, match=advice):
+        srx.Measurements.from_csv(written(SET), **options)
+
+
+def test_spreads_conditions_and_inputs_are_read_as_such(written):
+    data = srx.Measurements.from_csv(
+        written(SET), sd={"A": "A_sd"}, constants=["T"], inputs={"feed": "step"}
+    )
+    assert data.names == ("A",)
+    np.testing.assert_array_equal(data.sd[0, :, 0], [0.1, 0.1, 0.2, 0.1])
+    np.testing.assert_array_equal(data.constants["T"], [300, 320])
+    assert [float(data.inputs["feed"](1, t)) for t in (0.5, 1.9, 2.0, 9.0)] == [0, 0, 5, 5]
+
+
+def test_columns_that_are_named_are_measured_whatever_they_look_like(written):
+    data = srx.Measurements.from_csv(written(SET), columns=["A", "T"])
+    assert data.names == ("A", "T")
+
+
+def test_latin_1_is_read_with_a_word(written):
+    path = written("t,A [µmol]\n0,1\n1,0.5\n", encoding="latin-1")
+    with pytest.warns(UserWarning, match="read as Latin-1"):
+        data = srx.Measurements.from_csv(path)
+    assert data.units == ("µmol",)
+
+
+@pytest.mark.parametrize("start", ["PK\x03\x04", "PAR1"])
+def test_other_formats_come_as_data_frames(written, start):
+    with pytest.raises(ValueError, match=r"write `Measurements.from_table\(frame\)`"):
+        srx.Measurements.from_csv(written(start + "...", "assay.xlsx"))
+
+
+def test_conditions_may_stand_in_a_second_table(written):
+    path = written("run,t,A\nx,0,1\nx,1,0.5\ny,0,1\ny,1,0.7\n")
+    second = written("run,T,pH\ny,320,7.4\nx,300,7\n", "conditions.csv")
+    data = srx.Measurements.from_csv(path, constants=second)
+    np.testing.assert_array_equal(data.constants["T"], [300, 320])
+    with pytest.raises(ValueError, match="has no row for the run 'y'"):
+        srx.Measurements.from_csv(path, constants={"run": ["x"], "T": [300]})
+
+
+def test_a_run_split_in_two_places_is_one_run(written):
+    data = srx.Measurements.from_csv(written("run,t,A\na,2,3.5\nb,0,9\nb,1,8\na,0,1\na,1,2\n"))
+    assert data.run_names == ("a", "b")
+    np.testing.assert_array_equal(data.ts[0], [0, 1, 2])
+    np.testing.assert_array_equal(data.values[0, :, 0], [1, 2, 3.5])
