@@ -26,8 +26,8 @@ demo: $(VENV)/installed-examples  ## recover the HIRES equations from simulated 
 test: $(VENV)/installed-test  ## run the tests, or with TESTS=tests/solvers those of a folder
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
-test-slow: $(VENV)/installed-test  ## run the tests that train a model
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+test-slow: $(VENV)/installed-test  ## run the tests that train a model or compile for long
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow --timeout 900 $(TESTS)
 
 # pip installs on a newer Python a newer JAX than on the oldest.
 test-newest:  ## the same on the newest Python found here, with the newest JAX
