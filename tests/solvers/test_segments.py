@@ -27,11 +27,15 @@ def model(t, y, args):
 def by_hand(solver, t0, t1, y, substeps=1):
     """Steps of `solver` itself, that know nothing of the next sample."""
     term, h = diffrax.ODETerm(model), (t1 - t0) / substeps
-    state = solver.init(term, t0, t0 + h, y, None)
-    for k in range(substeps):
+
+    def step(k, carry):
+        y, state = carry
         t = t0 + k * h
         y, _, _, state, _ = solver.step(term, t, t + h, y, None, state, False)
-    return y
+        return y, state
+
+    first = y, solver.init(term, t0, t0 + h, y, None)
+    return jax.lax.fori_loop(0, substeps, step, first)[0]
 
 
 def steps_by_hand(solver, substeps=1):

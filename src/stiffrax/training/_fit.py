@@ -148,7 +148,7 @@ def fit(
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"The model {type(model).__name__} has no floating-point array to train. Pass an "
-            "equinox module with parameters."
+            "`equinox.Module` with parameters."
         )
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
     training = Training(

@@ -87,7 +87,7 @@ def fit_homotopy(
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"The model {type(model).__name__} has no floating-point array to train. Pass an "
-            "equinox module with parameters."
+            "`equinox.Module` with parameters."
         )
     loss = loss.for_data(data)
     training = Training(
