@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ._checks import check_count, check_indices, check_state
@@ -16,11 +18,22 @@ class _Constant:
 
     As an ordinary field, the arrays of a known equinox module would be trained: a stopped gradient
     would not save them from weight decay, and least squares would see columns of zeros. As a static
-    field they would need a hash. The box is compared and hashed by identity.
+    field they would need a hash. Boxes are equal where their contents are: a copy is.
     """
 
     def __init__(self, content: Any):
         self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Constant) or self.content is other.content:
+            return isinstance(other, _Constant)
+        leaves = jax.tree.leaves((self.content, other.content))
+        if any(isinstance(x, Tracer) for x in leaves):
+            return False
+        return bool(eqx.tree_equal(self.content, other.content))
+
+    def __hash__(self) -> int:
+        return hash(type(self.content))
 
     def __repr__(self) -> str:
         return repr(self.content)

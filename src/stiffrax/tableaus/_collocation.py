@@ -69,6 +69,14 @@ def collocation_coefficients(mp: Any, nodes: list[Exact]) -> tuple[Exact, Exact]
     return integrals * inverse, ones * inverse
 
 
+def have_same_values(one: object, other: object) -> bool:
+    """Whether two objects of NumPy arrays are of one class and equal: a copy is."""
+    if one is other or type(one) is not type(other):
+        return one is other
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class SplitTransform:
@@ -105,6 +113,12 @@ class SplitTransform:
     to_pair: Complex[np.ndarray, "pairs stages"]
     from_real: Float[np.ndarray, "stages reals"]
     from_pair: Complex[np.ndarray, "stages pairs"]
+
+    def __eq__(self, other: object) -> bool:
+        return have_same_values(self, other)
+
+    def __hash__(self) -> int:
+        return hash(self.to_real.shape + self.to_pair.shape)
 
 
 def split_transform(mp: Any, A_inverse: Exact) -> SplitTransform:

@@ -13,6 +13,7 @@ from ._collocation import (
     collocation_coefficients,
     extended_precision,
     gauss_nodes,
+    have_same_values,
     lobatto_nodes,
     radau_nodes,
     split_transform,
@@ -100,6 +101,12 @@ class Tableau:
     def explicit_first_stage(self) -> bool:
         """Whether the first stage is the slope at the start of the step."""
         return len(self.c) > len(self.nodes)
+
+    def __eq__(self, other: object) -> bool:
+        return have_same_values(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.order, self.A.shape))
 
     def __repr__(self) -> str:
         return f"Tableau({self.name}, order={self.order}, stages={len(self.c)})"
