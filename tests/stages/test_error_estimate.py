@@ -59,7 +59,7 @@ def linear_stiff_part(tableau, z, error):
     system = StageSystem(tableau, field, t, h, h, y0, None)
     hJ = jnp.array([[z]])
     apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
-    return float(stiff_part(system, jnp.array([error]), apply_filter)[0])
+    return float(stiff_part(system, jnp.array([error]), apply_filter)[0][0])
 
 
 @every_tableau

@@ -42,6 +42,7 @@ from ..stages import (
     factorize,
     flat_field,
     given_tolerance_rule,
+    grows_unresolved,
     interior_error,
     largest_of_rows,
     most_iterations,
@@ -329,9 +330,10 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         solution: StageSolution,
         tolerance: ErrorTolerance | None,
     ) -> tuple[Float[Array, " n"] | None, Any]:
-        """The estimate in the controller's units, infinite where the iteration failed.
+        """The estimate in the controller's units.
 
-        With it the number of evaluations of the vector field that it took.
+        Infinite where the iteration failed, or the step is too large for a growing mode. With it the
+        number of evaluations of the vector field that it took.
         """
         newton = self.root_finder
         is_open = isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None
@@ -347,14 +349,16 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             norm = lambda error: tolerance.scaled_norm(weights * error)  # noqa: E731
         Z = lax.stop_gradient(solution.Z)
         error, evaluations = estimate_error(system, Z, hf0, apply_filter, norm)
+        stiff, powers = stiff_part(system, error, apply_filter)
+        scale = 1.0 if tolerance is None else tolerance.scale / weights
+        usable = solution.converged & ~grows_unresolved(powers, scale)
         if tolerance is not None:
             # Stiff components are not superconvergent: for them the tolerance is as it was given.
-            stiff = stiff_part(system, error, apply_filter)
             error = jnp.maximum(jnp.abs(error) / tolerance.ratio, jnp.abs(stiff))
         if self.control_interior:
             error = jnp.maximum(jnp.abs(error), jnp.abs(interior_error(system, Z, apply_filter)))
             evaluations = evaluations + 1
-        return jnp.where(solution.converged, weights * error, jnp.inf), evaluations + 1
+        return jnp.where(usable, weights * error, jnp.inf), evaluations + 1
 
     def _report(
         self,

@@ -1,5 +1,6 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
+from ._growing_modes import grows_unresolved as grows_unresolved
 from ._linearization import (
     Linearization as Linearization,
     LinearizationWork as LinearizationWork,

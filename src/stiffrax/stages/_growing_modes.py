@@ -1,0 +1,39 @@
+"""Growing modes that a step does not resolve, told from the powers of its stiff part."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._products import largest_size
+
+
+def grows_unresolved(
+    powers: tuple[Float[Array, " n"], ...], scale: Float[Array, " n"] | float
+) -> Bool[Array, ""]:
+    r"""Whether a step is too large for a growing mode: $h \lambda > \gamma$.
+
+    An A-stable method takes a mode of $h \lambda = +1000$ to nearly zero, as it takes one of -1000,
+    and its filtered estimate is as small: the step is accepted where the solution grows by
+    $e^{1000}$, and a solve walks through a singularity behind which there is no solution. Only the
+    sign of the filter tells the two apart:
+
+    $$P = \gamma (\gamma M - h J)^{-1} M: \qquad v = \frac{\gamma}{\gamma - h \lambda} v$$
+
+    With `x` the stiff part of an estimate (in which slow modes are gone), `P x` points against `x`
+    where a growing mode rules. Once is no proof: where fast and slow modes are close to parallel,
+    what is left of the slow one may do so too. Another `P` then leaves it alone, and turns a growing
+    mode again. (By one change of sign, Robertson's problem takes up to twice as many steps.)
+
+    **Arguments:**
+
+    - `powers`: `x`, `P x` and `P^2 x`. (Differences of powers of `I - P` have no digits left where
+      $h \lambda$ is large.)
+    - `scale`: what counts as one in each component.
+    """
+    x, once, twice = (_of_size_one(power / scale) for power in powers)
+    return (jnp.sum(x * once) < 0) & (jnp.sum(once * twice) < 0)
+
+
+def _of_size_one(x: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Products of what is divided by a large number often could underflow."""
+    size = largest_size(x)
+    return x / jnp.where(size > 0, size, 1)
