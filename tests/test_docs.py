@@ -86,6 +86,26 @@ def test_every_script_that_a_page_names_exists():
     assert not [(page, path) for page, path in named if not (ROOT / path).is_file()]
 
 
+def test_every_name_that_a_page_uses_exists():
+    pages = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    used = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"\bsrx\.((?:[A-Za-z_]\w*\.)?[A-Za-z_]\w*)", page.read_text())
+    }
+    assert len(used) > 50
+
+    def exists(name):
+        found = stiffrax
+        for part in name.split("."):
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+
+    assert not sorted((page, name) for page, name in used if not exists(name) and name != "X")
+
+
 def test_every_module_that_the_page_of_the_layout_names_exists():
     named = re.findall(r"`(\w+/)?(_\w+\.py)`", (DOCS / "layout.md").read_text())
     assert len(named) > 10
