@@ -182,7 +182,7 @@ def _noise_of_weighed(noise: Callable, by: Array, dZ: Array, Z: Array) -> Array:
 
 
 def weighed_rule(rule: StoppingRule, by: Float[Array, " n"]) -> StoppingRule:
-    """The rule, with displacements of each component counted `by` as much."""
+    """The rule, with the displacement of each component multiplied by `by`."""
     weights, noise = Partial(_divided, rule.weights, by), Partial(_noise_of_weighed, rule.noise, by)
     return replace(rule, weights=weights, noise=noise)
 

@@ -13,18 +13,18 @@ from ._window_residuals import WindowResiduals, mean_slope_step
 
 STARTS = ("regression", "coupled", "given")
 _HOLDING_BACK = 1e-3
-# How much better than a cautious start a bold one must be.
+# The plain regression is taken if its loss is below this part of the loss of the others.
 _CAUTION = 0.1
 # A step that gains less than this part of the sum of squares ends the search for a start.
 _ENOUGH = 0.1
-# Predictions are let go from the samples in these steps, each fitted until a step gains less than
-# the part named.
+# The coupling is annealed through these values, with a fit at each until a step gains less than
+# this part.
 _COUPLINGS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
 _STEPS, _GAIN = 12, 1e-3
-# Nothing is trusted at first: noise makes full steps of a linear model as large as the data leave
-# undetermined.
+# Damped from the first step: noise makes undamped steps of a linear model as large as the data
+# leave undetermined.
 _DAMPING = 1e-3
-# Above this coupling the noise of the samples that predictions are drawn to hides terms.
+# Above this coupling the noise of the samples, to which predictions are coupled, hides terms.
 _SEARCHED = 0.3
 # How the fits of such a search are done.
 COUPLED_FIT = {"max_steps": 20, "damping": _DAMPING}

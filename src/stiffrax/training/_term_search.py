@@ -67,7 +67,7 @@ class TermJudge:
         return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
 
     def longest_piece(self, predicted: np.ndarray, terms: int, best: float, error: float) -> int:
-        """How many terms, in the order of the path, the predicted losses would let go."""
+        """How many terms, in the order of the path, can be dropped by the predicted losses."""
         if self._price is None:
             return int(np.sum(predicted <= self._tolerance * max(best, error)))
         left = terms - np.arange(len(predicted) + 1)
