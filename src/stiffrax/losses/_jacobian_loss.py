@@ -93,6 +93,6 @@ class JacobianLoss(AbstractLoss):
         target = jnp.asarray(self.jacobians, ys.dtype)
         usable = jnp.isfinite(jacobians) & known[..., None, None]
         error = jnp.where(usable, jacobians - jnp.where(usable, target, 0), 0)
-        count = jnp.maximum(jnp.sum(known) * data.num_states**2, 1)
+        count = jnp.maximum(jnp.sum(known) * data.num_states**2, 1).astype(error.dtype)
         failed = known & ~jnp.all(jnp.isfinite(jacobians), axis=(-2, -1))
         return LossValue(jnp.sum(error**2) / count, jnp.sum(failed))
