@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from ..diffrax_loop import Step, StepRecord
-from ..stages import evaluate_polynomial, slope_field, small_inverse
+from ..stages import evaluate_polynomial, scaled_inverse, slope_field
 from ..tableaus import Tableau, radau_iia
 from ._linearized_step import stacked_matrix
 from ._step_equations import StepEquations
@@ -119,10 +119,7 @@ class AbstractLinearMethod(eqx.Module):
 
 
 def _solve(matrix: Array, rhs: Array) -> Array:
-    """By an explicit inverse and one refinement."""
-    inverse = small_inverse(matrix)
-    x = inverse @ rhs
-    return x + inverse @ (rhs - matrix @ x)
+    return scaled_inverse(matrix).solve(rhs[:, None])[:, 0]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..stages import StageSystem, small_inverse, stacked_mass_matrix
+from ..stages import StageSystem, scaled_inverse, small_inverse, stacked_mass_matrix
 from ..tableaus import Tableau
 
 # Columns of right-hand sides at each stage; `None` stands for zero.
@@ -135,17 +135,17 @@ def factor_blocks(tableau: Tableau, hJ_T: Float[Array, "k m n n"]) -> BlockFacto
 def eliminate_rows(
     matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]
 ) -> Float[Array, "k mn r"]:
-    """The explicit inverse, with pivoting over all rows and one refinement."""
-    inverse = jax.vmap(small_inverse)(matrix)
-    solution = _product(inverse, rhs)
-    return solution + _product(inverse, rhs - _product(matrix, solution))
+    """The scaled inverse, with pivoting over all rows and one refinement."""
+    return jax.vmap(lambda S, b: scaled_inverse(S).solve(b))(matrix, rhs)
 
 
 def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
     """Whether every equation holds to rounding, for one combination of all columns."""
     k, m, n, _ = hJ_T.shape
-    combination = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype))
-    x, b = ((v @ combination).reshape(k, m, n) for v in (solution, rhs))
+    # Columns have units of their own: each counts as much as its largest entry.
+    size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
+    weights = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype)) / jnp.where(size > 0, size, 1)
+    x, b = (jnp.sum(v * weights, axis=-1).reshape(k, m, n) for v in (solution, rhs))
     a, terms = _couplings(tableau, rhs.dtype), hJ_T * x[:, :, None]
     residual = jnp.abs(a @ x - jnp.sum(terms, axis=-1) - b)
     size = jnp.abs(a) @ jnp.abs(x) + jnp.sum(jnp.abs(terms), axis=-1) + jnp.abs(b)
@@ -270,9 +270,7 @@ def solve_mass_columns(
 
 @jax.custom_jvp
 def _solve(matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
-    size = jnp.max(jnp.abs(matrix), axis=2, keepdims=True)
-    size = jnp.where(size > 0, size, 1)
-    return eliminate_rows(matrix / size, rhs / size)
+    return eliminate_rows(matrix, rhs)
 
 
 @_solve.defjvp

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ._products import small_matmul
-from ._small_inverse import small_inverse
+from ._scaled_inverse import scaled_inverse
 
 # Singular values below as many units of rounding of the largest are zeros.
 _SINGULAR = 100
@@ -81,7 +81,7 @@ class Mass(eqx.Module):
             )
         M = self.entries / jnp.max(jnp.abs(self.entries))
         tiny = jnp.sqrt(jnp.finfo(M.dtype).eps) * jnp.eye(f.size, dtype=M.dtype)
-        slope = small_inverse(M.T @ M + tiny) @ (M.T @ f)
+        slope = scaled_inverse(M.T @ M + tiny).solve((M.T @ f)[:, None])[:, 0]
         return slope / jnp.max(jnp.abs(self.entries))
 
     def divide(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -91,7 +91,7 @@ class Mass(eqx.Module):
 
 @jax.custom_jvp
 def _inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    return small_inverse(matrix)
+    return scaled_inverse(matrix).as_matrix()
 
 
 @_inverse.defjvp

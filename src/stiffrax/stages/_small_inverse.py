@@ -1,15 +1,13 @@
-"""Inverses of small matrices, and a lineax solver made of them."""
+"""Inverses of small matrices."""
 
-from typing import Any, final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jax import lax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Inexact, PyTree
+from jaxtyping import Array, Inexact
 
-from ._products import largest_of_rows, small_matmul
+from ._products import largest_of_rows
 
 # Above this size a batch goes to the library as well.
 _LARGEST_ELIMINATION = 64
@@ -146,58 +144,3 @@ def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n 
     """
     n = matrix.shape[-1]
     return small_inverse(matrix) if n <= 3 else _unchecked_inverse(matrix)
-
-
-def refined_product(inverse: Array, matrix: Array, b: Array) -> Array:
-    """`inverse @ b`, and one step of iterative refinement."""
-    x = small_matmul(inverse, b)
-    return x + small_matmul(inverse, b - small_matmul(matrix, x))
-
-
-@final
-class SmallInverse(lx.AbstractLinearSolver):
-    """A lineax solver by explicit inverse, for the small dense systems of a step.
-
-    One step of iterative refinement restores the accuracy that an explicit inverse may lose. Made
-    for systems to a few dozen unknowns, alone or under `vmap`; for larger ones use `lineax.LU()`.
-
-    ```python
-    >>> import jax.numpy as jnp, lineax as lx, stiffrax as srx
-    >>> operator = lx.MatrixLinearOperator(jnp.array([[2.0, 0.0], [0.0, 4.0]]))
-    >>> print(lx.linear_solve(operator, jnp.ones(2), srx.SmallInverse()).value)
-    [0.5  0.25]
-
-    ```
-    """
-
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
-        """The matrix and its inverse.
-
-        **Raises:** `ValueError` for a matrix that is not square.
-        """
-        del options
-        if operator.in_size() != operator.out_size():
-            raise ValueError(
-                f"`SmallInverse` was given a {operator.out_size()} x {operator.in_size()} matrix; "
-                "it needs a square one. Use `lineax.AutoLinearSolver(well_posed=None)`."
-            )
-        matrix = operator.as_matrix()
-        return matrix, small_inverse(matrix)
-
-    def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
-        del options
-        matrix, inverse = state
-        b, unravel = ravel_pytree(vector)
-        x = refined_product(inverse, matrix, b[:, None])
-        return unravel(x[:, 0]), lx.RESULTS.successful, {}
-
-    def transpose(self, state: Any, options: dict[str, Any]) -> Any:
-        matrix, inverse = state
-        return (matrix.T, inverse.T), options
-
-    def conj(self, state: Any, options: dict[str, Any]) -> Any:
-        matrix, inverse = state
-        return (matrix.conj(), inverse.conj()), options
-
-    def assume_full_rank(self) -> bool:
-        return True

@@ -7,7 +7,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ._products import short_sum, small_matmul
-from ._small_inverse import refined_product, small_inverse, unchecked_inverse
+from ._scaled_inverse import scaled_inverse
+from ._small_inverse import unchecked_inverse
 
 # A block elimination is believed whose residual is this many units of rounding of its terms.
 _LARGEST_RESIDUAL = 1e4
@@ -75,10 +76,8 @@ def _by_blocks(
 def _by_rows(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
-    """The explicit inverse of the stacked matrix, with pivoting and one refinement."""
-    matrix = stacked_matrix(a, hJ)
-    x = refined_product(small_inverse(matrix), matrix, rhs.reshape(-1, 1))
-    return x.reshape(rhs.shape)
+    """The scaled inverse of the stacked matrix, with pivoting and one refinement."""
+    return scaled_inverse(stacked_matrix(a, hJ)).solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
 
 
 def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
@@ -133,11 +132,8 @@ def solve_stacked_mass(
 ) -> Float[Array, "m n"]:
     """Solves `(a (x) M - blockdiag(hJ_i)) x = rhs`; no derivative goes through it.
 
-    Rows are made of size one first: those of constraints have units of their own. Where `M` is
-    singular its blocks are no pivots, so that rows are exchanged across blocks, unlike without it.
+    Where `M` is singular its blocks are no pivots, so that rows are exchanged across blocks, unlike
+    without it.
     """
     matrix = stacked_mass_matrix(a, M, hJ)
-    size = jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
-    size = jnp.where(size > 0, size, 1)
-    matrix, b = matrix / size, rhs.reshape(-1, 1) / size
-    return refined_product(small_inverse(matrix), matrix, b).reshape(rhs.shape)
+    return scaled_inverse(matrix).solve(rhs.reshape(-1, 1)).reshape(rhs.shape)

@@ -15,7 +15,7 @@ from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
 from ._rounded_products import round_products
-from ._small_inverse import small_inverse
+from ._scaled_inverse import ScaledInverse, scaled_inverse
 
 
 @final
@@ -206,14 +206,13 @@ class SlopeSystem(eqx.Module):
         def product(V: Array) -> Array:
             return V - jnp.einsum("ikl,il->ik", hJ, A @ V)
 
-        matrix = lax.stop_gradient(_stacked(A, hJ))
         # Inverted once: the same inverse serves a solve and its transpose.
-        inverse = lax.stop_gradient(small_inverse(matrix))
+        inverse = scaled_inverse(lax.stop_gradient(_stacked(A, hJ)))
         return lax.custom_linear_solve(
             product,
             rhs,
-            lambda _, b: _refined(matrix, inverse, b),
-            lambda _, b: _refined(matrix.T, inverse.T, b),
+            lambda _, b: _solved(inverse, b),
+            lambda _, b: _solved(inverse.T, b),
         )
 
 
@@ -224,7 +223,5 @@ def _stacked(A: Float[Array, "m m"], hJ: Float[Array, "m n n"]) -> Float[Array, 
     return jnp.eye(m * n, dtype=hJ.dtype) - blocks.reshape(m * n, m * n)
 
 
-def _refined(matrix: Array, inverse: Array, rhs: Array) -> Array:
-    b = rhs.reshape(-1, 1)
-    x = small_matmul(inverse, b)
-    return (x + small_matmul(inverse, b - small_matmul(matrix, x))).reshape(rhs.shape)
+def _solved(inverse: ScaledInverse, rhs: Array) -> Array:
+    return inverse.solve(rhs.reshape(-1, 1)).reshape(rhs.shape)

@@ -1,0 +1,80 @@
+"""Linear systems solved whatever the units of equations and unknowns: scaled, and refined."""
+
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from ._products import small_matmul
+from ._small_inverse import small_inverse
+
+# Halves the exponents that are left each time: 2^400, units 60 decades apart on both sides, to 2.
+_ROUNDS = 9
+
+
+@final
+class ScaledInverse(eqx.Module):
+    r"""The inverse of `S` as $C (R S C)^{-1} R$, with powers of two in the diagonal `R` and `C`.
+
+    An explicit inverse has errors of the size of its largest entries: of a system whose unknowns
+    are in units far apart, small ones would be noise. Rows and columns of `R S C` have the size one.
+    """
+
+    scaled: Inexact[Array, "*k n n"]
+    inverse: Inexact[Array, "*k n n"]
+    rows: Float[Array, "*k n"]
+    columns: Float[Array, "*k n"]
+
+    def solve(self, b: Inexact[Array, "*k n r"]) -> Inexact[Array, "*k n r"]:
+        """Solves for all columns of `b`, with one step of iterative refinement."""
+        b = self.rows[..., None] * b
+        x = small_matmul(self.inverse, b)
+        x = x + small_matmul(self.inverse, b - small_matmul(self.scaled, x))
+        return self.columns[..., None] * x
+
+    def as_matrix(self) -> Inexact[Array, "*k n n"]:
+        """The inverse itself."""
+        return self.columns[..., None] * self.inverse * self.rows[..., None, :]
+
+    @property
+    def T(self) -> "ScaledInverse":
+        """That of the transposed matrix."""
+        scaled, inverse = (jnp.swapaxes(x, -1, -2) for x in (self.scaled, self.inverse))
+        return ScaledInverse(scaled, inverse, self.columns, self.rows)
+
+    def conj(self) -> "ScaledInverse":
+        """That of the conjugate matrix."""
+        return ScaledInverse(self.scaled.conj(), self.inverse.conj(), self.rows, self.columns)
+
+
+def scaled_inverse(matrix: Inexact[Array, "*k n n"]) -> ScaledInverse:
+    """Scales and inverts: for matrices of any units; see `small_inverse` for the cost."""
+    rows, columns = (_power_of_two(e, matrix.real.dtype) for e in _exponents(matrix))
+    scaled = rows[..., None] * matrix * columns[..., None, :]
+    return ScaledInverse(scaled, small_inverse(scaled), rows, columns)
+
+
+def _exponents(matrix: Inexact[Array, "*k n n"]) -> tuple[Int[Array, "*k n"], Int[Array, "*k n"]]:
+    """Of rows and columns: Ruiz' iteration, which divides both by the root of their largest entry."""
+    size = jnp.log2(jnp.abs(matrix))
+
+    def once(_: Array, exponents: tuple[Array, Array]) -> tuple[Array, Array]:
+        rows, columns = exponents
+        left = size + rows[..., None] + columns[..., None, :]
+        return rows - _half(jnp.max(left, axis=-1)), columns - _half(jnp.max(left, axis=-2))
+
+    zero = jnp.zeros_like(size[..., 0])
+    rows, columns = lax.fori_loop(0, _ROUNDS, once, (zero, zero))
+    return jnp.round(rows).astype(int), jnp.round(columns).astype(int)
+
+
+def _half(largest: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+    # A row of zeros, or of what is not finite, stays as it is.
+    return jnp.where(jnp.isfinite(largest), largest, 0) / 2
+
+
+def _power_of_two(exponent: Int[Array, "*k n"], dtype: jnp.dtype) -> Float[Array, "*k n"]:
+    # Not `exp2`, which rounds.
+    return jnp.ldexp(jnp.ones((), dtype), exponent)

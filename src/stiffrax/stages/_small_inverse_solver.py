@@ -1,0 +1,54 @@
+"""A lineax solver made of the inverses of small matrices."""
+
+from typing import Any, final
+
+import lineax as lx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from ._scaled_inverse import scaled_inverse
+
+
+@final
+class SmallInverse(lx.AbstractLinearSolver):
+    """A lineax solver by explicit inverse, for the small dense systems of a step.
+
+    Scaled rows and columns and one step of iterative refinement keep the accuracy that an explicit
+    inverse may lose, whatever the units. Made
+    for systems to a few dozen unknowns, alone or under `vmap`; for larger ones use `lineax.LU()`.
+
+    ```python
+    >>> import jax.numpy as jnp, lineax as lx, stiffrax as srx
+    >>> operator = lx.MatrixLinearOperator(jnp.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> print(lx.linear_solve(operator, jnp.ones(2), srx.SmallInverse()).value)
+    [0.5  0.25]
+
+    ```
+    """
+
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
+        """The scaled inverse.
+
+        **Raises:** `ValueError` for a matrix that is not square.
+        """
+        del options
+        if operator.in_size() != operator.out_size():
+            raise ValueError(
+                f"`SmallInverse` was given a {operator.out_size()} x {operator.in_size()} matrix; "
+                "it needs a square one. Use `lineax.AutoLinearSolver(well_posed=None)`."
+            )
+        return scaled_inverse(operator.as_matrix())
+
+    def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
+        del options
+        b, unravel = ravel_pytree(vector)
+        return unravel(state.solve(b[:, None])[:, 0]), lx.RESULTS.successful, {}
+
+    def transpose(self, state: Any, options: dict[str, Any]) -> Any:
+        return state.T, options
+
+    def conj(self, state: Any, options: dict[str, Any]) -> Any:
+        return state.conj(), options
+
+    def assume_full_rank(self) -> bool:
+        return True
