@@ -65,7 +65,9 @@ class TestGuesses:
     def test_a_sample_far_from_the_path_between_does_not_lead_the_iteration_astray(self, substeps):
         hires = srx.problems.hires().vector_field
         ys = jnp.array([[self.YA, self.YB]])
-        predicted = srx.segment_predictions(srx.RadauIIA5(), hires, self.TS, ys, substeps)
+        predicted = jax.jit(
+            lambda ys: srx.segment_predictions(srx.RadauIIA5(), hires, self.TS, ys, substeps)
+        )(ys)
         assert bool(jnp.all(jnp.isfinite(predicted)))
 
 
