@@ -131,6 +131,8 @@ def test_an_information_criterion_leaves_the_true_terms_of_noisy_data(criterion)
     assert 0.003 < result.held_out_loss < 0.007
 
 
+# Slow: coupled windows of free starts compile for half a minute.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("far", "weight", "searches"), [(_prune.FAR, None, 7), (_prune.FAR, 400.0, 7), (0.0, None, 1)]
 )

@@ -121,10 +121,11 @@ class Decay(eqx.Module):
 
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
 def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(criterion):
-    ts = np.linspace(0.0, 1.5, 16)
-    data = srx.Trajectories.from_arrays(ts, np.ones((3, 1, 1)) * np.exp(-2 * ts)[:, None])
+    # What the backward Euler method, quick to compile, makes of y' = -2 y.
+    ys = np.ones((3, 1, 1)) * 1.2 ** -np.arange(16.0)[:, None]
+    data = srx.Trajectories.from_arrays(np.linspace(0.0, 1.5, 16), ys)
     windows = padded_windows(data, np.ones(1), np.ones(data.ys.shape), 1, False)
-    step = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
+    step = WindowResiduals(SegmentStep(srx.BackwardEuler()), False)
     steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
     model = Decay(jnp.array([1.5]), srx.Polynomial(1, 2, active=[[True, False, True]]))
     fit = fit_windows(model, steps, count, progress=False)
