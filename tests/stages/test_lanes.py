@@ -9,11 +9,12 @@ from stiffrax.stages._lanes import linearization_point, while_open
 from stiffrax.tableaus import radau_iia
 
 
-def halvings(start, floor):
+def halvings(start, floor, few=False):
     """How often `start` is halved until it is below `floor`, and what is left."""
     is_open = lambda floor, carry: carry[0] > floor["floor"]
     body = lambda floor, carry: (carry[0] / 2, carry[1] + 1)
-    return while_open(is_open, body, {"floor": floor, "name": "static"}, (start, jnp.asarray(0)))
+    fixed, carry = {"floor": floor, "name": "static"}, (start, jnp.asarray(0))
+    return while_open(is_open, body, fixed, carry, few)
 
 
 def by_hand(start, floor):
@@ -31,9 +32,12 @@ def test_one_lane_is_a_while_loop():
 
 
 # Below and above the size from which the last lanes are packed, once and twice.
-@pytest.mark.parametrize("lanes", [1, 5, 63, 64, 100, 200])
-def test_every_lane_of_a_batch_ends_where_it_would_alone(lanes):
-    found = jax.jit(jax.vmap(halvings, (0, None)))(jnp.asarray(STARTS[:lanes]), jnp.asarray(1.0))
+@pytest.mark.parametrize(
+    ("lanes", "few"), [(1, False), (5, False), (63, False), (64, False), (100, True), (200, False)]
+)
+def test_every_lane_of_a_batch_ends_where_it_would_alone(lanes, few):
+    run = jax.jit(jax.vmap(lambda start: halvings(start, jnp.asarray(1.0), few)))
+    found = run(jnp.asarray(STARTS[:lanes]))
     expected = [by_hand(start, 1.0) for start in STARTS[:lanes]]
     np.testing.assert_array_equal(found[0], [x for x, _ in expected])
     np.testing.assert_array_equal(found[1], [k for _, k in expected])
@@ -72,6 +76,15 @@ def test_few_slow_lanes_do_not_make_the_others_repeat_the_body():
     jax.effects_barrier()
     # One pass over all 64, then eight lanes at a time: the slow one and those that fill the room.
     assert len(calls) <= 64 + 8 * 30
+
+
+def test_a_loop_for_few_lanes_has_its_body_once_in_the_program():
+    def bodies(few):
+        start = jnp.full(64, 2.0)
+        program = str(jax.make_jaxpr(jax.vmap(lambda x: halvings(x, 1.0, few)))(start))
+        return program.count("div")
+
+    assert 0 < bodies(few=True) < bodies(few=False)
 
 
 TABLEAU = radau_iia(1)

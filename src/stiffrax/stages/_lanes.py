@@ -22,6 +22,7 @@ def while_open(
     body: Callable[[PyTree, PyTree], PyTree],
     fixed: PyTree,
     carry: PyTree[Array],
+    few: bool = False,
 ) -> PyTree[Array]:
     """`lax.while_loop` for one lane; in a batch, the last few lanes do not keep the others waiting.
 
@@ -34,6 +35,8 @@ def while_open(
       close over arrays.
     - `fixed`: everything else they need.
     - `carry`: what the loop changes.
+    - `few`: whether few lanes are open from the start. They are gathered at once, an eighth of the
+      batch at a time, and `body` is compiled once instead of twice.
     """
     arrays, rest = eqx.partition(fixed, eqx.is_array)
     leaves, structure = jax.tree.flatten((arrays, carry))
@@ -74,7 +77,8 @@ def while_open(
         all_batched = [True] * len(carry)
         if axis_size < _FEWEST_LANES:
             return jax.vmap(loop, (axes,))(leaves), all_batched
-        carry = _packed(still_open, once, one_lane, axes, fixed, carry, axis_size)
+        step_all = None if few else once
+        carry = _packed(still_open, step_all, one_lane, axes, fixed, carry, axis_size)
         return carry, all_batched
 
     carry_structure = jax.tree.structure(carry)
@@ -83,7 +87,7 @@ def while_open(
 
 def _packed(
     still_open: Callable,
-    once: Callable,
+    once: Callable | None,
     loop: Callable,
     axes: list[int | None],
     fixed: list[Array],
@@ -96,9 +100,6 @@ def _packed(
     def count(carry: list[Array]) -> Array:
         return jnp.sum(opened([*fixed, *carry]))
 
-    def everyone(carry: list[Array]) -> list[Array]:
-        return jax.vmap(once, (axes,))([*fixed, *carry])
-
     def some(carry: list[Array]) -> list[Array]:
         (lanes,) = jnp.nonzero(opened([*fixed, *carry]), size=room, fill_value=axis_size)
         take = lambda x: jnp.take(x, lanes, axis=0, mode="clip")  # noqa: E731
@@ -108,7 +109,9 @@ def _packed(
         results = jax.vmap(loop, (axes,))(packed)
         return [x.at[lanes].set(r, mode="drop") for x, r in zip(carry, results, strict=True)]
 
-    carry = lax.while_loop(lambda c: count(c) > room, everyone, carry)
+    if once is not None:
+        everyone = jax.vmap(once, (axes,))
+        carry = lax.while_loop(lambda c: count(c) > room, lambda c: everyone([*fixed, *c]), carry)
     return lax.while_loop(lambda c: count(c) > 0, some, carry)
 
 

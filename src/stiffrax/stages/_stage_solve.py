@@ -138,7 +138,9 @@ def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> St
             failed = ~iterate[1].converged
             # No lane but a failed one is open at the start.
             start = replace(init, converged=~failed)
-            again = while_open(_is_running_exactly, _exact_iteration, fixed, (guess, start))
+            again = while_open(
+                _is_running_exactly, _exact_iteration, fixed, (guess, start), few=True
+            )
             return jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, iterate), None
 
         # From the guess, and then from where the step starts: a guess may be far from the solution.
