@@ -86,10 +86,11 @@ for begin, model in STARTS.items():
         start = time.perf_counter()
         fit = srx.fit(model, loss, data, optimizer=optax.adam(1e-2), steps=EPOCHS, progress=False)
         history = histories[begin, name] = fit.history
+        losses = history.solved_loss
         seconds = time.perf_counter() - start
         print(
-            f"{name:21s} loss {history.loss[0]:.1e}, largest {np.nanmax(history.loss):.1e}, last "
-            f"{history.loss[-1]:.1e}, best {np.nanmin(history.loss):.1e}; "
+            f"{name:21s} loss {losses[0]:.1e}, largest {np.nanmax(losses):.1e}, last "
+            f"{losses[-1]:.1e}, best {np.nanmin(losses):.1e}; "
             f"failed predictions {history.num_failed[-1]}, {seconds:.0f} s",
             flush=True,
         )
@@ -106,7 +107,7 @@ COLORS = ("#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "k")
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, constrained_layout=True)
 for ax, begin in zip(axes, STARTS, strict=True):
     for color, name in zip(COLORS, LOSSES, strict=True):
-        ax.semilogy(histories[begin, name].loss, color=color, lw=1, label=name)
+        ax.semilogy(histories[begin, name].solved_loss, color=color, lw=1, label=name)
     ax.set_title(f"from {begin}", fontsize=10)
     ax.set_xlabel("epoch")
 axes[0].set_ylabel("loss")

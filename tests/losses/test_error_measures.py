@@ -33,11 +33,14 @@ def test_what_stands_at_missing_samples_is_not_read():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_failed_prediction_counts_as_an_error_of_one_scale(bad):
-    predicted = YS.copy()
-    predicted[0, 1] = bad
-    for measure in (srx.ScaledMAE(SCALE), srx.ScaledMSE(SCALE)):
-        np.testing.assert_allclose(value(measure, predicted), 1 / np.sum(MASK))
+def test_a_sample_of_which_one_state_was_not_predicted_takes_part_in_no_sum(bad):
+    predicted = PREDICTED.copy()
+    predicted[0, 1, 0] = bad
+    solved = MASK.copy()
+    solved[0, 1] = False
+    for measure, size in ((srx.ScaledMAE(SCALE), np.abs), (srx.ScaledMSE(SCALE), np.square)):
+        expected = np.mean(size((PREDICTED - YS) / SCALE)[solved])
+        np.testing.assert_allclose(value(measure, predicted), expected)
 
 
 def test_failed_prediction_leaves_the_derivative_of_the_others_alone():
@@ -47,7 +50,8 @@ def test_failed_prediction_leaves_the_derivative_of_the_others_alone():
     gradient = jax.grad(lambda p: value(measure, p))(jnp.asarray(predicted))
     healthy = jax.grad(lambda p: value(measure, p))(jnp.asarray(PREDICTED))
     assert not np.any(gradient[0, 1])
-    np.testing.assert_array_equal(np.delete(gradient, 1, axis=1), np.delete(healthy, 1, axis=1))
+    others = np.sum(MASK) / (np.sum(MASK) - 1) * np.delete(healthy, 1, axis=1)
+    np.testing.assert_allclose(np.delete(gradient, 1, axis=1), others)
 
 
 def test_weights_multiply_states():

@@ -59,8 +59,9 @@ def test_a_start_that_fails_is_counted_and_left_out():
         return TURN @ y + jnp.where(t > 7.0, jnp.nan, 0.3) * y
 
     loss = srx.InvariantLoss([0.0, 0.0], time=1.0, interval=0.2, starts=6)
-    value, failed = eqx.filter_jit(lambda loss: loss.evaluate(hole, DATA))(loss)
+    value, failed, solved = eqx.filter_jit(lambda loss: loss.evaluate(hole, DATA))(loss)
     assert 0 < failed < 6
+    assert failed + solved == 6
     np.testing.assert_allclose(value, 2 * 0.3**2, rtol=1e-3)
 
 

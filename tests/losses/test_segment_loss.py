@@ -87,16 +87,25 @@ def test_a_step_that_cannot_be_solved_is_counted_and_leaves_the_others_alone():
 
     @eqx.filter_jit
     def gradient(data):
-        (value, failed), gradient = eqx.filter_value_and_grad(
-            lambda model: one.evaluate(model, data), has_aux=True
-        )(model)
-        return value, failed, gradient.coefficient
+        def value(model):
+            found = one.evaluate(model, data)
+            return found.value, found
 
-    value, failed, of_all = gradient(srx.Trajectories.from_arrays(ts, ys))
-    healthy_value, none, of_healthy = gradient(srx.Trajectories.from_arrays(ts, ys[[0, 2]]))
-    assert (int(failed), int(none)) == (1, 0)
-    np.testing.assert_allclose(3 * value, 2 * healthy_value + 1, rtol=1e-12)
-    np.testing.assert_allclose(3 * of_all, 2 * of_healthy, rtol=1e-12)
+        (_, found), gradient = eqx.filter_value_and_grad(value, has_aux=True)(model)
+        return found, gradient.coefficient
+
+    data = srx.Trajectories.from_arrays(ts, ys)
+    found, of_all = gradient(data)
+    healthy, of_healthy = gradient(srx.Trajectories.from_arrays(ts, ys[[0, 2]]))
+    assert (int(found.num_failed), int(found.num_solved)) == (1, 2)
+    assert (int(healthy.num_failed), int(healthy.num_solved)) == (0, 2)
+    np.testing.assert_allclose(found.value, healthy.value, rtol=1e-12)
+    np.testing.assert_allclose(of_all, of_healthy, rtol=1e-12)
+    # The loss itself is worse than any without a failure, and has the same derivative.
+    value, slope = eqx.filter_jit(eqx.filter_value_and_grad(one))(model, data)
+    assert value == np.inf
+    np.testing.assert_allclose(slope.coefficient, of_all, rtol=1e-12)
+    assert one.first_failure(model, data).startswith("the step from t = 0 to 0.1: its equations")
 
 
 def test_loss_runs_under_jit_and_over_a_batch_of_models():

@@ -121,3 +121,18 @@ def test_model_is_mapped_over_batches():
 def test_wrong_argument_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_learned_part_of_a_model_feeds_fewer_states_than_it_sees():
+    part = srx.ScaledField(network(2, 1), [1.0, 2.0], T_SCALE, output_scale=[3.6e-5])
+    model = srx.PartiallyKnown(
+        lambda t, y, args: -y, part, inputs=(0, 2), outputs=(1,), num_states=3
+    )
+    expected = -np.asarray(Y)
+    expected[1] += network(2, 1)(Y[np.array([0, 2])])[0] * 3.6e-5 / T_SCALE
+    np.testing.assert_allclose(model(0.0, Y), expected, rtol=1e-12)
+
+
+def test_a_size_of_an_output_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="`output_scale`"):
+        scaled(output_scale=[0.0])

@@ -68,7 +68,7 @@ def test_too_few_axes_are_refused():
 
 def training_history():
     return srx.History(
-        loss=np.array([1.0, 0.1]),
+        solved_loss=np.array([1.0, 0.1]),
         gradient_norm=np.array([3.0, 2.0]),
         num_failed=np.zeros(2, int),
         held_out_steps=np.array([1]),

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import stiffrax as srx
-import stiffrax.training._session as session
+import stiffrax.training._fit as fit_module
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 STARTS = np.array([[1.0, 1.0], [2.0, 0.5], [0.5, 1.5], [1.5, 1.0]])
@@ -164,7 +164,7 @@ def test_interruption_returns_the_best_so_far(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(session, "progress_bar", lambda *args: Bar())
+    monkeypatch.setattr(fit_module, "progress_bar", lambda *args: Bar())
     result = run(steps=100_000)
     monkeypatch.undo()
     assert result.stopped == "interrupted"
@@ -209,3 +209,60 @@ def test_wrong_option_is_named(options, message):
 def test_loss_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="it needs one real number"):
         run(lambda model, data: model.rates)
+
+
+class Pole(eqx.Module):
+    """y' = k y^2, which has no solution from sample to sample for large k y."""
+
+    k: jax.Array
+
+    def __call__(self, t, y, args=None):
+        return self.k * y**2
+
+
+HYPERBOLA = srx.Trajectories.from_arrays(TS[:, None].T, (1 / (1 - 0.5 * TS))[None, :, None])
+STEPS = srx.SegmentLoss(srx.RadauIIA5())
+
+
+def test_training_that_starts_where_every_solve_fails_says_so():
+    result = run(STEPS, Pole(jnp.asarray(1e3)), HYPERBOLA, steps=1000)
+    assert result.stopped == "all solves failed"
+    assert result.history.loss.size == result.num_skipped == 20
+    assert np.all(result.history.num_failed == 3)
+    assert "the step from t = 0 to 0.1: its equations were not solved" in result.failure
+    assert result.failure in repr(result)
+    assert result.loss == np.inf
+
+
+def test_a_step_to_where_every_solve_fails_is_taken_back_by_halves():
+    # The first step leads from k = -1 to 170, too far even for half of it.
+    result = run(STEPS, Pole(jnp.asarray(-1.0)), HYPERBOLA, optimizer=optax.sgd(3e2), steps=30)
+    failed = result.history.num_failed
+    assert failed[0] == 0
+    assert np.all(failed[1:3] == 3)
+    assert np.any(failed[3:] < 3)
+    assert result.num_skipped == np.count_nonzero(failed == 3)
+    assert result.stopped == "steps"
+
+
+def test_a_model_without_failures_is_better_than_one_with_a_smaller_loss():
+    # At the start one segment of four fails, and the others are fitted exactly.
+    ts = np.array([[0.0, 1.0]] * 4)
+    starts = np.array([0.1, 0.2, 0.4, 4.0])
+    ends = starts / (1 - 0.5 * starts)
+    ends[3] = 8.0
+    data = srx.Trajectories.from_arrays(ts, np.stack([starts, ends], axis=1)[..., None])
+
+    def leave(updates, state, params=None):
+        return jax.tree.map(lambda k: jnp.full_like(k, -0.25), params), state
+
+    optimizer = optax.GradientTransformation(lambda params: None, leave)
+    result = run(STEPS, Pole(jnp.asarray(0.5)), data, optimizer=optimizer, steps=3)
+    num_failed = result.history.num_failed
+    assert num_failed[0] == 1
+    assert result.history.solved_loss[0] < 1e-6
+    assert result.history.loss[0] == np.inf
+    assert num_failed[-1] == 0
+    best = np.argmin(result.history.loss)
+    assert num_failed[best] == 0
+    assert result.loss == result.history.loss[best] > result.history.solved_loss[0]

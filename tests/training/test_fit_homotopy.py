@@ -68,14 +68,23 @@ def test_first_loss_is_coupled_and_last_is_free():
 
 
 def test_interruption_returns_the_best_so_far(monkeypatch):
-    stages = fit_homotopy._stages
+    class Bar:
+        step = 0
 
-    def interrupted(*args):
-        yield next(stages(*args))
-        raise KeyboardInterrupt
+        def update(self, n=1):
+            self.step += n
+            if self.step >= 5:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_homotopy, "_stages", interrupted)
+        def set_postfix_str(self, text):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(fit_homotopy, "progress_bar", lambda *args: Bar())
     fit = run()
+    monkeypatch.undo()
     assert fit.stopped == "interrupted"
     assert fit.loss == fit.history.held_out_loss[0]
 

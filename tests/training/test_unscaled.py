@@ -41,6 +41,53 @@ def test_scaled_models_do_not_warn_wherever_the_scale_is():
         warn_if_unscaled(partial, data(1e-4))
 
 
+class OneOutput(eqx.Module):
+    """A network that feeds one equation."""
+
+    net: eqx.Module
+
+    def __call__(self, t, y, args=None):
+        return self.net(y)[:1]
+
+
+class Mechanism(eqx.Module):
+    """Rates of a reaction, which are in the units that its states are in."""
+
+    rates: jax.Array
+
+    def __call__(self, t, y, args=None):
+        return self.rates * y
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Mechanism(jax.numpy.array([1.0, 1e-4, 1.0])),
+        srx.Polynomial(3, degree=1),
+        srx.PartiallyKnown(lambda t, y, args: -y, srx.Polynomial(3, degree=1)),
+        # Only the first equation is learned by a network: one size is enough.
+        srx.PartiallyKnown(
+            lambda t, y, args: -y,
+            OneOutput(NET),
+            outputs=(0,),
+            num_states=3,
+        ),
+    ],
+)
+def test_models_without_a_network_of_several_sizes_do_not_warn(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_unscaled(model, data(1e-4))
+
+
+def test_a_network_that_feeds_states_of_several_sizes_warns_wherever_it_is():
+    partial = srx.PartiallyKnown(
+        lambda t, y, args: -y, srx.PiNet(3, 4, 2, key=jax.random.key(0)), num_states=3
+    )
+    with pytest.warns(UserWarning, match="ScaledField"):
+        warn_if_unscaled(partial, data(1e-4))
+
+
 def test_fit_warns():
     loss = lambda model, data: model.layers[0].bias[0] ** 2  # noqa: E731
     with pytest.warns(UserWarning, match="ScaledField"):

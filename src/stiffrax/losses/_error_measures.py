@@ -21,7 +21,7 @@ class AbstractErrorMeasure(eqx.Module):
     $$\frac{1}{N} \sum_{k, i} w_{ki} \, \rho\left(\frac{\hat y_{ki} - y_{ki}}{scale_i}\right)$$
 
     over all present samples `k` and states `i`. A subclass says what $\rho$ is. A sample that could
-    not be predicted counts with $\rho(1)$ and gives no derivative.
+    not be predicted, in any of its states, has no error and takes part in no sum.
 
     Fields: `scale`, the size of each state in its unit, or `None`: then it is taken from the data,
     the range of each state, or is one where there are weights, which are then in the units of the
@@ -71,18 +71,24 @@ class AbstractErrorMeasure(eqx.Module):
         ys: Float[Array, "runs times n"],
         mask: Bool[Array, "runs times"],
     ) -> Float[Array, ""]:
-        """The mean over the samples where `mask` is true."""
-        usable = jnp.isfinite(predicted)
+        """The mean over the samples where `mask` is true and the prediction is finite."""
+        mask = mask & finite_samples(predicted)
+        usable = mask[..., None]
         scale = jnp.broadcast_to(jnp.asarray(self.scale, ys.dtype), ys.shape)
         error = (jnp.where(usable, predicted, ys) - ys) / scale
-        sizes = self.size(jnp.where(usable, error, 1))
+        sizes = self.size(error)
         if callable(self.weight):
             sizes = sizes * jnp.asarray(jax.vmap(jax.vmap(self.weight))(ts, ys))
         elif self.weight is not None:
             sizes = sizes * jnp.broadcast_to(jnp.asarray(self.weight, ys.dtype), ys.shape)
         count = jnp.sum(mask) * ys.shape[-1]
-        total = jnp.sum(jnp.where(mask[..., None], sizes, 0))
+        total = jnp.sum(jnp.where(usable, sizes, 0))
         return total / jnp.maximum(count, 1).astype(total.dtype)
+
+
+def finite_samples(predicted: Float[Array, "*samples n"]) -> Bool[Array, "*samples"]:
+    """Which samples were predicted, in all their states."""
+    return jnp.all(jnp.isfinite(predicted), axis=-1)
 
 
 def measured_scale(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,3 +18,9 @@ def failed_step(model: Any, ta: Any, tb: Any, ya: Any, yb: Any) -> str:
         if not np.all(np.isfinite(np.asarray(model(jnp.asarray(t), jnp.asarray(y), None)))):
             return f"{where}: the model is not finite at t = {float(t):.6g}, y = {np.asarray(y)}"
     return f"{where}: its equations were not solved, or the solution left the range of numbers"
+
+
+def failed_solve(run: str, t0: Any, solution: diffrax.Solution) -> str:
+    """Why the solve of a run failed."""
+    cause = diffrax.RESULTS[solution.result]
+    return f"the solve of {run} from t = {float(t0):.6g}: {cause.strip()}"

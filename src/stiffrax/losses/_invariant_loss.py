@@ -125,7 +125,7 @@ class InvariantLoss(AbstractLoss):
         value = jnp.sum(jnp.asarray(self.weight, found.dtype) * error**2)
         if self.statistics:
             value = value + self.statistics * _statistics(visited, good, ys, mask)
-        return LossValue(jnp.where(jnp.any(good), value, jnp.inf), jnp.sum(~good))
+        return LossValue(jnp.where(jnp.any(good), value, 0), jnp.sum(~good), jnp.sum(good))
 
     def _follow(
         self, flow: FixedStepFlow, t0: Array, y0: Float[Array, " n"]

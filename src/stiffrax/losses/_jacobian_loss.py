@@ -91,8 +91,9 @@ class JacobianLoss(AbstractLoss):
 
         jacobians = jax.vmap(jax.vmap(jacobian))(ts, ends, ys, known)
         target = jnp.asarray(self.jacobians, ys.dtype)
-        usable = jnp.isfinite(jacobians) & known[..., None, None]
+        finite = jnp.all(jnp.isfinite(jacobians), axis=(-2, -1))
+        usable = (finite & known)[..., None, None]
         error = jnp.where(usable, jacobians - jnp.where(usable, target, 0), 0)
-        count = jnp.maximum(jnp.sum(known) * data.num_states**2, 1).astype(error.dtype)
-        failed = known & ~jnp.all(jnp.isfinite(jacobians), axis=(-2, -1))
-        return LossValue(jnp.sum(error**2) / count, jnp.sum(failed))
+        solved = jnp.sum(finite & known)
+        count = jnp.maximum(solved * data.num_states**2, 1).astype(error.dtype)
+        return LossValue(jnp.sum(error**2) / count, jnp.sum(known & ~finite), solved)

@@ -6,19 +6,25 @@ from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..data import Trajectories
 
 
 @final
 class LossValue(NamedTuple):
-    """The value of a loss, and how many of its predictions could not be made.
+    """The value of a loss, and how many of its predictions could be made.
+
+    A prediction that failed has no error and takes part in no mean; any number put in its place could
+    be preferred to the error of a poor prediction. Values are therefore compared by the samples that
+    were predicted first, and only then by the value.
 
     **Attributes:**
 
-    - `value`: the loss, `Float[Array, ""]`.
-    - `num_failed`: predictions that could not be made, `Int[Array, ""]`.
+    - `value`: the loss over what could be predicted, `Float[Array, ""]`.
+    - `num_failed`: solves that failed, `Int[Array, ""]`.
+    - `num_solved`: samples that were predicted, `Int[Array, ""]`; at most all of them. A loss that
+        predicts nothing, such as a penalty, says one.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -32,6 +38,18 @@ class LossValue(NamedTuple):
 
     value: Float[Array, ""]
     num_failed: Int[Array, ""]
+    num_solved: Any = 1
+
+    @property
+    def or_infinity(self) -> Float[Array, ""]:
+        """The value, infinite if a solve failed; its derivative is that of what was solved."""
+        return self.value + jnp.where(self.num_failed > 0, jnp.inf, 0).astype(self.value.dtype)
+
+    @property
+    def nothing_solved(self) -> Bool[Array, ""]:
+        """Whether every solve failed: the value and its derivative say nothing then."""
+        # A function of the user's that sums losses shows failures by its value alone.
+        return (self.num_failed > 0) & (jnp.asarray(self.num_solved) == 0)
 
 
 class AbstractLoss(eqx.Module):
@@ -56,7 +74,12 @@ class AbstractLoss(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
-        """The value and the number of failures; traceable."""
+        """The value over what could be predicted, the failures and the samples; traceable."""
+
+    def first_failure(self, model: Any, data: Trajectories) -> str:
+        """Where and why the first prediction that fails does, or nothing; not traceable."""
+        failed = int(self.evaluate(model, data).num_failed)
+        return f"{failed} predictions of {type(self).__name__} failed" if failed else ""
 
     def for_data(self, data: Trajectories) -> "AbstractLoss":
         """This loss with everything that depends on the data as a whole, such as scales, fixed.
@@ -72,8 +95,8 @@ class AbstractLoss(eqx.Module):
         return None
 
     def __call__(self, model: Any, data: Trajectories) -> Float[Array, ""]:
-        """The value alone."""
-        return self.evaluate(model, data).value
+        """The value, infinite if a solve failed; its derivative is that of what was solved."""
+        return self.evaluate(model, data).or_infinity
 
     def __add__(self, other: Any) -> "AbstractLoss":
         if not callable(other):
@@ -102,10 +125,22 @@ class WeightedSum(AbstractLoss):
     weights: tuple[Any, ...]
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
-        """The weighted sum of the values, and the sum of the failures."""
+        """The weighted sum of the values, and the sums of failures and samples."""
         values = [evaluate_loss(loss, model, data) for loss in self.losses]
         total = sum(w * v.value for w, v in zip(self.weights, values, strict=True))
-        return LossValue(jnp.asarray(total), jnp.asarray(sum(v.num_failed for v in values)))
+        # What predicts nothing does not hide that all predictions failed.
+        predicting = [
+            v.num_solved
+            for v, loss in zip(values, self.losses, strict=True)
+            if isinstance(loss, AbstractLoss)
+        ]
+        failed = jnp.asarray(sum(v.num_failed for v in values))
+        return LossValue(jnp.asarray(total), failed, sum(predicting) if predicting else 1)
+
+    def first_failure(self, model: Any, data: Trajectories) -> str:
+        """That of the first loss that has one."""
+        losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
+        return next(filter(None, (loss.first_failure(model, data) for loss in losses)), "")
 
     def for_data(self, data: Trajectories) -> "WeightedSum":
         """Every loss for the data."""

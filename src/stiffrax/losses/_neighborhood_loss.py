@@ -138,17 +138,17 @@ class NeighborhoodLoss(AbstractLoss):
 
         predicted = jax.vmap(predict)(times, centers[:, 0], neighbors[:, 0])
         measured = neighbors[:, 1:]
-        failed = jnp.sum(~jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3)))
+        solved = jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3))
         if self.distributions:
             scale = jnp.asarray(loss.measure.scale, predicted.dtype)
             scale = jnp.broadcast_to(scale, predicted.shape)
             value = _discrepancy(predicted / scale, measured / scale)
         else:
             rows = (len(centers), -1, predicted.shape[-1])
-            mask = jnp.ones((len(centers), self.steps * self.num_neighbors), bool)
+            mask = jnp.repeat(solved[:, None], self.steps * self.num_neighbors, axis=1)
             late = jnp.broadcast_to(times[:, None], mask.shape)
             value = loss.measure(predicted.reshape(rows), late, measured.reshape(rows), mask)
-        return LossValue(value, failed)
+        return LossValue(value, jnp.sum(~solved), jnp.sum(solved))
 
 
 def _predict(
@@ -192,7 +192,7 @@ def _predict(
 def _discrepancy(
     predicted: Float[Array, "*clouds points n"], measured: Float[Array, "*clouds points n"]
 ) -> Float[Array, ""]:
-    """The mean squared maximum mean discrepancy; a cloud without a prediction counts one."""
+    """The mean squared maximum mean discrepancy; of the clouds that were predicted."""
     usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1))
     predicted = jnp.where(usable[..., None, None], predicted, measured)
     width = cloud_size(measured)
@@ -203,4 +203,5 @@ def _discrepancy(
 
     cross = kernel(predicted, measured)
     value = kernel(predicted, predicted) + kernel(measured, measured) - 2 * cross
-    return jnp.mean(jnp.where(usable, value, 1))
+    count = jnp.maximum(jnp.sum(usable), 1).astype(value.dtype)
+    return jnp.sum(jnp.where(usable, value, 0)) / count

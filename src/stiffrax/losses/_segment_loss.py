@@ -6,12 +6,14 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..data import Trajectories, cut_windows
 from ..solvers import RadauIIA5, predict_segment
-from ._error_measures import AbstractErrorMeasure, ScaledMSE
+from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
+from ._failed_prediction import failed_step
 from ._loss import AbstractLoss, LossValue
 
 
@@ -82,14 +84,25 @@ class SegmentLoss(AbstractLoss):
         return eqx.tree_at(lambda loss: loss.measure, self, self.measure.for_data(data))
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
-        """The error, and the number of segments whose steps could not be solved."""
+        """The error, the number of segments whose steps could not be solved, and of those solved."""
         measure = self.measure.for_data(data)
         windows = cut_windows(data, self.window)
         ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
         predicted = jax.vmap(lambda *run: self._predict(model, *run))(ts, ys, mask)
-        failed = mask[:, 1:] & ~jnp.all(jnp.isfinite(predicted), axis=-1)
+        solved = finite_samples(predicted)
         value = measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
-        return LossValue(value, jnp.sum(failed))
+        return LossValue(value, jnp.sum(mask[:, 1:] & ~solved), jnp.sum(mask[:, 1:] & solved))
+
+    def first_failure(self, model: Any, data: Trajectories) -> str:
+        """The first segment whose steps cannot be solved, and why."""
+        windows = cut_windows(data, self.window)
+        ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
+        predicted = jax.vmap(lambda *run: self._predict(model, *run))(ts, ys, mask)
+        failed = np.argwhere(np.asarray(mask[:, 1:] & ~finite_samples(predicted)))
+        if not len(failed):
+            return ""
+        run, k = failed[0]
+        return failed_step(model, ts[run, k], ts[run, k + 1], ys[run, k], ys[run, k + 1])
 
     def _predict(
         self,

@@ -14,7 +14,8 @@ from ..adjoints import DiscreteAdjoint
 from ..data import SmoothingSpline, Trajectories, cut_windows
 from ..models import CoupledField, check_coupling
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
-from ._error_measures import AbstractErrorMeasure, ScaledMAE, measured_scale
+from ._error_measures import AbstractErrorMeasure, ScaledMAE, finite_samples, measured_scale
+from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
 from ._segment_loss import check_positive
 
@@ -74,8 +75,8 @@ class TrajectoryLoss(AbstractLoss):
     \qquad \frac{d \hat y}{dt} = f_\theta(t, \hat y), \quad \hat y(t_0) = y_0$$
 
     The steps follow the model, however far apart the samples are. A solve that fails (too many
-    steps, numbers that are not finite) is counted; its samples from there on count with $\rho(1)$,
-    and other runs are not disturbed.
+    steps, numbers that are not finite) is counted and takes part in no sum; other runs are not
+    disturbed.
 
     **Arguments:**
 
@@ -170,9 +171,21 @@ class TrajectoryLoss(AbstractLoss):
         if self.window is not None:
             data = cut_windows(data, self.window)
         predicted, failed = loss._solve_all(model, data)
-        ts, ys, mask = (jnp.asarray(x)[:, 1:] for x in (data.ts, data.ys, data.mask))
-        value = loss.measure(predicted, ts, ys, mask)
-        return LossValue(value, jnp.sum(failed & mask[:, 0]))
+        return _value_of_runs(loss.measure, predicted, failed, data)
+
+    def first_failure(self, model: Any, data: Trajectories) -> str:
+        """The first run (or window) whose solve fails, and why."""
+        if self.window is not None:
+            data = cut_windows(data, self.window)
+        loss = self.for_data(data)
+        _, failed = loss._solve_all(model, data)
+        failed = np.flatnonzero(np.asarray(failed & jnp.asarray(data.mask)[:, 1]))
+        if not len(failed):
+            return ""
+        run = int(failed[0])
+        ts, ys, mask = (jnp.asarray(x)[run] for x in (data.ts, data.ys, data.mask))
+        solution = loss._solution(model, ts, ys[0], mask)
+        return failed_solve(f"run {data.run_names[run]}", ts[0], solution)
 
     def _solve_all(
         self, model: Any, data: Trajectories
@@ -192,6 +205,10 @@ class TrajectoryLoss(AbstractLoss):
         mask: Bool[Array, " times"],
     ) -> tuple[Float[Array, "predicted n"], Bool[Array, ""]]:
         """The solution of one run at the samples after the first, and whether it failed."""
+        solution = self._solution(model, ts, y0, mask)
+        return jnp.asarray(solution.ys), solution.result != diffrax.RESULTS.successful
+
+    def _solution(self, model: Any, ts: Array, y0: Array, mask: Array) -> diffrax.Solution:
         # Missing samples, all at the end, are asked for at the time of the last present one; a run
         # without any is solved to its second time like a healthy one.
         last = ts[jnp.maximum(jnp.sum(mask), 2) - 1]
@@ -201,7 +218,7 @@ class TrajectoryLoss(AbstractLoss):
             controller = diffrax.PIDController(
                 rtol=self.rtol, atol=jnp.broadcast_to(jnp.asarray(self.atol, y0.dtype), y0.shape)
             )
-        solution = diffrax.diffeqsolve(
+        return diffrax.diffeqsolve(
             diffrax.ODETerm(model),
             self.solver,
             ts[0],
@@ -214,7 +231,22 @@ class TrajectoryLoss(AbstractLoss):
             max_steps=self.max_steps,
             throw=False,
         )
-        return jnp.asarray(solution.ys), solution.result != diffrax.RESULTS.successful
+
+
+def _value_of_runs(
+    measure: AbstractErrorMeasure, predicted: Array, failed: Array, data: Trajectories
+) -> LossValue:
+    """The value of solves of the runs, and how many of them failed.
+
+    Of a solve that failed no sample counts, also where it was still good: adjoints give no derivative
+    of it.
+    """
+    ts, ys, mask = (jnp.asarray(x)[:, 1:] for x in (data.ts, data.ys, data.mask))
+    solved = mask & ~failed[:, None]
+    value = measure(predicted, ts, ys, solved)
+    return LossValue(
+        value, jnp.sum(failed & mask[:, 0]), jnp.sum(solved & finite_samples(predicted))
+    )
 
 
 def _is_none(x: Any) -> bool:
@@ -326,5 +358,4 @@ class HomotopyLoss(AbstractLoss):
 
         adjoint = loss.trajectory.adjoint
         predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
-        value = loss.trajectory.measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
-        return LossValue(value, jnp.sum(failed & mask[:, 1]))
+        return _value_of_runs(loss.trajectory.measure, predicted, failed, data)

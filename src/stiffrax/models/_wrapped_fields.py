@@ -45,6 +45,8 @@ class ScaledField(eqx.Module):
         stiffrax are; returns `n` numbers.
     - `y_scale`: the size of each state, in its unit, `n` positive numbers.
     - `t_scale`: the size of the time, in its unit. See [`stiffrax.Scaling`][] for both.
+    - `output_scale`: the sizes of the states whose derivatives `net` returns, where these are not those
+        that it sees, as for `learned` of a [`stiffrax.PartiallyKnown`][]; `y_scale` by default.
     - `states`: the features of the states: `"raw"`, `"scaled"` or `"log"`.
     - `log_time`: whether the clock is the logarithm of the time, counted from `t = 0`.
     - `floor`: $\epsilon$, for states and time.
@@ -74,6 +76,7 @@ class ScaledField(eqx.Module):
     states: str = eqx.field(static=True)
     log_time: bool = eqx.field(static=True)
     floor: float = eqx.field(static=True)
+    output_scale: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class ScaledField(eqx.Module):
         y_scale: Any,
         t_scale: Any,
         *,
+        output_scale: Any = None,
         states: str = "raw",
         log_time: bool = False,
         floor: float = 1e-6,
@@ -88,6 +92,9 @@ class ScaledField(eqx.Module):
         # Static tuples: as arrays, the scales would be trained along with the network.
         self.net = net
         self.y_scale = tuple(map(float, check_sizes("y_scale", y_scale)))
+        if output_scale is None:
+            output_scale = self.y_scale
+        self.output_scale = tuple(map(float, check_sizes("output_scale", output_scale)))
         (self.t_scale,) = map(float, check_sizes("t_scale", [t_scale]))
         if states not in ("raw", "scaled", "log"):
             raise ValueError(f'`states={states!r}` was given; write "raw", "scaled" or "log".')
@@ -97,8 +104,13 @@ class ScaledField(eqx.Module):
 
     @property
     def num_states(self) -> int:
-        """The number of states."""
+        """The number of states that it sees."""
         return len(self.y_scale)
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of derivatives that it returns."""
+        return len(self.output_scale)
 
     def features(self, t: Any, y: Array) -> Float[Array, " features"]:
         """What the network sees at time `t` and state `y`."""
@@ -110,16 +122,16 @@ class ScaledField(eqx.Module):
             return x
         return jnp.append(x, self._logarithm(self._time(t, y)))
 
-    def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " states"]:
-        """`net(x) y_scale / t_scale`, or with `log_time` that for its clock."""
+    def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
+        """`net(x) output_scale / t_scale`, or with `log_time` that for its clock."""
         x = self.features(t, y)
         rates = self.net(t, x, args) if _takes_time(self.net) else self.net(x)
-        if jnp.shape(rates) != (self.num_states,):
+        if jnp.shape(rates) != (self.num_outputs,):
             raise ValueError(
                 f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
-                f"number for each of the {self.num_states} states."
+                f"number for each of the {self.num_outputs} states that it feeds."
             )
-        size = (np.asarray(self.y_scale) / self.t_scale).astype(x.dtype)
+        size = (np.asarray(self.output_scale) / self.t_scale).astype(x.dtype)
         return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
 
     def _time(self, t: Any, like: Array) -> Array:

@@ -15,7 +15,7 @@ from ..data import Trajectories
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def fingerprint(state: TrainingState, data: Trajectories, **settings: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def load_checkpoint(
                 )
         steps, judged = header["history"]["steps"], header["history"]["judged"]
         history = History(
-            loss=np.zeros(steps),
+            solved_loss=np.zeros(steps),
             gradient_norm=np.zeros(steps),
             num_failed=np.zeros(steps, int),
             held_out_steps=np.zeros(judged, int),

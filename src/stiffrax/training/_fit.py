@@ -14,13 +14,14 @@ import optax
 from jax.sharding import Mesh
 
 from ..data import Trajectories
-from ..losses import fix_to_data
-from ..models import ScaledField
+from ..losses import AbstractLoss, fix_to_data
+from ..models import PartiallyKnown, PiNet, ScaledField
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
-from ._history import History
+from ._history import History, Record
+from ._progress import progress_bar
 from ._session import Judgement, Session
-from ._training_loop import Training
+from ._training_loop import Training, TrainingState
 
 # Ranges of states that differ by more are worth a warning.
 _LARGEST_RATIO = 1e3
@@ -33,12 +34,17 @@ class Fit(eqx.Module):
     **Attributes:**
 
     - `model`: the best model seen: on the runs held out, if there are any; else on the data, if
-        every step saw all of them as they are; else the last one.
+        every step saw all of them as they are; else the last one. A model that predicts more samples is
+        better than one that predicts fewer, whatever their losses.
     - `last_model`: the model after the last step.
-    - `loss`: the loss by which `model` is the best, or else that of the last step.
+    - `loss`: the loss by which `model` is the best, or else that of the last step; infinite if a
+        solve failed.
     - `history`: a [`stiffrax.History`][].
     - `num_skipped`: steps not taken because loss or gradient were not finite.
-    - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, or `"not finite"`.
+    - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, `"not finite"`, or
+        `"all solves failed"`, in twenty steps in a row, each halfway back to where one did not.
+    - `failure`: the first solve that fails with `last_model`, and why; empty if none did in the last
+        step.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -57,11 +63,14 @@ class Fit(eqx.Module):
     history: History
     num_skipped: int
     stopped: str
+    failure: str
 
     def __repr__(self) -> str:
         steps = self.history.loss.size
         skipped = f", {self.num_skipped} skipped" if self.num_skipped else ""
-        return f"Fit(loss={self.loss:.3e}, {steps} steps{skipped}, stopped by {self.stopped!r})"
+        failure = f", {self.failure}" if self.failure else ""
+        stopped = f"stopped by {self.stopped!r}{failure}"
+        return f"Fit(loss={self.loss:.3e}, {steps} steps{skipped}, {stopped})"
 
 
 def fit(
@@ -88,7 +97,9 @@ def fit(
     \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
 
     Steps run in compiled loops of about half a second: a small model is not held up by Python. A
-    step whose loss or gradient is not finite is skipped and counted. Ctrl-C ends the training and
+    step whose loss or gradient is not finite is skipped and counted. Solves that fail take part in no
+    sum and are counted (`history.num_failed`); where all of them fail there is no gradient, and the
+    parameters go back halfway to where one did not. Ctrl-C ends the training and
     returns what it has found so far.
 
     **Arguments:**
@@ -168,26 +179,35 @@ def fit(
     if checkpoint is not None:
         settings = fingerprint(state, data, seed=seed, batch_size=batches.size)
         store = Store(checkpoint, settings, checkpoint_every)
-    session = Session(training, state, judgement, store)
-    stopped = session.run(steps, progress)
-    return _result(session, stopped)
+    session = Session(state, judgement, store)
+    stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))
+    return result_of(training, session.now, stopped, loss, data)
 
 
-def _result(session: Session, stopped: str) -> Fit:
-    training, (state, record) = session.training, session.now
+def result_of(
+    training: Training, now: tuple[TrainingState, Record], stopped: str, loss: Any, data: Any
+) -> Fit:
+    """What a training found, from its state and record."""
+    state, record = now
     state, history = jax.tree.map(np.asarray, state), record.history()
-    judged = bool(np.isfinite(state.best_value))
+    judged = bool(state.best_solved >= 0)
     last = eqx.combine(jax.tree.map(jnp.asarray, state.parameters), training.static)
     best = eqx.combine(jax.tree.map(jnp.asarray, state.best), training.static)
+    best_loss = float("inf") if state.best_failed else float(state.best_value)
     last_loss = float(history.loss[-1]) if history.loss.size else float("nan")
     return Fit(
         model=best if judged else last,
         last_model=last,
-        loss=float(state.best_value) if judged else last_loss,
+        loss=best_loss if judged else last_loss,
         history=history,
         num_skipped=int(state.num_skipped),
         stopped=stopped,
+        failure=_failure(loss, last, data) if history.num_failed[-1:].any() else "",
     )
+
+
+def _failure(loss: Any, model: Any, data: Trajectories) -> str:
+    return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -201,19 +221,26 @@ def _check_counts(**counts: int | None) -> None:
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:
-    """Warns if state ranges differ by more than 1e3 and no part of the model is scaled."""
+    """Warns if a network that is not scaled feeds states whose ranges differ by more than 1e3."""
     ys = np.asarray(data.ys)[np.asarray(data.mask)]
     ranges = np.ptp(ys, axis=0)
+    if isinstance(model, PartiallyKnown):
+        ranges = ranges[list(model.outputs)]
     ranges = ranges[ranges > 0]
     if not ranges.size or ranges.max() <= _LARGEST_RATIO * ranges.min():
         return
-    parts = jax.tree.leaves(model, is_leaf=lambda x: isinstance(x, ScaledField))
-    if any(isinstance(part, ScaledField) for part in parts):
+    parts = jax.tree.leaves(model, is_leaf=lambda x: _is_network(x) or isinstance(x, ScaledField))
+    if not any(map(_is_network, parts)):
         return
     warnings.warn(
         f"The ranges of the states differ by a factor of {ranges.max() / ranges.min():.0e}, which "
-        "keeps a model with outputs of one size from learning. Wrap it: `scaling = "
+        "keeps a network with outputs of one size from learning. Wrap it: `scaling = "
         "stiffrax.Scaling.from_data(data)`, `stiffrax.ScaledField(net, scaling.y_scale, "
         "scaling.t_scale)`.",
         stacklevel=3,
     )
+
+
+def _is_network(part: Any) -> bool:
+    """Whether outputs of one size are to be expected, as they are not of a mechanism's rates."""
+    return isinstance(part, PiNet) or type(part).__module__.startswith("equinox.nn")

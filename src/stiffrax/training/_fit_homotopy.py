@@ -5,17 +5,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
-from ._fit import Fit
-from ._history import Record
+from ._fit import Fit, result_of
 from ._homotopy_schedule import HomotopySchedule
-from ._progress import loss_and_gradient, progress_bar
-from ._training_loop import MOST_STEPS, Training, TrainingState, advance, judge
+from ._progress import progress_bar
+from ._session import Judgement, Session
+from ._training_loop import MOST_STEPS, Training
 
 
 def fit_homotopy(
@@ -99,55 +98,19 @@ def fit_homotopy(
         seed=jnp.asarray(0),
         keep_best=False,
     )
-    now = start = training.start(parameters), Record()
+    judgement = Judgement(
+        training.batches.data, judge_every, training=_with_strength(training, 0.0)
+    )
+    session = Session(training.start(parameters), judgement)
+    stages = [
+        (_with_strength(training, strength), (stage + 1) * schedule.steps)
+        for stage, strength in enumerate(schedule.strengths)
+    ]
     bar = progress_bar(progress, schedule.total_steps, "fit_homotopy")
-    stopped = "steps"
-    try:
-        for reached in _stages(training, start, schedule, judge_every):
-            now = reached
-            bar.update(judge_every)
-            bar.set_postfix_str(loss_and_gradient(now[1].rows[-1][-1]))
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    finally:
-        bar.close()
-    return _result(training, now, stopped)
-
-
-def _stages(
-    training: Training,
-    now: tuple[TrainingState, Record],
-    schedule: HomotopySchedule,
-    judge_every: int,
-) -> Any:
-    """The state and the record after each look at the uncoupled error."""
-    state, record = now
-    uncoupled = _with_strength(training, 0.0)
-    for stage, strength in enumerate(schedule.strengths):
-        coupled = _with_strength(training, strength)
-        step, end = stage * schedule.steps, (stage + 1) * schedule.steps
-        while step < end:
-            stop = min(step + judge_every, end)
-            state, rows = advance(coupled, state, jnp.asarray(stop))
-            state, value = judge(uncoupled, state, training.batches.data)
-            record = record.with_rows(np.asarray(rows)[: stop - step])
-            record = record.with_judgement(stop, float(value))
-            step = stop
-            yield state, record
+    stopped = session.run(stages, bar)
+    return result_of(training, session.now, stopped, loss, data)
 
 
 def _with_strength(training: Training, strength: float) -> Training:
     loss = training.loss
     return eqx.tree_at(lambda t: t.loss, training, loss.with_strength(strength))
-
-
-def _result(training: Training, now: tuple[TrainingState, Record], stopped: str) -> Fit:
-    state, record = now
-    return Fit(
-        model=eqx.combine(state.best, training.static),
-        last_model=eqx.combine(state.parameters, training.static),
-        loss=float(state.best_value),
-        history=record.history(),
-        num_skipped=int(state.num_skipped),
-        stopped=stopped,
-    )

@@ -13,9 +13,12 @@ class History(eqx.Module):
 
     **Attributes:**
 
-    - `loss`: before each step, on the data of that step, `Float[ndarray, " steps"]`.
+    - `solved_loss`: before each step, on the data of that step, `Float[ndarray, " steps"]`. What
+        could not be predicted takes no part in it.
+    - `loss`: the same, but infinite where a solve failed: what leads to failures does not look like
+        an improvement.
     - `gradient_norm`: Euclidean, before any clipping, `Float[ndarray, " steps"]`.
-    - `num_failed`: predictions that could not be made, `Int[ndarray, " steps"]`.
+    - `num_failed`: solves that failed, `Int[ndarray, " steps"]`.
     - `held_out_steps`, `held_out_loss`: how many steps had been taken when the runs held out were
         looked at, and the loss on them.
 
@@ -30,16 +33,24 @@ class History(eqx.Module):
     ```
     """
 
-    loss: Float[np.ndarray, " steps"]
+    solved_loss: Float[np.ndarray, " steps"]
     gradient_norm: Float[np.ndarray, " steps"]
     num_failed: Int[np.ndarray, " steps"]
     held_out_steps: Int[np.ndarray, " judged"]
     held_out_loss: Float[np.ndarray, " judged"]
 
+    @property
+    def loss(self) -> Float[np.ndarray, " steps"]:
+        """The loss before each step, infinite where a solve failed."""
+        return np.where(self.num_failed > 0, np.inf, self.solved_loss)
+
     def __repr__(self) -> str:
         if not self.loss.size:
             return "History(0 steps)"
-        return f"History({self.loss.size} steps, loss {self.loss[0]:.3e} to {self.loss[-1]:.3e})"
+        failed = np.count_nonzero(self.num_failed)
+        failures = f", solves failed in {failed}" if failed else ""
+        losses = f"loss {self.loss[0]:.3e} to {self.loss[-1]:.3e}"
+        return f"History({self.loss.size} steps, {losses}{failures})"
 
 
 @final
@@ -62,7 +73,7 @@ class Record(NamedTuple):
         rows = np.concatenate([np.zeros((0, 3)), *self.rows])
         steps, losses = zip(*self.judged, strict=True) if self.judged else ((), ())
         return History(
-            loss=rows[:, 0],
+            solved_loss=rows[:, 0],
             gradient_norm=rows[:, 1],
             num_failed=rows[:, 2].astype(int),
             held_out_steps=np.asarray(steps, int),
@@ -72,6 +83,6 @@ class Record(NamedTuple):
 
 def record_of(history: History) -> Record:
     """The record that a history was made of."""
-    columns = history.loss, history.gradient_norm, history.num_failed.astype(float)
+    columns = history.solved_loss, history.gradient_norm, history.num_failed.astype(float)
     pairs = zip(history.held_out_steps.tolist(), history.held_out_loss.tolist(), strict=True)
     return Record((np.stack(columns, axis=1),), tuple(pairs))

@@ -1,6 +1,7 @@
 """One run of a training: calls of the compiled loop, and what happens between them."""
 
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
@@ -9,27 +10,34 @@ import numpy as np
 from ..data import Trajectories
 from ._checkpoint import Store
 from ._history import Record, record_of
-from ._progress import loss_and_gradient, progress_bar
-from ._training_loop import MOST_STEPS, Training, TrainingState, advance, judge
+from ._progress import loss_and_gradient
+from ._training_loop import MOST_ALL_FAILED, MOST_STEPS, Training, TrainingState, advance, judge
 
 # Long enough that the Python between two calls costs nothing, short enough to watch and interrupt.
 _SECONDS_A_CALL = 0.5
-# After so many steps in a row without a finite gradient none will come.
-_MOST_UNUSABLE = 100
 
 
 @final
 class Judgement(NamedTuple):
-    """The runs held out, how often they are looked at, and how long to wait for an improvement."""
+    """The runs to judge by, how often they are looked at, and how long to wait for an improvement.
 
-    held_out: Trajectories
+    `training` has the loss that judges, if it is another than the one trained by; then the runs are
+    looked at after the last step too.
+    """
+
+    runs: Trajectories
     every: int
-    patience: int | None
+    patience: int | None = None
+    training: Training | None = None
 
     def is_over(self, state: TrainingState) -> bool:
         """Asked after a look only, so that training ends at the same step however it was cut."""
         step, best = int(state.step), int(state.best_step)
         return self.patience is not None and step % self.every == 0 and step - best >= self.patience
+
+    def is_due(self, step: int, end: int) -> bool:
+        """Whether to look at the runs after this step, in a stage that ends at `end`."""
+        return step % self.every == 0 or (self.training is not None and step == end)
 
 
 @final
@@ -41,10 +49,9 @@ class Session:
 
     def __init__(
         self,
-        training: Training,
         state: TrainingState,
-        judgement: Judgement | None,
-        store: Store | None,
+        judgement: Judgement | None = None,
+        store: Store | None = None,
     ):
         self.judgement = judgement
         self.store = store
@@ -53,16 +60,21 @@ class Session:
         if saved is not None:
             state, history = saved
             record = record_of(history)
-        self.training = training
         self.now = state, record
         self._steps_a_call = 1
 
-    def run(self, steps: int, progress: bool | None) -> str:
-        """Trains until `steps` have been taken or something else ends it; returns what did."""
-        bar = progress_bar(progress, steps, "fit")
+    def run(self, stages: Iterable[tuple[Training, int]], bar: Any) -> str:
+        """Trains with each of the trainings up to its step, or until something else ends it.
+
+        Returns what did.
+        """
+        stopped = "steps"
         bar.update(int(self.now[0].step))
         try:
-            stopped = self._run(steps, bar)
+            for training, end in stages:
+                stopped = self._run(training, end, bar)
+                if stopped != "steps":
+                    break
         except KeyboardInterrupt:
             stopped = "interrupted"
         finally:
@@ -70,40 +82,44 @@ class Session:
         self.save()
         return stopped
 
-    def _run(self, steps: int, bar: Any) -> str:
+    def _run(self, training: Training, end: int, bar: Any) -> str:
         last_save = time.monotonic()
         while True:
             state, record = self.now
             step = int(state.step)
-            if step >= steps:
+            if 0 < min(end, MOST_ALL_FAILED) <= int(state.all_failed):
+                return "all solves failed"
+            if step >= end:
                 return "steps"
             if self.judgement is not None and self.judgement.is_over(state):
                 return "patience"
-            if int(state.unusable) >= _MOST_UNUSABLE:
+            if bool(state.is_stuck):
                 return "not finite"
-            stop = min(step + self._steps_a_call, steps)
+            stop = min(step + self._steps_a_call, end)
             if self.judgement is not None:
                 stop = min(stop, (step // self.judgement.every + 1) * self.judgement.every)
-            self.now = self._advanced(state, record, stop)
-            bar.update(stop - step)
+            self.now = self._advanced(training, state, record, stop, end)
+            bar.update(int(self.now[0].step) - step)
             bar.set_postfix_str(loss_and_gradient(self.now[1].rows[-1][-1]))
             if self.store is not None and time.monotonic() - last_save >= self.store.seconds:
                 self.save()
                 last_save = time.monotonic()
 
     def _advanced(
-        self, state: TrainingState, record: Record, stop: int
+        self, training: Training, state: TrainingState, record: Record, stop: int, end: int
     ) -> tuple[TrainingState, Record]:
-        count, start = stop - int(state.step), time.monotonic()
-        state, rows = advance(self.training, state, jnp.asarray(stop))
-        record = record.with_rows(np.asarray(rows)[:count])
+        before, start = int(state.step), time.monotonic()
+        state, rows = advance(training, state, jnp.asarray(stop))
+        step = int(state.step)
+        record = record.with_rows(np.asarray(rows)[: step - before])
         seconds = time.monotonic() - start
-        fits = int(_SECONDS_A_CALL / max(seconds / count, 1e-9))
+        fits = int(_SECONDS_A_CALL / max(seconds / (step - before), 1e-9))
         # The first call compiles: its time says nothing, so the number grows step by step.
-        self._steps_a_call = max(1, min(fits, 8 * count, MOST_STEPS))
-        if self.judgement is not None and stop % self.judgement.every == 0:
-            state, value = judge(self.training, state, self.judgement.held_out)
-            record = record.with_judgement(stop, float(value))
+        self._steps_a_call = max(1, min(fits, 8 * (step - before), MOST_STEPS))
+        if self.judgement is not None and self.judgement.is_due(step, end):
+            judging = self.judgement.training or training
+            state, value = judge(judging, state, self.judgement.runs)
+            record = record.with_judgement(step, float(value))
         return state, record
 
     def save(self) -> None:

@@ -1,5 +1,6 @@
 """The compiled loop of an optax training."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, final
 
@@ -11,29 +12,54 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..data import Trajectories
-from ..losses import evaluate_loss
+from ..losses import LossValue, evaluate_loss
 from ._batches import Batches
 from ._gradient_transformations import gradient_norm
 
 # Rows of the record that a call of `advance` fills: the most steps it may take.
 MOST_STEPS = 1024
+# After so many steps in a row without a finite gradient none will come.
+MOST_UNUSABLE = 100
+# So often a step to where every solve fails is halved: to a millionth.
+MOST_ALL_FAILED = 20
 
 
 @final
 class TrainingState(eqx.Module):
     """All that a training is at one moment: what a checkpoint holds.
 
-    `unusable` counts the skipped steps since the last that was taken.
+    `unusable` counts the skipped steps since the last that was taken, `all_failed` those of them at
+    whose parameters every solve failed. `safe` are the last parameters at which one did not, and
+    `best_failed` and `best_solved` belong to `best_value`.
     """
 
     parameters: PyTree[Array]
     optimizer: PyTree
     best: PyTree[Array]
     best_value: Array
+    best_failed: Array
+    best_solved: Array
     best_step: Array
+    safe: PyTree[Array]
     step: Array
     num_skipped: Array
     unusable: Array
+    all_failed: Array
+
+    @property
+    def is_stuck(self) -> Bool[Array, ""]:
+        """Whether going on is of no use."""
+        return (self.unusable >= MOST_UNUSABLE) | (self.all_failed >= MOST_ALL_FAILED)
+
+    def judged(self, found: LossValue, allowed: Any = True) -> "TrainingState":
+        """With its parameters as the best, if more samples are predicted or these better."""
+        solved = jnp.asarray(found.num_solved)
+        as_many = solved == self.best_solved
+        better = (solved > self.best_solved) | (as_many & (found.value < self.best_value))
+        better = better & jnp.isfinite(found.value) & allowed
+        new = self.parameters, found.value, found.num_failed, solved, self.step
+        where = lambda s: (s.best, s.best_value, s.best_failed, s.best_solved, s.best_step)  # noqa: E731
+        return eqx.tree_at(where, self, _select(better, new, where(self)))
 
 
 @final
@@ -51,56 +77,79 @@ class Training(eqx.Module):
     def start(self, parameters: PyTree[Array]) -> TrainingState:
         """The state before the first step."""
         zero, infinity = jnp.asarray(0), jnp.asarray(jnp.inf)
-        value, _ = eqx.filter_eval_shape(self.value, parameters, self.batches.data)
+        found = eqx.filter_eval_shape(self.value, parameters, self.batches.data)
         return TrainingState(
             parameters=parameters,
             optimizer=self.optimizer.init(parameters),
             best=parameters,
-            best_value=infinity.astype(value.dtype),
+            best_value=infinity.astype(found.value.dtype),
+            best_failed=zero,
+            best_solved=zero - 1,
             best_step=zero,
+            safe=parameters,
             step=zero,
             num_skipped=zero,
             unusable=zero,
+            all_failed=zero,
         )
 
-    def value(self, parameters: PyTree[Array], data: Trajectories) -> tuple[Array, Array]:
+    def value(self, parameters: PyTree[Array], data: Trajectories) -> LossValue:
         """The loss, and how many of its predictions failed."""
-        value, failed = evaluate_loss(self.loss, eqx.combine(parameters, self.static), data)
-        return value, failed
+        found = evaluate_loss(self.loss, eqx.combine(parameters, self.static), data)
+        return found._replace(num_solved=jnp.asarray(found.num_solved))
 
     def step(self, state: TrainingState) -> tuple[TrainingState, Float[Array, "3"]]:
-        """One step, which is not taken if loss or gradient are not finite; and its record."""
+        """One step and its record: loss, gradient norm and failures.
+
+        It is not taken if the gradient is not finite. Where every solve fails there is none: the
+        parameters go back halfway to the last that had one.
+        """
         draws, changes = jax.random.split(jax.random.key(self.seed))
         data = self.batches.draw(draws, state.step)
         for k, transform in enumerate(self.transforms):
             key = jax.random.fold_in(jax.random.fold_in(changes, k), state.step)
             data = transform(data, state.step, key)
-        (value, failed), gradient = jax.value_and_grad(self.value, has_aux=True)(
-            state.parameters, data
-        )
+
+        def value(parameters: PyTree[Array]) -> tuple[Array, LossValue]:
+            found = self.value(parameters, data)
+            return found.value, found
+
+        (_, found), gradient = jax.value_and_grad(value, has_aux=True)(state.parameters)
         norm = gradient_norm(gradient)
-        usable = jnp.isfinite(value) & jnp.isfinite(norm)
+        all_failed = found.nothing_solved | (jnp.isposinf(found.value) & (norm == 0))
+        # Infinite is a function of the user's that contains a loss with a failure.
+        valued = jnp.isfinite(found.value) | jnp.isposinf(found.value)
+        usable = valued & jnp.isfinite(norm) & ~all_failed
+
+        def trial_value(parameters: PyTree[Array]) -> Array:
+            """What a line search sees: no step leads to where less is predicted."""
+            trial = self.value(parameters, data)
+            return jnp.where(trial.num_solved < found.num_solved, jnp.inf, trial.value)
+
         updates, optimizer = self.optimizer.update(
             gradient,
             state.optimizer,
             state.parameters,
-            value=value,
+            value=found.value,
             grad=gradient,
-            value_fn=lambda parameters: self.value(parameters, data)[0],
+            value_fn=trial_value,
         )
         parameters = eqx.apply_updates(state.parameters, updates)
-        better = self.keep_best & usable & (value < state.best_value)
-        new = TrainingState(
-            parameters=_select(usable, parameters, state.parameters),
+        halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
+        elsewhere = _select(all_failed, halfway, state.parameters)
+        state = state.judged(found, self.keep_best & usable)
+        state = dataclasses.replace(
+            state,
+            parameters=_select(usable, parameters, elsewhere),
             optimizer=_select(usable, optimizer, state.optimizer),
-            best=_select(better, state.parameters, state.best),
-            best_value=jnp.where(better, value, state.best_value),
-            best_step=jnp.where(better, state.step, state.best_step),
+            safe=_select(usable, state.parameters, state.safe),
             step=state.step + 1,
             num_skipped=state.num_skipped + ~usable,
             unusable=jnp.where(usable, 0, state.unusable + 1),
+            all_failed=jnp.where(all_failed, state.all_failed + 1, 0),
         )
-        return new, jnp.stack([value, norm, failed]).astype(value.dtype)
+        row = (x.astype(found.value.dtype) for x in (found.value, norm, found.num_failed))
+        return state, jnp.stack(list(row))
 
 
 def _select(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
@@ -111,7 +160,7 @@ def _select(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 def advance(
     training: Training, state: TrainingState, stop: Int[Array, ""]
 ) -> tuple[TrainingState, Float[Array, "most_steps 3"]]:
-    """Steps until `stop`, at most `MOST_STEPS`: loss, gradient norm and failures of each.
+    """Steps until `stop`, at most `MOST_STEPS`, or until no more are of use: the record of each.
 
     One program for any number of steps, so that how long a call takes can be chosen while running.
     """
@@ -123,7 +172,10 @@ def advance(
         new, row = training.step(state)
         return new, record.at[state.step - first].set(row)
 
-    return lax.while_loop(lambda carry: carry[0].step < stop, body, (state, record))
+    def goes_on(carry: tuple[TrainingState, Array]) -> Array:
+        return (carry[0].step < stop) & ~carry[0].is_stuck
+
+    return lax.while_loop(goes_on, body, (state, record))
 
 
 @eqx.filter_jit
@@ -131,15 +183,5 @@ def judge(
     training: Training, state: TrainingState, held_out: Trajectories
 ) -> tuple[TrainingState, Float[Array, ""]]:
     """The loss on runs held out from training; the best model by that is kept."""
-    value, _ = training.value(state.parameters, held_out)
-    better = value < state.best_value
-    state = eqx.tree_at(
-        lambda s: (s.best, s.best_value, s.best_step),
-        state,
-        (
-            _select(better, state.parameters, state.best),
-            jnp.where(better, value, state.best_value),
-            jnp.where(better, state.step, state.best_step),
-        ),
-    )
-    return state, value
+    found = training.value(state.parameters, held_out)
+    return state.judged(found), found.or_infinity
