@@ -24,9 +24,33 @@ def examples_in(path):
 
 
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
+# These compile for ten seconds and more what the tests of the same names compile as well.
+SLOW = {
+    "adjoints/_continuous_adjoints.py",
+    "diagnostics/_compare_adjoints.py",
+    "diagnostics/_estimate_jacobians.py",
+    "plots/_solves.py",
+    "solvers/_methods.py",
+    "training/_fit_homotopy.py",
+    "training/_prune.py",
+    "training/_transforms.py",
+}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_of_slow_examples_exist():
+    assert {PACKAGE / name for name in SLOW} <= set(FILES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow)
+        if str(path.relative_to(PACKAGE)) in SLOW
+        else path
+        for path in FILES
+    ],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_docstring_examples_print_what_they_say(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = []
