@@ -1,11 +1,11 @@
-"""What is said of a solve, and of the order and stability of a method."""
+"""What is said of a solve: where it failed, and what to try, which is never what is in use."""
 
 import functools
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import stiffrax as srx
@@ -48,6 +48,7 @@ def test_a_singularity_is_found_in_time_and_component():
     assert first.startswith("Failed in the step from t = 1 with h = ")
     assert "wild" in first
     assert last.startswith("To try: lower `dtmin`")
+    assert "adaptive" not in last
 
 
 def test_time_that_runs_backward_is_shown_as_the_caller_has_it():
@@ -74,50 +75,96 @@ def test_a_batch():
         explain(batch)
 
 
-method_report = srx.diagnostics.method_report
-RK4 = (
-    np.array([[0, 0, 0, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0]]),
-    np.array([1, 2, 2, 1]) / 6,
-    np.array([0, 0.5, 0.5, 1]),
+def said(field, y0, controller, **options):
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        options.pop("solver", srx.RadauIIA5()),
+        0.0,
+        2.0,
+        options.pop("dt0", 1e-2),
+        y0,
+        stepsize_controller=controller,
+        adjoint=srx.DiscreteAdjoint(),
+        throw=False,
+        **options,
+    )
+    return explain(solution)
+
+
+def square(t, y, args):
+    return y**2
+
+
+def test_more_steps_are_no_advice_where_steps_have_shrunk_to_nothing():
+    text = said(square, jnp.ones(1), diffrax.PIDController(1e-6, 1e-9))
+    assert "max_steps" not in text
+    assert "dtmin" not in text
+    assert "grows without bound" in text
+
+
+def test_a_solve_that_was_forced_to_its_smallest_step_has_an_adaptive_controller():
+    text = said(square, jnp.ones(1), diffrax.PIDController(1e-6, 1e-9, dtmin=1e-6))
+    assert "take an adaptive controller" not in text
+    assert "lower `dtmin`" in text
+    assert "force_dtmin=False" in text
+
+
+def test_fixed_steps_are_told_of_adaptive_ones():
+    text = said(square, jnp.ones(1), diffrax.ConstantStepSize(), dt0=0.5)
+    assert "take an adaptive controller" in text
+
+
+def test_a_root_that_left_its_domain_is_looked_for_in_the_field():
+    controller = diffrax.PIDController(1e-6, 1e-9)
+    text = said(lambda t, y, args: -1 - jnp.sqrt(y), jnp.ones(1), controller)
+    assert "look for a root" in text
+    assert "adaptive" not in text
+
+
+def test_a_start_that_is_not_finite_is_named():
+    controller = diffrax.PIDController(1e-6, 1e-9)
+    text = said(lambda t, y, args: -jnp.log(y), jnp.zeros(1), controller)
+    assert text.startswith("Failed in the step from t = 0 ")
+    assert "print `vector_field(t, y, args)`" in text
+
+
+@pytest.mark.parametrize(
+    ("predictive", "advice"), [(False, "take `PredictiveController`"), (True, "lower order")]
 )
+def test_the_controller_in_use_is_not_recommended(predictive, advice):
+    stats = {
+        "num_steps": 100,
+        "num_rejected_by_newton": 30,
+        "setup": {"adaptive": True, "predictive": predictive, "unpreconditioned": False},
+    }
+    solution = solve("fine")
+    tried = eqx.tree_at(lambda s: s.stats, solution, {**solution.stats, **stats})
+    assert advice in explain(tried)
+    assert ("PredictiveController" in explain(tried)) is not predictive
 
 
-def test_rk4_has_its_known_order_and_stability_intervals():
-    report = method_report(srx.LearnableRungeKutta.from_tableau(RK4).tableau)
-    assert report.order == 4
-    assert report.residuals[4] > 1e-3
-    assert report.real_interval == pytest.approx(2.78529356, abs=1e-6)
-    assert report.imaginary_interval == pytest.approx(np.sqrt(8), abs=1e-6)
-    assert report.at_infinity == np.inf
-    assert not report.a_stable
+def test_a_missing_preconditioner_is_named():
+    text = said(
+        lambda t, y, args: -(jnp.arange(1.0, 41.0) ** 4) * y,
+        jnp.ones(40),
+        srx.PredictiveController(1e-6, 1e-9),
+        solver=srx.RadauIIA5(structure=srx.MatrixFree(restart=2, max_steps=2)),
+        max_steps=40,
+    )
+    assert "To try: give `MatrixFree` a `preconditioner`" in text
 
 
-def test_methods_that_are_stable_on_the_whole_axis_say_so():
-    report = method_report(srx.tableaus.radau_iia(3))
-    assert (report.order, report.a_stable, report.at_infinity) == (5, True, 0)
-    assert report.real_interval == report.imaginary_interval == np.inf
-    assert "order 5, L-stable" in repr(report)
-
-
-def test_an_implicit_method_that_is_not_a_stable_gets_its_angle():
-    # The theta method with theta = 0.4 is stable for |z| < 10 on the real axis only.
-    report = method_report((np.full((1, 1), 0.4), np.ones(1), np.full(1, 0.4)))
-    assert report.real_interval == pytest.approx(10.0)
-    assert report.at_infinity == pytest.approx(1.5)
-    assert "A(alpha)-stable, alpha = 0.0" in repr(report)
-
-
-def test_a_method_whose_nodes_are_not_the_row_sums_has_at_most_order_one():
-    report = method_report((RK4[0], RK4[1], RK4[2] + 0.1))
-    assert report.order == 1
-    assert report.row_sums == pytest.approx(0.1)
-
-
-def test_an_inconsistent_method_has_order_zero():
-    assert method_report((jnp.zeros((1, 1)), jnp.array([0.9]), jnp.zeros(1))).order == 0
-
-
-def test_stable_tableaus_are_reported_as_such():
-    solver = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2), stability="L")
-    moved = jax.tree.map(lambda x: x + jnp.arange(x.size).reshape(x.shape), solver.tableau)
-    assert "order 2, L-stable" in repr(method_report(moved))
+def test_setups_are_told_apart_through_controllers_around_others():
+    for inner, predictive in ((diffrax.PIDController, False), (srx.PredictiveController, True)):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            srx.RadauIIA5(),
+            0.0,
+            1.0,
+            0.1,
+            jnp.ones(1),
+            stepsize_controller=srx.RecordingController(inner(1e-3, 1e-6), num_rows=16),
+            adjoint=srx.DiscreteAdjoint(),
+        )
+        assert solution.stats["setup"]["predictive"] == predictive
+        assert solution.stats["setup"]["adaptive"]

@@ -200,5 +200,5 @@ def test_library_without_functions_is_refused(bad):
 
 
 def test_count_below_one_is_refused():
-    with pytest.raises(ValueError, match="`num_states` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_states=0` was given; it needs a positive integer"):
         srx.Library(FUNCTIONS, 0)

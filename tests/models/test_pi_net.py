@@ -96,7 +96,7 @@ def test_sizes_are_told_and_weights_are_the_only_leaves(getkey):
 @pytest.mark.parametrize("name", ["num_states", "width", "degree", "outputs"])
 def test_count_below_one_is_refused(getkey, name):
     arguments: dict[str, Any] = {"num_states": 2, "width": 2, "degree": 2, name: 0}
-    with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"`{name}=0` was given; it needs a positive integer"):
         srx.PiNet(**arguments, key=getkey())
 
 

@@ -101,7 +101,7 @@ def test_feature_names_follow_the_order_of_the_features():
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], "ab"])
 def test_names_that_do_not_fit_are_refused(names):
-    with pytest.raises(ValueError, match="`names` must be 2 different names"):
+    with pytest.raises(ValueError, match="`names`"):
         srx.Polynomial(2, 1).feature_names(names)
 
 
@@ -109,7 +109,7 @@ def test_names_that_do_not_fit_are_refused(names):
 @pytest.mark.parametrize("name", ["num_states", "degree", "outputs"])
 def test_count_below_one_is_refused(name, bad):
     arguments = {"num_states": 2, "degree": 2, name: bad}
-    with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1, got {bad}"):
+    with pytest.raises(ValueError, match=f"`{name}={bad}` was given; it needs a positive integer"):
         srx.Polynomial(**arguments)
 
 

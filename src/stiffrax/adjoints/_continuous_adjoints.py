@@ -6,6 +6,7 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
+from .._arguments import check_choice, check_count, check_tolerances
 from ..diffrax_loop import StepRecord
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearKenCarp, LinearRadau
 from ._adjoint_loop import (
@@ -16,7 +17,7 @@ from ._adjoint_loop import (
     solve_adjoint,
 )
 from ._differentiable_solve import AbstractRecordedAdjoint
-from ._refusals import check_choice, check_tolerances, refuse_singular_mass
+from ._refusals import refuse_singular_mass
 from ._saved_values import SavedCotangents
 from ._step_equations import StepEquations
 
@@ -31,8 +32,10 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     trains_tableaus: ClassVar[bool] = False
 
     def __check_init__(self):
-        check_choice(self, "failed", "zero", "nan")
-        check_tolerances(self)
+        name = type(self).__name__
+        check_choice(name, "failed", self.failed, "zero", "nan")
+        check_tolerances(name, self.rtol, self.atol, positive=True)
+        check_count("max_steps", self.max_steps, write="max_steps=4096")
 
     @property
     @abc.abstractmethod

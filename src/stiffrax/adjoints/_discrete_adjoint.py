@@ -5,12 +5,12 @@ from typing import final
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
+from .._arguments import check_choice
 from ..diffrax_loop import StepRecord
 from ._affine_steps import RECURRENCES
 from ._backward_sweep import backward_sweep
 from ._differentiable_solve import AbstractRecordedAdjoint
 from ._recorded_steps import AbstractRecordedSteps
-from ._refusals import check_choice
 from ._saved_values import SavedCotangents, step_cotangents
 
 # Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
@@ -84,9 +84,10 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     failed: str = eqx.field(static=True, default="zero")
 
     def __check_init__(self):
-        check_choice(self, "memory", "full", "steps")
-        check_choice(self, "recurrence", None, *RECURRENCES)
-        check_choice(self, "failed", "zero", "nan")
+        name = type(self).__name__
+        check_choice(name, "memory", self.memory, "full", "steps")
+        check_choice(name, "recurrence", self.recurrence, None, *RECURRENCES)
+        check_choice(name, "failed", self.failed, "zero", "nan")
         if not isinstance(self.chunk, int) or self.chunk < 1:
             raise ValueError(
                 f"`DiscreteAdjoint(chunk={self.chunk!r})` was given; it needs a positive number of "

@@ -10,9 +10,10 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._arguments import check_choice
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint, SolveInputs
-from ._refusals import check_choice, refuse_gradient
+from ._refusals import refuse_gradient
 
 
 @final
@@ -68,7 +69,7 @@ class ForwardSensitivity(AbstractSolveAdjoint):
     failed: str = eqx.field(static=True, default="zero")
 
     def __check_init__(self):
-        check_choice(self, "failed", "zero", "nan")
+        check_choice(type(self).__name__, "failed", self.failed, "zero", "nan")
         if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
             raise ValueError(
                 f"`ForwardSensitivity(chunk={self.chunk!r})` was given; it needs a positive number "

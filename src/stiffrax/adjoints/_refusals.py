@@ -72,24 +72,3 @@ def refuse_gradient(
                 "`args`, and whatever the vector field and `SaveAt(fn=...)` close over. Write "
                 f"`adjoint={_INSTEAD}`, or `jax.lax.stop_gradient`."
             )
-
-
-def check_choice(adjoint: Any, name: str, *choices: Any) -> None:
-    """Refuses an option that is none of the choices."""
-    given = getattr(adjoint, name)
-    if given not in choices:
-        shown = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(
-            f"`{type(adjoint).__name__}({name}={given!r})` was given; write one of {shown}."
-        )
-
-
-def check_tolerances(adjoint: Any) -> None:
-    """Refuses tolerances and a number of steps that no solve can keep."""
-    if not (adjoint.rtol > 0 and adjoint.atol > 0 and adjoint.max_steps > 0):
-        name = type(adjoint).__name__
-        raise ValueError(
-            f"`{name}(rtol={adjoint.rtol!r}, atol={adjoint.atol!r}, max_steps="
-            f"{adjoint.max_steps!r})` was given; all three must be positive. Write for example "
-            f"`{name}(rtol=1e-6, atol=1e-9)`."
-        )

@@ -1,5 +1,6 @@
 """Gustafsson's predictive step-size controller, aware of the Newton iteration."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -11,7 +12,8 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from ..diffrax_loop import ReportingNorm, StepReport
+from .._arguments import check_callable, check_state, check_tolerances
+from ..diffrax_loop import ErrorLeaf, ReportingNorm, StepReport, scaled_error, smallest_step
 
 
 @final
@@ -44,10 +46,16 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     - `rtol`, `atol`: tolerances of a step; `atol` in units of the state, a scalar or an array.
     - `norm`: norm of a scaled error.
     - `dtmin`, `dtmax`: smallest and largest step, in units of time. Where a smaller one is needed,
-      the solve ends with `diffrax.RESULTS.dt_min_reached`.
+      the solve ends with `diffrax.RESULTS.dt_min_reached`, as with `diffrax.PIDController` under
+      `force_dtmin=False`; by default that one accepts a step of size `dtmin` whatever its error.
+      Without `dtmin`, the smallest step is ten spacings of floating-point numbers at `t`.
     - `dead_band`: growth up to which the step size is kept.
 
     It works with other solvers too, without knowledge of their iterations.
+
+    **Raises:** `ValueError` for tolerances that are negative or both zero, or of another shape than
+    the state, for bounds of the step that exclude each other, and for a solver that estimates no
+    error.
 
     ??? cite "Reference"
         Gustafsson, *Control-theoretic techniques for stepsize selection in implicit Runge-Kutta
@@ -72,6 +80,16 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     dtmax: Any = None
     dead_band: float = eqx.field(static=True, default=1.2)
 
+    def __check_init__(self):
+        check_tolerances("PredictiveController", self.rtol, self.atol)
+        check_callable("norm", self.norm.norm, "norm=optimistix.rms_norm")
+        known = [x for x in (0, self.dtmin, self.dtmax) if isinstance(x, int | float)]
+        if any(not a < b for a, b in itertools.pairwise(known)):
+            raise ValueError(
+                f"`PredictiveController(dtmin={self.dtmin}, dtmax={self.dtmax})` was given; both must "
+                "be positive, and `dtmin` the smaller one. Leave out what is not needed."
+            )
+
     def wrap(self, direction: Any) -> "PredictiveController":
         """Nothing here depends on the direction of time."""
         del direction
@@ -89,6 +107,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
     ) -> tuple[Any, ControllerMemory]:
         """The first step, by the usual rule where `dt0` is not given."""
+        check_state(y0)
+        check_tolerances("PredictiveController", self.rtol, self.atol, state=y0)
         first = diffrax.PIDController(
             self.rtol, self.atol, norm=self.norm, dtmin=self.dtmin, dtmax=self.dtmax
         )
@@ -110,6 +130,12 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     ) -> tuple[Any, Any, Any, bool, ControllerMemory, diffrax.RESULTS]:
         """Accepts a scaled error below one, and sizes the next step."""
         del args
+        if y_error is None:
+            raise ValueError(
+                "`PredictiveController` was given a solver that estimates no error. Write "
+                "`diffrax.ConstantStepSize()`, or take a solver that does, such as "
+                "`stiffrax.RadauIIA5()`."
+            )
         memory, h = controller_state, t1 - t0
         report = y_error.restored() if isinstance(y_error, StepReport) else None
         error = _scaled(self, y0, y1_candidate, y_error if report is None else report.error)
@@ -121,29 +147,20 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
             most, i = (x.astype(error.dtype) for x in counts)
             safety = safety * jnp.minimum(1, (2 * most + 1) / (2 * most + i))
 
-        exponent = 1 / error_order
-        e = jnp.maximum(error, jnp.finfo(error.dtype).eps)
-        shrink = e**exponent / safety
-        predicted = (memory.h / h).astype(e.dtype) * (e**2 / memory.error) ** exponent / 0.9
-        shrink = jnp.where(accept & memory.any_accepted, jnp.maximum(shrink, predicted), shrink)
-        growth = 1 / jnp.clip(shrink, 1 / 8, 5)
-        largest = jnp.where(memory.rejected, 1, 8)
-        accepted_growth = jnp.minimum(growth, largest)
-        keeps = (accepted_growth >= 1) & (accepted_growth <= self.dead_band)
-        accepted_growth = jnp.where(keeps, 1, accepted_growth)
-        rejected_growth = jnp.where(memory.any_accepted, jnp.minimum(growth, 0.9), 0.1)
-        rejected_growth = jnp.where(failed, 0.5, rejected_growth)
-        growth = jnp.where(accept, accepted_growth, rejected_growth)
+        growth = self._growth(error, error_order, safety, memory, h)
+        growth = jnp.where(failed, 0.5, growth)
         h_new = h * lax.stop_gradient(growth).astype(jnp.result_type(h))
 
-        result = diffrax.RESULTS.successful
+        result: Any = diffrax.RESULTS.successful
         if self.dtmax is not None:
             h_new = jnp.minimum(h_new, self.dtmax)
-        if self.dtmin is not None:
-            too_small = (h_new < self.dtmin) & ~accept
-            result = diffrax.RESULTS.where(too_small, diffrax.RESULTS.dt_min_reached, result)
-            h_new = jnp.maximum(h_new, self.dtmin)
         next_t0 = jnp.where(accept, t1, t0)
+        dtmin = smallest_step(next_t0)
+        dtmin = dtmin if self.dtmin is None else jnp.maximum(self.dtmin, dtmin)
+        # Not only smaller: one that is not a number ends the solve as well.
+        too_small = ~(h_new >= dtmin) & ~accept
+        result = diffrax.RESULTS.where(too_small, diffrax.RESULTS.dt_min_reached, result)
+        h_new = jnp.maximum(h_new, dtmin)
         new_memory = ControllerMemory(
             h=jnp.where(accept, h, memory.h),
             error=jnp.where(accept, jnp.maximum(error, 1e-2), memory.error),
@@ -152,13 +169,31 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         )
         return accept, next_t0, next_t0 + h_new, False, lax.stop_gradient(new_memory), result
 
+    def _growth(
+        self, error: Array, error_order: Any, safety: Any, memory: ControllerMemory, h: Any
+    ) -> Array:
+        """By how much the next step is longer, after one with a finite error."""
+        exponent = 1 / error_order
+        e = jnp.maximum(error, jnp.finfo(error.dtype).eps)
+        accept, shrink = error < 1, e**exponent / safety
+        predicted = (memory.h / h).astype(e.dtype) * (e**2 / memory.error) ** exponent / 0.9
+        shrink = jnp.where(accept & memory.any_accepted, jnp.maximum(shrink, predicted), shrink)
+        growth = 1 / jnp.clip(shrink, 1 / 8, 5)
+        largest = jnp.where(memory.rejected, 1, 8)
+        accepted_growth = jnp.minimum(growth, largest)
+        keeps = (accepted_growth >= 1) & (accepted_growth <= self.dead_band)
+        accepted_growth = jnp.where(keeps, 1, accepted_growth)
+        rejected_growth = jnp.where(memory.any_accepted, jnp.minimum(growth, 0.9), 0.1)
+        return jnp.where(accept, accepted_growth, rejected_growth)
+
 
 def _scaled(
     controller: PredictiveController, y0: PyTree, y1: PyTree, error: PyTree
 ) -> Float[Array, ""]:
-    def scale(y0: Array, y1: Array, error: Array) -> Array:
+    def scale(y0: Array, y1: Array, error: Any) -> Array:
+        error = error.value if isinstance(error, ErrorLeaf) else error
         y1 = jnp.where(jnp.any(jnp.isnan(y1)), y0, y1)
         size = jnp.maximum(jnp.abs(y0), jnp.abs(y1))
-        return error / (controller.atol + size * controller.rtol)
+        return scaled_error(error, controller.atol + size * controller.rtol)
 
     return lax.stop_gradient(jnp.asarray(controller.norm(jax.tree.map(scale, y0, y1, error))))

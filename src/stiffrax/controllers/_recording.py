@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._arguments import check_count
 from ..diffrax_loop import ReportingNorm, StepReport
 
 
@@ -86,8 +87,7 @@ class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
                 f"`controller={self.controller}` was given; an adaptive controller is needed. "
                 "Write `RecordingController(PredictiveController(rtol=1e-6, atol=1e-8))`."
             )
-        if self.num_rows < 1:
-            raise ValueError(f"`num_rows={self.num_rows}` was given; a positive number is needed.")
+        check_count("num_rows", self.num_rows, write="num_rows=4096")
 
     @property
     def rtol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]

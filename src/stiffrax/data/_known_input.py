@@ -6,7 +6,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.interpolate import PchipInterpolator
 
 KINDS = ("step", "linear", "cubic")
 
@@ -62,6 +61,8 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
         elif len(ts) > 1 and kind == "linear":
             coefficients[i, : len(ts) - 1, 1] = np.diff(values) / np.diff(ts)
         elif len(ts) > 1:
+            from scipy.interpolate import PchipInterpolator
+
             # Monotone between rows: a feed that is never negative stays so.
             coefficients[i, : len(ts) - 1] = PchipInterpolator(ts, values).c[::-1].T
     return KnownInput(times, coefficients, jumps)

@@ -31,6 +31,13 @@ def check_names(argument: str, names: Sequence[str], count: int | None = None) -
     return names
 
 
+def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
+    """The names of the states, by default `y1 ... yn`."""
+    if names is None:
+        return tuple(f"y{i + 1}" for i in range(num_states))
+    return check_names("`names`", names, num_states)
+
+
 def _suggestion(name: object, index: int) -> str:
     letters = "".join(c if c.isalnum() or c == "_" else "_" for c in str(name)).strip("_")
     for candidate in (letters, f"y_{letters}"):

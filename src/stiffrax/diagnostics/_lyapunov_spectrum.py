@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._arguments import check_count
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
 
@@ -273,8 +274,7 @@ def _check(
         raise ValueError(f"`step={step}` was given; it needs a positive time, or `None`.")
     if not burn_in >= 0:
         raise ValueError(f"`burn_in={burn_in}` was given; it needs a time that is not negative.")
-    if not (isinstance(blocks, int) and blocks >= 2):
-        raise ValueError(f"`blocks={blocks!r}` was given; it needs an integer of at least 2.")
+    check_count("blocks", blocks, least=2)
     if round(time / interval) < blocks:
         raise ValueError(
             f"`time={time}` holds {round(time / interval)} intervals of {interval:g}; the "

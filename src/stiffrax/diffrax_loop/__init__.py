@@ -29,6 +29,8 @@ from ._save_buffers import (
     with_fns as with_fns,
     with_room_for_states as with_room_for_states,
 )
+from ._scaled_error import ErrorLeaf as ErrorLeaf, scaled_error as scaled_error
+from ._smallest_step import smallest_step as smallest_step
 from ._solve_loop import (
     solve_loop as solve_loop,
     start_of as start_of,

@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from ._private_names import use_stepsize_tol
@@ -64,7 +63,8 @@ class _CountingController(eqx.Module):
             "h": t1 - t0,
             "converged": report.converged,
             "contraction": report.theta,
-            "component": jnp.where(report.converged, _worst(report.error), report.component),
+            "finite": report.finite,
+            "component": report.component,
         }
         counts = Counts(
             jax.tree.map(jnp.add, counts.work, report.work),
@@ -75,9 +75,17 @@ class _CountingController(eqx.Module):
         return keep, next_t0, next_t1, made_jump, (memory, counts), result
 
 
-def _worst(error: Any) -> Array:
-    """The component with the largest error, of the flat state; the first without estimates."""
-    return jnp.asarray(0) if error is None else jnp.argmax(jnp.abs(ravel_pytree(error)[0]))
+def _setup(solver: Any, controller: Any) -> dict[str, Array]:
+    """What advice depends on: with which parts the solve was made."""
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    while hasattr(controller, "controller"):
+        controller = controller.controller
+    structure = getattr(solver, "structure", None)
+    return {
+        "adaptive": jnp.asarray(adaptive),
+        "predictive": jnp.asarray(asks_for_report(getattr(controller, "norm", None))),
+        "unpreconditioned": jnp.asarray(getattr(structure, "preconditioner", False) is None),
+    }
 
 
 def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
@@ -88,6 +96,7 @@ def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
         "t": nan.astype(time.dtype),
         "h": nan.astype(time.dtype),
         "converged": jnp.asarray(True),
+        "finite": jnp.asarray(True),
         "contraction": nan.astype(theta_dtype),
         "component": zero,
     }
@@ -131,7 +140,8 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
         memory, counts = final_state.controller_state
         final_state = eqx.tree_at(lambda s: s.controller_state, final_state, memory)
         stats, *record = rest
-        return (final_state, {**stats, **_statistics(counts)}, *record)
+        stats = {**stats, **_statistics(counts), "setup": _setup(solver, stepsize_controller)}
+        return (final_state, stats, *record)
 
     return counted
 

@@ -26,10 +26,14 @@ class StepReport(eqx.Module):
 
     diffrax hands a solver's error to the controller as it is (but for NaNs, which become infinite,
     and whole numbers, which become floating), so that this is how a report gets there.
+
+    `component`: that with the largest scaled error, or which moved most where the iteration failed.
+    `finite`: whether the stages are, of which an error that is not may say no more.
     """
 
     error: PyTree[Array]
     converged: Array
+    finite: Array
     theta: Array
     most_iterations: Array
     component: Array
@@ -47,8 +51,18 @@ class StepReport(eqx.Module):
     def restored(self) -> "StepReport":
         """With the dtypes from before it was sent."""
         counts = (self.most_iterations, self.component, self.work)
-        whole = jax.tree.map(lambda x: jnp.asarray(x).astype(int), counts)
-        return StepReport(self.error, jnp.asarray(self.converged).astype(bool), self.theta, *whole)
+        most_iterations, component, work = jax.tree.map(
+            lambda x: jnp.asarray(x).astype(int), counts
+        )
+        return StepReport(
+            error=self.error,
+            converged=jnp.asarray(self.converged).astype(bool),
+            finite=jnp.asarray(self.finite).astype(bool),
+            theta=self.theta,
+            most_iterations=most_iterations,
+            component=component,
+            work=work,
+        )
 
 
 @final

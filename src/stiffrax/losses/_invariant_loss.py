@@ -9,10 +9,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, orthonormalize, push_forward
 from ._loss import AbstractLoss, LossValue
-from ._segment_loss import check_positive
 
 
 @final
@@ -100,10 +100,10 @@ class InvariantLoss(AbstractLoss):
         self.weight = 1 / np.maximum(np.abs(values), 1) ** 2 if weight is None else weight
         self.turning, self.count = turning, count - turning
         self.interval = float(interval)
-        self.starts = check_positive("starts", starts)
+        self.starts = check_count("starts", starts)
         self.statistics = float(statistics)
         self.solver = diffrax.Tsit5() if solver is None else solver
-        self.substeps = check_positive("substeps", substeps)
+        self.substeps = check_count("substeps", substeps)
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of starts from which there was no solution."""

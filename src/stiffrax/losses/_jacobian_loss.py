@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..solvers import FixedStepFlow
 from ._loss import AbstractLoss, LossValue
-from ._segment_loss import check_positive
 
 
 @final
@@ -64,7 +64,7 @@ class JacobianLoss(AbstractLoss):
     ):
         self.jacobians = jnp.asarray(np.asarray(jacobians, float))
         self.flow_solver = flow_solver
-        self.substeps = check_positive("substeps", substeps)
+        self.substeps = check_count("substeps", substeps)
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of Jacobians of the model that are not finite."""

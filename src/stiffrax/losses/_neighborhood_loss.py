@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._arguments import check_count
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue
-from ._segment_loss import check_positive
 
 
 @final
@@ -97,11 +97,11 @@ class NeighborhoodLoss(AbstractLoss):
             )
         if not theiler >= 0:
             raise ValueError(f"`theiler={theiler}` was given; it needs a count from 0 on.")
-        self.num_neighbors = check_positive("num_neighbors", num_neighbors)
-        self.steps = check_positive("steps", steps)
+        self.num_neighbors = check_count("num_neighbors", num_neighbors)
+        self.steps = check_count("steps", steps)
         self.order = order
         self.solver = diffrax.Tsit5() if solver is None else solver
-        self.substeps = check_positive("substeps", substeps)
+        self.substeps = check_count("substeps", substeps)
         self.theiler = theiler
         self.annulus = annulus
         self.distributions = distributions

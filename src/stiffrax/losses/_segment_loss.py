@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import check_count
 from ..data import Trajectories, cut_windows
 from ..solvers import RadauIIA5, predict_segment
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
@@ -71,8 +72,8 @@ class SegmentLoss(AbstractLoss):
     ):
         self.solver = RadauIIA5() if solver is None else solver
         self.measure = ScaledMSE() if measure is None else measure
-        self.substeps = check_positive("substeps", substeps)
-        self._window = check_positive("window", window)
+        self.substeps = check_count("substeps", substeps)
+        self._window = check_count("window", window)
 
     @property
     def window(self) -> int:
@@ -127,12 +128,3 @@ class SegmentLoss(AbstractLoss):
         if self.window == 1:
             return advance(ys[0], jax.tree.map(lambda x: x[0], segments))[1][None]
         return lax.scan(advance, ys[0], segments)[1]
-
-
-def check_positive(name: str, value: Any) -> int:
-    """`value`, if it is a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"`{name}={value!r}` was given; it needs a positive integer. Write `{name}=1`."
-        )
-    return value

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import check_count, check_tolerances
 from ..adjoints import DiscreteAdjoint
 from ..data import SmoothingSpline, Trajectories, cut_windows
 from ..models import CoupledField, check_coupling
@@ -17,7 +18,6 @@ from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMAE, finite_samples, measured_scale
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
-from ._segment_loss import check_positive
 
 
 def solve_runs(
@@ -133,15 +133,15 @@ class TrajectoryLoss(AbstractLoss):
     ):
         self.solver = RadauIIA5() if solver is None else solver
         self.measure = ScaledMAE() if measure is None else measure
-        self.rtol = float(check_tolerance("rtol", rtol))
-        self.atol = None if atol is None else check_tolerance("atol", atol)
+        check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
+        self.rtol, self.atol = float(rtol), atol
         if adjoint is None:
             ours = isinstance(self.solver, AbstractImplicitRungeKutta)
             adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
         self.adjoint = adjoint
-        self.max_steps = check_positive("max_steps", max_steps)
+        self.max_steps = check_count("max_steps", max_steps)
         self.controller = controller
-        self._window = None if window is None else check_positive("window", window)
+        self._window = None if window is None else check_count("window", window)
 
     @property
     def window(self) -> int | None:
@@ -251,16 +251,6 @@ def _value_of_runs(
 
 def _is_none(x: Any) -> bool:
     return x is None
-
-
-def check_tolerance(name: str, value: Any) -> Any:
-    """`value`, if all of it is positive and finite."""
-    values = np.asarray(value)
-    if values.ndim > 1 or not np.all((values > 0) & np.isfinite(values)):
-        raise ValueError(
-            f"`{name}={value}` was given; it needs positive numbers. Write `{name}=1e-6`."
-        )
-    return value
 
 
 @final

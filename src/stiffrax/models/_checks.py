@@ -1,20 +1,10 @@
 """Checks of what a user hands to a model; each raises before anything is compiled."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-
-
-def check_count(name: str, value: Any) -> int:
-    """`value` as a Python integer of at least 1."""
-    if not isinstance(value, bool) and hasattr(value, "__index__") and operator.index(value) >= 1:
-        return operator.index(value)
-    raise ValueError(
-        f"`{name}` must be an integer of at least 1, got {value!r}: write for example `{name}=2`."
-    )
 
 
 def check_state(y: Any, num_states: int) -> Array:
@@ -25,15 +15,6 @@ def check_state(y: Any, num_states: int) -> Array:
             "over batches with `jax.vmap(model, in_axes=(None, 0))`."
         )
     return jnp.asarray(y)
-
-
-def check_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
-    """The names of the states, by default `y1 ... yn`."""
-    if names is None:
-        return tuple(f"y{i + 1}" for i in range(num_states))
-    if isinstance(names, str) or len(names) != num_states or len(set(names)) != num_states:
-        raise ValueError(f"`names` must be {num_states} different names, one a state, got {names}.")
-    return tuple(names)
 
 
 def check_indices(name: str, indices: Sequence[int] | None, num_states: int) -> tuple[int, ...]:

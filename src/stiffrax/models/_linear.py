@@ -8,7 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._checks import check_coefficients, check_count, check_names, check_state
+from .._arguments import check_count
+from ..data._names import state_names
+from ._checks import check_coefficients, check_state
 
 # Not `typing.Self`: the run-time check of annotations in the tests cannot resolve it.
 Model = TypeVar("Model", bound="AbstractLinearModel")
@@ -184,5 +186,5 @@ class Library(AbstractLinearModel):
 
     def feature_names(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """The names that came with the functions; those of the states are only checked."""
-        check_names(names, self.num_states)
+        state_names(names, self.num_states)
         return self._feature_names

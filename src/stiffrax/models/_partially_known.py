@@ -10,7 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ._checks import check_count, check_indices, check_state
+from .._arguments import check_count
+from ._checks import check_indices, check_state
 
 
 class _Constant:

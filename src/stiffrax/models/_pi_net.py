@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._checks import check_count, check_state
+from .._arguments import check_count
+from ._checks import check_state
 from ._polynomial import Polynomial, monomials
 
 

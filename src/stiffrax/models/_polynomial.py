@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._checks import check_coefficients, check_count, check_names, check_state
+from .._arguments import check_count
+from ..data._names import state_names
+from ._checks import check_coefficients, check_state
 from ._linear import AbstractLinearModel
 
 
@@ -147,7 +149,7 @@ class Polynomial(AbstractLinearModel):
 
         **Raises:** `ValueError` if there is not one name for each state or two are the same.
         """
-        names = check_names(names, self.num_states)
+        names = state_names(names, self.num_states)
         return tuple(_monomial_name(exponents, names) for exponents in self.exponents)
 
 

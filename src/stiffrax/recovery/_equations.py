@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..data._names import check_names
+from ..data._names import state_names
 from ..models import AbstractLinearModel, PartiallyKnown, PiNet
 from ..models._checks import check_state
 from ._numbers import check_digits, round_floats, to_number
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 TIME = "t"
 
 
-def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
-    """The names as a tuple, by default `y1 ... yn`, if each can stand in an equation."""
-    if names is None:
-        return tuple(f"y{i + 1}" for i in range(num_states))
-    checked = check_names("`names`", names, num_states)
+def symbol_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
+    """The names of the states, if each can stand in an equation."""
+    checked = state_names(names, num_states)
     for name, meaning in ((TIME, "the time"), ("pi", "the number pi")):
         if name in checked:
             raise ValueError(
@@ -161,7 +159,7 @@ def to_sympy(
             "`names` must be given for a function that does not tell its number of states: write "
             'for example `names=["y1", "y2"]`.'
         )
-    time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in state_names(names, size)]
+    time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in symbol_names(names, size)]
 
     def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
         if isinstance(part, PiNet):
@@ -221,10 +219,10 @@ def as_system(
         equations = as_expressions(equations.values())
     if callable(equations):
         expressions = to_sympy(equations, names, digits=digits)
-        states = state_names(names, getattr(equations, "num_states", len(names or ())))
+        states = symbol_names(names, getattr(equations, "num_states", len(names or ())))
     else:
         expressions = as_expressions(equations)
-        states = state_names(names, len(expressions) if names is None else len(names))
+        states = symbol_names(names, len(expressions) if names is None else len(names))
     if len(expressions) != len(states):
         raise ValueError(
             f"One equation a state is needed, got {len(expressions)} equations for the states "

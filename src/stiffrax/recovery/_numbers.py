@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_count
+
 
 def to_number(value: Any, digits: int | None = None) -> Any:
     """A SymPy number for a real scalar: `Integer` if it is whole, else `Float`.
@@ -63,11 +65,8 @@ def round_floats(expression: Any, digits: int | None) -> Any:
 
 def check_digits(digits: int | None) -> None:
     """Raises `ValueError` unless `digits` is `None` or at least 1."""
-    if digits is not None and not (isinstance(digits, int) and digits >= 1):
-        raise ValueError(
-            f"`digits` must be an integer of at least 1, got {digits!r}: write for example "
-            "`digits=4`, or `None` for all digits."
-        )
+    if digits is not None:
+        check_count("digits", digits, write="digits=4")
 
 
 def is_symbolic(value: Any) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._equations import TIME, as_system, state_names
+from ._equations import TIME, as_system, symbol_names
 
 if TYPE_CHECKING:
     import sympy
@@ -106,7 +106,7 @@ def from_text(text: str) -> "dict[str, sympy.Expr]":
         lines.append((number, *match.groups()))
     if not lines:
         raise ValueError("The text holds no equation: write lines such as `dx/dt = -2*x`.")
-    states = state_names([state for _, state, _ in lines], len(lines))
+    states = symbol_names([state for _, state, _ in lines], len(lines))
     known = {name: sympy.Symbol(name) for name in (*states, TIME)} | {"pi": sympy.pi}
     return {state: _parse(formula, known, number) for number, state, formula in lines}
 

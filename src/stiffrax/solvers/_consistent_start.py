@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -119,16 +118,6 @@ def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> 
     return restore(mass.typical_slope(slope))
 
 
-def end_at_once(
-    consistent: Bool[Array, ""], error: PyTree, result: diffrax.RESULTS
-) -> tuple[PyTree, diffrax.RESULTS]:
-    """A step that ends the solve: one that is kept, with a failing code."""
-    if error is not None:
-        error = jax.tree.map(lambda x: jnp.where(consistent, x, 0), error)
-    failed: Any = diffrax.RESULTS.nonlinear_divergence
-    return error, diffrax.RESULTS.where(consistent, result, failed)
-
-
 _ITERATIONS = 50
 _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 _HIGHER_INDEX = (
@@ -233,8 +222,13 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
         null = s <= 100 * np.finfo(s.dtype).eps * s[0]
         left, right = u[:, null], v.T[:, null]
     if fixed is not None:
-        leaves = [np.ravel(np.asarray(x)) for x in jax.tree.leaves(fixed)]
-        right = np.eye(len(entries))[:, ~np.concatenate(leaves).astype(bool)]
+        held = np.array([x for leaf in jax.tree.leaves(fixed) for x in np.ravel(leaf)], bool)
+        if held.size != len(entries):
+            raise ValueError(
+                f"`fixed` has {held.size} entries; the state has {len(entries)} components. Write "
+                "`True` or `False` for each of them."
+            )
+        right = np.eye(len(entries))[:, ~held]
         if right.shape != left.shape:
             raise ValueError(
                 f"`fixed` leaves {right.shape[1]} components free; the mass matrix has "

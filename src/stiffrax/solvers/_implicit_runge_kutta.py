@@ -14,7 +14,9 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._arguments import check_tolerances
 from ..diffrax_loop import (
+    ErrorLeaf,
     StepReport,
     StepWork,
     asks_for_report,
@@ -34,7 +36,7 @@ from ..stages import (
     StagePolynomial,
     StageSolution,
     StageSystem,
-    check_tolerance,
+    accepts_error,
     error_controlled_rule,
     error_filter,
     error_tolerance,
@@ -58,10 +60,13 @@ from ..stages import (
     stop_gradient,
     weighed_rule,
     weighted_sum,
+    worst_component,
 )
 from ..tableaus import Tableau
-from ._consistent_start import check_mass, check_start, end_at_once, typical_slope
+from ._consistent_start import check_mass, check_start, typical_slope
+from ._ended_solve import can_start, step_ending
 from ._mass_matrix_term import check_term as check_term, mass_of, stage_system as stage_system
+from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
@@ -134,16 +139,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __check_init__(self):
-        if self.linear_solver is not None and self.structure is not None:
-            raise ValueError(
-                "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
-                "or leave one of them out."
-            )
-        if self.mixed_precision and isinstance(self.structure, MatrixFree):
-            raise ValueError(
-                "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
-                "factors to keep in single precision. Leave one of them out."
-            )
+        check_parts(self)
 
     @property
     def _given_structure(self) -> AbstractStructure:
@@ -225,15 +221,22 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         attempt = self._attempt(frozen, guess, tolerance, solver_state, made_jump)
         solution = solve_stages(system, guess, attempt.method)
 
-        y1 = restore(system.y0 + weighted_sum(self.tableau.d, solution.Z))
+        y1 = system.y0 + weighted_sum(self.tableau.d, solution.Z)
         coefficients = stage_polynomial(replace(system, hf0=solution.hf0), solution.Z)
-        error, evaluations = self._error(frozen, attempt, solution, tolerance)
-        error = None if error is None else restore(error)
-        result = diffrax.RESULTS.promote(solution.result)
-        if solver_state.consistent is not None:
-            error, result = end_at_once(solver_state.consistent, error, result)
+        f0 = None if tolerance is None else frozen.field(frozen.t0, frozen.y0)
+        starts = None if f0 is None else can_start(frozen, f0, attempt, solution, solver_state)
+        error, evaluations = self._error(frozen, f0, attempt, solution, tolerance)
+        accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
+        worst = worst_component(error, tolerance)
+        ending = step_ending(frozen, solver_state, starts, accepts)
+        y1 = restore(ending.unless(y1, stayed=system.y0))
+        coefficients = ending.unless(coefficients)
+        if error is not None:
+            error = restore(ending.unless(error))
+            error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
+        result = ending.result(diffrax.RESULTS.promote(solution.result))
         if asks_for_report(self.root_finder.norm):
-            error = self._report(frozen, guess, solution, error, attempt.work, evaluations)
+            error = self._report(frozen, guess, solution, error, worst, attempt.work, evaluations)
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),
             next_eta(solution.theta, solver_state.eta),
@@ -260,7 +263,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         newton = self.root_finder
         if not isinstance(newton, SimplifiedNewton) or newton.given or not newton.has_tolerances:
             return None
-        check_tolerance(jnp.result_type(*jax.tree.leaves(y0)), newton.rtol)
+        check_tolerances("PIDController", newton.rtol, newton.atol, state=y0)
         frozen = lax.stop_gradient(y0)
         return error_tolerance(self.tableau, frozen, newton.rtol, newton.atol, newton.norm)
 
@@ -326,6 +329,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     def _error(
         self,
         system: StageSystem,
+        f0: Float[Array, " n"] | None,
         attempt: Attempt,
         solution: StageSolution,
         tolerance: ErrorTolerance | None,
@@ -341,7 +345,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             return None, 0
         hf0 = system.hf0
         if hf0 is None:
-            hf0 = system.h * system.field(system.t0, system.y0)
+            hf0 = system.h * (system.field(system.t0, system.y0) if f0 is None else f0)
         apply_filter = error_filter(system, attempt.hJ, attempt.factors)
         weights = 1.0 if system.mass is None else system.mass.error_weights(system.h)
         norm = None
@@ -366,6 +370,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         guess: Array,
         solution: StageSolution,
         error: Y | None,
+        worst: Array,
         work: LinearizationWork | None,
         evaluations: Any,
     ) -> StepReport:
@@ -375,12 +380,15 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         change = largest_of_rows(jnp.abs(solution.Z - guess))
         size = largest_of_rows(jnp.abs(system.states(solution.Z)))
         relative = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)
+        component = jnp.argmax(jnp.where(jnp.isnan(relative), jnp.inf, relative))
+        component = jnp.where(solution.converged, worst, component)
         return StepReport(
             error=error,
             converged=solution.converged,
+            finite=jnp.all(jnp.isfinite(solution.Z)),
             theta=solution.theta,
             most_iterations=jnp.asarray(most_iterations(self.tableau)),
-            component=jnp.argmax(jnp.where(jnp.isnan(relative), jnp.inf, relative)),
+            component=component,
             work=StepWork(
                 f_evaluations=self.tableau.num_stages * work.iterations + evaluations,
                 jacobians=work.jacobians,

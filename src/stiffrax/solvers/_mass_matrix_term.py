@@ -1,5 +1,6 @@
 """Terms with a mass matrix, and the stage system of a step."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -12,6 +13,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
+from .._arguments import check_callable
 from ..diffrax_loop import unwrap_term
 from ..stages import Mass, StageSystem, flat_field, flat_mass, is_operator
 from ..tableaus import Tableau
@@ -75,7 +77,9 @@ class MassMatrixTerm(diffrax.AbstractTerm):
     singular: bool | None = eqx.field(static=True)
 
     def __init__(self, vector_field: Callable[..., Any], mass: PyTree, index: PyTree = None):
-        self.vector_field = vector_field
+        self.vector_field = check_callable(
+            "vector_field", vector_field, "MassMatrixTerm(lambda t, y, args: ..., mass)"
+        )
         # Numbers stay numbers where the term is made while something else is being traced.
         with jax.ensure_compile_time_eval():
             self.mass = jax.tree.map(_floating, mass, is_leaf=is_operator)
@@ -109,7 +113,25 @@ class MassMatrixTerm(diffrax.AbstractTerm):
 def _floating(mass: Any) -> Any:
     if is_operator(mass):
         return mass
-    mass = jnp.asarray(mass)
+    if callable(mass):
+        raise ValueError(
+            "A function was given as the mass of a `MassMatrixTerm`, which is constant. For "
+            "`M(t, y) y' = f` write `diffrax.ODETerm(lambda t, y, args: jnp.linalg.solve(M(t, y), "
+            "f(t, y, args)))`; or, with `z = y'` as further states of index 1, "
+            "`MassMatrixTerm(lambda t, yz, args: (yz[1], M(t, yz[0]) @ yz[1] - f(t, yz[0], args)), "
+            "mass=(1.0, 0.0))` and `y0=(y, z)`."
+        )
+    try:
+        mass = jnp.asarray(mass)
+        usable = not jnp.iscomplexobj(mass)
+        usable &= isinstance(mass, Tracer) or bool(np.all(np.isfinite(mass)))
+    except (TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"`mass={mass!r}` was given; it needs finite real numbers: a scalar, a diagonal or a "
+            "matrix. Write for example `MassMatrixTerm(vector_field, jnp.array([1.0, 1.0, 0.0]))`."
+        )
     if mass.ndim == 2 and mass.shape[0] == mass.shape[1] and not isinstance(mass, Tracer):
         # A diagonal is cheaper, and its null space is exact.
         mass = jnp.diag(mass) if np.array_equal(mass, np.diag(np.diag(mass))) else mass
@@ -117,9 +139,9 @@ def _floating(mass: Any) -> Any:
 
 
 def _index(index: PyTree) -> tuple[int, ...]:
-    leaves = [np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(index)]
-    numbers = tuple(np.concatenate(leaves).tolist())
-    if not set(numbers) <= {1, 2, 3}:
+    leaves = [np.ravel(np.asarray(leaf)).tolist() for leaf in jax.tree.leaves(index)]
+    numbers = tuple(itertools.chain(*leaves))
+    if not numbers or not set(numbers) <= {1, 2, 3}:
         raise ValueError(
             f"`index={index!r}` was given; it needs 1, 2 or 3 for each component. Write 1 for "
             "components that have a derivative."

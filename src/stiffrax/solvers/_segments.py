@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._arguments import check_count
 from ..stages import StageSystem, flat_field, weighted_sum
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 
@@ -105,10 +106,7 @@ def _checked(ts: Any, ys: Any, mask: Any, substeps: Any) -> tuple[Array, Array, 
             f"`ts` of dtype {ts.dtype} and `ys` of dtype {ys.dtype} were given; both must be real "
             "floating point. Convert with `jnp.asarray(ys, float)`."
         )
-    if not isinstance(substeps, int) or isinstance(substeps, bool) or substeps < 1:
-        raise ValueError(
-            f"`substeps={substeps!r}` was given; it needs a positive integer. Write `substeps=1`."
-        )
+    check_count("substeps", substeps)
     mask = jnp.ones(ts.shape, bool) if mask is None else jnp.asarray(mask)
     if mask.shape != ts.shape or mask.dtype != bool:
         raise ValueError(

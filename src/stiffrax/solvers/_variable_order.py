@@ -17,6 +17,7 @@ from ..diffrax_loop import StepReport
 from ..stages import AbstractStructure, SimplifiedNewton
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
+from ._solver_parts import check_parts
 from ._step_memory import CollocationInterpolation, StepMemory
 
 Y: TypeAlias = PyTree[ArrayLike]
@@ -117,6 +118,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
         self.structure = structure
         self.control_interior = control_interior
         self.mixed_precision = mixed_precision
+        check_parts(self)
 
     def __repr__(self) -> str:
         order = "auto" if self.orders == tuple(_MEMBERS) else self.orders
@@ -210,7 +212,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
         report = error if isinstance(error, StepReport) else None
         estimate = error if report is None else report.error
 
-        def scale(a: Array, b: Array, e: Array) -> Array:
+        def scale(a: Array, b: Array, e: Any) -> Array:
             return e / (newton.atol + newton.rtol * jnp.maximum(jnp.abs(a), jnp.abs(b)))
 
         norm = jnp.asarray(newton.norm(jax.tree.map(scale, y0, y1, estimate)))

@@ -45,7 +45,7 @@ from ._stage_system import (
 )
 from ._stopping_rules import (
     ErrorTolerance as ErrorTolerance,
-    check_tolerance as check_tolerance,
+    accepts_error as accepts_error,
     error_controlled_rule as error_controlled_rule,
     error_tolerance as error_tolerance,
     given_tolerance_rule as given_tolerance_rule,
@@ -53,6 +53,7 @@ from ._stopping_rules import (
     next_eta as next_eta,
     rounding_rule as rounding_rule,
     weighed_rule as weighed_rule,
+    worst_component as worst_component,
 )
 from ._structure import (
     AbstractStructure as AbstractStructure,

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from .._arguments import check_count, check_tolerances
 from ._mass import Mass
 from ._stage_system import FlatField
 from ._structure import AbstractStructure
@@ -50,6 +51,9 @@ class MatrixFree(AbstractStructure):
     - `rtol`, `atol`: tolerances of GMRES, on the residual.
     - `restart`, `max_steps`: of GMRES.
 
+    **Raises:** `ValueError` for tolerances that are negative or both zero, and counts that are not
+    positive.
+
     Nothing is kept from step to step. Derivatives of the step form the Jacobian: use it without
     gradients.
 
@@ -73,6 +77,11 @@ class MatrixFree(AbstractStructure):
     atol: float = eqx.field(static=True, default=0.0)
     restart: int = eqx.field(static=True, default=20)
     max_steps: int = eqx.field(static=True, default=200)
+
+    def __check_init__(self):
+        check_tolerances("MatrixFree", self.rtol, self.atol)
+        check_count("restart", self.restart, write="restart=20")
+        check_count("max_steps", self.max_steps, write="max_steps=200")
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> _Point:
         return _Point(field, t, y, jnp.ones((), y.dtype))

@@ -11,6 +11,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
+from .._arguments import check_tolerances
 from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, use_stepsize_tol
 from ._products import largest_size, root_mean_square
 
@@ -129,6 +130,8 @@ class SimplifiedNewton(optx.AbstractRootFinder):
                 f"`SimplifiedNewton(rtol={rtol!r}, atol={atol!r})` has one tolerance of two. Give "
                 "both, or neither to use the step size controller's."
             )
+        if rtol is not None:
+            check_tolerances("SimplifiedNewton", rtol, atol)
         self._rtol = use_stepsize_tol if rtol is None else rtol
         self._atol = use_stepsize_tol if atol is None else atol
         default_norm = use_stepsize_tol if rtol is None else optx.rms_norm

@@ -11,6 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
+from .._arguments import check_state
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
@@ -51,14 +52,7 @@ def flat_field(
     **Raises:** `ValueError` if the state is not real floating point, or the vector field returns
     another structure or other shapes than the state has.
     """
-    for leaf in jax.tree.leaves(y):
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(
-                f"The state has a leaf of dtype {dtype}; stiffrax solves real floating-point "
-                "states only. Convert integers with `jnp.asarray(y0, float)`; split a complex "
-                "state into its real and imaginary parts."
-            )
+    check_state(y)
     flat, unravel = ravel_pytree(y)
     expected = jax.eval_shape(lambda: y)
 

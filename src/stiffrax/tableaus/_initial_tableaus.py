@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._arguments import check_count
 from ._learnable_tableau import (
     AbstractLearnableTableau,
     LearnableTableau,
@@ -136,8 +137,7 @@ def _fewest_stages(kind: str, order: int) -> int:
 def _check(stages: int, kind: str, order: int, stability: str | None) -> None:
     check_kind(kind)
     check_stability(stability, kind)
-    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 8:
-        raise ValueError(f"`order={order!r}` was given; it needs an integer from 1 to 8.")
+    check_count("order", order, most=8)
     fewest = 2 if stability is not None else 1
     fewest = max(fewest, _fewest_stages(kind, order + (stability == "L" and order > 2)))
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < fewest:

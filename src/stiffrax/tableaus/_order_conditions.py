@@ -13,6 +13,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Shaped
 
+from .._arguments import check_count
 from ._learnable_tableau import AbstractLearnableTableau
 from ._tableau import Tableau
 
@@ -137,12 +138,7 @@ def _powers(c, highest: int) -> list:
 
 
 def _checked(order: int, name: str) -> int:
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(
-            f"`order={order!r}` was given to `{name}`; it needs an integer of at least 1. "
-            f"Write for example `{name}(method, 3)`."
-        )
-    return order
+    return check_count("order", order, write=f"{name}(method, 3)")
 
 
 def quadrature_conditions(method: Method, order: int) -> Shaped[Array | np.ndarray, " order"]:

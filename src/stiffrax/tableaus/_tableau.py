@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import check_count
 from ._collocation import (
     Exact,
     SplitTransform,
@@ -184,13 +185,7 @@ _NODES = {"radau_iia": radau_nodes, "gauss": gauss_nodes, "lobatto_iiia": lobatt
 
 
 def _checked(stages: object, least: int, family: str) -> int:
-    # A bool or a whole float would pass for the number of stages that it equals.
-    if not isinstance(stages, int) or isinstance(stages, bool) or not least <= stages <= 15:
-        raise ValueError(
-            f"`stages={stages!r}` was given to `{family}`; it needs an integer from {least} to 15. "
-            f"Write for example `{family}(3)`."
-        )
-    return stages
+    return check_count("stages", stages, least=least, most=15, write=f"{family}(3)")
 
 
 # One object a method, so that programs compiled for it are found again.

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..losses import AbstractLoss, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField
@@ -144,7 +145,9 @@ def fit(
 
     ```
     """
-    _check_counts(steps=steps, judge_every=judge_every, patience=patience)
+    for name, count in (("steps", steps), ("judge_every", judge_every), ("patience", patience)):
+        if count is not None:
+            check_count(name, count, write=f"{name}=100")
     if patience is not None and held_out is None:
         raise ValueError(
             f"`patience={patience}` was given without runs to judge by. Write for example "
@@ -208,16 +211,6 @@ def result_of(
 
 def _failure(loss: Any, model: Any, data: Trajectories) -> str:
     return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 1
-        ):
-            raise ValueError(
-                f"`{name}={value!r}` was given; it needs a positive integer. Write `{name}=100`."
-            )
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:

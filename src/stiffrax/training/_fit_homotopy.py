@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
@@ -78,10 +79,7 @@ def fit_homotopy(
             f"`loss` is a {type(loss).__name__}; homotopy training needs a `HomotopyLoss`: write "
             "`HomotopyLoss(TrajectoryLoss(...), coupling=...)`."
         )
-    if not isinstance(judge_every, int) or not 1 <= judge_every <= MOST_STEPS:
-        raise ValueError(
-            f"`judge_every={judge_every!r}` was given; it needs an integer from 1 to {MOST_STEPS}."
-        )
+    check_count("judge_every", judge_every, most=MOST_STEPS)
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
     if not jax.tree.leaves(parameters):
         raise ValueError(

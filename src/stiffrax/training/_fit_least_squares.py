@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
@@ -202,8 +203,7 @@ def check_options(
             f'`initial_states={initial_states!r}` was given; write "measured" or "free".'
         )
     for name, value in (("max_steps", max_steps), ("window", window), ("substeps", substeps)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"`{name}={value!r}` was given; it needs a positive integer.")
+        check_count(name, value)
     if initial_states == "free" and window == 1:
         raise ValueError(
             "`initial_states='free'` was given with `window=1`; a single segment is fitted by its "

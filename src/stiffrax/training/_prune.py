@@ -8,6 +8,7 @@ import diffrax
 import equinox as eqx
 import numpy as np
 
+from .._arguments import check_count
 from ..data import Trajectories
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
@@ -243,8 +244,7 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
         )
     if not tolerance >= 1:
         raise ValueError(f"`tolerance={tolerance!r}` was given; it needs a number of at least 1.")
-    if not isinstance(refine, int) or refine < 1:
-        raise ValueError(f"`refine={refine!r}` was given; it needs a positive integer.")
+    check_count("refine", refine)
 
 
 def _refit(samples: _Samples, options: dict[str, Any], model: Any) -> LeastSquaresFit | None:

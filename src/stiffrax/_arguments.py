@@ -1,0 +1,143 @@
+"""Checks of counts, tolerances and choices, wherever a user gives them: one of each."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+# Least relative tolerance in units of rounding.
+_LEAST_TOLERANCE = 16.0
+
+
+def check_count(
+    name: str, value: Any, *, least: int = 1, most: int | None = None, write: str | None = None
+) -> int:
+    """`value` as a Python integer from `least` to `most`.
+
+    A bool or a whole float would pass for the number that it equals, and is refused.
+    """
+    try:
+        count = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        count = None
+    if count is not None and count >= least and (most is None or count <= most):
+        return count
+    needed = (
+        f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    )
+    needed = "a positive integer" if most is None and least == 1 else needed
+    write = f"{name}={least}" if write is None else write
+    raise ValueError(f"`{name}={value!r}` was given; it needs {needed}. Write `{write}`.")
+
+
+def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -> Any:
+    """`value`, if it is of one of the kinds; `needed` says in words which."""
+    if not isinstance(value, kinds):
+        given = repr(value) if isinstance(value, str | int | float | type | None) else None
+        given = f"a {type(value).__name__}" if given is None else f"`{given}`"
+        raise ValueError(f"`{name}` is {given}; it needs {needed}. Write `{write}`.")
+    return value
+
+
+def check_callable(name: str, value: Any, write: str) -> Any:
+    """`value`, if it can be called."""
+    if not callable(value):
+        given = "None" if value is None else f"a {type(value).__name__}"
+        raise ValueError(f"`{name}` is {given}, which cannot be called. Write `{write}`.")
+    return value
+
+
+def check_state(y: Any) -> None:
+    """Refuses states that no solve can be made of."""
+    leaves = jax.tree.leaves(y)
+    if not sum(jnp.size(leaf) for leaf in leaves):
+        raise ValueError(
+            f"The state {jax.tree.map(jnp.shape, y)} has no component. Give `y0` one "
+            "floating-point array or more, such as `jnp.array([1.0])`."
+        )
+    for leaf in leaves:
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"The state has a leaf of dtype {dtype}; stiffrax solves real floating-point "
+                "states only. Convert integers with `jnp.asarray(y0, float)`; split a complex "
+                "state into its real and imaginary parts."
+            )
+
+
+def check_choice(owner: str, name: str, value: Any, *choices: Any) -> None:
+    """Refuses an option that is none of the choices."""
+    if not any(value is choice or (value == choice) is True for choice in choices):
+        shown = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{owner}({name}={value!r})` was given; write one of {shown}.")
+
+
+def check_tolerances(
+    owner: str, rtol: Any, atol: Any, *, state: Any = None, positive: bool = False
+) -> None:
+    """Refuses tolerances that no step can keep, where their values are known while tracing.
+
+    `positive`: whether both must be positive, instead of one of them. `state`: that they are of;
+    below some ten units of rounding its error estimate is noise, and steps are rejected for ever.
+    """
+    if state is not None:
+        _check_shapes(rtol, atol, state)
+    sizes = []
+    for tolerance in (rtol, atol):
+        leaves = jax.tree.leaves(tolerance)
+        if not leaves or any(isinstance(x, Tracer | jax.ShapeDtypeStruct) for x in leaves):
+            return
+        try:
+            sizes.append([np.asarray(x, float) for x in leaves])
+        except (TypeError, ValueError):
+            sizes.append([np.asarray(np.nan)])
+    known = all(np.all((x >= 0) & np.isfinite(x)) for x in (*sizes[0], *sizes[1]))
+    nothing = [any(np.any(x == 0) for x in tolerance) for tolerance in sizes]
+    if not known or (any(nothing) if positive else all(nothing)):
+        needed = "both must be positive" if positive else "neither may be negative, nor both zero"
+        raise ValueError(
+            f"`{owner}(rtol={rtol!r}, atol={atol!r})` was given; {needed}. Write for example "
+            f"`{owner}(rtol=1e-6, atol=1e-9)`."
+        )
+    if state is not None and sizes[0][0].size == 1:
+        dtype = jnp.result_type(*jax.tree.leaves(state))
+        _check_precision(dtype, float(sizes[0][0].reshape(())))
+
+
+def _check_shapes(rtol: Any, atol: Any, state: Any) -> None:
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(tolerance, Array | np.ndarray):
+            continue
+        for shape in [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]:
+            if not _fits(tolerance.shape, shape):
+                raise ValueError(
+                    f"`{name}` of shape {tolerance.shape} was given for a state of shape {shape}; "
+                    f"it needs one number, or one for each component. Write `{name}=1e-6`."
+                )
+
+
+def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    pairs = zip(shape[::-1], into[::-1], strict=False)
+    return len(shape) <= len(into) and all(a in (1, b) for a, b in pairs)
+
+
+def _check_precision(dtype: Any, rtol: float) -> None:
+    limit = _LEAST_TOLERANCE * float(jnp.finfo(dtype).eps)
+    if not 0 < rtol < limit:
+        return
+    wider = (
+        ""
+        if dtype == jnp.float64
+        else (
+            ', or solve in double precision: `jax.config.update("jax_enable_x64", True)` and a float64 '
+            "`y0`"
+        )
+    )
+    raise ValueError(
+        f"`rtol={rtol:g}` was given for a state of {jnp.dtype(dtype).name}, which holds "
+        f"relative tolerances down to {limit:.1e}. Write `rtol={limit:.0e}` or more{wider}."
+    )

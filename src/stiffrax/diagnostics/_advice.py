@@ -1,0 +1,83 @@
+"""What to try after a solve that failed, or that had to fight."""
+
+import diffrax
+
+# Beyond this share of steps whose iteration failed, a success is worth a word as well.
+_MANY_REJECTED = 0.2
+# A step so much shorter than the way behind it is stuck: more steps would not bring it on.
+_STUCK = 1e-10
+
+_FIELD = (
+    "look for a root, logarithm or division that has no value at a state on the way; if the solution "
+    "itself gets there, end the solve before, by a `diffrax.Event`"
+)
+_AT_START = (
+    "print `vector_field(t, y, args)` and its `jax.jacfwd` at the start of this step: state, slope "
+    "or Jacobian is not finite there, so that a step of no size can succeed"
+)
+_SHORT_OF_STEPS = (
+    "raise `max_steps`, loosen rtol and atol, or take a method of higher order (`RadauIIA9`)"
+)
+_SINGULARITY = (
+    "look at the solution just before this time: if it grows without bound or reaches the end of the "
+    "domain of the vector field, end the solve before; if the vector field jumps there, pass the "
+    "time as `jump_ts` of `diffrax.ClipStepSizeController`; more steps will not help"
+)
+_SMALLER_DTMIN = "lower `dtmin`, or leave it out, if the solution needs shorter steps than that"
+_FORCED = (
+    "lower `dtmin`, or leave it out: a step of that size could not be solved, and "
+    "`diffrax.PIDController` keeps it; with `force_dtmin=False` it says so instead, as "
+    "`PredictiveController` does"
+)
+_ADAPTIVE = "take an adaptive controller, such as `PredictiveController`, or smaller fixed steps"
+_INCONSISTENT = (
+    "start a problem with a mass matrix from `consistent_initial_values(term, t0, y0, args)`"
+)
+_PREDICTIVE = (
+    "take `PredictiveController`: many steps were rejected because the iteration failed, and it "
+    "takes that into account"
+)
+_LOWER_ORDER = (
+    "take a method of lower order, such as `RadauIIA5`, or a smaller rtol: many steps were rejected "
+    "because the iteration failed, since they are long for a Jacobian from their start"
+)
+_PRECONDITIONER = (
+    "give `MatrixFree` a `preconditioner`, or take `Banded`, `BlockDiagonal` or `Sparsity`: without "
+    "one the linear solves of a stiff problem stop short, and steps shrink until they succeed"
+)
+
+
+def advice(solution: diffrax.Solution) -> list[str]:
+    """Imperative sentences without their full stop, the best one first."""
+    stats, code = solution.stats, solution.result
+    last, setup = stats["last_step"], stats["setup"]
+    results = diffrax.RESULTS
+    if code == results.successful or code == results.event_occurred:
+        return _after_success(stats)
+    found = [_PRECONDITIONER] if setup["unpreconditioned"] else []
+    found += [] if last["finite"] else [_FIELD]
+    if setup["adaptive"] and code == results.nonfinite:
+        return [_AT_START] if stats["num_steps"] == 1 else [_AT_START, *found]
+    if code == results.max_steps_reached:
+        return [*found, _SINGULARITY if _is_stuck(solution) else _SHORT_OF_STEPS]
+    if code == results.dt_min_reached:
+        return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
+    if not setup["adaptive"]:
+        return [*found, _ADAPTIVE]
+    return [*found, _INCONSISTENT if stats["num_steps"] == 1 else _FORCED]
+
+
+def _after_success(stats: dict) -> list[str]:
+    if not stats["num_rejected_by_newton"] > _MANY_REJECTED * stats["num_steps"]:
+        return []
+    if stats["setup"]["unpreconditioned"]:
+        return [_PRECONDITIONER]
+    return [_LOWER_ORDER if stats["setup"]["predictive"] else _PREDICTIVE]
+
+
+def _is_stuck(solution: diffrax.Solution) -> bool:
+    last = solution.stats["last_step"]
+    direction = -1 if solution.t1 < solution.t0 else 1
+    behind = float(last["t"]) - direction * float(solution.t0)
+    # Not `<=` alone: a step that is no number is stuck as well.
+    return not abs(float(last["h"])) > _STUCK * behind or behind == 0

@@ -1,0 +1,45 @@
+"""Checks of what a solver is made of: root finder, linear solver, structure."""
+
+from typing import Any
+
+import lineax as lx
+import optimistix as optx
+
+from .._arguments import check_count, check_instance
+from ..stages import AbstractStructure, MatrixFree
+
+
+def check_parts(solver: Any) -> None:
+    """Refuses parts of another kind, and parts that exclude each other."""
+    check_instance(
+        "root_finder",
+        solver.root_finder,
+        optx.AbstractRootFinder,
+        "an optimistix root finder",
+        "root_finder=stiffrax.SimplifiedNewton()",
+    )
+    check_instance(
+        "linear_solver",
+        solver.linear_solver,
+        lx.AbstractLinearSolver | None,
+        "a lineax solver",
+        "linear_solver=lineax.LU()",
+    )
+    check_instance(
+        "structure",
+        solver.structure,
+        AbstractStructure | None,
+        "the structure of a Jacobian",
+        "structure=stiffrax.Banded(1, 1)",
+    )
+    check_count("root_find_max_steps", solver.root_find_max_steps, write="root_find_max_steps=50")
+    if solver.linear_solver is not None and solver.structure is not None:
+        raise ValueError(
+            "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
+            "or leave one of them out."
+        )
+    if solver.mixed_precision and isinstance(solver.structure, MatrixFree):
+        raise ValueError(
+            "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
+            "factors to keep in single precision. Leave one of them out."
+        )

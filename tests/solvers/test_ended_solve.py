@@ -1,0 +1,233 @@
+"""Solves that no smaller step can save end at once, without a limit of steps, each with its code.
+
+All are lanes of one batch: what fails must also end for itself, and change no bit of the others.
+"""
+
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+RESULTS = diffrax.RESULTS
+ROOT = "root that leaves its domain"
+FIELDS = {
+    "decay": (lambda y: -y, 1.0, "successful"),
+    "exponential at its singularity": (lambda y: jnp.exp(y), 0.0, "dt_min_reached"),
+    "square at its singularity": (lambda y: y**2, 1.0, "dt_min_reached"),
+    ROOT: (lambda y: -1 - jnp.sqrt(y), 1.0, "dt_min_reached"),
+    "no slope at the start": (lambda y: -jnp.log(y), 0.0, "nonfinite"),
+    "no number anywhere": (lambda y: jnp.nan * y, 1.0, "nonfinite"),
+    "no derivative at the start": (lambda y: 1 + jnp.sqrt(y), 0.0, "nonfinite"),
+    "no state": (lambda y: -y, jnp.nan, "nonfinite"),
+    "infinite state": (lambda y: -y, jnp.inf, "nonfinite"),
+}
+STARTS = jnp.array([start for _, start, _ in FIELDS.values()])
+KINDS = jnp.arange(len(FIELDS))
+SOLVERS = {
+    "order 1": srx.BackwardEuler(),
+    "order 5": srx.RadauIIA5(),
+    "order 9": srx.RadauIIA9(),
+    "Gauss": srx.GaussLegendre4(),
+    "trapezoid rule": srx.Trapezoid(),
+}
+
+
+def field(t, y, args):
+    kind, direction = args
+    return direction * jnp.select(
+        [kind == i for i in range(len(FIELDS))], [f(y) for f, *_ in FIELDS.values()]
+    )
+
+
+@functools.cache
+def batch(solver, controller, dt0=1e-2):
+    """One program for all kinds and both directions of time."""
+
+    def lane(kind, y0, direction):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            solver,
+            jnp.zeros((), y0.dtype),
+            2 * direction,
+            None if dt0 is None else dt0 * direction,
+            y0,
+            (kind, direction),
+            stepsize_controller=controller,
+            max_steps=None,
+            throw=False,
+        )
+
+    return jax.jit(jax.vmap(lane))
+
+
+def solve(solver, controller, direction=1.0, kinds=KINDS, dtype=jnp.float64, dt0=1e-2):
+    starts = STARTS.astype(dtype)[kinds]
+    return batch(solver, controller, dt0)(kinds, starts, jnp.full(kinds.shape, direction, dtype))
+
+
+def code_of(solution, lane):
+    return next(
+        name
+        for name in ("successful", "dt_min_reached", "nonfinite", "max_steps_reached")
+        if (solution.result == getattr(RESULTS, name))[lane]
+    )
+
+
+def codes(solution):
+    found = {kind: code_of(solution, i) for i, kind in enumerate(FIELDS)}
+    # Whether the last state accepted is just before the end of the domain or, by rounding, beyond.
+    if found[ROOT] == "nonfinite":
+        found[ROOT] = "dt_min_reached"
+    return found
+
+
+EXPECTED = {kind: code for kind, (*_, code) in FIELDS.items()}
+PID = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+PREDICTIVE = srx.PredictiveController(rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
+class TestEverySolveEnds:
+    def test_each_with_its_own_code(self, controller, direction):
+        assert codes(solve(SOLVERS["order 5"], controller, direction)) == EXPECTED
+
+    def test_in_the_first_attempt_where_the_start_is_not_finite(self, controller, direction):
+        steps = solve(SOLVERS["order 5"], controller, direction).stats["num_steps"]
+        first = [code == "nonfinite" for code in EXPECTED.values()]
+        assert steps[np.array(first)].tolist() == [1] * sum(first)
+
+    def test_without_thousands_of_attempts_where_steps_shrink_to_nothing(
+        self, controller, direction
+    ):
+        steps = solve(SOLVERS["order 5"], controller, direction).stats["num_steps"]
+        assert np.max(steps) < 600
+
+    def test_and_stays_where_it_failed(self, controller, direction):
+        solution = solve(SOLVERS["order 5"], controller, direction)
+        lane = list(FIELDS).index("square at its singularity")
+        np.testing.assert_allclose(direction * solution.ts[lane, -1], 1.0, atol=1e-3)
+        np.testing.assert_array_equal(solution.ys[4:, -1], STARTS[4:])
+
+    def test_for_itself(self, controller, direction):
+        solver = SOLVERS["order 5"]
+        failing = solve(solver, controller, direction)
+        healthy = solve(solver, controller, direction, kinds=jnp.zeros_like(KINDS))
+        np.testing.assert_array_equal(failing.ys[0], healthy.ys[0])
+        assert failing.stats["num_steps"][0] == healthy.stats["num_steps"][0]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "order 5"])
+def test_other_methods_end_as_well(name):
+    found = codes(solve(SOLVERS[name], PID))
+    assert found == EXPECTED
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
+def test_single_precision_and_a_first_step_that_is_chosen_end_as_well(controller):
+    found = codes(solve(SOLVERS["order 5"], controller, dtype=jnp.float32, dt0=None))
+    assert found == EXPECTED
+
+
+@pytest.mark.timeout(300)
+def test_a_variable_order_ends_as_well():
+    controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: y**2),
+        srx.RadauIIA(),
+        0.0,
+        2.0,
+        None,
+        jnp.array(1.0),
+        stepsize_controller=controller,
+        max_steps=None,
+        throw=False,
+    )
+    assert solution.result == RESULTS.dt_min_reached
+
+
+class TestStepsOfNoLength:
+    def solve(self, t0, controller, dt0=1e-2):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            srx.RadauIIA5(),
+            t0,
+            t0 + 1.0,
+            dt0,
+            jnp.array(1.0),
+            stepsize_controller=controller,
+            max_steps=None,
+            throw=False,
+        )
+
+    def test_a_first_step_below_the_spacing_of_time_ends_a_solve_that_cannot_grow_it(self):
+        solution = self.solve(1.0, diffrax.PIDController(1e-6, 1e-9), dt0=1e-20)
+        assert solution.result == RESULTS.dt_min_reached
+        assert solution.stats["num_steps"] == 2
+
+    def test_and_grows_under_the_controller_that_knows_the_spacing(self):
+        solution = self.solve(1.0, srx.PredictiveController(1e-6, 1e-9), dt0=1e-20)
+        np.testing.assert_allclose(solution.ys[-1], np.exp(-1.0), rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        "controller", [diffrax.PIDController(1e-6, 1e-9), srx.PredictiveController(1e-6, 1e-9)]
+    )
+    def test_a_jump_just_after_the_start_is_passed(self, controller):
+        start = np.nextafter(1.0, 0.0)
+        clipped = diffrax.ClipStepSizeController(controller, jump_ts=jnp.array([1.0]))
+        solution = self.solve(start, clipped)
+        assert solution.result == RESULTS.successful
+        np.testing.assert_allclose(solution.ys[-1], np.exp(-1.0), rtol=1e-5)
+
+
+def test_an_infinite_slope_at_the_start_is_no_obstacle_to_a_method_that_does_not_read_it():
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: 0.5 / jnp.sqrt(t) - 0 * y),
+        srx.GaussLegendre6(),
+        0.0,
+        1.0,
+        1e-9,
+        jnp.array(0.0),
+        stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-4),
+    )
+    np.testing.assert_allclose(solution.ys[-1], 1.0, rtol=1e-2)
+
+
+def test_other_solvers_end_under_the_predictive_controller_too():
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: y**2),
+        diffrax.Tsit5(),
+        0.0,
+        2.0,
+        1e-2,
+        jnp.array(1.0),
+        stepsize_controller=PREDICTIVE,
+        max_steps=None,
+        throw=False,
+    )
+    assert solution.result == RESULTS.dt_min_reached
+
+
+@pytest.mark.parametrize("controller", [diffrax.ConstantStepSize(), PID], ids=["fixed", "PID"])
+def test_an_infinite_jacobian_does_not_pass_for_convergence(controller):
+    # Divided by it every residual is zero: `y = 0` was returned, successfully.
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: 1 + jnp.sqrt(y)),
+        srx.BackwardEuler(),
+        0.0,
+        1.0,
+        0.25,
+        jnp.array(0.0),
+        stepsize_controller=controller,
+        throw=False,
+    )
+    exact = 0.25 * (1 + 0.5 * 0.25 + 0.5)  # of the first step, to know what is far from it
+    assert solution.result != RESULTS.successful or abs(solution.ys[-1]) > exact
