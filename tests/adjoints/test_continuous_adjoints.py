@@ -11,13 +11,10 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation, LinearKenCarp, LinearRadau
-from stiffrax.adjoints._adjoint_loop import (
-    AdjointDense,
-    clenshaw_curtis,
-    cotangent_jumps,
-    integrate,
-)
+from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
+from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
 from stiffrax.adjoints._saved_values import SavedCotangents
+from stiffrax.diffrax_loop import StepRecord
 
 KINDS = (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint)
 
@@ -33,9 +30,6 @@ class Constant(AbstractLinearEquation):
 
     def pull(self, ts, v):
         return jnp.sum(self.weight(ts)[:, None] * v)
-
-    def no_integral(self):
-        return jnp.zeros(())
 
 
 @pytest.mark.parametrize(("method", "order"), [(LinearRadau(), 5), (LinearKenCarp(), 4)])
@@ -66,41 +60,67 @@ def test_clenshaw_curtis_rules_are_exact_for_polynomials_and_nested():
     np.testing.assert_allclose(nodes[::2], clenshaw_curtis(4)[0], atol=1e-15)
 
 
-def test_quadrature_halves_a_step_until_a_kink_is_integrated():
+@pytest.mark.parametrize("wanted", [True, False])
+def test_quadrature_halves_a_step_until_a_kink_is_integrated(wanted):
     equation = Constant(jnp.zeros((1, 1)), lambda t: jnp.abs(t - 0.3))
+
+    @jax.jit
+    def add(t, h, total):
+        one = jnp.ones(1)
+        step = AdjointStep(t, h, one, 0 * one[:, None])
+        return add_integral(equation, step, total, jnp.array(wanted), 1e-9, 1e-12)
+
     # Two steps of an adjoint that is one everywhere, back from 1 to 0.25 and to 0.
-    one = jnp.ones((2, 1))
-    dense = AdjointDense(jnp.array([1.0, 0.25]), jnp.array([0.75, 0.25]), one, 0 * one[:, None])
-    total = jax.jit(lambda dense: integrate(equation, dense, jnp.array(2), 1e-9, 1e-12))(dense)
-    assert total == pytest.approx((0.3**2 + 0.7**2) / 2, rel=1e-8)
+    total = add(jnp.array(0.25), jnp.array(0.25), add(jnp.array(1.0), jnp.array(0.75), 0.0))
+    assert total == pytest.approx(wanted * (0.3**2 + 0.7**2) / 2, rel=1e-8)
+
+
+def record(ends):
+    """Steps from zero to `ends`, and room for another."""
+    starts = jnp.array([0.0, *ends[:-1], 0.0])
+    y0 = jnp.zeros((starts.size, 1))
+    return StepRecord(starts, jnp.array([*ends, 0.0]), y0, y0[0], None, jnp.array(len(ends)))
 
 
 def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
     ts = jnp.array([0.5, 2.0, jnp.inf])
-    one = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2.0], [0.0]]), True)
-    two = SavedCotangents(ts[1:2], jnp.array([True]), jnp.array([[5.0]]), False)
-    jumps = cotangent_jumps([one, two])
+    one = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2.0], [4.0]]), True)
+    two = SavedCotangents(ts[1:2], jnp.array([True]), jnp.array([[5.0]]), True)
+    jumps = cotangent_jumps(record([1.0, 2.5]), [one, two])
     assert jumps.count == 2
-    np.testing.assert_array_equal(jumps.ts[:2], [2.0, 0.5])
+    np.testing.assert_array_equal(jumps.step[:2], [1, 0])
+    np.testing.assert_allclose(jumps.fraction[:2], [2 / 3, 0.5], rtol=1e-14)
     np.testing.assert_array_equal(jumps.values[:2, 0], [7.0, 1.0])
+    np.testing.assert_array_equal(jumps.nodes, 0)
 
 
-def end(rate, adjoint):
+def test_cotangents_at_ends_of_steps_are_jumps_of_these_ends():
+    ts = jnp.array([0.0, 1.0, 1.5, 2.5, jnp.inf])
+    some = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2], [3], [4], [9]]), True)
+    jumps = cotangent_jumps(record([1.0, 2.5]), [some, some])
+    assert jumps.count == 1
+    np.testing.assert_array_equal(jumps.nodes[:, 0], [2.0, 4.0, 8.0, 0.0])
+
+
+def end(rate, y0, adjoint):
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: -rate * y),
         srx.RadauIIA5(),
         0.0,
         1.0,
         None,
-        jnp.ones(1),
-        stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-9),
+        y0,
+        stepsize_controller=diffrax.PIDController(rtol=1e-3, atol=1e-6),
         adjoint=adjoint,
         max_steps=64,
     ).ys[-1, 0]
 
 
-def test_a_gradient_that_needs_more_steps_is_not_a_number():
-    assert jnp.isnan(jax.grad(end)(2.0, srx.GaussAdjoint(max_steps=2)))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_that_needs_more_steps_is_not_a_number(kind):
+    adjoint = kind(rtol=1e-12, atol=1e-14, max_steps=2)
+    for gradient in jax.grad(end, (0, 1))(200.0, jnp.ones(1), adjoint):
+        assert np.all(np.isnan(gradient))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,3 +134,9 @@ def test_tolerances_are_positive(kind):
 def test_a_gauss_rule_has_nodes():
     with pytest.raises(ValueError, match="positive number of nodes.*nodes=4"):
         srx.GaussAdjoint(nodes=0)
+
+
+def test_a_gauss_rule_has_at_least_the_order_of_the_forward_method():
+    assert srx.GaussAdjoint().method(2) == LinearRadau(4)
+    assert srx.GaussAdjoint().method(7) == LinearRadau(7)
+    assert srx.GaussAdjoint(nodes=5).method(7) == LinearRadau(5)

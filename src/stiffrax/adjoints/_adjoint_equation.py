@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from ..diffrax_loop import Step, StepRecord
+from ..diffrax_loop import Step
 from ..stages import evaluate_polynomial, scaled_inverse, slope_field
 from ..tableaus import Tableau, radau_iia
 from ._linearized_step import stacked_matrix
@@ -29,47 +29,46 @@ class AbstractLinearEquation(eqx.Module):
     def pull(self, ts: Shaped[Array, " q"], v: Float[Array, "q n"]) -> PyTree:
         """The sum over times of the integrand's values at the solutions `v`."""
 
-    @abc.abstractmethod
-    def no_integral(self) -> PyTree:
-        """The integral over nothing."""
-
 
 @final
 class AdjointEquation(AbstractLinearEquation):
-    r"""The adjoint $\lambda(t)$ and the gradient that it carries, along the recorded `y(t)`:
+    r"""The adjoint $\lambda(t)$ and the gradient that it carries, along one recorded step of `y(t)`:
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt .$$
     """
 
     equations: StepEquations
-    record: StepRecord
+    recorded: Step
 
     def _field(self, parameters: PyTree) -> Any:
         """The vector field, and the direction in which the caller's time ran."""
-        y = self.record.take(jnp.zeros(1, int)).y0[0]
-        zero = jnp.zeros((), self.record.t0.dtype)
+        y, zero = self.recorded.y0, jnp.zeros_like(self.recorded.t0)
         # A step of length one: its control is the direction of time.
         system = self.equations.system(parameters, Step(zero, zero + 1, y, y, None))
         return slope_field(system), system.h
 
+    def _within(self, ts: Shaped[Array, " q"]) -> Shaped[Array, " q"]:
+        # The field may jump at either end: no time may come to lie beyond it by rounding.
+        return jnp.clip(ts, self.recorded.t0, self.recorded.t1)
+
     def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
-        """The recorded solution at any times."""
-        k, theta = self.record.place(ts)
-        steps = self.record.take(k)
+        """The recorded solution at times within the step."""
+        step = self.recorded
+        theta = ((ts - step.t0) / (step.t1 - step.t0)).astype(step.y0.dtype)
         # A continuous adjoint always records the polynomials.
-        polynomials = cast(Array, steps.coefficients)
-        theta = jnp.clip(theta, 0, 1).astype(steps.y0.dtype)
-        return steps.y0 + jax.vmap(evaluate_polynomial)(polynomials, theta)
+        return step.y0[None] + evaluate_polynomial(cast(Array, step.coefficients), theta)
 
     def matrices(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n n"]:
         """`J^T` at the recorded solution."""
         field, direction = self._field(self.equations.parameters)
+        ts = self._within(ts)
         jacobians = jax.vmap(field.jacobian)(ts, self.states(ts))
         return direction * jnp.swapaxes(jacobians, -1, -2)
 
     def pull(self, ts: Shaped[Array, " q"], v: Float[Array, "q n"]) -> PyTree:
         """The sum over times of `(df/dtheta)^T v`."""
+        ts = self._within(ts)
         ys = self.states(ts)
 
         def slopes(parameters: PyTree) -> Array:
@@ -77,10 +76,6 @@ class AdjointEquation(AbstractLinearEquation):
             return direction * jax.vmap(field)(ts, ys)
 
         return jax.vjp(slopes, self.equations.parameters)[1](v)[0]
-
-    def no_integral(self) -> PyTree:
-        """Zero for every parameter."""
-        return jax.tree.map(jnp.zeros_like, self.equations.parameters)
 
 
 @final

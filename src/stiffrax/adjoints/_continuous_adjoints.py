@@ -1,21 +1,16 @@
 """The continuous adjoints: a linear differential equation, solved back in time."""
 
 import abc
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice, check_count, check_tolerances
 from ..diffrax_loop import StepRecord
-from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearKenCarp, LinearRadau
-from ._adjoint_loop import (
-    AdjointState,
-    AdjointTolerances,
-    cotangent_jumps,
-    integrate,
-    solve_adjoint,
-)
+from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
+from ._adjoint_loop import AdjointTolerances, solve_adjoint
+from ._cotangent_jumps import cotangent_jumps
 from ._differentiable_solve import AbstractRecordedAdjoint
 from ._refusals import refuse_singular_mass
 from ._saved_values import SavedCotangents
@@ -38,35 +33,28 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
         check_count("max_steps", self.max_steps, write="max_steps=4096")
 
     @property
+    def uses_quadrature(self) -> bool:
+        """Whether the parameter integral is made by adaptive quadrature of each step."""
+        return False
+
     @abc.abstractmethod
-    def method(self) -> AbstractLinearMethod:
-        """The method for the adjoint equation."""
-
-    @property
-    def integrates_on_the_way(self) -> bool:
-        """Whether the parameter integral is part of the solve, or made of its dense output."""
-        return True
-
-    def parameter_integral(self, equation: AdjointEquation, state: AdjointState) -> PyTree:
-        """The cotangents of the parameters."""
-        del equation
-        return state.integral
+    def method(self, num_stages: int) -> AbstractLinearMethod:
+        """The method for the adjoint of steps of so many stages."""
 
     def gradient(
         self, steps: StepEquations, record: StepRecord, saved: list[SavedCotangents]
     ) -> tuple[Float[Array, " n"], PyTree]:
         """Solves the adjoint equation and the parameter integral."""
         refuse_singular_mass(type(self).__name__, steps.terms)
-        equation = AdjointEquation(steps, record)
+        method = self.method(steps.solver.tableau.nodes.size)
         state = solve_adjoint(
-            equation,
-            cotangent_jumps(saved),
-            AdjointTolerances(self.rtol, self.atol, self.method),
+            steps,
+            record,
+            cotangent_jumps(record, saved),
+            AdjointTolerances(self.rtol, self.atol, method, self.uses_quadrature),
             max_steps=self.max_steps,
-            integrate=self.integrates_on_the_way,
-            keep_dense=not self.integrates_on_the_way,
         )
-        return state.adjoint, self.parameter_integral(equation, state)
+        return state.adjoint, state.integral
 
 
 @final
@@ -76,9 +64,10 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
 
-    along the dense output of the forward solve, from the last saved time back to the start; at each
-    saved time $\lambda$ jumps by the cotangent saved there. The equation is linear: each step of
-    Radau IIA of order 5 is one linear solve with the exact `J^T`, and no Newton iteration. The
+    along the dense output of the forward solve, from its end back to the start; at each saved time
+    $\lambda$ jumps by the cotangent saved there. No step of it is longer than the forward step that
+    it is in, so that it does not leap over what the forward solve resolved. The equation is linear:
+    a step of Radau IIA of order 5 is one linear solve with the exact `J^T`, and no iteration. The
     integral is a quadrature by the same method and steps, under the same error control, outside of
     the linear algebra.
 
@@ -89,8 +78,8 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
       loss over those of the state. The forward solve keeps its own.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take; a gradient that needs
-      more is NaN.
+    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
+      forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`.
 
@@ -123,9 +112,9 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     max_steps: int = eqx.field(static=True, default=4096)
     failed: str = eqx.field(static=True, default="zero")
 
-    @property
-    def method(self) -> AbstractLinearMethod:
+    def method(self, num_stages: int) -> AbstractLinearMethod:
         """Radau IIA, its own rule for the integral."""
+        del num_stages
         return LinearRadau()
 
 
@@ -142,11 +131,12 @@ class GaussAdjoint(AbstractContinuousAdjoint):
 
     **Arguments:**
 
-    - `nodes`: of the Gauss rule.
+    - `nodes`: of the Gauss rule; by default the number of stages of the forward solver, or four if
+      it has fewer.
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
       loss over those of the state. The forward solve keeps its own.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take; a gradient that needs
-      more is NaN.
+    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
+      forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`.
 
@@ -179,38 +169,38 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     max_steps: int = eqx.field(static=True, default=4096)
     failed: str = eqx.field(static=True, default="zero")
 
-    nodes: int = eqx.field(static=True, default=4)
+    nodes: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if self.nodes < 1:
+        if self.nodes is not None and (not isinstance(self.nodes, int) or self.nodes < 1):
             raise ValueError(
                 f"`GaussAdjoint(nodes={self.nodes!r})` was given; it needs a positive number of "
-                "nodes. Write `nodes=4`."
+                "nodes. Write `nodes=4`, or leave it out."
             )
 
-    @property
-    def method(self) -> AbstractLinearMethod:
+    def method(self, num_stages: int) -> AbstractLinearMethod:
         """Radau IIA, and a Gauss rule over its polynomial."""
-        return LinearRadau(gauss_nodes=self.nodes)
+        # A rule of as many nodes as the forward method has stages is at least of its order.
+        return LinearRadau(gauss_nodes=self.nodes or max(4, num_stages))
 
 
 @final
 class QuadratureAdjoint(AbstractContinuousAdjoint):
-    r"""Continuous adjoint by a stiff method, then adaptive quadrature for the parameters.
+    r"""Continuous adjoint by a stiff method, with adaptive quadrature for the parameters.
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
 
-    in two parts: the adjoint equation alone, as in [`stiffrax.InterpolatingAdjoint`][], with dense
-    output; then the integral, by Clenshaw-Curtis rules on each step of the adjoint, which is halved
-    until the rules of 5 and 9 points agree.
+    in two parts: the adjoint equation alone, as in [`stiffrax.InterpolatingAdjoint`][]; and the
+    integral, by Clenshaw-Curtis rules over the polynomial of each accepted step of the adjoint,
+    which is halved until the rules of 5 and 9 points agree.
 
     **Arguments:**
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
       loss over those of the state. The forward solve keeps its own.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take; a gradient that needs
-      more is NaN.
+    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
+      forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`.
 
@@ -218,8 +208,8 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     that are not positive.
 
     Cost: a step of the adjoint has four Jacobians and one `3n x 3n` system; an interval of the
-    quadrature two reverse sweeps of the vector field at nine points. Memory: the dense output of
-    both solves, `4 n` numbers a step.
+    quadrature two reverse sweeps of the vector field at nine points. Memory: the forward dense
+    output.
 
     ??? cite "Reference"
         Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
@@ -245,19 +235,14 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     failed: str = eqx.field(static=True, default="zero")
 
     @property
-    def method(self) -> AbstractLinearMethod:
-        """Radau IIA."""
-        return LinearRadau()
-
-    @property
-    def integrates_on_the_way(self) -> bool:
+    def uses_quadrature(self) -> bool:
         """The integral is made of the dense output of the adjoint."""
-        return False
+        return True
 
-    def parameter_integral(self, equation: AdjointEquation, state: AdjointState) -> PyTree:
-        """Adaptive quadrature over the steps of the adjoint."""
-        dense: Any = state.dense
-        return integrate(equation, dense, state.accepted, self.rtol, self.atol)
+    def method(self, num_stages: int) -> AbstractLinearMethod:
+        """Radau IIA."""
+        del num_stages
+        return LinearRadau()
 
 
 @final
@@ -276,8 +261,8 @@ class ImexAdjoint(AbstractContinuousAdjoint):
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
       loss over those of the state. The forward solve keeps its own.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take; a gradient that needs
-      more is NaN.
+    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
+      forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`.
 
@@ -310,7 +295,7 @@ class ImexAdjoint(AbstractContinuousAdjoint):
     max_steps: int = eqx.field(static=True, default=4096)
     failed: str = eqx.field(static=True, default="zero")
 
-    @property
-    def method(self) -> AbstractLinearMethod:
+    def method(self, num_stages: int) -> AbstractLinearMethod:
         """KenCarp4."""
+        del num_stages
         return LinearKenCarp()

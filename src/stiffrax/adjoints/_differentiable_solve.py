@@ -38,16 +38,10 @@ from ..diffrax_loop import (
 from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
 from ._recorded_steps import AbstractRecordedSteps
-from ._refusals import refuse_gradient, refuse_solver
+from ._refusals import REVERSE_TWICE, refuse_checked_axes, refuse_gradient, refuse_solver
 from ._saved_values import SavedCotangents, cotangents_through_fn, saved_cotangents
 from ._step_equations import StepEquations
 from ._step_maps import StepMaps
-
-_REVERSE_TWICE = (
-    "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
-    "differentiated once more in forward mode only. Write `jax.jvp` or `jax.jacfwd` outside and "
-    "`jax.grad` inside (as `jax.hessian` does), or `adjoint=diffrax.RecursiveCheckpointAdjoint()`."
-)
 
 
 @final
@@ -156,7 +150,7 @@ def _solve_backward(
     (solver_bar,) = solver_bar or (None,)
     frozen = jax.tree.map(lambda _: None, inputs.frozen)
     gradient = SolveInputs(y0_bar, args_bar, terms_bar, fns_bar, solver_bar, frozen)
-    message = _REVERSE_TWICE.format(adjoint=type(rule).__name__)
+    message = REVERSE_TWICE.format(adjoint=type(rule).__name__)
     return eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
 
 
@@ -201,6 +195,12 @@ def _materialized(value: Array, cotangent: Array | None) -> Array:
     return jnp.zeros_like(value) if cotangent is None else cotangent
 
 
+def _traced(tree: PyTree) -> PyTree:
+    # A copy would keep the type; an operation with a value made here has the type of this trace.
+    here = jnp.ones((), bool)
+    return jax.tree.map(lambda x: jnp.where(here, x, x) if eqx.is_array(x) else x, tree)
+
+
 class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
 
@@ -236,7 +236,9 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         del throw
         refuse_solver(type(self).__name__, solver, learnable=self.trains_tableaus)
         trained = isinstance(solver, LearnableRungeKutta)
-        t, y0 = start_of(init_state)
+        # Under `pmap` and `shard_map` a value from outside has another type than a traced one: fields
+        # converted with it would not take the states of the loop.
+        t, y0, args = _traced((*start_of(init_state), args))
         init_state = nondiff_solver_controller_state(
             self, init_state, passed_solver_state, passed_controller_state
         )
@@ -256,6 +258,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
                 "solver": None if trained else solver,
             },
         )
+        refuse_checked_axes(type(self).__name__, (inputs, init_state))
         final_state, aux_stats = self.differentiable_solve(
             inputs,
             init_state=stop_gradient(init_state),

@@ -4,6 +4,7 @@ import math
 from typing import Any, final
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import check_choice
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint, SolveInputs
-from ._refusals import refuse_gradient
+from ._refusals import REVERSE_TWICE, refuse_gradient
 
 
 @final
@@ -161,6 +162,8 @@ def _(
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
                 gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim)
     in_failure = math.nan if adjoint.failed == "nan" else 0.0
+    message = REVERSE_TWICE.format(adjoint=type(adjoint).__name__)
+    gradient = eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
     return restore(jnp.where(ok, gradient, in_failure))
 
 

@@ -10,6 +10,13 @@ from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
 
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
 
+REVERSE_TWICE = (
+    "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
+    "differentiated once more in forward mode only. Write `jax.jvp` or `jax.jacfwd` outside and "
+    "`jax.grad` inside (as `jax.hessian` does), or `adjoint=diffrax.DirectAdjoint()`."
+)
+"""What a gradient says that is differentiated once more in reverse mode."""
+
 
 def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
     """Refuses a solve whose steps are not those of a stiffrax solver."""
@@ -72,3 +79,18 @@ def refuse_gradient(
                 "`args`, and whatever the vector field and `SaveAt(fn=...)` close over. Write "
                 f"`adjoint={_INSTEAD}`, or `jax.lax.stop_gradient`."
             )
+
+
+def refuse_checked_axes(adjoint: str, inputs: Any) -> None:
+    """Refuses values whose type says that they vary over a mesh; loops start from constants."""
+    types = [
+        getattr(getattr(x, "aval", None), "manual_axis_type", None) for x in jax.tree.leaves(inputs)
+    ]
+    axes = sorted({str(axis) for one in types for axis in getattr(one, "varying", ())})
+    if axes:
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given values that vary over {axes}, under `jax.shard_map` "
+            "with `check_vma=True`; the loops of diffrax start from constants, which do not. Write "
+            "`jax.shard_map(..., check_vma=False)`, and `jax.lax.psum` around a gradient with "
+            "respect to what all devices share."
+        )

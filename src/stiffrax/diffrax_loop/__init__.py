@@ -9,6 +9,7 @@ from ._enclosing_solve import (
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
 )
 from ._private_names import (
+    AdjointTerm as AdjointTerm,
     nondiff_solver_controller_state as nondiff_solver_controller_state,
     only_transpose_ys as only_transpose_ys,
     use_stepsize_tol as use_stepsize_tol,

@@ -6,7 +6,7 @@ from diffrax import _adjoint
 from diffrax._integrate import SaveState as SaveState, loop as loop
 from diffrax._root_finder import use_stepsize_tol as use_stepsize_tol
 from diffrax._saveat import save_y as save_y
-from diffrax._term import WrapTerm as WrapTerm
+from diffrax._term import AdjointTerm as AdjointTerm, WrapTerm as WrapTerm
 
 inner_loop = _adjoint._inner_loop
 outer_loop = _adjoint._outer_loop

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
 from .._arguments import check_callable
-from ..diffrax_loop import unwrap_term
+from ..diffrax_loop import AdjointTerm, unwrap_term
 from ..stages import Mass, StageSystem, flat_field, flat_mass, is_operator
 from ..tableaus import Tableau
 
@@ -176,6 +176,12 @@ def check_term(terms: Any, *, may_have_mass: bool = False) -> None:
     term = unwrap_term(terms)
     if may_have_mass and isinstance(term, MassMatrixTerm):
         return
+    if isinstance(term, AdjointTerm):
+        raise ValueError(
+            "`adjoint=diffrax.BacksolveAdjoint()` was given to an implicit Runge-Kutta solver; it "
+            "solves the state again back in time, which is unstable on stiff problems. Write "
+            "`adjoint=stiffrax.GaussAdjoint()`, or `adjoint=stiffrax.DiscreteAdjoint()`."
+        )
     if not isinstance(term, diffrax.ODETerm):
         raise ValueError(
             f"A {type(term).__name__} was given to an implicit Runge-Kutta solver; it needs a "

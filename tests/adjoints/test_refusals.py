@@ -1,0 +1,149 @@
+"""What is refused names something else to write: here it is written, and must give the gradient."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import pytest
+
+import stiffrax as srx
+
+CHECKPOINTS = diffrax.RecursiveCheckpointAdjoint()
+OURS = [srx.DiscreteAdjoint(), srx.GaussAdjoint(), srx.ForwardSensitivity()]
+
+
+def solve(y0=1.0, t1=1.0, rate=2.0, adjoint=CHECKPOINTS, **changes):
+    options = {"solver": srx.RadauIIA5(), "max_steps": 8, "saveat": diffrax.SaveAt(t1=True)}
+    terms = diffrax.ODETerm(lambda t, y, args: -rate * y)
+    options = {"terms": terms, "t0": 0.0, "t1": t1, "dt0": 0.25, "y0": y0} | options | changes
+    return diffrax.diffeqsolve(adjoint=adjoint, **options)
+
+
+def end(*args, **options):
+    return solve(*args, **options).ys[-1]
+
+
+def middle(y0, **options):
+    return solve(y0, **options).evaluate(0.5)
+
+
+def below_half(t, y, args, **kwargs):
+    return y - 0.5
+
+
+EVENT = {"event": diffrax.Event(below_half), "max_steps": 16}
+DENSE = {"saveat": diffrax.SaveAt(dense=True)}
+UNBOUNDED = {"max_steps": None}
+# d/dy0 of y0 exp(-2), and of the value at 0.5; d/dt1 of exp(-2 t1).
+AT_END, AT_MIDDLE, BY_TIME = jnp.exp(-2.0), jnp.exp(-1.0), -2 * jnp.exp(-2.0)
+
+
+def by_y0(function, **options):
+    return lambda: jax.grad(lambda y0: function(y0, **options))(1.0)
+
+
+def by_time(**options):
+    return lambda: jax.grad(lambda t1: end(t1=t1, **options))(1.0)
+
+
+def still(**options):
+    return lambda: jax.grad(lambda y0: end(y0, t1=jax.lax.stop_gradient(y0), **options))(1.0)
+
+
+REFUSED = {
+    "event": (
+        by_y0(end, adjoint=OURS[0], **EVENT),
+        "an event.*RecursiveCheckpointAdjoint",
+        # At the step end where the state is below a half for the first time.
+        [(by_y0(end, **EVENT), AT_MIDDLE)],
+    ),
+    "dense": (
+        by_y0(middle, adjoint=OURS[0], **DENSE),
+        r"dense=True.*SaveAt\(ts=\.\.\.\).*RecursiveCheckpointAdjoint",
+        [
+            (by_y0(middle, **DENSE), AT_MIDDLE),
+            (by_y0(end, adjoint=OURS[0], saveat=diffrax.SaveAt(ts=[0.5])), AT_MIDDLE),
+        ],
+    ),
+    "max_steps": (
+        by_y0(end, adjoint=OURS[0], **UNBOUNDED),
+        r"max_steps=None.*max_steps=4096.*checkpoints=\.\.\.",
+        [
+            (by_y0(end, adjoint=OURS[0], max_steps=4096), AT_END),
+            (
+                by_y0(end, adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=8), **UNBOUNDED),
+                AT_END,
+            ),
+        ],
+    ),
+    "time": (
+        by_time(adjoint=OURS[0]),
+        "with respect to `t1`.*RecursiveCheckpointAdjoint.*stop_gradient",
+        [(by_time(), BY_TIME), (still(adjoint=OURS[0]), AT_END)],
+    ),
+    "solver": (
+        by_y0(end, adjoint=OURS[0], solver=diffrax.Tsit5()),
+        "the solver Tsit5.*RecursiveCheckpointAdjoint",
+        [(by_y0(end, solver=diffrax.Tsit5()), AT_END)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_advised_in_place_of_what_is_refused_gives_the_gradient(name):
+    refused, message, advised = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        refused()
+    for gradient, expected in advised:
+        assert gradient() == pytest.approx(float(expected), rel=1e-3)
+
+
+def by_rate(adjoint):
+    return lambda rate: end(rate=rate, adjoint=adjoint)
+
+
+# d^2/drate^2 of exp(-rate).
+CURVATURE = pytest.approx(float(AT_END), rel=1e-3)
+
+
+def reverse_twice(adjoint):
+    return jax.grad(jax.grad(by_rate(adjoint)))(2.0)
+
+
+@pytest.mark.parametrize("adjoint", OURS)
+def test_reverse_over_reverse_is_refused_and_forward_over_reverse_works(adjoint):
+    with pytest.raises(RuntimeError, match=r"jax\.hessian.*DirectAdjoint"):
+        reverse_twice(adjoint)
+    assert jax.hessian(by_rate(adjoint))(2.0) == CURVATURE
+
+
+def test_the_adjoint_advised_for_reverse_over_reverse_has_it():
+    assert reverse_twice(diffrax.DirectAdjoint()) == CURVATURE
+
+
+def test_a_singular_mass_matrix_is_refused_by_continuous_adjoints_for_one_that_takes_it():
+    def state(rate, adjoint):
+        # y' = -rate z with 0 = y - z.
+        field = lambda t, y, args: jnp.stack([-rate * y[1], y[0] - y[1]])
+        terms = srx.MassMatrixTerm(field, jnp.diag(jnp.array([1.0, 0.0])))
+        return end(jnp.ones(2), adjoint=adjoint, terms=terms)[0]
+
+    with pytest.raises(ValueError, match="singular mass matrix.*DiscreteAdjoint"):
+        jax.grad(state)(2.0, srx.GaussAdjoint())
+    assert jax.grad(state)(2.0, srx.DiscreteAdjoint()) == pytest.approx(float(-AT_END), rel=1e-3)
+
+
+def test_a_trained_tableau_is_refused_by_continuous_adjoints_for_one_that_reaches_it():
+    solver = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2))
+    with pytest.raises(ValueError, match="LearnableRungeKutta.*DiscreteAdjoint"):
+        jax.grad(lambda y0: end(y0, solver=solver, adjoint=srx.GaussAdjoint()))(1.0)
+    found = jax.grad(lambda y0: end(y0, solver=solver, adjoint=srx.DiscreteAdjoint()))(1.0)
+    assert found == pytest.approx(float(AT_END), rel=1e-3)
+
+
+def test_solving_back_is_refused_for_adjoints_that_do_not():
+    with pytest.raises(ValueError, match="BacksolveAdjoint.*GaussAdjoint.*DiscreteAdjoint"):
+        jax.grad(lambda y0: end(y0, adjoint=diffrax.BacksolveAdjoint()))(1.0)
+    for adjoint in (srx.GaussAdjoint(), srx.DiscreteAdjoint()):
+        assert jax.grad(lambda y0: end(y0, adjoint=adjoint))(1.0) == pytest.approx(  # noqa: B023
+            float(AT_END), rel=1e-3
+        )
