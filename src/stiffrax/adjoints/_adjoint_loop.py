@@ -6,6 +6,7 @@ solve took short steps for; every estimate after that is still zero. (Spans of a
 were rejected: `y(t)` is not smooth across their ends, nor the field at a jump.)
 """
 
+from dataclasses import replace
 from typing import Any, final
 
 import equinox as eqx
@@ -75,6 +76,11 @@ class AdjointTolerances(eqx.Module):
         norm = jnp.sqrt(sum(leaves) / sum(x.size for x in jax.tree.leaves(error)))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
+    def growth(self, size: Float[Array, ""]) -> Float[Array, ""]:
+        """How much longer than the last one the next step may be, after an error of that size."""
+        factor = _SAFETY * jnp.maximum(size, 1e-10) ** (-1 / self.method.error_order)
+        return jnp.clip(factor, _SMALLEST_FACTOR, _LARGEST_FACTOR)
+
 
 def _integrals(
     equation: AdjointEquation, h: Array, step: LinearStep
@@ -123,9 +129,7 @@ def _advance(
     if tolerances.quadrature and step.polynomial is not None:
         piece = AdjointStep(t, h, state.adjoint, step.polynomial)
         integral = add_integral(equation, piece, integral, accept, tolerances.rtol, tolerances.atol)
-    power = -1 / tolerances.method.error_order
-    factor = _SAFETY * jnp.maximum(size, 1e-10) ** power
-    factor = jnp.clip(factor, _SMALLEST_FACTOR, _LARGEST_FACTOR).astype(h.dtype)
+    factor = tolerances.growth(size).astype(h.dtype)
     # Without a bound it would overflow where the adjoint is zero.
     following = jnp.minimum(factor * h, record.t1[record.count - 1] - record.t0[0])
     left = jnp.where(arrives, stop, state.left - fraction)
@@ -142,16 +146,12 @@ def _advance(
         adjoint=value,
         integral=integral,
     )
-    old = AdjointState(
-        step=state.step,
-        left=state.left,
+    old = replace(
+        state,
         h=following,
-        jumps_done=state.jumps_done,
         attempts=state.attempts + 1,
         steps_taken=state.steps_taken + 1,
         stuck=state.left - factor * fraction >= state.left,
-        adjoint=state.adjoint,
-        integral=state.integral,
     )
     return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
 
