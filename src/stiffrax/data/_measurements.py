@@ -325,8 +325,8 @@ class Measurements(eqx.Module):
             missing = [x for x, seen in zip(self.names, mask[i, k], strict=True) if not seen]
             raise ValueError(
                 f"Run {self.run_names[i]!r} has no value of {', '.join(missing)} at time "
-                f"{self.ts[i, k]:g}; `Trajectories` need every state of a sample. Fit "
-                "`Measurements` as they are, or select the columns that are complete."
+                f"{self.ts[i, k]:g}; `Trajectories` need every state of a sample. "
+                "Read only columns that are complete, as in `columns=['A']`."
             )
         ts = [np.asarray(self.ts)[i, whole[i]] for i in range(len(self))]
         ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]
