@@ -10,6 +10,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.diagnostics import explain
+from stiffrax.diagnostics._advice import _after_success
 
 
 @functools.cache
@@ -61,12 +62,38 @@ def test_the_limit_of_steps_is_named():
     assert "raise `max_steps`" in text
 
 
-def test_no_counts():
-    plain = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: -y), srx.RadauIIA5(), 0.0, 1.0, 0.5, jnp.ones(1)
+def test_the_steps_that_are_missing_are_estimated():
+    text = explain(solve("few steps"))
+    last = solve("few steps").stats["last_step"]
+    needed = float(text.split("needs about ")[1].split(" steps")[0])
+    assert needed == pytest.approx(5 + float((2.0 - last["t"]) / last["h"]), abs=0.6)
+
+
+def test_a_low_order_that_takes_many_steps_is_named():
+    setup = dict.fromkeys(("predictive", "unpreconditioned"), False)
+    stats = {"num_steps": 2159, "num_rejected_by_newton": 0}
+    for order, advised in ((1, True), (5, False)):
+        stats["setup"] = {**setup, "adaptive": True, "order": order}
+        (text, *_) = (*_after_success(stats), "")
+        assert ("`RadauIIA5`" in text) == advised
+
+
+def test_a_solve_by_another_adjoint_is_explained_by_what_is_known():
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -1e3 * (y - jnp.cos(t))),
+        srx.RadauIIA3(),
+        0.0,
+        2.0,
+        0.1,
+        jnp.ones(2),
+        stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-8),
+        max_steps=2,
+        throw=False,
     )
-    with pytest.raises(ValueError, match=r"no counts.*adjoint=stiffrax.DiscreteAdjoint\(\)"):
-        explain(plain)
+    first, second, last = explain(solution).splitlines()
+    assert first.startswith("Failed: The maximum number of solver steps was reached")
+    assert second == f"2 steps, {solution.stats['num_rejected_steps']} of them rejected."
+    assert "`adjoint=stiffrax.DiscreteAdjoint()`" in last
 
 
 def test_a_batch():
@@ -135,7 +162,12 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
     stats = {
         "num_steps": 100,
         "num_rejected_by_newton": 30,
-        "setup": {"adaptive": True, "predictive": predictive, "unpreconditioned": False},
+        "setup": {
+            "adaptive": True,
+            "predictive": predictive,
+            "unpreconditioned": False,
+            "order": 5,
+        },
     }
     solution = solve("fine")
     tried = eqx.tree_at(lambda s: s.stats, solution, {**solution.stats, **stats})

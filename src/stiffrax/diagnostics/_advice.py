@@ -7,6 +7,9 @@ _MANY_REJECTED = 0.2
 # A step so much shorter than the way behind it is stuck: more steps would not bring it on.
 _STUCK = 1e-10
 
+# Backward Euler takes 384 steps for three digits of y' = -y, and 2159 for four.
+_MANY_STEPS, _LOW_ORDER = 1000, 3
+
 _FIELD = (
     "look for a root, logarithm or division that has no value at a state on the way; if the solution "
     "itself gets there, end the solve before, by a `diffrax.Event`"
@@ -17,6 +20,10 @@ _AT_START = (
 )
 _SHORT_OF_STEPS = (
     "raise `max_steps`, loosen rtol and atol, or take a method of higher order (`RadauIIA9`)"
+)
+_HIGHER_ORDER = (
+    "take a method of higher order, such as `RadauIIA5`: at this tolerance a method of order "
+    "{order} takes many short steps, and for each further digit several times as many"
 )
 _SINGULARITY = (
     "look at the solution just before this time: if it grows without bound or reaches the end of the "
@@ -59,7 +66,7 @@ def advice(solution: diffrax.Solution) -> list[str]:
     if setup["adaptive"] and code == results.nonfinite:
         return [_AT_START] if stats["num_steps"] == 1 else [_AT_START, *found]
     if code == results.max_steps_reached:
-        return [*found, _SINGULARITY if _is_stuck(solution) else _SHORT_OF_STEPS]
+        return [*found, _SINGULARITY if _is_stuck(solution) else _short_of_steps(solution)]
     if code == results.dt_min_reached:
         return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
     if not setup["adaptive"]:
@@ -67,9 +74,24 @@ def advice(solution: diffrax.Solution) -> list[str]:
     return [*found, _INCONSISTENT if stats["num_steps"] == 1 else _FORCED]
 
 
+def _short_of_steps(solution: diffrax.Solution) -> str:
+    """With an estimate of the steps that are missing: those of the last size to the end."""
+    last, taken = solution.stats["last_step"], int(solution.stats["num_steps"])
+    direction = -1 if solution.t1 < solution.t0 else 1
+    left = direction * float(solution.t1) - float(last["t"])
+    # Two digits: step sizes change on the way.
+    needed = float(f"{taken + left / float(last['h']):.1e}")
+    return (
+        f"{_SHORT_OF_STEPS}; at the last step size the solve needs about {needed:.0f} steps in all"
+    )
+
+
 def _after_success(stats: dict) -> list[str]:
     if not stats["num_rejected_by_newton"] > _MANY_REJECTED * stats["num_steps"]:
-        return []
+        setup = stats["setup"]
+        many = setup["adaptive"] and stats["num_steps"] > _MANY_STEPS
+        low = setup["order"] <= _LOW_ORDER
+        return [_HIGHER_ORDER.format(order=int(setup["order"]))] if many and low else []
     if stats["setup"]["unpreconditioned"]:
         return [_PRECONDITIONER]
     return [_LOWER_ORDER if stats["setup"]["predictive"] else _PREDICTIVE]

@@ -7,19 +7,25 @@ import numpy as np
 
 from ._advice import advice
 
+_TO_KNOW_MORE = (
+    "To know where, in which component and after how much work, solve a stiffrax solver with "
+    "`adjoint=stiffrax.DiscreteAdjoint()`."
+)
+
 
 def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> str:
     """Explains a solve in words: its work, and where, why and in which component it failed.
 
     **Arguments:**
 
-    - `solution`: of a solve with `adjoint=stiffrax.DiscreteAdjoint()`, which counts the work in
-      `solution.stats`; for failed solves with `throw=False`. One lane of a batch.
+    - `solution`: of any solve; for failed ones with `throw=False`. One lane of a batch. With
+      `adjoint=stiffrax.DiscreteAdjoint()`, or another adjoint of stiffrax, `solution.stats` counts
+      the work and tells where the solve failed; without, only the number of steps is known.
     - `names`: names of the components of the flat state; `y1`, `y2`, ... without.
 
     **Returns:** a few lines of text.
 
-    **Raises:** `ValueError` if the solution has no counts, or is a whole batch.
+    **Raises:** `ValueError` if the solution is a whole batch.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -32,21 +38,30 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
     ```
     """
     stats = solution.stats
-    if "last_step" not in stats:
-        raise ValueError(
-            "The solution has no counts in its `stats`. Solve with "
-            "`adjoint=stiffrax.DiscreteAdjoint()`."
-        )
     if np.ndim(stats["num_steps"]):
         raise ValueError(
             f"A batch of shape {np.shape(stats['num_steps'])} was given; one solution is needed. "
             "Write `jax.tree.map(lambda x: x[0], solution)` for its first lane."
         )
+    if "last_step" not in stats:
+        return _without_counts(solution)
     lines = [_work(stats)]
-    good = solution.result == diffrax.RESULTS.successful
-    if not good and solution.result != diffrax.RESULTS.event_occurred:
+    if _failed(solution):
         lines = [_failure(solution, names), *lines]
     return "\n".join([*lines, *(f"To try: {text}." for text in advice(solution))])
+
+
+def _failed(solution: diffrax.Solution) -> bool:
+    good = solution.result == diffrax.RESULTS.successful
+    return not good and bool(solution.result != diffrax.RESULTS.event_occurred)
+
+
+def _without_counts(solution: diffrax.Solution) -> str:
+    stats = solution.stats
+    lines = [f"{stats['num_steps']} steps, {stats['num_rejected_steps']} of them rejected."]
+    if _failed(solution):
+        lines.insert(0, f"Failed: {diffrax.RESULTS[solution.result]}")
+    return "\n".join([*lines, _TO_KNOW_MORE])
 
 
 def _failure(solution: diffrax.Solution, names: Sequence[str] | None) -> str:

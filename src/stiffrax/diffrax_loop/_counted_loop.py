@@ -75,7 +75,7 @@ class _CountingController(eqx.Module):
         return keep, next_t0, next_t1, made_jump, (memory, counts), result
 
 
-def _setup(solver: Any, controller: Any) -> dict[str, Array]:
+def _setup(solver: Any, controller: Any, terms: Any) -> dict[str, Array]:
     """What advice depends on: with which parts the solve was made."""
     adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
     while hasattr(controller, "controller"):
@@ -84,6 +84,7 @@ def _setup(solver: Any, controller: Any) -> dict[str, Array]:
     return {
         "adaptive": jnp.asarray(adaptive),
         "predictive": jnp.asarray(asks_for_report(getattr(controller, "norm", None))),
+        "order": jnp.asarray(solver.order(terms)),
         "unpreconditioned": jnp.asarray(getattr(structure, "preconditioner", False) is None),
     }
 
@@ -140,7 +141,11 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
         memory, counts = final_state.controller_state
         final_state = eqx.tree_at(lambda s: s.controller_state, final_state, memory)
         stats, *record = rest
-        stats = {**stats, **_statistics(counts), "setup": _setup(solver, stepsize_controller)}
+        stats = {
+            **stats,
+            **_statistics(counts),
+            "setup": _setup(solver, stepsize_controller, kwargs["terms"]),
+        }
         return (final_state, stats, *record)
 
     return counted
