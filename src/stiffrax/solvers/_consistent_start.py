@@ -1,5 +1,6 @@
 """Initial values that satisfy the constraints, given or made."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -22,7 +23,8 @@ from ..stages import (
     factor_shifted,
     flat_field,
     flat_mass,
-    small_inverse,
+    scaled_inverse,
+    scales,
     stop_gradient,
 )
 from ..tableaus import Tableau
@@ -96,20 +98,33 @@ def _is_consistent(
     structure: AbstractStructure,
 ) -> Bool[Array, ""]:
     h, f = system.h, system.field(system.t0, system.y0)
-    violation = f - mass.in_range(f)
+    violation = mass.out_of_range(f)
     gamma = np.array([system.tableau.gamma])
     # Library factorizations that run side by side may wait for each other for ever.
     h, violation = lax.optimization_barrier((h, violation))
     hJ = structure.scaled(h, structure.jacobian(system.field, system.t0, system.y0))
     factors = factor_shifted(gamma, hJ, structure, mass)
-    correction = structure.solve(factors, (h * violation)[None])[0]
-    correction = jnp.abs(correction) * mass.error_weights(h)
+    change = _change_of(lambda y: system.field(system.t0, y), system.y0)
+    # What a change of the whole state would move these components by: a size in their units.
+    correction, moved = (
+        jnp.abs(structure.solve(factors, (h * x)[None])[0])
+        for x in (violation, mass.out_of_range(change))
+    )
     size = jnp.abs(system.y0)
     eps = jnp.finfo(size.dtype).eps
     # Without a tolerance, what another precision would have rounded passes.
     relative = eps**0.25 * size if tolerance is None else tolerance.scale / tolerance.ratio
-    allowed = relative + jnp.sqrt(eps) * jnp.max(size) + eps
-    return jnp.all(correction <= allowed) | jnp.all(violation == 0)
+    allowed = relative + jnp.sqrt(eps) * (size + moved)
+    return jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
+
+
+def _change_of(function: Callable[[Array], Array], y: Float[Array, " n"]) -> Array:
+    """The change of a function where each component changes by a different part of itself."""
+    return jax.jvp(function, (y,), (_wave(y) * y,))[1]
+
+
+def _wave(y: Float[Array, " n"]) -> Float[Array, " n"]:
+    return jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
 
 
 def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
@@ -187,13 +202,14 @@ def consistent_initial_values(
     singular = _is_singular(K)
     # Not a rounding error of this one point: the same all around it.
     size = jnp.max(jnp.abs(y))
-    wave = jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
+    wave = _wave(y)
     nearby = stop_gradient(
         y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
     )
     everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
     # One Newton correction, of rounding, whose derivative is that of the solution.
-    y = y - E @ (stop_gradient(small_inverse(K)) @ (U.T @ field(t0, y)))
+    inverse = scaled_inverse(K).as_matrix()
+    y = y - E @ (inverse @ (U.T @ field(t0, y)))
     y = eqx.error_if(y, everywhere, _HIGHER_INDEX)
     y = eqx.error_if(y, singular & ~everywhere, _SINGULAR)
     return restore(eqx.error_if(y, ~converged & ~singular, _NO_ROOT))
@@ -215,12 +231,16 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
     with jax.ensure_compile_time_eval():
         mass = flat_mass(term.mass, jax.tree.map(jnp.asarray, state), None)
         entries = np.asarray(mass.entries)
+        rows, columns = scales(jnp.atleast_2d(mass.entries))
     if entries.ndim == 1:
         left = right = np.eye(len(entries))[:, entries == 0]
     else:
-        u, s, v = np.linalg.svd(entries)
+        rows, columns = np.asarray(rows)[:, None], np.asarray(columns)[:, None]
+        u, s, v = np.linalg.svd(rows * entries * columns.T)
         null = s <= 100 * np.finfo(s.dtype).eps * s[0]
-        left, right = u[:, null], v.T[:, null]
+        left, right = (
+            x / np.linalg.norm(x, axis=0) for x in (rows * u[:, null], columns * v.T[:, null])
+        )
     if fixed is not None:
         held = np.array([x for leaf in jax.tree.leaves(fixed) for x in np.ravel(leaf)], bool)
         if held.size != len(entries):
@@ -245,16 +265,8 @@ def _jacobian(
     return U.T @ columns.T
 
 
-def _equilibrated(K: Float[Array, "k k"]) -> tuple[Array, Array]:
-    rows = jnp.max(jnp.abs(K), axis=1, keepdims=True)
-    rows = jnp.where(rows > 0, rows, 1)
-    columns = jnp.max(jnp.abs(K / rows), axis=0, keepdims=True)
-    return rows, jnp.where(columns > 0, columns, 1)
-
-
 def _is_singular(K: Float[Array, "k k"]) -> Bool[Array, ""]:
-    rows, columns = _equilibrated(K)
-    worst = jnp.max(jnp.abs(small_inverse(K / rows / columns)))
+    worst = jnp.max(jnp.abs(scaled_inverse(K).inverse))
     return ~(worst < 1 / (1000 * jnp.finfo(K.dtype).eps))
 
 
@@ -263,25 +275,32 @@ def _root(
 ) -> tuple[Float[Array, " k"], Bool[Array, ""]]:
     eps = jnp.finfo(y0.dtype).eps
 
+    def constraints(y: Array) -> Array:
+        return U.T @ field(t, y)
+
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, k = carry
         y = y0 + E @ x
-        K = _jacobian(field, t, y, U, E)
-        rows, _ = _equilibrated(K)
-        inverse = small_inverse(K / rows)
-        dx = -inverse @ (U.T @ field(t, y) / rows[:, 0])
+        K = scaled_inverse(_jacobian(field, t, y, U, E))
+        g = constraints(y)
+        both = K.solve(jnp.stack([g, _change_of(constraints, y)], axis=1))
+        dx, size = -both[:, 0], jnp.abs(y) + jnp.abs(E) @ jnp.abs(both[:, 1])
         # Where the Jacobian is singular the iteration stays, and is judged there.
         dx = jnp.where(jnp.all(jnp.isfinite(dx)), dx, 0)
         tries = x[None] + jnp.asarray(_DAMPING, x.dtype)[:, None] * dx[None]
-        left = jax.vmap(lambda x: jnp.max(jnp.abs(U.T @ field(t, y0 + E @ x)) / rows[:, 0]))(tries)
+        left = jax.vmap(lambda x: K.rows * jnp.abs(constraints(y0 + E @ x)))(tries)
+        left = jnp.max(left, axis=1)
         best = jnp.argmin(jnp.where(jnp.isfinite(left), left, jnp.inf))
-        done = jnp.max(jnp.abs(dx)) <= jnp.sqrt(eps) * jnp.max(jnp.abs(y)) + eps
+        # A root at zero has no size: there the constraints must be as good as zero.
+        held = jnp.all(jnp.abs(g) <= eps**0.75 * jnp.abs(first))
+        done = jnp.all(jnp.abs(E @ dx) <= jnp.sqrt(eps) * size) | held | jnp.all(dx == 0)
         return tries[best], done, k + 1
 
     def again(carry: tuple[Array, Array, Array]) -> Array:
         _, done, k = carry
         return ~done & (k < _ITERATIONS)
 
+    first = constraints(y0)
     init = (jnp.zeros(E.shape[1], y0.dtype), jnp.asarray(False), jnp.asarray(0))
     x, done, _ = lax.while_loop(again, step, init)
     return x, done

@@ -11,7 +11,11 @@ from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_opera
 from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._products import largest_of_rows as largest_of_rows, weighted_sum as weighted_sum
-from ._scaled_inverse import ScaledInverse as ScaledInverse, scaled_inverse as scaled_inverse
+from ._scaled_inverse import (
+    ScaledInverse as ScaledInverse,
+    scaled_inverse as scaled_inverse,
+    scales as scales,
+)
 from ._small_inverse import small_inverse as small_inverse
 from ._small_inverse_solver import SmallInverse as SmallInverse
 from ._sparsity import Banded as Banded, BlockDiagonal as BlockDiagonal, Sparsity as Sparsity

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ._products import small_matmul
-from ._scaled_inverse import scaled_inverse
+from ._scaled_inverse import scaled_inverse, scales
 
 # Singular values below as many units of rounding of the largest are zeros.
 _SINGULAR = 100
@@ -55,9 +55,11 @@ class Mass(eqx.Module):
         """With the projector computed, where it takes a matrix."""
         if self.is_diagonal:
             return self
-        U, s, _ = jnp.linalg.svd(lax.stop_gradient(self.entries))
+        M, rows, _ = _scaled(self.entries)
+        U, s, _ = jnp.linalg.svd(M)
         kept = s > _SINGULAR * jnp.finfo(s.dtype).eps * s[0]
-        return replace(self, projector=(U * kept.astype(U.dtype)[None]) @ U.T)
+        projector = (U * kept.astype(U.dtype)[None]) @ U.T
+        return replace(self, projector=projector * rows[None] / rows[:, None])
 
     def in_range(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
         """The part of `f` in the range of `M`; all of it where the projector is not known."""
@@ -65,12 +67,19 @@ class Mass(eqx.Module):
             return jnp.where(self.entries == 0, 0, f)
         return f if self.projector is None else small_matmul(self.projector, f[:, None])[:, 0]
 
+    def out_of_range(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
+        """What is left of `f`, zero where that is rounding."""
+        rest = f - self.in_range(f)
+        if self.projector is None:
+            return rest
+        size = small_matmul(jnp.abs(self.projector), jnp.abs(f)[:, None])[:, 0] + jnp.abs(f)
+        return jnp.where(jnp.abs(rest) <= _SINGULAR * jnp.finfo(f.dtype).eps * size, 0, rest)
+
     def is_singular(self) -> Array:
         """Whether some equation has no derivative in it."""
-        entries = lax.stop_gradient(self.entries)
         if self.is_diagonal:
-            return jnp.any(entries == 0)
-        s = jnp.linalg.svd(entries, compute_uv=False)
+            return jnp.any(lax.stop_gradient(self.entries) == 0)
+        s = jnp.linalg.svd(_scaled(self.entries)[0], compute_uv=False)
         return s[-1] <= _SINGULAR * jnp.finfo(s.dtype).eps * s[0]
 
     def typical_slope(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -79,14 +88,21 @@ class Mass(eqx.Module):
             return jnp.where(
                 self.entries == 0, 0, f / jnp.where(self.entries == 0, 1, self.entries)
             )
-        M = self.entries / jnp.max(jnp.abs(self.entries))
+        M, rows, columns = _scaled(self.entries)
         tiny = jnp.sqrt(jnp.finfo(M.dtype).eps) * jnp.eye(f.size, dtype=M.dtype)
-        slope = scaled_inverse(M.T @ M + tiny).solve((M.T @ f)[:, None])[:, 0]
-        return slope / jnp.max(jnp.abs(self.entries))
+        slope = scaled_inverse(M.T @ M + tiny).solve((M.T @ (rows * f))[:, None])[:, 0]
+        return columns * slope
 
     def divide(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """`M^-1 x`, for a matrix that is not singular; differentiable."""
         return x / self.entries if self.is_diagonal else _inverse(self.entries) @ x
+
+
+def _scaled(entries: Float[Array, "n n"]) -> tuple[Array, Array, Array]:
+    """A matrix whose rows and columns have the size one, and their scales."""
+    entries = lax.stop_gradient(entries)
+    rows, columns = scales(entries)
+    return rows[:, None] * entries * columns[None], rows, columns
 
 
 @jax.custom_jvp

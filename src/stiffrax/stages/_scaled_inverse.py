@@ -51,12 +51,18 @@ class ScaledInverse(eqx.Module):
 
 def scaled_inverse(matrix: Inexact[Array, "*k n n"]) -> ScaledInverse:
     """Scales and inverts: for matrices of any units; see `small_inverse` for the cost."""
-    rows, columns = (_power_of_two(e, matrix.real.dtype) for e in _exponents(matrix))
+    rows, columns = scales(matrix)
     scaled = rows[..., None] * matrix * columns[..., None, :]
     return ScaledInverse(scaled, small_inverse(scaled), rows, columns)
 
 
-def _exponents(matrix: Inexact[Array, "*k n n"]) -> tuple[Int[Array, "*k n"], Int[Array, "*k n"]]:
+def scales(matrix: Inexact[Array, "*k l n"]) -> tuple[Float[Array, "*k l"], Float[Array, "*k n"]]:
+    """Powers of two for rows and columns, by which their largest entries have the size one."""
+    rows, columns = (_power_of_two(e, matrix.real.dtype) for e in _exponents(matrix))
+    return rows, columns
+
+
+def _exponents(matrix: Inexact[Array, "*k l n"]) -> tuple[Int[Array, "*k l"], Int[Array, "*k n"]]:
     """Of rows and columns: Ruiz' iteration, which divides both by the root of their largest entry."""
     size = jnp.log2(jnp.abs(matrix))
 
@@ -65,8 +71,8 @@ def _exponents(matrix: Inexact[Array, "*k n n"]) -> tuple[Int[Array, "*k n"], In
         left = size + rows[..., None] + columns[..., None, :]
         return rows - _half(jnp.max(left, axis=-1)), columns - _half(jnp.max(left, axis=-2))
 
-    zero = jnp.zeros_like(size[..., 0])
-    rows, columns = lax.fori_loop(0, _ROUNDS, once, (zero, zero))
+    start = jnp.zeros_like(size[..., 0]), jnp.zeros_like(size[..., 0, :])
+    rows, columns = lax.fori_loop(0, _ROUNDS, once, start)
     return jnp.round(rows).astype(int), jnp.round(columns).astype(int)
 
 
