@@ -162,8 +162,8 @@ def test_loss_maps_over_a_batch_of_models():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rtol": 0.0}, "`rtol=0.0`"),
-        ({"atol": [1e-6, -1.0]}, "`atol="),
+        ({"rtol": 0.0}, "rtol=0.0"),
+        ({"atol": [1e-6, -1.0]}, "atol="),
         ({"max_steps": 0}, "`max_steps=0`"),
         ({"window": 0}, "`window=0`"),
     ],

@@ -14,6 +14,7 @@ from ._loss import (
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
 )
+from ._model_and_data import check_data as check_data, check_model as check_model
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
 from ._segment_loss import SegmentLoss as SegmentLoss
 from ._trajectory_loss import HomotopyLoss as HomotopyLoss, TrajectoryLoss as TrajectoryLoss

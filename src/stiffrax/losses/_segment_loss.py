@@ -16,6 +16,7 @@ from ..solvers import RadauIIA5, predict_segment
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
 from ._failed_prediction import failed_step
 from ._loss import AbstractLoss, LossValue
+from ._model_and_data import check_data, check_model
 
 
 @final
@@ -86,6 +87,7 @@ class SegmentLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, the number of segments whose steps could not be solved, and of those solved."""
+        check_model(model, check_data(data))
         measure = self.measure.for_data(data)
         windows = cut_windows(data, self.window)
         ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))

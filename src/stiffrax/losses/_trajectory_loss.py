@@ -18,6 +18,7 @@ from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMAE, finite_samples, measured_scale
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
+from ._model_and_data import check_data, check_model
 
 
 def solve_runs(
@@ -167,6 +168,7 @@ class TrajectoryLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of runs (or windows) whose solve failed."""
+        check_model(model, check_data(data))
         loss = self.for_data(data)
         if self.window is not None:
             data = cut_windows(data, self.window)
@@ -333,6 +335,7 @@ class HomotopyLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error of the coupled solutions, and the number of runs whose solve failed."""
+        check_model(model, check_data(data))
         loss = self.for_data(data) if self.target is None else self
         num_splines = len(jax.tree.leaves(loss.target)[0])
         if num_splines != len(data):

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from .._arguments import check_count
 from ..data import Trajectories
-from ..losses import AbstractLoss, fix_to_data
+from ..losses import AbstractLoss, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
@@ -153,6 +153,7 @@ def fit(
             f"`patience={patience}` was given without runs to judge by. Write for example "
             "`held_out=0.2`."
         )
+    check_data(data)
     if held_out is not None and not isinstance(held_out, Trajectories):
         data, held_out = data.split(held_out)
     warn_if_unscaled(model, data)

@@ -4,13 +4,13 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._arguments import check_count
 from ..data import Trajectories
+from ..losses import check_data, check_model
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
@@ -151,9 +151,9 @@ def fit_least_squares(
     """
     solver = RadauIIA9() if solver is None else solver
     free_starts = check_options(start, initial_states, window, substeps, max_steps)
+    check_model(model, check_data(data))
     scale, weight = checked_scale(scale, weight, data), checked_weight(weight, data)
     windows = padded_windows(data, scale, weight, window, free_starts)
-    check_model(model, data)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)
@@ -220,22 +220,6 @@ def check_options(
 def count_residuals(weight: np.ndarray, free_starts: bool) -> int:
     """How many numbers are fitted: all samples but the first of a run, or all of them."""
     return int(np.sum((weight if free_starts else weight[:, 1:]) > 0))
-
-
-def check_model(model: Any, data: Trajectories) -> None:
-    y = jax.ShapeDtypeStruct((data.num_states,), jnp.zeros(()).dtype)
-    try:
-        out = eqx.filter_eval_shape(model, jnp.zeros(()), y, None)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "
-            f"{data.num_states} states of the data: {error}"
-        ) from error
-    if getattr(out, "shape", None) != y.shape:
-        raise ValueError(
-            f"The model returns {out} for `y` of shape {y.shape}; it must return one derivative "
-            f"for each of the {data.num_states} states of the data."
-        )
 
 
 def _standard_errors(found: Minimum, count: int) -> Any:

@@ -10,11 +10,11 @@ import numpy as np
 
 from .._arguments import check_count
 from ..data import Trajectories
+from ..losses import check_data, check_model
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_least_squares import (
     LeastSquaresFit,
-    check_model,
     check_options,
     count_residuals,
     fit_windows,
@@ -152,7 +152,7 @@ def prune_and_refit(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
-    _check(data, tolerance, refine, criterion)
+    _check(check_data(data), tolerance, refine, criterion)
     free_starts = check_options(start, initial_states, window, substeps, 1)
     check_model(model, data)
     if num_terms(model) == 0:

@@ -1,0 +1,40 @@
+"""Whether a model and data belong together, said before anything is solved."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._arguments import check_instance
+from ..data import Trajectories
+
+
+def check_data(data: Any) -> Trajectories:
+    """`data`, if they are samples of all states."""
+    return check_instance(
+        "data",
+        data,
+        Trajectories,
+        "`stiffrax.Trajectories`, samples of all states, after the model",
+        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()",
+    )
+
+
+def check_model(model: Any, data: Trajectories) -> None:
+    """Refuses a model that is no vector field of the states of the data."""
+    y = jax.ShapeDtypeStruct((data.num_states,), jnp.zeros(()).dtype)
+    try:
+        out = eqx.filter_eval_shape(model, jnp.zeros(()), y, None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "
+            f"{data.num_states} states of the data: {error}"
+        ) from error
+    shape = getattr(out, "shape", None)
+    if shape != y.shape:
+        given = f"a {type(out).__name__}" if shape is None else f"an array of shape {shape}"
+        raise ValueError(
+            f"The model returns {given} for `y` of shape {y.shape}; it must return one derivative "
+            f"for each of the {data.num_states} states of the data."
+        )
