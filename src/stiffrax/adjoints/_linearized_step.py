@@ -144,7 +144,8 @@ def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bo
     k, m, n, _ = hJ_T.shape
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
-    weights = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype)) / jnp.where(size > 0, size, 1)
+    combination = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype))[None, None]
+    weights = combination / jnp.where(size > 0, size, 1)
     x, b = (jnp.sum(v * weights, axis=-1).reshape(k, m, n) for v in (solution, rhs))
     a, terms = _couplings(tableau, rhs.dtype), hJ_T * x[:, :, None]
     residual = jnp.abs(a @ x - jnp.sum(terms, axis=-1) - b)

@@ -241,10 +241,11 @@ def _mean_and_error(
     length = intervals // blocks
     weight = finite[:, None, None]
     usable = jnp.where(weight, rates, 0)
-    mean = jnp.sum(usable, axis=(0, 1)) / (jnp.sum(finite) * intervals)
+    used = jnp.sum(finite).astype(rates.dtype)
+    mean = jnp.sum(usable, axis=(0, 1)) / (used * intervals)
     cut = usable[:, : blocks * length].reshape(starts, blocks, length, k)
-    scatter = jnp.where(weight, jnp.mean(cut, axis=2) - mean, 0)
-    count = jnp.sum(finite) * blocks
+    scatter = jnp.where(weight, jnp.mean(cut, axis=2) - mean[None, None], 0)
+    count = used * blocks
     return mean, jnp.sqrt(jnp.sum(scatter**2, axis=(0, 1)) / (count * (count - 1)))
 
 

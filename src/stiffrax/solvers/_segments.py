@@ -290,7 +290,7 @@ def stretching_rates(
 
     def advance(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
         y, frame = carry
-        t = t0 + i * jnp.asarray(interval, t0.dtype)
+        t = t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
         y, frame = push_forward(flow, t, y, frame)
         frame, lengths = orthonormalize(frame)
         return (y, frame), jnp.log(lengths) / interval

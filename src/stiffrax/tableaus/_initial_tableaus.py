@@ -151,18 +151,20 @@ def _free_start(stages: int, kind: str, order: int, key: Array) -> LearnableTabl
     """Rows that integrate constants, on nodes spread over the step."""
     key_A, key_b, key_c = jax.random.split(key, 3)
     explicit = kind == "explicit"
-    c = jnp.linspace(0.0, 1.0, stages) if explicit else (jnp.arange(stages) + 1.0) / stages
+    c = jnp.linspace(0.0, 1.0, stages) if explicit else jnp.arange(1.0, stages + 1.0) / stages
     spread = _SPREAD / (stages if kind == "implicit" else 1)
-    c = c + spread * jax.random.normal(key_c, (stages,)) * (c > 0)
+    c = c + jnp.where(c > 0, spread * jax.random.normal(key_c, (stages,)), 0)
     if kind == "implicit":
         # Collocation has as many orders as stages to begin with.
-        powers = jnp.arange(1, stages + 1)
-        inverse = jnp.linalg.inv(c[:, None] ** (powers - 1))
-        A, b = (c[:, None] ** powers / powers) @ inverse, (1 / powers) @ inverse
+        orders = jnp.arange(1.0, stages + 1.0)
+        powers = jnp.stack([c**k for k in range(stages + 1)], axis=1)
+        inverse = jnp.linalg.inv(powers[:, :-1])
+        A, b = (powers[:, 1:] / orders[None]) @ inverse, (1 / orders) @ inverse
         return LearnableTableau(A, b, c, kind=kind, order=order)
     pattern = used_entries(kind, jnp.ones((stages, stages)))
     # Close to the diagonal, as in the classical methods.
-    near = jnp.exp(-jnp.abs(jnp.arange(stages)[:, None] - jnp.arange(stages) - explicit))
+    row, column = jnp.arange(stages)[:, None], jnp.arange(stages)[None]
+    near = jnp.exp(-jnp.abs(row - column - int(explicit)))
     A = pattern * (near + _SPREAD * jax.random.normal(key_A, (stages, stages)))
     sums = jnp.sum(A, axis=1)
     A = A * (c / jnp.where(sums == 0, 1, sums))[:, None]

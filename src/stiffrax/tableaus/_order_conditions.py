@@ -335,7 +335,7 @@ def _solve(matrix: Float[Array, "m m"], rhs: Float[Array, " m"]) -> Float[Array,
     """
 
     def eliminate(k: Array, rows: Array) -> Array:
-        row = rows[k] / rows[k, k]
+        row = rows[k][None] / rows[k, k]
         others = rows - rows[:, k, None] * row
         return jnp.where((jnp.arange(rhs.size) == k)[:, None], row, others)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -50,12 +51,15 @@ def stability_function(method: Method, z: ArrayLike) -> Inexact[Array | np.ndarr
     if is_traceable(A, b, z):
         xp = jnp
         # The double precision of a tableau must not promote single-precision arguments.
-        dtype = jnp.result_type(0.0, z, *(x for x in (A, b) if is_traceable(x)))
-        A, b = jnp.asarray(A, dtype), jnp.asarray(b, dtype)
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.result_type(0.0, z, *(x for x in (A, b) if is_traceable(x)))
+        A, b, z = (jnp.asarray(x, dtype) for x in (A, b, z))
     scaled = xp.asarray(z)[..., None, None]
-    unit = xp.eye(len(b), dtype=A.dtype)
+    lead = (None,) * (scaled.ndim - 2)
+    unit = xp.eye(len(b), dtype=A.dtype)[lead]
+    A, beyond = A[lead], (b[None] - A)[lead]
     with np.errstate(divide="ignore", invalid="ignore"):
-        R = xp.linalg.det(unit + scaled * (b - A)) / xp.linalg.det(unit - scaled * A)
+        R = xp.linalg.det(unit + scaled * beyond) / xp.linalg.det(unit - scaled * A)
     return xp.asarray(R)
 
 
@@ -90,7 +94,7 @@ def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | flo
     A, b, _ = coefficients(method)
     xp = jnp if is_traceable(A, b) else np
     with np.errstate(divide="ignore", invalid="ignore"):
-        return xp.linalg.det(A - b) / xp.linalg.det(A)
+        return xp.linalg.det(A - b[None]) / xp.linalg.det(A)
 
 
 def _is_bounded_on(method: Method, z: Complex[np.ndarray, "..."]) -> bool:
@@ -225,10 +229,10 @@ def stability_penalty(tableau: Method, region: Any) -> Float[Array, ""]:
     """
     A, b, _ = coefficients(tableau)
     z = jnp.asarray(region)
-    dtype = jnp.result_type(jnp.float32, A.dtype) if hasattr(A, "dtype") else jnp.float64
+    dtype = np.promote_types(np.float32, A.dtype) if hasattr(A, "dtype") else jnp.float64
     A, b = jnp.asarray(A, dtype), jnp.asarray(b, dtype)
     x, y = jnp.real(z).astype(A.dtype), jnp.imag(z).astype(A.dtype)
-    above = _squared_modulus(characteristic_polynomial(A - b), x, y)
+    above = _squared_modulus(characteristic_polynomial(A - b[None]), x, y)
     below = _squared_modulus(characteristic_polynomial(A), x, y)
     # Where |R| <= 1 the root is not taken: at R = 0 it has no derivative.
     grows = above > below

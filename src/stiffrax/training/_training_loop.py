@@ -126,14 +126,16 @@ class Training(eqx.Module):
             trial = self.value(parameters, data)
             return jnp.where(trial.num_solved < found.num_solved, jnp.inf, trial.value)
 
-        updates, optimizer = self.optimizer.update(
-            gradient,
-            state.optimizer,
-            state.parameters,
-            value=found.value,
-            grad=gradient,
-            value_fn=trial_value,
-        )
+        # Optimizers of optax mix whole and floating numbers, which JAX may be set to refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer = self.optimizer.update(
+                gradient,
+                state.optimizer,
+                state.parameters,
+                value=found.value,
+                grad=gradient,
+                value_fn=trial_value,
+            )
         parameters = eqx.apply_updates(state.parameters, updates)
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
         elsewhere = _select(all_failed, halfway, state.parameters)
@@ -144,7 +146,7 @@ class Training(eqx.Module):
             optimizer=_select(usable, optimizer, state.optimizer),
             safe=_select(usable, state.parameters, state.safe),
             step=state.step + 1,
-            num_skipped=state.num_skipped + ~usable,
+            num_skipped=state.num_skipped + (~usable).astype(int),
             unusable=jnp.where(usable, 0, state.unusable + 1),
             all_failed=jnp.where(all_failed, state.all_failed + 1, 0),
         )

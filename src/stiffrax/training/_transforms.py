@@ -54,9 +54,9 @@ class GrowingHorizon(eqx.Module):
         del key
         elapsed = data.ts - data.ts[:, :1]
         ratio = jnp.maximum(jnp.max(elapsed) / self.first, 1)
-        fraction = jnp.minimum(step / self.steps, 1)
+        fraction = jnp.minimum(step / self.steps, 1).astype(ratio.dtype)
         horizon = jnp.where(fraction < 1, self.first * ratio**fraction, jnp.inf)
-        seen = (elapsed <= horizon) | (jnp.arange(elapsed.shape[1]) < 2)
+        seen = (elapsed <= horizon) | (jnp.arange(elapsed.shape[1]) < 2)[None]
         return eqx.tree_at(lambda d: d.mask, data, data.mask & seen)
 
 

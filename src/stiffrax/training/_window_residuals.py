@@ -224,7 +224,7 @@ def _first_weight(window: Windows) -> Float[Array, " n"]:
 def _projection(S: Float[Array, "rows n"]) -> tuple[Array, Array]:
     """`S` with unit columns, and what gives its least-squares solution: `(S^T S)^-1 S^T`."""
     size = jnp.linalg.norm(S, axis=0)
-    S = S / jnp.where(size > 0, size, 1)
+    S = S / jnp.where(size > 0, size, 1)[None]
     # A start that nothing depends on needs the shift.
     gram = S.T @ S + 1e-12 * jnp.eye(S.shape[1], dtype=S.dtype)
     return S, small_inverse(gram) @ S.T
