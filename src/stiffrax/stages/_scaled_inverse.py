@@ -29,14 +29,16 @@ class ScaledInverse(eqx.Module):
 
     def solve(self, b: Inexact[Array, "*k n r"]) -> Inexact[Array, "*k n r"]:
         """Solves for all columns of `b`, with one step of iterative refinement."""
-        b = self.rows[..., None] * b
+        rows, columns = (x.astype(b.dtype)[..., None] for x in (self.rows, self.columns))
+        b = rows * b
         x = small_matmul(self.inverse, b)
         x = x + small_matmul(self.inverse, b - small_matmul(self.scaled, x))
-        return self.columns[..., None] * x
+        return columns * x
 
     def as_matrix(self) -> Inexact[Array, "*k n n"]:
         """The inverse itself."""
-        return self.columns[..., None] * self.inverse * self.rows[..., None, :]
+        rows, columns = (x.astype(self.inverse.dtype) for x in (self.rows, self.columns))
+        return columns[..., None] * self.inverse * rows[..., None, :]
 
     @property
     def T(self) -> "ScaledInverse":
@@ -52,7 +54,8 @@ class ScaledInverse(eqx.Module):
 def scaled_inverse(matrix: Inexact[Array, "*k n n"]) -> ScaledInverse:
     """Scales and inverts: for matrices of any units; see `small_inverse` for the cost."""
     rows, columns = scales(matrix)
-    scaled = rows[..., None] * matrix * columns[..., None, :]
+    left, right = (x.astype(matrix.dtype) for x in (rows, columns))
+    scaled = left[..., None] * matrix * right[..., None, :]
     return ScaledInverse(scaled, small_inverse(scaled), rows, columns)
 
 

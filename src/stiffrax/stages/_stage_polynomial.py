@@ -134,7 +134,9 @@ def _defect_at_end(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array, 
 def _farthest_from_nodes(tableau: Tableau) -> float:
     """Where in the step a polynomial through its start and the stages is least determined."""
     theta = np.linspace(0, 1, 1001)
-    return theta[np.argmax(np.abs(theta * np.prod(theta[:, None] - tableau.nodes, axis=1)))]
+    size = np.abs(theta * np.prod(theta[:, None] - tableau.nodes, axis=1))
+    # A number of Python: one of NumPy would make single-precision times double.
+    return float(theta[np.argmax(size)])
 
 
 def interior_error(
