@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optax
 import pytest
 
 import stiffrax as srx
@@ -158,3 +159,29 @@ def test_losses(name):
 def test_models(name):
     model = models()[name]
     jax.make_jaxpr(jax.jacfwd(lambda y: model(0.0, y)))(jnp.ones(2))
+
+
+FIT_DATA = srx.Trajectories.from_arrays(
+    np.linspace(0.0, 1.0, 9), np.exp(-3 * np.linspace(0.0, 1.0, 9))[:, None] * np.ones((2, 1, 1))
+)
+
+
+def test_least_squares():
+    fit = srx.fit_least_squares(
+        srx.Polynomial(1, degree=1), FIT_DATA, solver=srx.BackwardEuler(), max_steps=1
+    )
+    assert fit.num_failed == 0
+
+
+def test_training_by_optimizers_that_promote():
+    fit = srx.fit(
+        srx.Polynomial(1, degree=1),
+        srx.SegmentLoss(srx.BackwardEuler()),
+        FIT_DATA,
+        steps=2,
+        batch_size=1,
+        optimizer=optax.chain(srx.rescale_gradient(1.0), optax.adamw(0.1)),
+        transforms=[srx.GrowingHorizon(0.2, 2), srx.Steer(0.1)],
+        held_out=0.5,
+    )
+    assert np.all(np.isfinite(fit.history.loss))
