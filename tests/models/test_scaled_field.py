@@ -134,5 +134,5 @@ def test_the_learned_part_of_a_model_feeds_fewer_states_than_it_sees():
 
 
 def test_a_size_of_an_output_that_is_not_positive_is_refused():
-    with pytest.raises(ValueError, match="`output_scale`"):
+    with pytest.raises(ValueError, match="`output_scale="):
         scaled(output_scale=[0.0])
