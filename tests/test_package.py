@@ -13,6 +13,7 @@ import pytest
 
 import stiffrax as srx
 
+NAMES = vars(srx)["__all__"]
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -53,8 +54,8 @@ def test_import_loads_nothing_else_of_the_package():
 
 
 def test_every_public_name_can_be_loaded():
-    assert sorted(srx.__all__) == sorted({*dir(srx)} - {"__version__"})
-    assert all(getattr(srx, name) is not None for name in srx.__all__)
+    assert sorted(NAMES) == sorted({*dir(srx)} - {"__version__"})
+    assert all(getattr(srx, name) is not None for name in NAMES)
 
 
 def test_type_checkers_find_the_names_where_they_are_loaded_from():
@@ -65,7 +66,7 @@ def test_type_checkers_find_the_names_where_they_are_loaded_from():
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == {*srx.__all__}
+    assert imported == {*NAMES}
 
 
 def test_all_names_leave_slow_libraries_and_the_configuration_of_jax_alone():

@@ -25,6 +25,7 @@ class NewtonState(eqx.Module):
     theta: Float[Array, ""]
     converged: Bool[Array, ""]
     diverged: Bool[Array, ""]
+    largest: Float[Array, ""]
     solve: Any
 
 
@@ -39,6 +40,8 @@ class StoppingRule(eqx.Module):
       component hides the slow decay of a small one.
     - `noise`: called with displacement and iterate; true where an iteration that stalls is done:
       rounding hides any further progress, or none is needed.
+    - `size`: of what the iterate is an increment of; an iterate in which rounding has lost that, and
+      the first residual too, is no root: the equations are singular. `None` does not ask.
     - `patience`: the contraction at or above which the iteration has stopped converging.
     - `max_iterations`: give up early if the observed contraction cannot reach `kappa` in as many
       iterations; `None` never does.
@@ -51,6 +54,7 @@ class StoppingRule(eqx.Module):
     patience: float = eqx.field(static=True)
     max_iterations: int | None = eqx.field(static=True)
     least_eta: float = eqx.field(static=True, default=0.0)
+    size: Any = None
 
 
 def _largest(tree: PyTree) -> Array:
@@ -202,6 +206,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             theta=jnp.asarray(jnp.nan, flat.dtype),
             converged=jnp.asarray(False),
             diverged=jnp.asarray(False),
+            largest=jnp.zeros((), flat.dtype),
             solve=solve,
         )
 
@@ -250,12 +255,17 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
         converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)
+        largest = jnp.where(first, jnp.maximum(_largest(y), _largest(residual)), state.largest)
+        if rule.size is not None:
+            found, eps = _largest(new_y), jnp.finfo(largest.dtype).eps
+            diverged = diverged | (converged & (eps * found > jnp.maximum(largest, rule.size)))
         state = NewtonState(
             iterations=state.iterations + 1,
             displacement=displacement,
             theta=jnp.where(first, jnp.nan, theta),
             converged=converged & ~diverged,
             diverged=diverged,
+            largest=largest,
             solve=state.solve,
         )
         return new_y, state, aux

@@ -45,6 +45,7 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
         noise=Partial(_within_rounding, y0),
         patience=1.0,
         max_iterations=None,
+        size=largest_size(jnp.abs(y0)),
     )
 
 

@@ -49,7 +49,9 @@ class TrainingState(eqx.Module):
     @property
     def is_stuck(self) -> Bool[Array, ""]:
         """Whether going on is of no use."""
-        return (self.unusable >= MOST_UNUSABLE) | (self.all_failed >= MOST_ALL_FAILED)
+        # A state read from a checkpoint holds NumPy arrays.
+        stuck = (self.unusable >= MOST_UNUSABLE) | (self.all_failed >= MOST_ALL_FAILED)
+        return jnp.asarray(stuck)
 
     def judged(self, found: LossValue, allowed: Any = True) -> "TrainingState":
         """With its parameters as the best, if more samples are predicted or these better."""
