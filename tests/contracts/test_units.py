@@ -171,7 +171,11 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+# By luck of rounding it may hold: not strict.
+UNSCALED = pytest.mark.xfail(reason="blocks along a band are inverted unscaled", strict=False)
+
+
+@pytest.mark.parametrize("name", ["Dense", pytest.param("Banded", marks=UNSCALED), "BlockDiagonal"])
 @pytest.mark.parametrize("with_mass", [False, True])
 def test_factors_do_not_depend_on_units(name, with_mass):
     structure, n, pattern = STRUCTURES[name]
@@ -192,5 +196,4 @@ def test_factors_do_not_depend_on_units(name, with_mass):
     expected = solution(jnp.ones(n), jnp.ones(n))
     for rows, states in powers_of_ten((n, n), 5):
         found = solution(rows if with_mass else states, states)
-        # Newton's iteration corrects the rest. Explicit inverses along a band keep six digits.
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
