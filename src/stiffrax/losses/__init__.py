@@ -6,6 +6,7 @@ from ._error_measures import (
     ScaledMSE as ScaledMSE,
 )
 from ._failed_prediction import failed_step as failed_step
+from ._homotopy_loss import HomotopyLoss as HomotopyLoss
 from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
 from ._loss import (
@@ -17,4 +18,4 @@ from ._loss import (
 from ._model_and_data import check_data as check_data, check_model as check_model
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
 from ._segment_loss import SegmentLoss as SegmentLoss
-from ._trajectory_loss import HomotopyLoss as HomotopyLoss, TrajectoryLoss as TrajectoryLoss
+from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

@@ -1,71 +1,22 @@
-"""Errors of whole solves of the runs, pulled towards the data or not."""
+"""Errors of whole adaptive solves of the runs."""
 
-from collections.abc import Callable
 from typing import Any, final
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_tolerances
 from ..adjoints import DiscreteAdjoint
-from ..data import SmoothingSpline, Trajectories, cut_windows
-from ..models import CoupledField, check_coupling
+from ..data import Trajectories, cut_windows
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
-from ._error_measures import AbstractErrorMeasure, ScaledMAE, finite_samples, measured_scale
+from ._error_measures import AbstractErrorMeasure, ScaledMAE, measured_scale
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
 from ._model_and_data import check_data, check_model
-
-
-def solve_runs(
-    solve: Callable[..., tuple[Array, Array]], adjoint: diffrax.AbstractAdjoint, *runs: Any
-) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
-    """`solve(*run)` of every run: what is predicted, and whether it failed.
-
-    The last steps of a failed solve were rejected, often because they overflowed. Their derivatives
-    are multiplied by zero, but infinity times zero is NaN, and the gradient is a sum over runs. With
-    an adjoint that differentiates all steps, a failed run whose derivative is not finite gives none.
-    """
-    if len(jax.tree.leaves(runs)[0]) == 1:
-        # Outside `vmap` the solver may use what only pays off for one lane.
-        predicted, failed = solve(*jax.tree.map(lambda x: x[0], runs))
-        return predicted[None], failed[None]
-    if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
-        return jax.vmap(solve)(*runs)
-    return jax.vmap(lambda *run: _guarded((eqx.filter_closure_convert(solve, *run), run)))(*runs)
-
-
-@eqx.filter_custom_vjp
-def _guarded(solve_and_run: Any) -> Any:
-    solve, run = solve_and_run
-    return solve(*run)
-
-
-@_guarded.def_fwd
-def _guarded_fwd(perturbed: Any, solve_and_run: Any) -> Any:
-    del perturbed
-    dynamic, static = eqx.partition(solve_and_run, eqx.is_inexact_array)
-
-    def values(dynamic: Any) -> tuple[Array, Array]:
-        solve, run = eqx.combine(dynamic, static)
-        return solve(*run)
-
-    predicted, pull_back, failed = jax.vjp(values, dynamic, has_aux=True)
-    return (predicted, failed), (pull_back, failed)
-
-
-@_guarded.def_bwd
-def _guarded_bwd(residuals: Any, cotangents: Any, perturbed: Any, solve_and_run: Any) -> Any:
-    del perturbed, solve_and_run
-    pull_back, failed = residuals
-    (derivative,) = pull_back(cotangents[0])
-    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(derivative)]
-    drop = failed & ~jnp.all(jnp.stack(finite))
-    return jax.tree.map(lambda x: jnp.where(drop, 0, x), derivative)
+from ._solve_runs import solve_runs, value_of_runs
 
 
 @final
@@ -173,7 +124,7 @@ class TrajectoryLoss(AbstractLoss):
         if self.window is not None:
             data = cut_windows(data, self.window)
         predicted, failed = loss._solve_all(model, data)
-        return _value_of_runs(loss.measure, predicted, failed, data)
+        return value_of_runs(loss.measure, predicted, failed, data)
 
     def first_failure(self, model: Any, data: Trajectories) -> str:
         """The first run (or window) whose solve fails, and why."""
@@ -235,120 +186,5 @@ class TrajectoryLoss(AbstractLoss):
         )
 
 
-def _value_of_runs(
-    measure: AbstractErrorMeasure, predicted: Array, failed: Array, data: Trajectories
-) -> LossValue:
-    """The value of solves of the runs, and how many of them failed.
-
-    Of a solve that failed no sample counts, also where it was still good: adjoints give no derivative
-    of it.
-    """
-    ts, ys, mask = (jnp.asarray(x)[:, 1:] for x in (data.ts, data.ys, data.mask))
-    solved = mask & ~failed[:, None]
-    value = measure(predicted, ts, ys, solved)
-    return LossValue(
-        value, jnp.sum(failed & mask[:, 0]), jnp.sum(solved & finite_samples(predicted))
-    )
-
-
 def _is_none(x: Any) -> bool:
     return x is None
-
-
-@final
-class HomotopyLoss(AbstractLoss):
-    r"""The error of the model coupled to a smoothing spline of the samples.
-
-    $$\frac{du}{dt} = f_\theta(t, u) - \lambda k (u - u_{data}(t))$$
-
-    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has few
-    local minima; with $\lambda = 0$ it is that of the `trajectory` loss.
-    [`stiffrax.fit_homotopy`][] trains from one to the other.
-
-    **Arguments:**
-
-    - `trajectory`: what is solved, and how errors count: a [`stiffrax.TrajectoryLoss`][] over whole
-        runs.
-    - `coupling`: `k`, as in [`stiffrax.CoupledField`][]; about the size of the states. Too large
-        a value makes the loss flat.
-    - `alpha`: of the [`stiffrax.SmoothingSpline`][].
-    - `strength`: $\lambda$.
-
-    **Raises:** `ValueError` for a coupling that does not fit the data, windows, and minibatches.
-
-    Cost: that of `trajectory`.
-
-    ??? cite "Reference"
-        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
-        discovery*, NeurIPS 36 (2023).
-
-    ```python
-    >>> import numpy as np, stiffrax as srx
-    >>> ts = np.linspace(0.0, 2.0, 9)
-    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-    >>> wrong = lambda t, y, args: 2 * y
-    >>> losses = [srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=9.0, strength=s) for s in (0, 1)]
-    >>> bool(losses[1](wrong, data) < 0.1 * losses[0](wrong, data))
-    True
-
-    ```
-    """
-
-    trajectory: TrajectoryLoss
-    coupling: Any
-    alpha: float
-    strength: Array
-    target: SmoothingSpline | None
-
-    def __init__(
-        self,
-        trajectory: TrajectoryLoss,
-        coupling: Any,
-        alpha: float = 0.0,
-        *,
-        strength: Any = 1.0,
-    ):
-        if trajectory.window is not None:
-            raise ValueError(
-                f"The trajectory loss has `window={trajectory.window}`; homotopy trains on whole "
-                "runs: leave `window` out."
-            )
-        self.trajectory = trajectory
-        self.coupling = coupling
-        self.alpha = alpha
-        self.strength = jnp.asarray(strength, float)
-        self.target = None
-
-    def with_strength(self, strength: Any) -> "HomotopyLoss":
-        """This loss with another strength of the coupling."""
-        return eqx.tree_at(lambda loss: loss.strength, self, jnp.asarray(strength, float))
-
-    def for_data(self, data: Trajectories) -> "HomotopyLoss":
-        """This loss with its scale and its splines."""
-        check_coupling(self.coupling, data.num_states)
-        return eqx.tree_at(
-            lambda loss: (loss.trajectory, loss.target),
-            self,
-            (self.trajectory.for_data(data), SmoothingSpline.for_runs(data, self.alpha)),
-            is_leaf=lambda x: x is None,
-        )
-
-    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
-        """The error of the coupled solutions, and the number of runs whose solve failed."""
-        check_model(model, check_data(data))
-        loss = self.for_data(data) if self.target is None else self
-        num_splines = len(jax.tree.leaves(loss.target)[0])
-        if num_splines != len(data):
-            raise ValueError(
-                f"{len(data)} runs were given to a loss with splines of {num_splines}: homotopy "
-                "trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
-            )
-        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
-
-        def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
-            coupled = CoupledField(model, target, self.coupling, self.strength)
-            return loss.trajectory.solve_run(coupled, ts, y0, mask)
-
-        adjoint = loss.trajectory.adjoint
-        predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
-        return _value_of_runs(loss.trajectory.measure, predicted, failed, data)

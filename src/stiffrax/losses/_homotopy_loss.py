@@ -1,0 +1,114 @@
+"""The error of the model coupled to the data, by which training moves from easy to hard."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..data import SmoothingSpline, Trajectories
+from ..models import CoupledField, check_coupling
+from ._loss import AbstractLoss, LossValue
+from ._model_and_data import check_data, check_model
+from ._solve_runs import solve_runs, value_of_runs
+from ._trajectory_loss import TrajectoryLoss
+
+
+@final
+class HomotopyLoss(AbstractLoss):
+    r"""The error of the model coupled to a smoothing spline of the samples.
+
+    $$\frac{du}{dt} = f_\theta(t, u) - \lambda k (u - u_{data}(t))$$
+
+    With $\lambda = 1$ the solution stays near the samples from the start, and the loss has few
+    local minima; with $\lambda = 0$ it is that of the `trajectory` loss.
+    [`stiffrax.fit_homotopy`][] trains from one to the other.
+
+    **Arguments:**
+
+    - `trajectory`: what is solved, and how errors count: a [`stiffrax.TrajectoryLoss`][] over whole
+        runs.
+    - `coupling`: `k`, as in [`stiffrax.CoupledField`][]; about the size of the states. Too large
+        a value makes the loss flat.
+    - `alpha`: of the [`stiffrax.SmoothingSpline`][].
+    - `strength`: $\lambda$.
+
+    **Raises:** `ValueError` for a coupling that does not fit the data, windows, and minibatches.
+
+    Cost: that of `trajectory`.
+
+    ??? cite "Reference"
+        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
+        discovery*, NeurIPS 36 (2023).
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    >>> wrong = lambda t, y, args: 2 * y
+    >>> losses = [srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=9.0, strength=s) for s in (0, 1)]
+    >>> bool(losses[1](wrong, data) < 0.1 * losses[0](wrong, data))
+    True
+
+    ```
+    """
+
+    trajectory: TrajectoryLoss
+    coupling: Any
+    alpha: float
+    strength: Array
+    target: SmoothingSpline | None
+
+    def __init__(
+        self,
+        trajectory: TrajectoryLoss,
+        coupling: Any,
+        alpha: float = 0.0,
+        *,
+        strength: Any = 1.0,
+    ):
+        if trajectory.window is not None:
+            raise ValueError(
+                f"The trajectory loss has `window={trajectory.window}`; homotopy trains on whole "
+                "runs: leave `window` out."
+            )
+        self.trajectory = trajectory
+        self.coupling = coupling
+        self.alpha = alpha
+        self.strength = jnp.asarray(strength, float)
+        self.target = None
+
+    def with_strength(self, strength: Any) -> "HomotopyLoss":
+        """This loss with another strength of the coupling."""
+        return eqx.tree_at(lambda loss: loss.strength, self, jnp.asarray(strength, float))
+
+    def for_data(self, data: Trajectories) -> "HomotopyLoss":
+        """This loss with its scale and its splines."""
+        check_coupling(self.coupling, data.num_states)
+        return eqx.tree_at(
+            lambda loss: (loss.trajectory, loss.target),
+            self,
+            (self.trajectory.for_data(data), SmoothingSpline.for_runs(data, self.alpha)),
+            is_leaf=lambda x: x is None,
+        )
+
+    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+        """The error of the coupled solutions, and the number of runs whose solve failed."""
+        check_model(model, check_data(data))
+        loss = self.for_data(data) if self.target is None else self
+        num_splines = len(jax.tree.leaves(loss.target)[0])
+        if num_splines != len(data):
+            raise ValueError(
+                f"{len(data)} runs were given to a loss with splines of {num_splines}: homotopy "
+                "trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
+            )
+        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+
+        def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
+            coupled = CoupledField(model, target, self.coupling, self.strength)
+            return loss.trajectory.solve_run(coupled, ts, y0, mask)
+
+        adjoint = loss.trajectory.adjoint
+        predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
+        return value_of_runs(loss.trajectory.measure, predicted, failed, data)
