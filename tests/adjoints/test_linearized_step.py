@@ -11,7 +11,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.adjoints._linearized_step import linearize, stacked_matrix
-from stiffrax.solvers import stage_system
+from stiffrax.solvers import system_of_terms
 
 # One stage and three, not stiffly accurate, and with an explicit first stage.
 SOLVERS = [srx.BackwardEuler(), srx.RadauIIA5(), srx.GaussLegendre4(), srx.Trapezoid()]
@@ -38,7 +38,7 @@ def test_cotangents_of_end_and_polynomial_are_pulled_to_the_start(solver, getkey
     (_, coefficients), pull = jax.vjp(lambda y0: step(solver, y0), Y0)
     y1_bar = jax.random.normal(getkey(), (2,))
     p_bar = jax.random.normal(getkey(), coefficients.shape)
-    system, _ = stage_system(solver.tableau, FIELD, 0.1, 0.3, Y0, None)
+    system, _ = system_of_terms(solver.tableau, FIELD, 0.1, 0.3, Y0, None)
     powers = solver.tableau.nodes[:, None] ** np.arange(1, len(coefficients) + 1)
     linearized = linearize(system, powers @ coefficients)
     G = linearized.from_end(y1_bar) + linearized.from_polynomial(p_bar)

@@ -9,7 +9,7 @@ import optimistix as optx
 import pytest
 
 import stiffrax as srx
-from stiffrax.solvers import stage_system
+from stiffrax.solvers import system_of_terms
 from stiffrax.stages import (
     StageMethod,
     error_controlled_rule,
@@ -27,7 +27,7 @@ TABLEAU = radau_iia(3)
 def program(linear_solver, batched):
     def step(rate, t0, h, y0, kept, made_jump):
         term = diffrax.ODETerm(lambda t, y, args: -rate * y * jnp.abs(y) ** 0.1)
-        system, _ = stage_system(TABLEAU, term, t0, t0 + h, y0, None)
+        system, _ = system_of_terms(TABLEAU, term, t0, t0 + h, y0, None)
         tolerance = error_tolerance(TABLEAU, y0, 1e-6, 1e-9, optx.rms_norm)
         rule = error_controlled_rule(TABLEAU, tolerance, jnp.ones(()))
         method = StageMethod(

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..diffrax_loop import Step
-from ..solvers import AbstractImplicitRungeKutta, stage_system
+from ..solvers import AbstractImplicitRungeKutta, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial
 from ._affine_steps import RECURRENCES, Chunk
 from ._linearized_step import linearize
@@ -43,7 +43,7 @@ class StepEquations(AbstractRecordedSteps):
         terms, args = eqx.combine(parameters, self.others)
         _, restore = ravel_pytree(self.state)
         tableau, y0 = self.solver.tableau, restore(step.y0)
-        return stage_system(tableau, terms, step.t0, step.t1, y0, args)[0]
+        return system_of_terms(tableau, terms, step.t0, step.t1, y0, args)[0]
 
     def stages(self, step: Step) -> Float[Array, "m n"]:
         """The stage increments: read from the step's polynomial, or else solved for once more."""

@@ -1,10 +1,7 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
 from ._consistent_start import consistent_initial_values as consistent_initial_values
-from ._implicit_runge_kutta import (
-    AbstractImplicitRungeKutta as AbstractImplicitRungeKutta,
-    stage_system as stage_system,
-)
+from ._implicit_runge_kutta import AbstractImplicitRungeKutta as AbstractImplicitRungeKutta
 from ._learnable_runge_kutta import (
     DENSE_DEGREE as DENSE_DEGREE,
     LearnableRungeKutta as LearnableRungeKutta,
@@ -32,4 +29,5 @@ from ._segments import (
     stretching_rates as stretching_rates,
 )
 from ._step_memory import CollocationInterpolation as CollocationInterpolation
+from ._terms import system_of_terms as system_of_terms
 from ._variable_order import RadauIIA as RadauIIA

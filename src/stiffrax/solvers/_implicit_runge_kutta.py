@@ -65,9 +65,9 @@ from ..stages import (
 from ..tableaus import Tableau
 from ._consistent_start import check_mass, check_start, typical_slope
 from ._ended_solve import can_start, step_ending
-from ._mass_matrix_term import check_term as check_term, mass_of, stage_system as stage_system
 from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
+from ._terms import check_term, mass_of, system_of_terms
 
 Y: TypeAlias = PyTree[ArrayLike]
 
@@ -177,7 +177,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         if mass is not None:
             name, term = type(self).__name__, unwrap_term(terms)
             check_mass(name, self.tableau, self._given_structure, term, mass)
-            system, _ = stage_system(self.tableau, terms, t0, t1, y0, args)
+            system, _ = system_of_terms(self.tableau, terms, t0, t1, y0, args)
             mass = stop_gradient(mass.with_projector())
             tolerance = self._tolerance(y0)
             consistent = check_start(self, system, mass, terms, tolerance, structure)
@@ -211,7 +211,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         for a controller of your own: of order `error_order(terms)` in the step, infinite where the
         iteration failed. Under fixed steps nobody asks for the estimate, and it is `None`.
         """
-        system, restore = stage_system(self.tableau, terms, t0, t1, y0, args)
+        system, restore = system_of_terms(self.tableau, terms, t0, t1, y0, args)
         frozen = stop_gradient(system)
         if frozen.mass is not None:
             frozen = replace(frozen, mass=solver_state.mass)

@@ -18,8 +18,8 @@ from ..tableaus import (
     order_projection,
     random_tableau,
 )
-from ._implicit_runge_kutta import check_term
 from ._step_memory import CollocationInterpolation
+from ._terms import check_term
 
 # Of the polynomial between the ends of a step.
 DENSE_DEGREE = 2

@@ -1,4 +1,4 @@
-"""Terms with a mass matrix, and the stage system of a step."""
+"""Terms with a mass matrix: differential-algebraic equations among them."""
 
 import itertools
 from collections.abc import Callable
@@ -10,13 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import PyTree
 
 from .._arguments import check_callable
-from ..diffrax_loop import AdjointTerm, unwrap_term
-from ..stages import Mass, StageSystem, flat_field, flat_mass, is_operator
-from ..tableaus import Tableau
+from ..stages import is_operator
 
 
 @final
@@ -161,59 +158,3 @@ def _is_singular(mass: PyTree) -> bool | None:
         np.linalg.matrix_rank(x) < len(x) if is_square else bool(np.any(x == 0))
         for x, is_square in pairs
     )
-
-
-def mass_of(terms: Any, y: PyTree) -> Mass | None:
-    """The mass of a term on the flat state; `None` for a term that has none."""
-    term = unwrap_term(terms)
-    if not isinstance(term, MassMatrixTerm):
-        return None
-    return flat_mass(term.mass, y, term.powers)
-
-
-def check_term(terms: Any, *, may_have_mass: bool = False) -> None:
-    """Refuses terms that no stage system can be made of."""
-    term = unwrap_term(terms)
-    if may_have_mass and isinstance(term, MassMatrixTerm):
-        return
-    if isinstance(term, AdjointTerm):
-        raise ValueError(
-            "`adjoint=diffrax.BacksolveAdjoint()` was given to an implicit Runge-Kutta solver; it "
-            "solves the state again back in time, which is unstable on stiff problems. Write "
-            "`adjoint=stiffrax.GaussAdjoint()`, or `adjoint=stiffrax.DiscreteAdjoint()`."
-        )
-    if not isinstance(term, diffrax.ODETerm):
-        raise ValueError(
-            f"A {type(term).__name__} was given to an implicit Runge-Kutta solver; it needs a "
-            "`diffrax.ODETerm(vector_field)`. For a sum of stiff and non-stiff terms use "
-            "`diffrax.KenCarp4`, for noise an SDE solver."
-        )
-
-
-def stage_system(
-    tableau: Tableau, terms: Any, t0: Any, t1: Any, y0: PyTree[ArrayLike], args: Any
-) -> tuple[StageSystem, Callable[[Array], PyTree]]:
-    """The stage system of the step from `t0` to `t1`, and the function that restores the state."""
-    check_term(terms, may_have_mass=True)
-    # Stages lie between whole numbers: integers given for `t0` and `t1` would round them.
-    dtype = jnp.result_type(t0, t1)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
-    mass, vector_field = mass_of(terms, y0), lambda t, y: terms.vf(t, y, args)
-    if mass is not None and tableau.explicit_first_stage:
-        # What an explicit stage gives is a derivative: the field must be one.
-        vector_field, mass = _divided_by(mass, vector_field), None
-    field, flat, restore = flat_field(vector_field, t0, y0)
-    control = terms.contr(t0, t1)
-    # The control carries the direction of time, which `t1 - t0` does not: never rebuild it.
-    h = jnp.asarray(control, flat.dtype)
-    hf0 = h * field(t0, flat) if tableau.explicit_first_stage else None
-    return StageSystem(tableau, field, t0, t1 - t0, h, flat, hf0, mass), restore
-
-
-def _divided_by(mass: Mass, vector_field: Callable) -> Callable:
-    def field(t: Array, y: PyTree) -> PyTree:
-        slope, restore = ravel_pytree(vector_field(t, y))
-        return restore(mass.divide(slope))
-
-    return field

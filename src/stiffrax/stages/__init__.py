@@ -46,6 +46,7 @@ from ._stage_system import (
     StageSystem as StageSystem,
     flat_field as flat_field,
     slope_field as slope_field,
+    stage_system as stage_system,
 )
 from ._stopping_rules import (
     ErrorTolerance as ErrorTolerance,

@@ -150,6 +150,36 @@ class StageSystem(eqx.Module):
         return jax.vmap(self.field.jacobian)(self.times, self.states(Z))
 
 
+def stage_system(
+    tableau: Tableau,
+    vector_field: Callable[[Any, Any], Any],
+    t0: Shaped[Array, ""],
+    dt: Shaped[Array, ""],
+    control: Any,
+    y0: PyTree[ArrayLike],
+    mass: Mass | None = None,
+) -> tuple[StageSystem, Callable[[Array], PyTree]]:
+    """The stage system of a step of a vector field over pytrees, and what restores the state.
+
+    `dt` is the step in time, `control` what slopes are multiplied by, which has its direction.
+    """
+    if mass is not None and tableau.explicit_first_stage:
+        # What an explicit stage gives is a derivative: the field must be one.
+        vector_field, mass = _divided_by(mass, vector_field), None
+    field, flat, restore = flat_field(vector_field, t0, y0)
+    h = jnp.asarray(control, flat.dtype)
+    system = StageSystem(tableau, field, t0, dt, h, flat, None, mass)
+    return system.with_start_slope(), restore
+
+
+def _divided_by(mass: Mass, vector_field: Callable) -> Callable:
+    def field(t: Array, y: PyTree) -> PyTree:
+        slope, restore = ravel_pytree(vector_field(t, y))
+        return restore(mass.divide(slope))
+
+    return field
+
+
 def slope_field(system: StageSystem) -> FlatField | _SlopeField:
     """The field of the equation solved for its derivative, `M^-1 f`; not for a singular `M`."""
     return system.field if system.mass is None else _SlopeField(system.field, system.mass)
