@@ -1,3 +1,4 @@
+import fnmatch
 import gc
 import os
 from pathlib import Path
@@ -18,6 +19,17 @@ def pytest_collection_finish(session):
     # of the time.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    # Of a test with many cases the mark `slow_cases` has patterns of those that the usual suite
+    # leaves out.
+    for item in items:
+        case = item.name.partition("[")[2].removesuffix("]")
+        for mark in item.iter_markers("slow_cases"):
+            if any(fnmatch.fnmatchcase(case, pattern) for pattern in mark.args):
+                item.add_marker("slow")
 
 
 @pytest.fixture

@@ -24,14 +24,22 @@ def examples_in(path):
 
 
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
-# These compile for ten seconds and more what the tests of the same names compile as well.
+# These compile for six seconds and more what the tests of the same names compile as well.
 SLOW = {
     "adjoints/_continuous_adjoints.py",
     "diagnostics/_compare_adjoints.py",
     "diagnostics/_estimate_jacobians.py",
+    "losses/_loss.py",
+    "losses/_segment_loss.py",
     "plots/_solves.py",
+    "plots/_training.py",
     "solvers/_methods.py",
+    "solvers/_segments.py",
+    "stages/_matrix_free.py",
+    "stages/_sparsity.py",
+    "training/_fit.py",
     "training/_fit_homotopy.py",
+    "training/_history.py",
     "training/_prune.py",
     "training/_transforms.py",
 }

@@ -27,6 +27,7 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
     return Chunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, nodes, p_bar, None)
 
 
+@pytest.mark.slow_cases("associative-*")
 @pytest.mark.parametrize("interior", [True, False])
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=repr)
 @pytest.mark.parametrize("name", ["associative", "solve"])
@@ -38,6 +39,7 @@ def test_every_recurrence_is_that_of_taking_steps_in_turn(name, tableau, interio
     np.testing.assert_allclose(other_V[:4], V[:4], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow_cases("scan", "associative")
 @pytest.mark.parametrize("name", RUN)
 def test_steps_not_used_pass_on_what_they_get(name, getkey):
     chunk, end = random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3)

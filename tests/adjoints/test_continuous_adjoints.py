@@ -32,6 +32,7 @@ class Constant(AbstractLinearEquation):
         return jnp.sum(self.weight(ts)[:, None] * v)
 
 
+@pytest.mark.slow_cases("method0-5")
 @pytest.mark.parametrize(("method", "order"), [(LinearRadau(), 5), (LinearKenCarp(), 4)])
 def test_a_step_has_the_order_of_its_method(method, order):
     equation, start = Constant(jnp.array([[-1.0, 2.0], [0.5, -3.0]])), jnp.array([1.0, -2.0])
@@ -82,6 +83,7 @@ def record(ends):
     return StepRecord(starts, jnp.array([*ends, 0.0]), y0, y0[0], None, jnp.array(len(ends)))
 
 
+@pytest.mark.slow
 def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
     ts = jnp.array([0.5, 2.0, jnp.inf])
     one = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2.0], [4.0]]), True)
@@ -94,6 +96,7 @@ def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
     np.testing.assert_array_equal(jumps.nodes, 0)
 
 
+@pytest.mark.slow
 def test_cotangents_at_ends_of_steps_are_jumps_of_these_ends():
     ts = jnp.array([0.0, 1.0, 1.5, 2.5, jnp.inf])
     some = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2], [3], [4], [9]]), True)
@@ -116,6 +119,7 @@ def end(rate, y0, adjoint):
     ).ys[-1, 0]
 
 
+@pytest.mark.slow_cases("InterpolatingAdjoint", "QuadratureAdjoint", "GaussAdjoint")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_that_needs_more_steps_is_not_a_number(kind):
     adjoint = kind(rtol=1e-12, atol=1e-14, max_steps=2)

@@ -88,6 +88,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow_cases("event", "dense", "max_steps", "time")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_advised_in_place_of_what_is_refused_gives_the_gradient(name):
     refused, message, advised = REFUSED[name]
@@ -109,6 +110,7 @@ def reverse_twice(adjoint):
     return jax.grad(jax.grad(by_rate(adjoint)))(2.0)
 
 
+@pytest.mark.slow_cases("adjoint0", "adjoint1")
 @pytest.mark.parametrize("adjoint", OURS)
 def test_reverse_over_reverse_is_refused_and_forward_over_reverse_works(adjoint):
     with pytest.raises(RuntimeError, match=r"jax\.hessian.*DirectAdjoint"):
@@ -116,10 +118,12 @@ def test_reverse_over_reverse_is_refused_and_forward_over_reverse_works(adjoint)
     assert jax.hessian(by_rate(adjoint))(2.0) == CURVATURE
 
 
+@pytest.mark.slow
 def test_the_adjoint_advised_for_reverse_over_reverse_has_it():
     assert reverse_twice(diffrax.DirectAdjoint()) == CURVATURE
 
 
+@pytest.mark.slow
 def test_a_singular_mass_matrix_is_refused_by_continuous_adjoints_for_one_that_takes_it():
     def state(rate, adjoint):
         # y' = -rate z with 0 = y - z.
@@ -132,6 +136,7 @@ def test_a_singular_mass_matrix_is_refused_by_continuous_adjoints_for_one_that_t
     assert jax.grad(state)(2.0, srx.DiscreteAdjoint()) == pytest.approx(float(-AT_END), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_trained_tableau_is_refused_by_continuous_adjoints_for_one_that_reaches_it():
     solver = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2))
     with pytest.raises(ValueError, match="LearnableRungeKutta.*DiscreteAdjoint"):
@@ -140,6 +145,7 @@ def test_a_trained_tableau_is_refused_by_continuous_adjoints_for_one_that_reache
     assert found == pytest.approx(float(AT_END), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_solving_back_is_refused_for_adjoints_that_do_not():
     with pytest.raises(ValueError, match="BacksolveAdjoint.*GaussAdjoint.*DiscreteAdjoint"):
         jax.grad(lambda y0: end(y0, adjoint=diffrax.BacksolveAdjoint()))(1.0)

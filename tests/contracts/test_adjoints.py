@@ -87,6 +87,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OPTIONS][1:])],
@@ -118,6 +119,7 @@ def test_time_may_run_backward():
     np.testing.assert_allclose(found, through, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_solve_of_no_length_has_the_gradient_of_what_it_starts_from():
     options = {"adjoint": srx.DiscreteAdjoint(), "saveat": at_end, "t1": 0.0, "dt0": 0.1}
     found = gradient(controller=diffrax.ConstantStepSize(), **options)
@@ -141,6 +143,7 @@ def strict_gradient():
     return gradient(adjoint=srx.DiscreteAdjoint(), controller=STRICT, max_steps=256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTINUOUS)
 def test_continuous_adjoints_give_the_gradient_of_everything_that_can_be_saved(kind):
     # The steps are the solver's own, and the same ones: where they end depends on no adjoint.
@@ -149,6 +152,7 @@ def test_continuous_adjoints_give_the_gradient_of_everything_that_can_be_saved(k
     np.testing.assert_allclose(found, strict_gradient(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_single_precision_gives_single_precision_gradients():
     single = jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, INPUTS)
     found = gradient(single, adjoint=srx.DiscreteAdjoint())
@@ -205,6 +209,7 @@ def test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_ot
     np.testing.assert_allclose(decay, healthy_decay, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["full", pytest.param("steps", marks=pytest.mark.slow)])
 def test_a_failed_lane_has_no_gradient_and_changes_no_other(memory):
     adjoint = srx.DiscreteAdjoint(memory=memory, chunk=8)
@@ -239,6 +244,7 @@ def test_hessian_vector_products_are_differences_of_gradients():
     np.testing.assert_allclose(product, differences, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_reverse_over_reverse_is_refused_with_what_works():
     def squared(y0):
         def inner(y0):

@@ -110,6 +110,9 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dum
 every_way = pytest.mark.parametrize("way", COPIES)
 
 
+@pytest.mark.slow_cases(
+    "LearnableRungeKutta-deepcopy", "solution-deepcopy", "history-deepcopy", "fit-deepcopy"
+)
 @every_way
 @pytest.mark.parametrize("name", OBJECTS)
 def test_a_copy_is_equal(name, way):

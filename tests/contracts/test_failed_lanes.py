@@ -148,6 +148,11 @@ def skip_if_regular(route, failure):
 @pytest.mark.parametrize("failure", FAILED)
 @every_route
 class TestFailedLane:
+    @pytest.mark.slow_cases(
+        "*, Radau IIA 5-NaN state",
+        "segments, trapezoid rule-NaN state",
+        "*any root finder-NaN state",
+    )
     def test_the_failed_lane_says_so(self, route, failure):
         skip_if_regular(route, failure)
         ok, _, _ = program(route)([*HEALTHY, FAILED[failure]])

@@ -110,6 +110,7 @@ END_ERRORS = {
 
 @every_solver
 class TestSaving:
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     def test_the_end_is_near_the_solution_in_a_nested_state_with_a_scalar_leaf(self, name):
         end = jax.tree.map(lambda x: x[0], solution(name).ys[3])
         assert end["slow"].shape == ()
@@ -171,6 +172,7 @@ def batch(name):
     return jax.jit(jax.vmap(end))(direction, t0, t1, y0)
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_backward_time_is_forward_time_of_the_reversed_problem(name):
     np.testing.assert_allclose(batch(name)[1], batch(name)[2], rtol=1e-14)
@@ -185,6 +187,7 @@ LOGISTIC_ERRORS = {
 }
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_float32_states_stay_float32_and_keep_its_digits(name):
     t = functools.partial(jnp.asarray, dtype="float32")
@@ -208,6 +211,7 @@ def test_a_scalar_state_is_solved_in_a_batch(name):
     )
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_steps_are_controlled_by_the_embedded_error(name):
     first_order = name == "BackwardEuler"
@@ -230,6 +234,7 @@ def test_steps_are_controlled_by_the_embedded_error(name):
     assert max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(error)) < 30 * tolerance
 
 
+@pytest.mark.slow_cases("Trapezoid", "GaussLegendre4")
 @pytest.mark.parametrize("name", ["Trapezoid", "RadauIIA5", "GaussLegendre4"])
 def test_steps_end_at_given_times(name):
     ts = jnp.array([0.0, 0.1, 0.2, 0.3, 0.4])
@@ -263,6 +268,7 @@ HIRES_ERRORS = {
 }
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_hires_is_solved_by_equal_steps_taken_by_hand(name):
     problem, steps = srx.problems.hires(), 400

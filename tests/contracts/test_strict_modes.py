@@ -57,6 +57,7 @@ def trace_gradient(solver, controller, dtype, *, term=None, lanes=False, ts=None
     return jax.make_jaxpr(gradient)(rate)
 
 
+@pytest.mark.slow_cases("float32-*", "*-Trapezoid()", "*-GaussLegendre4()")
 @pytest.mark.parametrize(
     "solver", [srx.RadauIIA5(), srx.Trapezoid(), srx.GaussLegendre4()], ids=repr
 )
@@ -64,6 +65,7 @@ def test_solvers(solver, dtype):
     trace_gradient(solver, FIXED, dtype)
 
 
+@pytest.mark.slow_cases("float32")
 def test_batches_under_error_control(dtype):
     trace_gradient(srx.RadauIIA5(), PREDICTIVE, dtype, lanes=True)
 
@@ -72,15 +74,18 @@ def test_controllers_of_diffrax(dtype):
     trace_gradient(srx.RadauIIA5(), PID, dtype)
 
 
+@pytest.mark.slow_cases("float32")
 def test_variable_order(dtype):
     trace_gradient(srx.RadauIIA("auto"), PREDICTIVE, dtype)
 
 
+@pytest.mark.slow_cases("float64")
 def test_interior_control_and_mixed_precision(dtype):
     solver = srx.RadauIIA5(control_interior=True, mixed_precision=True)
     trace_gradient(solver, srx.RecordingController(PREDICTIVE), dtype)
 
 
+@pytest.mark.slow_cases("float64")
 def test_learnable_methods(dtype):
     solver = srx.LearnableRungeKutta(3, "implicit", key=jax.random.key(0))
     solver = jax.tree.map(lambda x: x.astype(dtype), solver)
@@ -96,6 +101,7 @@ STRUCTURES = {
 }
 
 
+@pytest.mark.slow_cases("float32-*", "*-no mass", "*-sparsity-*", "*-matrix free-*", "*-lineax-*")
 @pytest.mark.parametrize("with_mass", [False, True], ids=["no mass", "mass"])
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_structures(name, with_mass, dtype):
@@ -113,6 +119,7 @@ ADJOINTS = {
 }
 
 
+@pytest.mark.slow_cases("float32-*", "*-interpolating", "*-quadrature", "*-imex")
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_adjoints(name, dtype):
     ts = jnp.linspace(0, 1, 5, dtype=dtype)
@@ -147,6 +154,7 @@ def models():
     }
 
 
+@pytest.mark.slow_cases("trajectory", "homotopy")
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name):
     data, loss = pairs(), LOSSES[name]()
@@ -166,6 +174,7 @@ FIT_DATA = srx.Trajectories.from_arrays(
 )
 
 
+@pytest.mark.slow
 def test_least_squares():
     fit = srx.fit_least_squares(
         srx.Polynomial(1, degree=1), FIT_DATA, solver=srx.BackwardEuler(), max_steps=1
@@ -173,6 +182,7 @@ def test_least_squares():
     assert fit.num_failed == 0
 
 
+@pytest.mark.slow
 def test_training_by_optimizers_that_promote():
     fit = srx.fit(
         srx.Polynomial(1, degree=1),

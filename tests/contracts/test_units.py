@@ -61,6 +61,7 @@ def powers_of_ten(shapes, count):
         yield [10.0 ** jnp.asarray(rng.integers(-60, 61, shape)) for shape in shapes]
 
 
+@pytest.mark.slow_cases("DiscreteAdjoint")
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_solutions_and_gradients_do_not_depend_on_units(name):
     solver, adjoint = srx.RadauIIA9(), ADJOINTS[name]
@@ -89,6 +90,7 @@ def dissociation(y, rates):
     )
 
 
+@pytest.mark.slow_cases("general")
 @pytest.mark.parametrize("form", FORMS)
 def test_differential_algebraic_equations_do_not_depend_on_units(form):
     @eqx.filter_jit
@@ -140,6 +142,7 @@ def acid_in_units(form, states, rows):
     )
 
 
+@pytest.mark.slow_cases("diagonal")
 @pytest.mark.parametrize("form", FORMS)
 def test_whether_a_start_is_consistent_does_not_depend_on_units(form):
     @jax.jit
@@ -155,6 +158,7 @@ def test_whether_a_start_is_consistent_does_not_depend_on_units(form):
             assert (found == diffrax.RESULTS.successful) == fits
 
 
+@pytest.mark.slow_cases("diagonal")
 @pytest.mark.parametrize("form", FORMS)
 def test_consistent_starts_do_not_depend_on_units(form):
     for states, rows in powers_of_ten((4, 4), 2):
@@ -175,6 +179,9 @@ STRUCTURES = {
 UNSCALED = pytest.mark.xfail(reason="blocks along a band are inverted unscaled", strict=False)
 
 
+@pytest.mark.slow_cases(
+    "False-Dense", "False-Banded", "False-BlockDiagonal", "True-Banded", "True-BlockDiagonal"
+)
 @pytest.mark.parametrize("name", ["Dense", pytest.param("Banded", marks=UNSCALED), "BlockDiagonal"])
 @pytest.mark.parametrize("with_mass", [False, True])
 def test_factors_do_not_depend_on_units(name, with_mass):

@@ -54,6 +54,7 @@ def against_scipy(problem_of, rtol, floor, first_step):
     return steps, int(ours.stats["num_f_evaluations"]) / theirs.nfev
 
 
+@pytest.mark.slow_cases("HIRES-0.0001", "OREGO-0.0001")
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 @pytest.mark.parametrize(
     ("problem_of", "floor", "first_step"),
@@ -66,6 +67,7 @@ def test_steps_and_evaluations_are_those_of_a_classical_code(problem_of, floor, 
     assert evaluations < 1.1
 
 
+@pytest.mark.slow
 def test_jacobians_are_fewer_than_factorizations_and_these_fewer_than_steps():
     _, solve = compiled(srx.problems.pollution, "RadauIIA5")
     stats = solve(1e-7, 1e-13, 1e-9).stats
@@ -142,6 +144,7 @@ def test_solvers_of_other_packages_are_controlled_as_well():
     np.testing.assert_allclose(sol.ys[-1], np.exp(-1), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_jumps_are_met_by_a_controller_that_clips_around_it():
     field = diffrax.ODETerm(lambda t, y, args: jnp.where(t < 0.3, -1.0, 1.0) - y)
     controller = diffrax.ClipStepSizeController(

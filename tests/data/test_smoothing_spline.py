@@ -43,6 +43,7 @@ def test_smoothing_spline_meets_its_normal_equations():
     np.testing.assert_allclose(values(spline, TS)[:, 0], y - alpha * q @ curvature, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivative_is_that_of_the_path():
     spline = srx.SmoothingSpline(TS, YS, 1e-3)
     slope = jax.vmap(jax.jacfwd(spline.evaluate))(TIMES)
@@ -62,6 +63,7 @@ def test_constant_samples_give_a_constant_path():
     np.testing.assert_allclose(values(spline, TIMES), 1, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_runs_of_different_lengths_keep_their_own_splines():
     data = srx.Trajectories.from_arrays([TS, TS[:9]], [YS, 2 * YS[:9]])
     stacked = srx.SmoothingSpline.for_runs(data, 1e-3)

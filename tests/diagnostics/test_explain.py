@@ -52,10 +52,12 @@ def test_a_singularity_is_found_in_time_and_component():
     assert "adaptive" not in last
 
 
+@pytest.mark.slow
 def test_time_that_runs_backward_is_shown_as_the_caller_has_it():
     assert "from t = -1 " in explain(solve("backward"))
 
 
+@pytest.mark.slow
 def test_the_limit_of_steps_is_named():
     text = explain(solve("few steps"))
     assert text.startswith("Stopped at the limit of steps, in the step from t = ")
@@ -129,6 +131,7 @@ def test_more_steps_are_no_advice_where_steps_have_shrunk_to_nothing():
     assert "grows without bound" in text
 
 
+@pytest.mark.slow
 def test_a_solve_that_was_forced_to_its_smallest_step_has_an_adaptive_controller():
     text = said(square, jnp.ones(1), diffrax.PIDController(1e-6, 1e-9, dtmin=1e-6))
     assert "take an adaptive controller" not in text
@@ -175,6 +178,7 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
     assert ("PredictiveController" in explain(tried)) is not predictive
 
 
+@pytest.mark.slow
 def test_a_missing_preconditioner_is_named():
     text = said(
         lambda t, y, args: -(jnp.arange(1.0, 41.0) ** 4) * y,
@@ -186,6 +190,7 @@ def test_a_missing_preconditioner_is_named():
     assert "To try: give `MatrixFree` a `preconditioner`" in text
 
 
+@pytest.mark.slow
 def test_setups_are_told_apart_through_controllers_around_others():
     for inner, predictive in ((diffrax.PIDController, False), (srx.PredictiveController, True)):
         solution = diffrax.diffeqsolve(

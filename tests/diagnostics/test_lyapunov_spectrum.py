@@ -33,6 +33,7 @@ def of_lorenz(adaptive=False):
     )
 
 
+@pytest.mark.slow
 def test_linear_field_has_its_eigenvalues_sorted():
     spectrum = lyapunov_spectrum(linear, jnp.ones(3), time=2.0, burn_in=12.0, step=0.1)
     np.testing.assert_allclose(spectrum.exponents, [0.5, -1.0, -3.0], rtol=1e-7)
@@ -40,6 +41,7 @@ def test_linear_field_has_its_eigenvalues_sorted():
     np.testing.assert_allclose(spectrum.kaplan_yorke_dimension, 1.5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_stiff_field_is_solved_with_steps_far_longer_than_its_fastest_time():
     def stiff(t, y, args):
         return jnp.stack([-1e4 * (y[0] - y[1] ** 2), -y[1]])
@@ -56,6 +58,7 @@ def test_stiff_field_is_solved_with_steps_far_longer_than_its_fastest_time():
     np.testing.assert_allclose(spectrum.exponents, [-1.0], rtol=1e-4)
 
 
+@pytest.mark.slow_cases("True")
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_sum_of_the_exponents_of_lorenz_is_its_divergence(adaptive):
     np.testing.assert_allclose(of_lorenz(adaptive).exponents.sum(), -41 / 3, rtol=0, atol=1e-6)
@@ -96,6 +99,7 @@ def test_single_precision_is_enough_for_three_digits():
     np.testing.assert_allclose(spectrum.exponents, [0.5, -1.0, -3.0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_short_windows_are_differentiable_in_both_modes():
     def growth(rate):
         spectrum = lyapunov_spectrum(

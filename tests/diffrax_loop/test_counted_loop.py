@@ -41,6 +41,7 @@ def solution(name, solver="RadauIIA5"):
 
 @pytest.mark.parametrize("name", CONTROLLERS)
 class TestCounts:
+    @pytest.mark.slow_cases("fixed", "stock")
     def test_rejections_add_up(self, name):
         stats = solution(name).stats
         rejected = stats["num_rejected_by_error"] + stats["num_rejected_by_newton"]
@@ -60,6 +61,7 @@ class TestCounts:
             assert stats["num_steps"] <= estimates <= 2 * stats["num_steps"]
 
 
+@pytest.mark.slow
 def test_the_solution_is_that_without_counting():
     controller = CONTROLLERS["predictive"]
     plain = diffrax.diffeqsolve(
@@ -85,6 +87,7 @@ def test_counts_of_a_lane_are_those_that_it_has_alone():
     assert len(set(batch["num_newton_iterations"].tolist())) == 3
 
 
+@pytest.mark.slow
 def test_the_last_attempt_tells_where_it_was():
     def field(t, y, args):
         return jnp.stack([-y[0], y[1] ** 2])

@@ -38,6 +38,7 @@ def compiled():
     return eqx.filter_jit(eqx.filter_value_and_grad(lambda model, loss: loss(model, ONE)))
 
 
+@pytest.mark.slow
 def test_strength_zero_is_the_loss_of_the_trajectory():
     np.testing.assert_allclose(
         value_of(loss(0.0).for_data(ONE), WRONG, ONE), TRAJECTORY(WRONG, ONE), rtol=1e-10

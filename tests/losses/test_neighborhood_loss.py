@@ -35,6 +35,7 @@ def value(**options):
     return float(eqx.filter_jit(lambda loss: loss(square, DATA))(loss))
 
 
+@pytest.mark.slow
 def test_second_order_is_closer_than_first_for_the_true_model():
     assert 0 < value(order=2) < 0.01 * value(order=1)
 
@@ -45,6 +46,7 @@ def test_distributions_agree_for_the_true_model_and_not_for_another():
     assert value(distributions=True) < 1e-3 < 0.1 * wrong
 
 
+@pytest.mark.slow_cases("2")
 @pytest.mark.parametrize("order", [1, 2])
 def test_many_and_few_neighbors_are_predicted_alike(order):
     flow = FixedStepFlow(

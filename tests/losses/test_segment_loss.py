@@ -48,6 +48,7 @@ def test_loss_is_the_mean_square_of_one_step_errors():
     np.testing.assert_allclose(loss()(MODEL, data), np.mean(np.square(errors)), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_window_steps_on_from_its_own_predictions():
     data = samples(lengths=[5, 2, 4])
     errors = []
@@ -69,6 +70,7 @@ def test_substeps_come_closer_to_the_solution():
     assert many < 0.05 * one
 
 
+@pytest.mark.slow
 def test_other_solvers_of_diffrax_serve():
     import diffrax
 
@@ -78,6 +80,7 @@ def test_other_solvers_of_diffrax_serve():
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_solved_is_counted_and_leaves_the_others_alone():
     # y' = c y^2 has no such step for large h c y; here only in the second run.
     ts = np.array([0.0, 0.1])
@@ -108,6 +111,7 @@ def test_a_step_that_cannot_be_solved_is_counted_and_leaves_the_others_alone():
     assert one.first_failure(model, data).startswith("the step from t = 0 to 0.1: its equations")
 
 
+@pytest.mark.slow
 def test_loss_runs_under_jit_and_over_a_batch_of_models():
     data = samples()
     models = eqx.filter_vmap(lambda c: eqx.tree_at(lambda m: m.coefficients, MODEL, c))(
@@ -118,6 +122,7 @@ def test_loss_runs_under_jit_and_over_a_batch_of_models():
     np.testing.assert_allclose(batch[0], loss()(MODEL, data), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_precision_serves():
     model = jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, MODEL)
     data = jax.tree.map(

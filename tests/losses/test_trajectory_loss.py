@@ -107,6 +107,7 @@ def test_one_run_gives_what_it_gives_in_a_batch():
     np.testing.assert_allclose(together, (4 * alone[0] + 2 * alone[1]) / 6, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_windows_start_anew_from_samples():
     data = samples()
     windows = loss(window=1).evaluate(OTHER, data)
@@ -137,6 +138,7 @@ def test_other_solvers_and_adjoints_give_the_same_gradient(solver, adjoint):
     np.testing.assert_allclose(gradient, compiled()(OTHER, data)[2], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_scale_of_the_data_is_the_default_for_error_and_tolerance():
     data = samples()
     default = srx.TrajectoryLoss(rtol=1e-6)
@@ -152,6 +154,7 @@ def test_predictions_are_the_solution_at_the_samples():
     np.testing.assert_allclose(predicted[0], data.ys[0, 1:], atol=5e-6)
 
 
+@pytest.mark.slow
 def test_loss_maps_over_a_batch_of_models():
     data = samples()
     models = Decay(jnp.array([30.0, 10.0]))

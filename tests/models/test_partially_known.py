@@ -83,6 +83,7 @@ def test_a_trained_model_compiles_nothing_anew():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_jacobian_vmap_and_jit_agree_with_the_whole(getkey):
     ys = jax.random.uniform(getkey(), (4, 8))
     jacobian = jax.jit(jax.vmap(jax.jacfwd(hires_split(), 1), in_axes=(None, 0)))(0.0, ys)

@@ -72,6 +72,7 @@ def relative_error(problem, rtol, ts):
     return np.max(np.abs(states - expected) / np.maximum(np.abs(expected), 1e-20))
 
 
+@pytest.mark.slow_cases("pollution")
 @pytest.mark.parametrize("make", QUICK, ids=lambda make: make.__name__)
 def test_end_point_is_the_reference(make):
     problem = make()

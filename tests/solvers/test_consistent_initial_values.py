@@ -13,6 +13,7 @@ TERM = srx.MassMatrixTerm(ROBERTSON.vector_field, ROBERTSON.mass)
 GUESS = jnp.array([0.7, 0.1, 0.0])
 
 
+@pytest.mark.slow
 def test_the_algebraic_component_moves_and_the_others_stay():
     found = srx.consistent_initial_values(TERM, 0.0, GUESS)
     np.testing.assert_allclose(found, [0.7, 0.1, 0.2], rtol=1e-15)
@@ -24,6 +25,7 @@ def test_another_component_moves_where_the_algebraic_one_is_held():
     np.testing.assert_allclose(found, [0.9, 0.1, 0.0], rtol=1e-15, atol=1e-16)
 
 
+@pytest.mark.slow
 def test_a_general_singular_mass_keeps_its_differential_combinations():
     problem = srx.problems.transistor_amplifier()
     term = srx.MassMatrixTerm(problem.vector_field, problem.mass)

@@ -95,6 +95,7 @@ PREDICTIVE = srx.PredictiveController(rtol=1e-3, atol=1e-6)
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 @pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
 class TestEverySolveEnds:
+    @pytest.mark.slow_cases("PID-1.0", "predictive-1.0")
     def test_each_with_its_own_code(self, controller, direction):
         assert codes(solve(SOLVERS["order 5"], controller, direction)) == EXPECTED
 
@@ -123,6 +124,7 @@ class TestEverySolveEnds:
         assert failing.stats["num_steps"][0] == healthy.stats["num_steps"][0]
 
 
+@pytest.mark.slow_cases("order 9", "Gauss", "trapezoid rule")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [name for name in SOLVERS if name != "order 5"])
 def test_other_methods_end_as_well(name):
@@ -130,6 +132,7 @@ def test_other_methods_end_as_well(name):
     assert found == EXPECTED
 
 
+@pytest.mark.slow_cases("predictive")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
 def test_single_precision_and_a_first_step_that_is_chosen_end_as_well(controller):
@@ -137,6 +140,7 @@ def test_single_precision_and_a_first_step_that_is_chosen_end_as_well(controller
     assert found == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_variable_order_ends_as_well():
     controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
@@ -177,6 +181,7 @@ class TestStepsOfNoLength:
         solution = self.solve(1.0, srx.PredictiveController(1e-6, 1e-9), dt0=1e-20)
         np.testing.assert_allclose(solution.ys[-1], np.exp(-1.0), rtol=1e-5)
 
+    @pytest.mark.slow_cases("controller1")
     @pytest.mark.parametrize(
         "controller", [diffrax.PIDController(1e-6, 1e-9), srx.PredictiveController(1e-6, 1e-9)]
     )
@@ -216,6 +221,7 @@ def test_other_solvers_end_under_the_predictive_controller_too():
     assert solution.result == RESULTS.dt_min_reached
 
 
+@pytest.mark.slow_cases("fixed")
 @pytest.mark.parametrize("controller", [diffrax.ConstantStepSize(), PID], ids=["fixed", "PID"])
 def test_an_infinite_jacobian_does_not_pass_for_convergence(controller):
     # Divided by it every residual is zero: `y = 0` was returned, successfully.

@@ -74,6 +74,7 @@ class TestFailures:
         "NaN state": (lambda t, y, args: -y, jnp.nan),
     }
 
+    @pytest.mark.slow_cases("simplified")
     @pytest.mark.parametrize(
         "solver",
         [srx.BackwardEuler(), srx.BackwardEuler(root_finder=optx.Newton(1e-8, 1e-8))],
@@ -92,6 +93,7 @@ class TestFailures:
         for k, (name, y0) in enumerate(zip(self.FAILING, starts, strict=True)):
             assert failed(k, y0), name
 
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13")
     @pytest.mark.parametrize(
         "make",
         [make if make in KINDS else pytest.param(make, marks=pytest.mark.slow) for make in SOLVERS],
@@ -133,6 +135,7 @@ class TestFailures:
         sol = solve(blow_up, srx.RadauIIA5(), 1.0, 1.1, 0.1, controller)
         assert sol.result != SUCCESS
 
+    @pytest.mark.slow_cases("BackwardEuler()", "Trapezoid()", "RadauIIA13()", "GaussLegendre4()")
     @every_kind
     def test_a_failed_step_has_an_infinite_error_and_a_failing_code(self, solver):
         # Both: a controller that may retry needs the one, constant steps the other.
@@ -144,6 +147,7 @@ class TestFailures:
         assert result != SUCCESS
 
 
+@pytest.mark.slow_cases("1e-05-float32")
 @pytest.mark.xfail(reason="noise is measured by the largest component", strict=True)
 @pytest.mark.parametrize(("tiny", "dtype"), [(1e-14, "float64"), (1e-5, "float32")])
 def test_a_component_below_the_rounding_of_the_largest_must_converge_as_well(tiny, dtype):
@@ -158,6 +162,7 @@ def test_a_component_below_the_rounding_of_the_largest_must_converge_as_well(tin
 
 
 class TestByHand:
+    @pytest.mark.slow
     def test_whole_numbers_as_times_do_not_round_the_stages(self):
         moving = diffrax.ODETerm(lambda t, y, args: jnp.cos(t) - y)
         y0 = jnp.array(1.0)
@@ -184,6 +189,7 @@ class TestByHand:
         assert 1e-8 < abs(y1 + y1**3 - 1) < 1e-2
         assert jnp.isfinite(error)
 
+    @pytest.mark.slow_cases("BackwardEuler()", "Trapezoid()", "RadauIIA13()", "GaussLegendre4()")
     @every_kind
     def test_the_last_steps_polynomial_starts_the_next(self, solver):
         # Exact for a solution of its degree: one iteration that changes nothing.

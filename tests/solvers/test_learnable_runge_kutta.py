@@ -93,6 +93,7 @@ def differences(name):
     return (ahead - behind) / (2 * h)
 
 
+@pytest.mark.slow_cases("implicit")
 @pytest.mark.parametrize(
     "name",
     ["explicit", "implicit", pytest.param("diagonally_implicit", marks=pytest.mark.slow)],
@@ -103,6 +104,7 @@ def test_gradients_reach_every_coefficient_and_agree_with_central_differences(na
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "adjoint"),
     [
@@ -117,6 +119,7 @@ def test_every_adjoint_gives_the_same_gradient(name, adjoint):
     np.testing.assert_allclose(gradient(name, adjoint), expected, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_entries_that_a_kind_does_not_read_change_nothing_and_have_no_gradient():
     upper = jnp.triu(jnp.ones((4, 4)))
     spoiled = eqx.tree_at(
@@ -140,6 +143,7 @@ def test_the_steps_of_a_known_method_are_its_own():
     np.testing.assert_allclose(learned, fixed, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_values_within_steps_are_of_order_two_and_meet_the_end():
     def errors(steps):
         grid = jnp.linspace(0.0, 1.0, 5 * steps + 1)
@@ -160,6 +164,7 @@ def test_values_within_steps_are_of_order_two_and_meet_the_end():
     assert 6.5 < jnp.max(coarse) / jnp.max(fine) < 9.5
 
 
+@pytest.mark.slow
 def test_backward_time_undoes_forward_time():
     term = diffrax.ODETerm(lambda t, y, args: y * jnp.cos(t))
     run = functools.partial(diffrax.diffeqsolve, term, solver("implicit"))
@@ -168,6 +173,7 @@ def test_backward_time_undoes_forward_time():
     assert abs(back - 1) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_stiff_step_has_the_derivative_of_the_implicit_function():
     rates = jnp.array([1.0, 1e6])
 
@@ -186,6 +192,7 @@ def test_a_stiff_step_has_the_derivative_of_the_implicit_function():
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_a_lane_that_fails_fails_alone_and_has_the_gradient_zero():
     def end(s, y0):
         solution = diffrax.diffeqsolve(
@@ -216,6 +223,7 @@ def test_a_lane_that_fails_fails_alone_and_has_the_gradient_zero():
             np.testing.assert_array_equal(a[lane], b[lane])
 
 
+@pytest.mark.slow
 def test_single_precision_stays_single():
     single = jax.tree.map(lambda x: x.astype(jnp.float32), solver("implicit"))
     term = diffrax.ODETerm(lambda t, y, args: -50 * y)

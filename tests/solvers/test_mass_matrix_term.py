@@ -65,6 +65,7 @@ def steps_with_twice_the_identity(name):
     return run()
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @pytest.mark.parametrize(
     "name",
     [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS],
@@ -135,6 +136,7 @@ def test_index_1_has_the_classical_order_in_all_components():
     np.testing.assert_allclose(found, [5, 5], atol=0.25)
 
 
+@pytest.mark.slow
 def test_index_2_has_the_classical_order_and_multipliers_the_order_of_the_stages():
     march = marched(srx.RadauIIA5(), pendulum, tuple(PENDULUM_MASS), tuple(PENDULUM_START.tolist()))
     found = orders(march, pendulum_end(), 15, 30)
@@ -157,6 +159,7 @@ def adaptive(term, solver, t1, y0, rtol, atol, args=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_the_index_of_a_multiplier_saves_it_from_tiny_steps():
     def solve(index):
         term = srx.MassMatrixTerm(pendulum, PENDULUM_MASS, index)
@@ -183,6 +186,7 @@ def test_robertson_as_dae_at_1e11_has_the_digits_that_its_constraint_leaves():
     np.testing.assert_allclose(sol.ys[-1], problem.reference, rtol=8 * rounding)
 
 
+@pytest.mark.slow
 def test_a_tolerance_below_the_rounding_of_a_constraint_does_not_grind():
     problem = srx.problems.robertson_dae()
     term = srx.MassMatrixTerm(problem.vector_field, np.diag(problem.mass))
@@ -198,6 +202,7 @@ def amplifier():
     return problem, srx.MassMatrixTerm(problem.vector_field, problem.mass)
 
 
+@pytest.mark.slow
 def test_the_transistor_amplifier_has_nine_digits(amplifier):
     problem, term = amplifier
     sol = adaptive(term, srx.RadauIIA9(), problem.t1, jnp.array(problem.y0), 1e-10, 1e-10)
@@ -221,6 +226,7 @@ STRUCTURES = [
 ]
 
 
+@pytest.mark.slow_cases("Banded", "BlockDiagonal", "MatrixFree")
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: type(s).__name__)
 def test_every_structure_solves_with_a_mass_matrix(structure):
     term, y0 = srx.MassMatrixTerm(coupled, COUPLED_MASS), jnp.array([1.0, 0.5, 0.04, 0.2])
@@ -234,6 +240,7 @@ def test_every_structure_solves_with_a_mass_matrix(structure):
     np.testing.assert_allclose(*both(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_banded_system_longer_than_its_dense_end_solves_with_a_mass_matrix():
     n = 37
     mass = jnp.eye(n) * 4 + jnp.eye(n, k=1) + jnp.eye(n, k=-1)
@@ -298,6 +305,7 @@ def test_an_index_above_3_is_refused():
         srx.MassMatrixTerm(pendulum, PENDULUM_MASS, [1, 1, 1, 1, 4])
 
 
+@pytest.mark.slow
 def test_lanes_of_a_batch_run_backward_in_time_and_in_float32():
     term = srx.MassMatrixTerm(index_1, jnp.array([1.0, 0.0]))
 

@@ -107,6 +107,7 @@ def end_point_orders(name):
     return jax.tree.map(lambda a, b: np.log(a / b) / np.log(fine / coarse), *errors)
 
 
+@pytest.mark.slow_cases("value-*")
 @every_solver
 @pytest.mark.parametrize("of", ["value", "start", "parameter"])
 def test_the_end_point_and_its_derivatives_converge_with_the_order_of_the_method(name, of):
@@ -124,6 +125,7 @@ def test_the_solver_tells_diffrax_its_order(name):
 STEPS = {"BackwardEuler": 0.01, "GaussLegendre2": 0.01, "RadauIIA9": 0.05, "RadauIIA13": 0.2}
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_dense_output_inside_a_step_has_the_order_of_the_stages(name):
     solver, term = SOLVERS[name], diffrax.ODETerm(spiral)

@@ -59,6 +59,7 @@ class TestGuesses:
     YA = [0.004258, 0.000835, 0.000732, 0.007526, 0.116664, 0.428455, 0.034534, 0.000521]
     YB = [6.6169e-4, 1.2931e-4, 4.518e-5, 1.0296e-3, 2.975e-4, 1.927e-4, 1.0145e-3, 3.4041e-2]
 
+    @pytest.mark.slow_cases("2")
     @pytest.mark.parametrize(
         "substeps", [1, 2, *(pytest.param(k, marks=pytest.mark.slow) for k in (4, 8))]
     )
@@ -72,6 +73,7 @@ class TestGuesses:
 
 
 class TestMasks:
+    @pytest.mark.slow
     def test_whatever_stands_at_absent_samples_is_never_read(self):
         mask = ALL.at[0, 1].set(False).at[1, 3].set(False)
         plain = predict(RADAU, TS, YS, mask, 1)
@@ -79,6 +81,7 @@ class TestMasks:
             ys = jnp.where(mask[..., None], YS, anything)
             np.testing.assert_array_equal(predict(RADAU, TS, ys, mask, 1), plain)
 
+    @pytest.mark.slow
     def test_derivatives_are_finite_whatever_stands_at_absent_samples(self):
         mask = ALL.at[0, 1].set(False).at[1, 0].set(False)
 
@@ -124,6 +127,7 @@ class TestMasks:
         full = predict(RADAU, TS, YS, ALL, 1)
         np.testing.assert_array_equal(found[mask[:, 1:]], full[mask[:, 1:]])
 
+    @pytest.mark.slow
     def test_a_mask_of_true_is_no_mask(self):
         np.testing.assert_array_equal(
             predict(RADAU, TS, YS, ALL, 1), predict(RADAU, TS, YS, None, 1)
@@ -135,6 +139,7 @@ def test_repeated_times_predict_the_sample_before_them():
     np.testing.assert_array_equal(predict(RADAU, ts, YS, None, 1)[0, 0], YS[0, 0])
 
 
+@pytest.mark.slow_cases("solver2-3")
 @pytest.mark.parametrize("substeps", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     "solver", [srx.BackwardEuler(), pytest.param(srx.Trapezoid(), marks=pytest.mark.slow), RADAU]
@@ -163,6 +168,7 @@ def test_more_substeps_come_closer_to_the_solution():
     assert errors[0] > 100 * errors[1]
 
 
+@pytest.mark.slow
 def test_float32_samples_give_float32_predictions():
     exact = predict(RADAU, TS, YS, None, 1)
     found = predict(RADAU, TS.astype("float32"), YS.astype("float32"), None, 1)

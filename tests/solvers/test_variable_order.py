@@ -45,11 +45,13 @@ def relative_error(sol):
     return np.max(np.abs(sol.ys[-1] / true - 1))
 
 
+@pytest.mark.slow_cases("0.0001")
 @pytest.mark.parametrize("rtol", [1e-4, 1e-8, 1e-11])
 def test_the_tolerance_is_met(rtol):
     assert relative_error(hires(rtol)) < 100 * rtol
 
 
+@pytest.mark.slow
 def test_tight_tolerances_take_the_steps_of_a_high_order():
     fixed = SOLVE(srx.RadauIIA5(), jnp.array(1e-11))
     assert int(hires(1e-11).stats["num_steps"]) < int(fixed.stats["num_steps"]) / 2

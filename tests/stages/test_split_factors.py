@@ -53,6 +53,7 @@ def test_the_real_system_is_solved_on_its_own(linear_solver):
     np.testing.assert_allclose(matrix @ x, 1.0, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_step_of_length_zero_has_an_invertible_system():
     tableau = radau_iia(3)
     R = jnp.ones((3, 2))

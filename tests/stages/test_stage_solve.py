@@ -57,6 +57,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.slow_cases("no real root-root_finder0")
 @pytest.mark.parametrize("root_finder", [srx.SimplifiedNewton(), optx.Newton(1e-10, 1e-10)])
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_system_that_cannot_be_solved_is_never_called_solved(name, root_finder):
@@ -66,6 +67,7 @@ def test_a_system_that_cannot_be_solved_is_never_called_solved(name, root_finder
     assert solution.result != SUCCESS
 
 
+@pytest.mark.slow_cases("no real root", "no value at the start", "no value on the way", "NaN state")
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failed_solve_has_derivative_zero(name):
     vector_field, y0, h = FAILURES[name]
@@ -94,6 +96,7 @@ def test_newton_proper_rescues_a_start_whose_jacobian_says_nothing():
     assert abs(y1 - (1 - 100 * y1**3)) < 1e-14
 
 
+@pytest.mark.slow_cases("linear_solver0", "linear_solver2")
 @pytest.mark.parametrize("linear_solver", [lx.LU(), lx.QR(), lx.GMRES(1e-12, 1e-12)])
 def test_any_linear_solver_gives_the_same_stages_and_derivatives(linear_solver):
     @eqx.filter_jit
@@ -125,6 +128,7 @@ def solved_end(p, y0):
     return y0 + solve(lambda t, y: -p * y**2, y0[None]).Z[0, 0]
 
 
+@pytest.mark.slow_cases("jacfwd-jacfwd", "jacfwd-jacrev", "jacrev-jacfwd")
 @pytest.mark.parametrize("first", [jax.jacfwd, jax.jacrev])
 @pytest.mark.parametrize("second", [jax.jacfwd, jax.jacrev])
 def test_second_derivatives_are_exact_in_every_order_of_modes(first, second):
@@ -136,6 +140,7 @@ def test_second_derivatives_are_exact_in_every_order_of_modes(first, second):
     np.testing.assert_allclose(jnp.array(ours), jnp.array(exact), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_batches_of_derivatives_and_derivatives_of_batches_agree():
     p, y0 = jnp.array([0.5, 0.7, 0.9]), jnp.array([1.0, 2.0, 3.0])
     batch = jax.jit(jax.vmap(jax.grad(solved_end), (0, 0)))(p, y0)
@@ -160,6 +165,7 @@ def test_the_derivative_does_not_depend_on_the_guess():
     np.testing.assert_allclose(jax.grad(end)(jnp.array(2.0)), exact, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_slope_at_the_start_is_differentiated_with_the_stages():
     def parts(p):
         solution = solve(lambda t, y: -p * y, jnp.ones(1), tableau=lobatto_iiia(2))

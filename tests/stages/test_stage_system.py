@@ -97,6 +97,7 @@ class TestStageSystem:
         f1 = system.field(system.t0 + system.dt, system.y0 + Z[0])
         np.testing.assert_allclose(system.residual(Z)[0], 2 * Z[0] - 0.2 * (f0 + f1), rtol=1e-14)
 
+    @pytest.mark.slow_cases("Lobatto IIIA 2")
     @pytest.mark.parametrize("tableau", [radau_iia(3), lobatto_iiia(2)], ids=lambda t: t.name)
     def test_the_stacked_jacobian_is_that_of_the_residual(self, tableau):
         system = system_of(tableau)

@@ -64,6 +64,7 @@ def solved(name, shifts_index):
     return eqx.filter_jit(solve)(), np.stack(expected)
 
 
+@pytest.mark.slow_cases("real-long", "complex-tridiagonal", "complex-long", "complex-matrix-free")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("shifts", [0, 1], ids=["real", "complex"])
 def test_every_structure_solves_the_shifted_systems(name, shifts):
@@ -133,6 +134,7 @@ def diffusion(structure, solver=srx.RadauIIA5, batch=False):
     )
 
 
+@pytest.mark.slow_cases("banded", "matrix-free", "matrix-free, preconditioned")
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_solve_with_a_structure_is_that_without_one(name):
     found, expected = diffusion(name), diffusion("dense")
@@ -140,11 +142,13 @@ def test_a_solve_with_a_structure_is_that_without_one(name):
     assert abs(found.stats["num_steps"] - expected.stats["num_steps"]) <= 2
 
 
+@pytest.mark.slow
 def test_methods_without_a_real_eigenvalue_have_structures_as_well():
     found = diffusion("banded", srx.RadauIIA3)
     np.testing.assert_allclose(found.ys, diffusion("dense").ys, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_structures_work_in_a_batch():
     found = diffusion("banded", batch=True)
     np.testing.assert_allclose(found.ys[0], diffusion("banded").ys, rtol=1e-10)

@@ -24,6 +24,7 @@ from stiffrax.tableaus import (
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow_cases("arguments0", "arguments1", "arguments3")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -104,6 +105,7 @@ def coefficients_at(start, x):
     return jax.vmap(lambda x: (lambda t: (t.A, t.b, t.c))(restore(x)))(x)
 
 
+@pytest.mark.slow_cases("4-L", "3-A")
 @pytest.mark.parametrize(("stages", "stability"), [(3, "L"), (4, "L"), (3, "A")])
 def test_it_is_stable_at_random_parameter_values(stages, stability):
     start = learnable_tableau(radau_iia(stages), stability=stability)

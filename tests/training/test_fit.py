@@ -56,6 +56,7 @@ def test_fit_is_the_loop_a_user_would_write():
     np.testing.assert_allclose(result.last_model.rates, model.rates, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_segment_loss_recovers_the_rates():
     result = run(srx.SegmentLoss(srx.RadauIIA5()), steps=400)
     np.testing.assert_allclose(result.model.rates, RATES, rtol=1e-3)
@@ -76,6 +77,7 @@ def test_learning_rate_schedules_and_clipping_are_those_of_optax():
     np.testing.assert_allclose(result.last_model.rates, model.rates, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_line_searches_get_the_value_they_ask_for():
     result = run(optimizer=optax.lbfgs(), steps=15)
     np.testing.assert_allclose(result.model.rates, RATES, rtol=1e-6)
@@ -97,6 +99,7 @@ def test_minibatches_show_every_run_once_before_any_comes_again():
     assert list(seen[:4]) != list(seen[4:])
 
 
+@pytest.mark.slow
 def test_minibatches_of_segments_are_segments():
     def size(model, data):
         return jnp.sum(data.mask) * 1.0 + 0 * model.rates[0]
@@ -106,6 +109,7 @@ def test_minibatches_of_segments_are_segments():
     np.testing.assert_array_equal(result.history.loss, 10.0)
 
 
+@pytest.mark.slow
 def test_seed_decides_the_minibatches():
     one, again, other = (run(batch_size=2, steps=9, seed=s).history.loss for s in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
@@ -123,6 +127,7 @@ def test_training_stops_when_held_out_runs_improve_no_more():
     np.testing.assert_allclose(exact(result.model, held_out), result.loss, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_runs_are_held_out_by_fraction_or_name():
     result = run(held_out=0.25, steps=2)
     by_name = run(held_out=["3"], steps=2)
@@ -131,6 +136,7 @@ def test_runs_are_held_out_by_fraction_or_name():
     np.testing.assert_array_equal(by_name.history.loss, without.history.loss)
 
 
+@pytest.mark.slow
 def test_steps_without_a_finite_gradient_are_skipped_and_counted():
     def broken(data, step, key):
         ys = jnp.where((step == 3) | (step == 5), jnp.nan, data.ys)
@@ -149,6 +155,7 @@ def test_training_that_cannot_go_on_says_so():
     np.testing.assert_array_equal(result.model.rates, MODEL.rates)
 
 
+@pytest.mark.slow
 def test_interruption_returns_the_best_so_far(monkeypatch):
     class Bar:
         calls = 0
@@ -181,6 +188,7 @@ def test_progress_shows_loss_and_gradient(capsys):
     assert "gradient" in shown
 
 
+@pytest.mark.slow
 def test_switched_off_terms_stay_off():
     model = srx.Polynomial(2, 1, active=[[False, True, False], [False, False, True]])
     result = run(srx.SegmentLoss(srx.BackwardEuler()), model=model, steps=20)
@@ -224,6 +232,7 @@ HYPERBOLA = srx.Trajectories.from_arrays(TS[:, None].T, (1 / (1 - 0.5 * TS))[Non
 STEPS = srx.SegmentLoss(srx.RadauIIA5())
 
 
+@pytest.mark.slow
 def test_training_that_starts_where_every_solve_fails_says_so():
     result = run(STEPS, Pole(jnp.asarray(1e3)), HYPERBOLA, steps=1000)
     assert result.stopped == "all solves failed"
@@ -245,6 +254,7 @@ def test_a_step_to_where_every_solve_fails_is_taken_back_by_halves():
     assert result.stopped == "steps"
 
 
+@pytest.mark.slow
 def test_a_model_without_failures_is_better_than_one_with_a_smaller_loss():
     # At the start one segment of four fails, and the others are fitted exactly.
     ts = np.array([[0.0, 1.0]] * 4)

@@ -18,6 +18,7 @@ def linear_data(rates=((-2.0, 1.0), (0.0, -30.0)), runs=3, times=25):
     return srx.Trajectories.from_arrays(ts, ys.real), K
 
 
+@pytest.mark.slow
 def test_exact_linear_data_give_the_matrix():
     data, K = linear_data()
     fit = srx.fit_least_squares(srx.Polynomial(2, 1), data, srx.RadauIIA9(), progress=False)
@@ -39,6 +40,7 @@ def test_terms_that_are_alike_to_a_hundred_millionth_are_told_apart():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], -2 * np.eye(2), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
     # y' = 50 y^2 has no backward Euler solution over these gaps; y' = -y has exactly the data.
     ts = np.linspace(0.0, 3.0, 10)
@@ -53,6 +55,7 @@ def test_a_step_that_cannot_be_solved_at_the_start_is_counted_and_left_behind():
     assert fit.loss < 1e-6
 
 
+@pytest.mark.slow
 def test_a_network_starts_from_the_slopes_where_these_predict_better():
     data, _ = linear_data(rates=((-2.0, 1.0), (0.0, -3.0)))
     first = {}
@@ -155,6 +158,7 @@ def network_residuals(window, coupling=0.0):
     return srx.PiNet(2, 4, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "coupling"),
     [

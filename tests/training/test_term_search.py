@@ -52,6 +52,7 @@ def search_from(start, steps, count, criterion="bic"):
     return TermSearch(srx.Polynomial(2, 1), steps, judge, refit_to(steps, count)).search(start)
 
 
+@pytest.mark.slow_cases("held_out")
 @pytest.mark.parametrize("criterion", ["held_out", "bic", "ebic"])
 def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     steps, count = residuals()
@@ -119,6 +120,7 @@ class Decay(eqx.Module):
         return self.terms(t, y, args) - self.rate * y
 
 
+@pytest.mark.slow_cases("held_out")
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
 def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(criterion):
     # What the backward Euler method, quick to compile, makes of y' = -2 y.
@@ -206,6 +208,7 @@ def test_a_refit_starts_from_where_the_terms_left_should_be():
     assert starts[0] < 1e-6
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
     # y' = 50 y^2 has no solution from 1 over this step.
     ys = np.array([1.0, 1e-3, 1e-3, 1e-3])[None, :, None]

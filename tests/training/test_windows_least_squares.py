@@ -29,6 +29,7 @@ def fitted_rate(data, **options):
     return float(-fit.model.coefficients[0, 1]), fit
 
 
+@pytest.mark.slow
 def test_exact_samples_give_the_rate_from_windows_that_do_not_divide_the_run():
     # 32 segments are no multiple of 5: the last window is short.
     rate, fit = fitted_rate(decay(), window=5)
@@ -36,6 +37,7 @@ def test_exact_samples_give_the_rate_from_windows_that_do_not_divide_the_run():
     assert rate == pytest.approx(RATE, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_whole_runs_with_free_starts_are_the_least_squares_fit_of_exponentials():
     from scipy.optimize import least_squares
 
@@ -76,6 +78,7 @@ def test_a_sample_of_weight_zero_is_not_fitted():
     assert abs(fitted_rate(spoiled, **options)[0] - RATE) > 0.01
 
 
+@pytest.mark.slow
 def test_weights_by_function_are_those_by_array():
     data = decay(noise=0.05)
     array = 1 / (0.1 + np.asarray(data.ys) ** 2)
@@ -84,6 +87,7 @@ def test_weights_by_function_are_those_by_array():
     assert by_function == pytest.approx(by_array, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_weights_are_one_over_the_variance_in_every_fit_and_loss():
     # y' = k in both states: one step predicts exactly, and the best k is the weighted mean slope.
     import equinox as eqx
@@ -140,6 +144,7 @@ def test_a_window_that_cannot_be_solved_is_counted():
     assert fit.failure.startswith("the step from t = 0 to 0.25: its equations were not solved")
 
 
+@pytest.mark.slow
 def test_a_coupled_start_follows_a_chaotic_run_that_no_fit_from_slopes_can_follow():
     # From `start="regression"` the fit ends at a loss of 5.5.
     import diffrax
@@ -177,6 +182,7 @@ def test_a_coupled_start_follows_a_chaotic_run_that_no_fit_from_slopes_can_follo
     assert 0.09 < fit.loss < 0.11
 
 
+@pytest.mark.slow
 def test_a_coupled_start_is_not_drawn_to_a_sample_of_weight_zero():
     data = decay()
     ys = np.array(data.ys)
@@ -204,6 +210,7 @@ def window_residuals(data, weight=None, coupling=0.0):
     return CompressedResiduals(residuals, windows)
 
 
+@pytest.mark.slow
 def test_coupled_fully_every_segment_starts_from_its_sample():
     data = decay(noise=0.1)
     model = srx.Polynomial(1, 1, coefficients=[[0.0, -2.0]])
@@ -232,6 +239,7 @@ def test_another_coupling_or_number_of_substeps_is_the_same_program():
     assert len(traced) == once > 0
 
 
+@pytest.mark.slow
 def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
     # y' = 50 y^2 has no solution from 1 over this step, and hardly moves from 1e-3.
     ys = np.array([1.0, 1e-3, 1e-3, 1e-3, 1e-3])[None, :, None]
