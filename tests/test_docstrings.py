@@ -62,7 +62,8 @@ def test_files_of_slow_examples_exist():
 def test_docstring_examples_print_what_they_say(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = []
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
     for example in examples_in(path):
         runner.run(example, out=report.append)
     assert runner.tries > 0
