@@ -31,6 +31,7 @@ SLOW = {
     "diagnostics/_estimate_jacobians.py",
     "losses/_loss.py",
     "losses/_segment_loss.py",
+    "plots/_parameter_fit.py",
     "plots/_solves.py",
     "plots/_training.py",
     "solvers/_methods.py",

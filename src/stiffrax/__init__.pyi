@@ -20,6 +20,7 @@ from .controllers import (
     StepHistory as StepHistory,
 )
 from .data import (
+    Conditions as Conditions,
     Dose as Dose,
     KnownInput as KnownInput,
     Measurements as Measurements,
@@ -30,14 +31,21 @@ from .data import (
 from .losses import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     AbstractLoss as AbstractLoss,
+    AbstractNoise as AbstractNoise,
     HomotopyLoss as HomotopyLoss,
     InvariantLoss as InvariantLoss,
     JacobianLoss as JacobianLoss,
+    LaplaceNoise as LaplaceNoise,
+    LikelihoodLoss as LikelihoodLoss,
+    LogNormalNoise as LogNormalNoise,
     LossValue as LossValue,
     NeighborhoodLoss as NeighborhoodLoss,
+    NormalNoise as NormalNoise,
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
     SegmentLoss as SegmentLoss,
+    Simulation as Simulation,
+    StudentNoise as StudentNoise,
     TrajectoryLoss as TrajectoryLoss,
 )
 from .models import (
@@ -45,10 +53,16 @@ from .models import (
     ConstrainedField as ConstrainedField,
     CoupledField as CoupledField,
     Library as Library,
+    Parameter as Parameter,
     PartiallyKnown as PartiallyKnown,
     PiNet as PiNet,
     Polynomial as Polynomial,
     ScaledField as ScaledField,
+    SteadyState as SteadyState,
+    System as System,
+    bounded as bounded,
+    fixed as fixed,
+    positive as positive,
 )
 from .recovery import (
     Comparison as Comparison,
@@ -88,16 +102,21 @@ from .stages import (
     Sparsity as Sparsity,
 )
 from .training import (
+    Band as Band,
+    Estimate as Estimate,
     Fit as Fit,
     GrowingHorizon as GrowingHorizon,
     History as History,
     HomotopySchedule as HomotopySchedule,
     LeastSquaresFit as LeastSquaresFit,
+    ParameterFit as ParameterFit,
+    Profile as Profile,
     PrunedFit as PrunedFit,
     Steer as Steer,
     fit as fit,
     fit_homotopy as fit_homotopy,
     fit_least_squares as fit_least_squares,
+    fit_parameters as fit_parameters,
     project_order as project_order,
     prune_and_refit as prune_and_refit,
     rescale_gradient as rescale_gradient,

@@ -226,3 +226,34 @@ def test_a_batch_of_records_is_refused():
     batch = eqx.tree_at(lambda s: s.controller_state.count, recorded(), jnp.array([4, 4]))
     with pytest.raises(ValueError, match="first lane"):
         srx.plots.newton_iterations(batch)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    values = np.exp(-TS) + 0.01 * np.array([1, -1, 1, 1, -1, 0])
+    data = srx.Measurements.from_arrays(TS, values[:, None], names=["A"], sd=0.01)
+    system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
+    return srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+
+
+@pytest.mark.slow
+def test_a_fit_is_drawn_through_measurements_with_error_bars(fitted):
+    (ax,) = srx.plots.measured_fit(fitted, points=6)
+    assert labels(ax) == ["fit", "measured"]
+    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), fitted.band().values[0, :, 0])
+
+
+def test_residuals_are_drawn_against_normal_quantiles(fitted):
+    points = srx.plots.normal_quantiles(fitted).get_lines()[0]
+    np.testing.assert_allclose(points.get_ydata(), np.sort(fitted.residuals()))
+    np.testing.assert_allclose(points.get_xdata(), -points.get_xdata()[::-1])
+
+
+def test_a_waterfall_begins_at_the_best_start(fitted):
+    assert srx.plots.waterfall(fitted).get_lines()[0].get_ydata()[0] == 1e-3
+
+
+def test_profiles_show_the_level_of_their_intervals(fitted):
+    found = fitted.profile()
+    (ax,) = srx.plots.profiles(found)
+    assert ax.get_lines()[1].get_ydata()[0] == found["initial_state[0]"].level_cost

@@ -3,11 +3,13 @@
 from ._dose import Dose as Dose
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
+from ._names import check_names as check_names
 from ._neighborhoods import (
     Neighborhoods as Neighborhoods,
     cloud_size as cloud_size,
     find_neighborhoods as find_neighborhoods,
 )
+from ._run_conditions import Conditions as Conditions
 from ._scaling import Scaling as Scaling, check_sizes as check_sizes
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
 from ._trajectories import (

@@ -5,7 +5,7 @@ from typing import Any, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 KINDS = ("step", "linear", "cubic")
 
@@ -23,7 +23,7 @@ class KnownInput(eqx.Module):
 
     - `ts`: times of the rows, in the unit of time, infinite where a run has fewer.
     - `coefficients`: `c`, in the unit of the input over powers of time.
-    - `jumps`: whether the function jumps at the row, so that a step should end there.
+    - `jump_ts`: times at which the function jumps, where a step ends, infinite where a run has fewer.
 
     ```python
     >>> import stiffrax as srx
@@ -35,9 +35,9 @@ class KnownInput(eqx.Module):
     ```
     """
 
-    ts: Float[np.ndarray, "runs rows"]
-    coefficients: Float[np.ndarray, "runs rows 4"]
-    jumps: Bool[np.ndarray, "runs rows"]
+    ts: Float[Array | np.ndarray, "runs rows"]
+    coefficients: Float[Array | np.ndarray, "runs rows 4"]
+    jump_ts: Float[Array | np.ndarray, "runs jumps"]
 
     def __call__(self, run: Any, t: Any) -> Float[Array, ""]:
         """The value in a run (its index) at a time."""
@@ -52,17 +52,21 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
     """From the times and values of each run."""
     rows = max(len(ts) for ts, _ in runs)
     times = np.full((len(runs), rows), np.inf)
-    coefficients, jumps = np.zeros((len(runs), rows, 4)), np.zeros((len(runs), rows), bool)
+    coefficients, jumps = np.zeros((len(runs), rows, 4)), []
     for i, (ts, values) in enumerate(runs):
         times[i, : len(ts)] = ts
         coefficients[i, : len(ts), 0] = values
+        jumps.append(ts[1:][np.diff(values) != 0] if kind == "step" else ts[:0])
         if kind == "step":
-            jumps[i, 1 : len(ts)] = values[1:] != values[:-1]
-        elif len(ts) > 1 and kind == "linear":
+            continue
+        if len(ts) > 1 and kind == "linear":
             coefficients[i, : len(ts) - 1, 1] = np.diff(values) / np.diff(ts)
         elif len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
             coefficients[i, : len(ts) - 1] = PchipInterpolator(ts, values).c[::-1].T
-    return KnownInput(times, coefficients, jumps)
+    jump_ts = np.full((len(runs), max(map(len, jumps))), np.inf)
+    for own, found in zip(jump_ts, jumps, strict=True):
+        own[: len(found)] = found
+    return KnownInput(times, coefficients, jump_ts)

@@ -1,10 +1,12 @@
 """Measurements: what was measured of a system, cell by cell, under which conditions."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -14,6 +16,7 @@ from ._known_input import KnownInput
 from ._long_table import widened
 from ._measured_runs import MeasuredRun, cut_runs, find_columns
 from ._names import check_names, held_out_runs, select_runs
+from ._run_conditions import Conditions
 from ._table import Table, read_csv, read_table
 from ._trajectories import Trajectories
 
@@ -332,6 +335,13 @@ class Measurements(eqx.Module):
         ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]
         return Trajectories.from_arrays(ts, ys, names=self.names, run_names=self.run_names)
 
+    def resampled(self, points: int) -> "Measurements":
+        """The same runs with rows at equal steps from start to last row, for drawing predictions."""
+        last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
+        ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
+        none = np.zeros((*ts.shape, self.num_columns))
+        return dataclasses.replace(self, ts=ts, values=none, mask=none == 0, sd=none)
+
     def select(self, runs: Any) -> "Measurements":
         """The given runs in the given order: an index, a name, a sequence of either, or a slice."""
         chosen = select_runs(runs, self.run_names)
@@ -343,7 +353,7 @@ class Measurements(eqx.Module):
             **rows,
             constants={name: x[chosen] for name, x in self.constants.items()},
             inputs={
-                name: KnownInput(x.ts[chosen], x.coefficients[chosen], x.jumps[chosen])
+                name: KnownInput(x.ts[chosen], x.coefficients[chosen], x.jump_ts[chosen])
                 for name, x in self.inputs.items()
             },
             doses=tuple(dose for dose in self.doses if dose.run in labels),
@@ -357,6 +367,12 @@ class Measurements(eqx.Module):
         out = held_out_runs(held_out, self.run_names)
         kept = [i for i in range(len(self.run_names)) if i not in out]
         return self.select(kept), self.select(out)
+
+    def conditions(self, run: Any = None) -> Conditions:
+        """The conditions of a run, by its index, or those of all runs with a leading axis."""
+        index = jnp.arange(len(self)) if run is None else jnp.asarray(run)
+        constants = {name: jnp.asarray(x)[index] for name, x in self.constants.items()}
+        return Conditions(index, jnp.asarray(self.starts)[index], constants, self.inputs)
 
     @property
     def num_runs(self) -> int:
@@ -373,10 +389,8 @@ class Measurements(eqx.Module):
 
     def __repr__(self) -> str:
         runs = "1 run" if self.num_runs == 1 else f"{self.num_runs} runs"
-        titles = [
-            f"{name} [{unit}]" if unit else name
-            for name, unit in zip(self.names, self.units, strict=True)
-        ]
+        pairs = zip(self.names, self.units, strict=True)
+        titles = [f"{name} [{unit}]" if unit else name for name, unit in pairs]
         if not isinstance(self.ts, np.ndarray):
             return f"Measurements({runs}, columns: {', '.join(titles)})"
         return (

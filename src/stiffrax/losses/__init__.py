@@ -9,13 +9,28 @@ from ._failed_prediction import failed_step as failed_step
 from ._homotopy_loss import HomotopyLoss as HomotopyLoss
 from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
+from ._likelihood_loss import (
+    LikelihoodLoss as LikelihoodLoss,
+    check_measurements as check_measurements,
+    check_system as check_system,
+)
 from ._loss import (
     AbstractLoss as AbstractLoss,
     LossValue as LossValue,
+    WeightedSum as WeightedSum,
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
 )
 from ._model_and_data import check_data as check_data, check_model as check_model
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
+from ._noise import (
+    AbstractNoise as AbstractNoise,
+    LaplaceNoise as LaplaceNoise,
+    LogNormalNoise as LogNormalNoise,
+    NoiseTerms as NoiseTerms,
+    NormalNoise as NormalNoise,
+    StudentNoise as StudentNoise,
+)
 from ._segment_loss import SegmentLoss as SegmentLoss
+from ._simulation import Simulation as Simulation, Simulator as Simulator
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

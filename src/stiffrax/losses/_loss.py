@@ -8,8 +8,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..data import Trajectories
-
 
 @final
 class LossValue(NamedTuple):
@@ -73,15 +71,15 @@ class AbstractLoss(eqx.Module):
     """
 
     @abc.abstractmethod
-    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+    def evaluate(self, model: Any, data: Any) -> LossValue:
         """The value over what could be predicted, the failures and the samples; traceable."""
 
-    def first_failure(self, model: Any, data: Trajectories) -> str:
+    def first_failure(self, model: Any, data: Any) -> str:
         """Where and why the first prediction that fails does, or nothing; not traceable."""
         failed = int(self.evaluate(model, data).num_failed)
         return f"{failed} predictions of {type(self).__name__} failed" if failed else ""
 
-    def for_data(self, data: Trajectories) -> "AbstractLoss":
+    def for_data(self, data: Any) -> "AbstractLoss":
         """This loss with everything that depends on the data as a whole, such as scales, fixed.
 
         Minibatches of the data then all mean the same.
@@ -94,7 +92,7 @@ class AbstractLoss(eqx.Module):
         """How many segments belong together, which a minibatch must not cut; `None`: a whole run."""
         return None
 
-    def __call__(self, model: Any, data: Trajectories) -> Float[Array, ""]:
+    def __call__(self, model: Any, data: Any) -> Float[Array, ""]:
         """The value, infinite if a solve failed; its derivative is that of what was solved."""
         return self.evaluate(model, data).or_infinity
 
@@ -124,7 +122,7 @@ class WeightedSum(AbstractLoss):
     losses: tuple[Callable[..., Any], ...]
     weights: tuple[Any, ...]
 
-    def evaluate(self, model: Any, data: Trajectories) -> LossValue:
+    def evaluate(self, model: Any, data: Any) -> LossValue:
         """The weighted sum of the values, and the sums of failures and samples."""
         values = [evaluate_loss(loss, model, data) for loss in self.losses]
         total = sum(w * v.value for w, v in zip(self.weights, values, strict=True))
@@ -137,12 +135,12 @@ class WeightedSum(AbstractLoss):
         failed = jnp.asarray(sum(v.num_failed for v in values))
         return LossValue(jnp.asarray(total), failed, sum(predicting) if predicting else 1)
 
-    def first_failure(self, model: Any, data: Trajectories) -> str:
+    def first_failure(self, model: Any, data: Any) -> str:
         """That of the first loss that has one."""
         losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
         return next(filter(None, (loss.first_failure(model, data) for loss in losses)), "")
 
-    def for_data(self, data: Trajectories) -> "WeightedSum":
+    def for_data(self, data: Any) -> "WeightedSum":
         """Every loss for the data."""
         return WeightedSum(tuple(fix_to_data(loss, data) for loss in self.losses), self.weights)
 
@@ -153,7 +151,7 @@ class WeightedSum(AbstractLoss):
         return windows.pop() if len(windows) == 1 else None
 
 
-def evaluate_loss(loss: Callable[..., Any], model: Any, data: Trajectories) -> LossValue:
+def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:
     """`loss.evaluate(model, data)`; a plain function of model and data is a loss too."""
     if isinstance(loss, AbstractLoss):
         return loss.evaluate(model, data)
@@ -166,6 +164,6 @@ def evaluate_loss(loss: Callable[..., Any], model: Any, data: Trajectories) -> L
     return LossValue(value, jnp.asarray(0))
 
 
-def fix_to_data(loss: Callable[..., Any], data: Trajectories) -> Callable[..., Any]:
+def fix_to_data(loss: Callable[..., Any], data: Any) -> Callable[..., Any]:
     """`loss.for_data(data)`; a plain function has nothing to fix."""
     return loss.for_data(data) if isinstance(loss, AbstractLoss) else loss

@@ -5,9 +5,16 @@ Batches go through `jax.vmap`.
 """
 
 from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Library
+from ._parameter import (
+    Parameter as Parameter,
+    bounded as bounded,
+    fixed as fixed,
+    positive as positive,
+)
 from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
 from ._pi_net import PiNet as PiNet
 from ._polynomial import Polynomial as Polynomial
+from ._system import SteadyState as SteadyState, System as System
 from ._wrapped_fields import (
     CoupledField as CoupledField,
     ScaledField as ScaledField,

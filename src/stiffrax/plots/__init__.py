@@ -1,5 +1,11 @@
 """Pictures of data, trainings, solves and methods: axes in, axes out. matplotlib loads on use."""
 
+from ._parameter_fit import (
+    measured_fit as measured_fit,
+    normal_quantiles as normal_quantiles,
+    profiles as profiles,
+    waterfall as waterfall,
+)
 from ._solves import (
     lyapunov_convergence as lyapunov_convergence,
     newton_iterations as newton_iterations,

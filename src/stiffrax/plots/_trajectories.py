@@ -46,11 +46,11 @@ def trajectories(
     ```
     """
     n = data.num_states
-    ts, ys = data[_run_number(data, run)]
+    ts, ys = data[run_number(data.run_names, run)]
     curves = {} if predictions is None else predictions
     for label, (times, values) in curves.items():
         _check_prediction(label, times, values, n)
-    panels = _panels(axes, n)
+    panels = panels_of(axes, n)
     for i, ax in enumerate(panels):
         ax.plot(*_visible(ts, ys[:, i], log_time), "o", color=COLORS[-1], ms=3, label="data")
         for (label, (times, values)), style in zip(curves.items(), line_styles(), strict=False):
@@ -69,12 +69,13 @@ def _columns(n: int) -> int:
     return min(n, 4)
 
 
-def _panels(axes: Any, n: int) -> np.ndarray:
+def panels_of(axes: Any, n: int, *, share: bool = True) -> np.ndarray:
+    """The first `n` of the axes given, or those of a new figure."""
     if axes is None:
         rows = math.ceil(n / _columns(n))
         size = (3 * _columns(n), 2.4 * rows)
         figure, axes = pyplot().subplots(
-            rows, _columns(n), squeeze=False, sharex=True, figsize=size, layout="constrained"
+            rows, _columns(n), squeeze=False, sharex=share, figsize=size, layout="constrained"
         )
         for ax in axes.flat[n:]:
             figure.delaxes(ax)
@@ -87,8 +88,9 @@ def _panels(axes: Any, n: int) -> np.ndarray:
     return panels[:n]
 
 
-def _run_number(data: Trajectories, run: int | str) -> int:
-    names: Sequence[Any] = list(data.run_names)
+def run_number(run_names: Sequence[str], run: int | str) -> int:
+    """The number of a run, given by it or by its name."""
+    names: Sequence[Any] = list(run_names)
     if run in names:
         return names.index(run)
     if isinstance(run, int) and -len(names) <= run < len(names):

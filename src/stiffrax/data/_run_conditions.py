@@ -1,0 +1,58 @@
+"""The conditions of one run, as vector field, initial state and observables see them."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ._known_input import KnownInput
+
+
+@final
+class Conditions(eqx.Module):
+    """The conditions of a run: `args` of the three functions of a [`stiffrax.System`][].
+
+    `args["T"]` is the constant `T` of the run, and `args["feed"](t)` its input `feed` at time `t`.
+
+    **Attributes:**
+
+    - `run`: index of the run among the data, `Int[Array, ""]`.
+    - `start`: time at which the run starts.
+    - `constants`: one number for each condition that does not change.
+    - `inputs`: known functions of time.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> table = {"t": [0.0, 1.0], "A": [1.0, 0.7], "T": [298.0, 298.0]}
+    >>> data = srx.Measurements.from_table(table, constants=["T"])
+    >>> float(data.conditions(0)["T"])
+    298.0
+
+    ```
+    """
+
+    run: Int[Array, ""]
+    start: Float[Array, ""]
+    constants: dict[str, Any]
+    inputs: dict[str, KnownInput]
+
+    def __getitem__(self, name: str) -> Any:
+        """A constant, or an input as a function of time."""
+        if name in self.constants:
+            return self.constants[name]
+        if name in self.inputs:
+            known = self.inputs[name]
+            return lambda t: known(self.run, t)
+        raise ValueError(
+            f"`args[{name!r}]` was asked for; the runs have the constants {sorted(self.constants)} "
+            f"and the inputs {sorted(self.inputs)}. Name it in `constants=` or `inputs=` where the "
+            "data are read."
+        )
+
+    def replace(self, **constants: Any) -> "Conditions":
+        """The same conditions with other constants, as in `args.replace(dose=0.0)`."""
+        for name in constants:
+            self[name]
+        changed = {name: jnp.asarray(x, float) for name, x in constants.items()}
+        return Conditions(self.run, self.start, self.constants | changed, self.inputs)

@@ -1,0 +1,63 @@
+"""When a run starts, jumps and receives doses: the stretches between which it is solved."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data import Measurements
+
+
+@final
+class Schedule(eqx.Module):
+    """The stretches of every run, and what is added to the state at the start of each.
+
+    **Attributes:**
+
+    - `ends`: start of each stretch, and the end of the last. Stretches may have no length.
+    - `doses`: times of doses, infinite where a run has fewer, and `amounts` added to the states.
+    """
+
+    ends: Float[Array, "runs ends"]
+    doses: Float[Array, "runs doses"]
+    amounts: Float[Array, "runs doses n"]
+
+    def added(self) -> Float[Array, "runs stretches n"]:
+        """What is added to the state at the start of each stretch."""
+        starts = self.ends[:, :-1]
+        # Of stretches that start at one time the last one has a length, and gets the dose.
+        last = jnp.append(starts[:, 1:] > starts[:, :-1], jnp.ones_like(starts[:, :1], bool), 1)
+        hit = (self.doses[:, None, :] == starts[:, :, None]) & last[:, :, None]
+        return jnp.einsum("rsd,rdn->rsn", hit.astype(self.amounts.dtype), self.amounts)
+
+
+def make_schedule(data: Measurements, states: tuple[str, ...], jump_ts: Any, n: int) -> Schedule:
+    """From the doses and inputs of the data, and jumps of the field."""
+    starts = jnp.asarray(data.starts)
+    measured = jnp.any(jnp.asarray(data.mask), axis=2)
+    last = jnp.max(jnp.where(measured, jnp.asarray(data.ts), -jnp.inf), axis=1)
+    doses, amounts = _doses(data, states, n)
+    doses = jnp.asarray(doses, starts.dtype)
+    jumps = [jnp.asarray(known.jump_ts, starts.dtype) for known in data.inputs.values()]
+    jumps.append(jnp.broadcast_to(jnp.asarray(jump_ts, starts.dtype), (len(data), len(jump_ts))))
+    inner = jnp.sort(jnp.concatenate([doses, *jumps], axis=1), axis=1)
+    inner = jnp.clip(inner, starts[:, None], last[:, None])
+    ends = jnp.concatenate([starts[:, None], inner, last[:, None]], axis=1)
+    return Schedule(ends, doses, jnp.asarray(amounts, starts.dtype))
+
+
+def _doses(data: Measurements, states: tuple[str, ...], n: int) -> tuple[np.ndarray, np.ndarray]:
+    own = [[dose for dose in data.doses if dose.run == label] for label in data.run_names]
+    most = max(map(len, own))
+    times, amounts = np.full((len(own), most), np.inf), np.zeros((len(own), most, n))
+    for i, given in enumerate(own):
+        for k, dose in enumerate(given):
+            if dose.state not in states:
+                raise ValueError(
+                    f"`doses` adds to the state {dose.state!r}; the system has the states "
+                    f"{states}. Name them in `System(..., states=[...])`."
+                )
+            times[i, k], amounts[i, k, states.index(dose.state)] = dose.time, dose.amount
+    return times, amounts

@@ -1,0 +1,275 @@
+"""Predictions of what is measured of a system, in every run of the data."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import paramax
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ..data import Conditions, Measurements
+from ..models import SteadyState, System
+from ..solvers import MassMatrixTerm
+from ._schedule import make_schedule
+from ._solve_runs import solve_runs
+
+# A system is at rest if it is the same, to a hundred tolerances, at a tenth of this many times the
+# time that the data cover, and at the end: modes that are slower show in no measurement.
+_TIMES_TO_REST, _TOLERANCES_AT_REST = 1e6, 100.0
+
+
+@final
+class Simulation(NamedTuple):
+    """What a system predicts.
+
+    **Attributes:**
+
+    - `values`: the observables at the rows of the data, in the unit of each column.
+    - `sd`: their standard deviations by the system; zero where it gives none.
+    - `states`: the states at the rows of the data.
+    - `failed`: runs whose solve failed; nothing is predicted of them.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> data = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.4]})
+    >>> system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
+    >>> print(f"{srx.LikelihoodLoss().simulate(system, data).values[0, 1, 0]:.4f}")
+    0.3679
+
+    ```
+    """
+
+    values: Float[Array, "runs times columns"]
+    sd: Float[Array, "runs times columns"]
+    states: Float[Array, "runs times n"]
+    failed: Bool[Array, " runs"]
+
+
+@final
+class Simulator(eqx.Module):
+    """How systems are solved; see [`stiffrax.LikelihoodLoss`][] for the settings."""
+
+    solver: diffrax.AbstractSolver
+    rtol: float
+    atol: float
+    max_steps: int
+    adjoint: diffrax.AbstractAdjoint
+
+    def __call__(self, system: System, data: Measurements) -> Simulation:
+        """The system's predictions; wrapped parameters are unwrapped."""
+        system = paramax.unwrap(system)
+        states = system.states or data.names
+        starts = _initial_states(system, states, data, self)
+        if starts.ndim != 2:
+            raise ValueError(
+                f"The initial state has shape {starts.shape[1:]}; it needs ({len(states)},), one "
+                "number for each state."
+            )
+        n = starts.shape[1]
+        if len(states) != n:
+            raise ValueError(
+                f"The system starts with {n} states and has the names {states}. Write "
+                "`System(..., states=[...])` with a name for each."
+            )
+        schedule = make_schedule(data, states, system.jump_ts, n)
+        ts, run = jnp.asarray(data.ts), _numbers(data)
+
+        def solve(*lane: Any) -> tuple[Array, Array]:
+            run, ts, ends, added, y0, begins = lane
+            ys, failed = self._solve_run(system, data.conditions(run), ts, ends, added, y0)
+            return ys, failed | ~begins
+
+        begins = jnp.all(jnp.isfinite(starts), axis=1)
+        lanes = (run, ts, schedule.ends, schedule.added(), starts, begins)
+        ys, failed = solve_runs(solve, self.adjoint, *lanes)
+        # Selected before it is observed: a derivative of what failed is no number.
+        ys = jnp.where(failed[:, None, None], jnp.asarray(starts)[:, None, :], ys)
+        values, sd = _observe(system, states, data, ts, ys, run)
+        return Simulation(values, sd, ys, failed)
+
+    def _solve_run(
+        self, system: System, args: Conditions, ts: Array, ends: Array, added: Array, y0: Array
+    ) -> tuple[Float[Array, "times n"], Bool[Array, ""]]:
+        """The states of one run at its rows: a row sees the state before a dose at its time."""
+
+        def stretch(carry: tuple[Array, Array, Array], part: Any) -> tuple[Any, None]:
+            y, ys, failed = carry
+            begin, end, amount, is_last = part
+            # A field that jumps at the end must not be evaluated there.
+            stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
+            at = jnp.append(jnp.clip(ts, begin, stop), stop)
+            solution = self._solve(system, args, begin, stop, y + amount, at)
+            new = jnp.asarray(solution.ys)
+            here = (ts > begin) & (ts <= end)
+            ys = jnp.where(here[:, None], new[:-1], ys)
+            return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
+
+        count = len(ends) - 1
+        parts = ends[:-1], ends[1:], added, jnp.arange(count) == count - 1
+        begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
+        if count == 1:
+            (_, ys, failed), _ = stretch(begin, jax.tree.map(lambda x: x[0], parts))
+        else:
+            (_, ys, failed), _ = lax.scan(stretch, begin, parts)
+        return ys, failed | ~jnp.all(jnp.isfinite(ys))
+
+    def _solve(
+        self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array
+    ) -> diffrax.Solution:
+        term = diffrax.ODETerm(field)
+        mass = field.mass if isinstance(field, System) else None
+        if mass is not None:
+            term = MassMatrixTerm(field, mass)
+        return diffrax.diffeqsolve(
+            term,
+            self.solver,
+            begin,
+            end,
+            None,
+            y0,
+            args,
+            saveat=diffrax.SaveAt(ts=ts),
+            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            adjoint=self.adjoint,
+            max_steps=self.max_steps,
+            throw=False,
+        )
+
+    def _rest(self, system: System, args: Conditions, y0: Array, span: Array) -> Float[Array, " n"]:
+        """The state in which nothing changes any more, reached from `y0`; NaN if there is none."""
+        long = _TIMES_TO_REST * jnp.where(span > 0, span, 1)
+        frozen: Any = lambda _, y, args: system.field(args.start, y, args)  # noqa: E731
+        if system.mass is not None:
+            frozen = System(frozen, mass=system.mass)
+        ts = jnp.stack([long / 10, long])
+        solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts)
+        before, y = jnp.asarray(solution.ys)
+        change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (self.atol + self.rtol * jnp.abs(y))
+        rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
+        return jnp.where(rests, y, jnp.nan)
+
+
+def _numbers(data: Measurements) -> Array:
+    return jnp.arange(len(data))
+
+
+def _initial_states(
+    system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
+) -> Float[Array, "runs n"]:
+    """Where each run starts; not finite where it has no steady state."""
+    spans = jnp.max(jnp.asarray(data.ts), axis=1) - jnp.asarray(data.starts)
+
+    def start(run: Array, span: Array) -> Array:
+        given, args = system.initial_state, data.conditions(run)
+        if not isinstance(given, SteadyState):
+            return _initial_state(given, states, data, args)
+        before = given.conditions_before(args)
+        y = _initial_state(given.initial_state, states, data, before)
+        rest = simulator._rest(system, before, y, span)
+        if given.applies is not None:
+            rest = jnp.where(given.applies(args), rest, y)
+        return rest if given.then is None else _vector(given.then(rest, args), states)
+
+    if isinstance(system.initial_state, SteadyState) and len(data) > 1:
+        return jax.vmap(start)(_numbers(data), spans)
+    return jnp.stack([start(run, span) for run, span in zip(_numbers(data), spans, strict=True)])
+
+
+def _initial_state(
+    given: Any, states: tuple[str, ...], data: Measurements, args: Conditions
+) -> Array:
+    if given is None:
+        return _first_rows(states, data)[args.run]
+    if callable(given):
+        return _vector(given(args), states)
+    if isinstance(given, dict):
+        return _vector(given, states)
+    given = jnp.asarray(given, float)
+    return given[args.run] if given.ndim == 2 else given
+
+
+def _vector(y: Any, states: tuple[str, ...]) -> Array:
+    if not isinstance(y, dict):
+        return jnp.asarray(y, float)
+    if set(y) != set(states):
+        raise ValueError(
+            f"The initial state names {sorted(y)}; the states are {list(states)}: each needs one "
+            "number."
+        )
+    return jnp.stack([jnp.asarray(y[name], float) for name in states])
+
+
+def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
+    """What is measured at the start of each run, if that is every state."""
+    missing = [name for name in states if name not in data.names]
+    columns = [data.names.index(name) for name in states if name in data.names]
+    if not missing and isinstance(data.mask, np.ndarray):
+        whole = data.mask[:, 0, columns].all(axis=1) & (data.ts[:, 0] == data.starts)
+        missing = [f"all states of run {data.run_names[i]!r}" for i in np.flatnonzero(~whole)]
+    if missing:
+        raise ValueError(
+            f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
+            "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
+        )
+    return jnp.asarray(data.values)[:, 0, jnp.asarray(columns)]
+
+
+def _observe(
+    system: System,
+    states: tuple[str, ...],
+    data: Measurements,
+    ts: Array,
+    ys: Array,
+    runs: Array,
+) -> tuple[Float[Array, "runs times columns"], Float[Array, "runs times columns"]]:
+    observe = system.observe
+    if observe is None:
+        observe = _observe_states(states, data.names)
+
+    def one(t: Array, y: Array, run: Array) -> tuple[Array, Array]:
+        args = data.conditions(run)
+        sd = system.sd(t, y, args) if callable(system.sd) else system.sd
+        return _columns("observe", observe(t, y, args), data.names), _columns("sd", sd, data.names)
+
+    over_times = jax.vmap(one, in_axes=(0, 0, None))
+    return jax.vmap(over_times)(ts, ys, runs)
+
+
+def _observe_states(states: tuple[str, ...], names: tuple[str, ...]) -> Callable[..., Array]:
+    unknown = [name for name in names if name not in states]
+    if unknown:
+        raise ValueError(
+            f"The data have a column {unknown[0]!r}, which is no state of the system; the states "
+            f"are {states}. Write `System(..., observe=lambda t, y, args: {{{unknown[0]!r}: ...}})`."
+        )
+    index = jnp.asarray([states.index(name) for name in names])
+    return lambda _t, y, _args: y[index]
+
+
+def _columns(what: str, given: Any, names: tuple[str, ...]) -> Array:
+    """One number for each column; zeros where `sd` says nothing."""
+    if what == "sd" and (given is None or isinstance(given, dict)):
+        given = dict.fromkeys(names, 0.0) | (given or {})
+    if isinstance(given, dict):
+        missing, extra = set(names) - set(given), set(given) - set(names)
+        if missing or extra:
+            raise ValueError(
+                f"`{what}` names {sorted(given)}; the columns of the data are {list(names)}. Each "
+                "needs one number: leave a column out of the data with `columns=` where they are "
+                "read."
+            )
+        given = jnp.stack([jnp.asarray(given[name], float) for name in names])
+    given = jnp.asarray(given, float)
+    if what == "sd" and given.ndim == 0:
+        given = jnp.full(len(names), given)
+    if given.shape != (len(names),):
+        raise ValueError(
+            f"`{what}` returns an array of shape {given.shape}; the data have the columns {names}: "
+            f"return ({len(names)},), or a dictionary by column."
+        )
+    return given

@@ -1,0 +1,135 @@
+"""Parameters with a scale and bounds, and parameters that stay fixed."""
+
+import math
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import paramax
+from jaxtyping import Array, Float
+
+
+@final
+class Parameter(paramax.AbstractUnwrappable):
+    r"""A trainable number, or array of numbers, with a scale and bounds.
+
+    Training moves `raw`: the value itself, or its natural logarithm on a logarithmic scale. A
+    `paramax.unwrap` of the tree puts the value in its place; losses that take a
+    [`stiffrax.System`][] do so. Made by [`stiffrax.positive`][] and [`stiffrax.bounded`][].
+
+    **Attributes:**
+
+    - `raw`: what is trained, of any shape.
+    - `lower`, `upper`: bounds of `raw`, infinite where there are none.
+    - `log`: whether `raw` is the logarithm of the value.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.positive(2.0, 0.1, 10.0)
+    Parameter(2, from 0.1 to 10, log scale)
+
+    ```
+    """
+
+    raw: Float[Array | np.ndarray, "..."]
+    lower: float = eqx.field(static=True)
+    upper: float = eqx.field(static=True)
+    log: bool = eqx.field(static=True)
+
+    def unwrap(self) -> Float[Array, "..."]:
+        """The value."""
+        return jnp.exp(self.raw) if self.log else jnp.asarray(self.raw)
+
+    def __repr__(self) -> str:
+        if not isinstance(self.raw, np.ndarray | Array) or not hasattr(self.raw, "tolist"):
+            return f"Parameter({self.raw!r})"
+        change = np.exp if self.log else np.asarray
+        value = np.array2string(change(np.asarray(self.raw)), precision=6)
+        ends = f"from {change(self.lower):.4g} to {change(self.upper):.4g}"
+        return f"Parameter({value.rstrip('.')}, {ends}{', log scale' if self.log else ''})"
+
+
+def positive(value: Any, lower: float = 0.0, upper: float = math.inf) -> Parameter:
+    r"""A positive parameter that is trained on a logarithmic scale.
+
+    $$\theta = e^r, \qquad \log lower \le r \le \log upper$$
+
+    **Arguments:**
+
+    - `value`: where training begins, a number or an array, in the parameter's unit.
+    - `lower`, `upper`: bounds in the same unit. [`stiffrax.fit_parameters`][] draws its starts
+        between them and never leaves them; [`stiffrax.fit`][] stops there.
+
+    **Returns:** a [`stiffrax.Parameter`][].
+
+    **Raises:** `ValueError` for a value that is not positive or outside its bounds.
+
+    ```python
+    >>> import paramax, stiffrax as srx
+    >>> rates = {"k_on": srx.positive(3.0, 1e-3, 1e3)}
+    >>> print(f"{paramax.unwrap(rates)['k_on']:.1f}")
+    3.0
+
+    ```
+    """
+    value = np.asarray(value, float)
+    if not np.all(value > 0) or lower < 0:
+        raise ValueError(
+            f"`positive({value}, lower={lower})` was given; value and bounds on a logarithmic scale "
+            "are positive. Write `srx.bounded(value, lower, upper)` for numbers of any sign."
+        )
+    _check_bounds("positive", value, lower, upper)
+    low = math.log(lower) if lower > 0 else -math.inf
+    return Parameter(jnp.log(value), low, math.log(upper) if upper < math.inf else upper, True)
+
+
+def bounded(value: Any, lower: float = -math.inf, upper: float = math.inf) -> Parameter:
+    """A parameter between two bounds, on its own scale.
+
+    **Arguments:**
+
+    - `value`: where training begins, a number or an array, in the parameter's unit.
+    - `lower`, `upper`: bounds in the same unit; infinite where there are none.
+
+    **Returns:** a [`stiffrax.Parameter`][].
+
+    **Raises:** `ValueError` for a value outside its bounds.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.bounded(0.0, -1.0, 1.0)
+    Parameter(0, from -1 to 1)
+
+    ```
+    """
+    value = np.asarray(value, float)
+    _check_bounds("bounded", value, lower, upper)
+    return Parameter(jnp.asarray(value), float(lower), float(upper), False)
+
+
+def fixed(value: Any) -> Any:
+    """A number, array or module that is not trained.
+
+    **Arguments:**
+
+    - `value`: what stays as it is.
+
+    **Returns:** a `paramax.NonTrainable`; its value after `paramax.unwrap`.
+
+    ```python
+    >>> import paramax, stiffrax as srx
+    >>> print(paramax.unwrap(srx.fixed(8.314)))
+    8.314
+
+    ```
+    """
+    return paramax.NonTrainable(jnp.asarray(value, float) if np.isscalar(value) else value)
+
+
+def _check_bounds(name: str, value: np.ndarray, lower: float, upper: float) -> None:
+    if not (lower < upper and np.all(value >= lower) and np.all(value <= upper)):
+        raise ValueError(
+            f"`{name}({value}, lower={lower}, upper={upper})` was given; it needs lower < upper and "
+            "a value between them."
+        )

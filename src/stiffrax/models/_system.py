@@ -1,0 +1,135 @@
+"""A system as it is measured: vector field, initial state, observables and their noise."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import paramax
+
+from ..data import check_names
+
+
+def _known(given: Any) -> Any:
+    """Plain numbers in what is no function are known: only parameters are trained."""
+    if callable(given) or isinstance(given, SteadyState):
+        return given
+    is_leaf = lambda x: isinstance(x, paramax.AbstractUnwrappable)  # noqa: E731
+    wrap = lambda x: x if is_leaf(x) else paramax.NonTrainable(jnp.asarray(x, float))  # noqa: E731
+    return jax.tree.map(wrap, given, is_leaf=is_leaf)
+
+
+@final
+class SteadyState(eqx.Module):
+    r"""The state that a system has reached before its run starts: $f(\cdot, y_0, args') = 0$.
+
+    As `initial_state` of a [`stiffrax.System`][] it is found by integrating the system from
+    `initial_state` under other conditions until nothing changes. Its derivatives are those of that
+    solve, so that conserved amounts, for which $\partial f / \partial y$ has no inverse, need no
+    care.
+
+    **Arguments:**
+
+    - `initial_state`: where the solve begins, as in [`stiffrax.System`][].
+    - `conditions`: `args'` from `args`, a function, or a dictionary of the constants that differ.
+    - `then`: the initial state from the steady one, `then(y, args)`; the steady state without.
+    - `applies`: `applies(args)`, whether a run begins so; all do without. Others begin at
+        `initial_state`.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> resting = srx.SteadyState(jnp.zeros(1), {"drug": 0.0})
+    >>> system = srx.System(lambda t, y, args: 1 + args["drug"] - y, resting, states=["c"])
+
+    ```
+    """
+
+    initial_state: Any = eqx.field(converter=_known)
+    conditions: Any = None
+    then: Callable[..., Any] | None = None
+    applies: Callable[..., Any] | None = None
+
+    def conditions_before(self, args: Any) -> Any:
+        """The conditions under which the system comes to rest."""
+        if callable(self.conditions):
+            return self.conditions(args)
+        return args.replace(**(self.conditions or {}))
+
+
+@final
+class System(eqx.Module):
+    r"""What is measured: a vector field, its initial state, and observables of the state.
+
+    $$M \frac{dy}{dt} = f(t, y, args), \qquad y(t_0) = y_0(args), \qquad
+      \hat x_j(t) = g_j(t, y(t), args)$$
+
+    Each part is a function or an equinox module; all see the run's conditions as `args`
+    ([`stiffrax.Conditions`][]): `args["T"]` is a constant, `args["feed"](t)` an input. Arrays in
+    modules are parameters: plain, or [`stiffrax.positive`][], [`stiffrax.bounded`][] and
+    [`stiffrax.fixed`][] ones. An initial state, standard deviation or mass given as plain numbers is
+    known.
+
+    **Arguments:**
+
+    - `field`: $f$, called as `field(t, y, args)` with a flat state `y`, `(n,)`; returns `(n,)`.
+    - `initial_state`: `(n,)` for all runs, `(runs, n)`, a dictionary by the names of the states, a
+        function of `args` that returns one of these, or a [`stiffrax.SteadyState`][]. Without, runs
+        start at their first row, where all states must be measured.
+    - `observe`: $g$, called as `observe(t, y, args)`; returns a dictionary of the columns of the
+        data, or an array in their order. Without, columns are states of the same name.
+    - `sd`: standard deviations of the noise, in the unit of each column: a number, a dictionary by
+        column, or a function `sd(t, y, args)` that returns one of these, such as
+        `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without, they are those
+        of the data, or else estimated, one for each column.
+    - `states`: names of the states.
+    - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
+    - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
+        known.
+
+    **Raises:** `ValueError` for names that are not unique.
+
+    ```python
+    >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
+    >>> class Decay(eqx.Module):
+    ...     k: object
+    ...     def __call__(self, t, y, args):
+    ...         return -self.k * y
+    >>> decay = Decay(srx.positive(1.0, 1e-3, 1e3))
+    >>> system = srx.System(decay, jnp.array([1.0]), states=["A"])
+    >>> system.states
+    ('A',)
+
+    ```
+    """
+
+    field: Callable[..., Any]
+    initial_state: Any = None
+    observe: Any = None
+    sd: Any = None
+    states: tuple[str, ...] = eqx.field(static=True, default=())
+    mass: Any = None
+    jump_ts: tuple[float, ...] = eqx.field(static=True, default=())
+
+    def __init__(
+        self,
+        field: Callable[..., Any],
+        initial_state: Any = None,
+        observe: Any = None,
+        sd: Any = None,
+        *,
+        states: Sequence[str] = (),
+        mass: Any = None,
+        jump_ts: Sequence[float] = (),
+    ):
+        self.field = field
+        self.initial_state = _known(initial_state)
+        self.observe = observe
+        self.sd = _known(sd)
+        self.states = check_names("`states`", states) if len(states) else ()
+        self.mass = _known(mass)
+        self.jump_ts = tuple(sorted(float(t) for t in jump_ts))
+
+    def __call__(self, t: Any, y: Any, args: Any) -> Any:
+        """The vector field."""
+        return self.field(t, y, args)

@@ -1,0 +1,144 @@
+"""Fits of measured systems: data with error bars, residuals, starts and profiles."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..training import ParameterFit, Profile
+from ._axes import COLORS, one_axes
+from ._trajectories import panels_of, run_number
+
+
+def measured_fit(
+    fit: ParameterFit, *, run: int | str = 0, points: int = 200, axes: Any = None
+) -> Any:
+    """Measurements of one run with error bars, and the fit with its 95 % band, one axes a column.
+
+    **Arguments:**
+
+    - `fit`: what `fit_parameters` returned.
+    - `run`: which run, by its number or its name.
+    - `points`: along each curve.
+    - `axes`: at least as many axes as columns; by default those of a new figure.
+
+    **Returns:** the axes used, an array of one for each column.
+
+    **Raises:** `ValueError` for an unknown run, too few axes, or without matplotlib.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
+    >>> system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
+    >>> fit = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> srx.plots.measured_fit(fit)[0].get_title()
+    'A'
+
+    ```
+    """
+    data, i = fit.data, run_number(fit.data.run_names, run)
+    band, sd = fit.band(points=points), np.asarray(fit.spread())
+    panels = panels_of(axes, data.num_columns)
+    for j, ax in enumerate(panels):
+        seen = np.asarray(data.mask)[i, :, j]
+        ts, values = np.asarray(data.ts)[i, seen], np.asarray(data.values)[i, seen, j]
+        bars = np.where(sd[i, seen, j] > 0, sd[i, seen, j], 0)
+        ax.errorbar(ts, values, bars, fmt="o", color=COLORS[-1], ms=3, lw=1, label="measured")
+        ax.plot(band.ts[i], band.values[i, :, j], color=COLORS[0], label="fit")
+        edges = band.lower[i, :, j], band.upper[i, :, j]
+        ax.fill_between(band.ts[i], *edges, color=COLORS[0], alpha=0.25, lw=0)
+        unit = data.units[j]
+        ax.set_title(f"{data.names[j]} [{unit}]" if unit else data.names[j])
+        ax.set_xlabel("time")
+    panels[0].legend()
+    return panels
+
+
+def normal_quantiles(fit: ParameterFit, ax: Any = None) -> Any:
+    """Residuals over their standard deviations against quantiles of the normal distribution.
+
+    **Arguments:**
+
+    - `fit`: what `fit_parameters` returned.
+    - `ax`: axes to draw in; by default those of a new figure.
+
+    **Returns:** the axes. Points on the diagonal are what normal noise of the size assumed gives.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.plots.normal_quantiles  # doctest: +ELLIPSIS
+    <function normal_quantiles at ...>
+
+    ```
+    """
+    from scipy import stats
+
+    ax = one_axes(ax)
+    found = np.sort(fit.residuals())
+    expected = stats.norm.ppf((np.arange(len(found)) + 0.5) / len(found))
+    ax.plot(expected, found, "o", color=COLORS[-1], ms=3)
+    ax.plot(expected, expected, color=COLORS[0])
+    ax.set_xlabel("normal quantile")
+    ax.set_ylabel("residual / standard deviation")
+    return ax
+
+
+def waterfall(fit: ParameterFit, ax: Any = None) -> Any:
+    """The cost of every start above the best one, sorted; failed ones are left out.
+
+    **Arguments:**
+
+    - `fit`: what `fit_parameters` returned.
+    - `ax`: axes to draw in; by default those of a new figure.
+
+    **Returns:** the axes. A plateau at the left is the best optimum, found several times.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.plots.waterfall  # doctest: +ELLIPSIS
+    <function waterfall at ...>
+
+    ```
+    """
+    ax = one_axes(ax)
+    costs = np.array([one.cost for one in fit.starts if np.isfinite(one.cost)])
+    ended = np.array([one.stopped == "converged" for one in fit.starts if np.isfinite(one.cost)])
+    rank, above = np.arange(1, len(costs) + 1), costs - costs[0] + 1e-3
+    ax.semilogy(rank[ended], above[ended], "o", color=COLORS[0], ms=4, label="converged")
+    ax.semilogy(rank[~ended], above[~ended], "x", color=COLORS[1], ms=4, label="not converged")
+    ax.set_xlabel("start")
+    ax.set_ylabel("cost above the best + 0.001")
+    ax.legend()
+    return ax
+
+
+def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
+    """Profile likelihoods with the level of their intervals, one axes a parameter.
+
+    **Arguments:**
+
+    - `found`: what `fit.profile()` returned.
+    - `axes`: at least as many axes as profiles; by default those of a new figure.
+
+    **Returns:** the axes used.
+
+    **Raises:** `ValueError` for too few axes, or without matplotlib.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.plots.profiles  # doctest: +ELLIPSIS
+    <function profiles at ...>
+
+    ```
+    """
+    panels = panels_of(axes, len(found), share=False)
+    for ax, (name, profile) in zip(panels, found.items(), strict=True):
+        ax.plot(profile.values, profile.costs, "o-", color=COLORS[0], ms=3)
+        ax.axhline(profile.level_cost, color=COLORS[-1], linestyle="--", lw=1)
+        for end in (profile.lower, profile.upper):
+            ax.axvline(end, color=COLORS[1], linestyle=":", lw=1)
+        ax.set_title(f"{name}: {profile.verdict}", fontsize=8)
+        if np.all(profile.values > 0) and profile.values[-1] > 10 * profile.values[0]:
+            ax.set_xscale("log")
+    return panels

@@ -1,0 +1,150 @@
+"""Estimates the parameters of a system from measurements, from many starts."""
+
+from os import PathLike
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from .._arguments import check_count
+from ..losses import check_measurements, check_system
+from ._box_trust_region import Box, Found, minimize
+from ._likelihood_model import LikelihoodModel
+from ._lockstep import run_together
+from ._parameter_fit import ParameterFit
+from ._parameter_starts import StartStore
+from ._parameter_vector import ParameterVector
+from ._progress import progress_bar
+
+# How many starts are solved together: on two cores a batch of sixteen small systems takes about as
+# long as three single ones, and larger ones wait for their slowest member.
+_TOGETHER = 16
+# Of a start at which a solve fails, so many others are drawn.
+_DRAWS = 10
+
+
+def fit_parameters(
+    system: Any,
+    loss: Any,
+    data: Any,
+    *,
+    starts: int = 1,
+    key: Any = None,
+    max_steps: int = 200,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> ParameterFit:
+    r"""Estimates the parameters of a system by maximum likelihood, between bounds, from many starts.
+
+    $$\min_\theta \; -\log p(\mathrm{data} \mid \theta) + \mathrm{penalties}(\theta), \qquad
+      lower \le \theta \le upper$$
+
+    Each search is Gauss-Newton (Fisher scoring) in a box around the current point that grows and
+    shrinks with success, cut by the bounds; derivatives are forward sensitivities. Several searches
+    are evaluated in one batch; one whose solves fail disturbs no other. A point at which a solve
+    fails is never accepted.
+
+    **Arguments:**
+
+    - `system`: a [`stiffrax.System`][]; what is fitted are its floating-point arrays, wrapped by
+        [`stiffrax.positive`][] or [`stiffrax.bounded`][] or plain, but not those that are
+        [`stiffrax.fixed`][].
+    - `loss`: a [`stiffrax.LikelihoodLoss`][], or one with terms added to it, such as
+        `loss + penalty` with a function `penalty(system, data)`.
+    - `data`: [`stiffrax.Measurements`][], or trajectories.
+    - `starts`: how many searches. One begins at the values given. More begin at points of a Latin
+        hypercube between the bounds, on the scale of each parameter; plain arrays, and parameters
+        without two bounds, begin where they are given.
+    - `key`: a JAX random key for the starts.
+    - `max_steps`: the most steps of a search.
+    - `checkpoint`: a file that keeps the searches that have ended. If it is there, they are not
+        done again.
+    - `progress`: shows a bar; by default on a terminal with tqdm installed.
+
+    **Returns:** a [`stiffrax.ParameterFit`][]: the best search of those without failures, how each
+    ended, standard errors, intervals, profiles. Ctrl-C ends the search and returns what it has.
+
+    **Raises:** `ValueError` without parameters, for more starts than one without a key or bounds,
+    and if every search begins where a solve fails.
+
+    Cost: a step of a search costs one solve with `p` forward sensitivities of every run.
+
+    ```python
+    >>> import equinox as eqx, jax.numpy as jnp, numpy as np, stiffrax as srx
+    >>> class Decay(eqx.Module):
+    ...     k: object
+    ...     def __call__(self, t, y, args):
+    ...         return -self.k * y
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-3 * ts)[:, None], names=["A"], sd=0.01)
+    >>> system = srx.System(Decay(srx.positive(1.0, 0.01, 100.0)), jnp.ones(1), states=["A"])
+    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> print(f"{found.values['field.k']:.3f}")
+    3.000
+
+    ```
+    """
+    check_count("starts", starts)
+    check_count("max_steps", max_steps)
+    check_system(system)
+    data = check_measurements(data)
+    vector = ParameterVector(system)
+    model = LikelihoodModel(vector, loss, data)
+    points = draw_starts(vector, starts, key)
+    box = Box(vector.lower, vector.upper, vector.scale)
+    store = StartStore(checkpoint, vector, data, points)
+    todo = [i for i in range(starts) if i not in store.found]
+    bar = progress_bar(progress, starts, "fit_parameters")
+    bar.update(starts - len(todo))
+
+    def on_result(place: int, found: Found) -> None:
+        store.add(todo[place], found)
+        costs = [one.cost for one in store.found.values()]
+        bar.set_postfix_str(f"best {min(costs):.4f}")
+        bar.update()
+
+    searches = [_search(points[i], box, max_steps) for i in todo]
+    try:
+        run_together(searches, model, min(len(todo), _TOGETHER), on_result)
+    finally:
+        bar.close()
+    return ParameterFit.of(model, box, [store.found.get(i) for i in range(starts)])
+
+
+def _search(points: Float[np.ndarray, "draws p"], box: Box, max_steps: int) -> Any:
+    """A search from the first of several points that can be solved."""
+    for x in points:
+        found = yield from minimize(x, box, max_steps)
+        if found.stopped != "failures":
+            return found
+    return found
+
+
+def draw_starts(
+    vector: ParameterVector, starts: int, key: Any
+) -> Float[np.ndarray, "starts draws p"]:
+    """Where the searches begin, with others in case that nothing can be solved there."""
+    if starts == 1:
+        return vector.start[None, None]
+    bounded = np.isfinite(vector.lower) & np.isfinite(vector.upper)
+    if key is None:
+        raise ValueError(
+            f"`starts={starts}` was given without a key to draw them by. Write "
+            "`key=jax.random.key(0)`."
+        )
+    if not bounded.any():
+        raise ValueError(
+            f"`starts={starts}` was given, and no parameter has two bounds to draw them between: "
+            f"{vector.names}. Write `srx.positive(value, lower, upper)`, or leave `starts` out."
+        )
+    from scipy.stats import qmc
+
+    seed = np.asarray(jax.random.bits(key, (4,), "uint32")).tolist()
+    draws = np.empty((_DRAWS, starts, len(vector)))
+    draws[:] = vector.start
+    sampler = qmc.LatinHypercube(int(bounded.sum()), rng=np.random.default_rng(seed))
+    low, high = vector.lower[bounded], vector.upper[bounded]
+    for k in range(_DRAWS):
+        draws[k][:, bounded] = low + (high - low) * sampler.random(starts)
+    return draws.transpose(1, 0, 2)

@@ -1,0 +1,149 @@
+"""The cost of parameters with its Gauss-Newton model, for many parameters in one program."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data import Measurements
+from ..losses import LikelihoodLoss, Simulation, WeightedSum, evaluate_loss
+from ._lockstep import Evaluation
+from ._parameter_vector import ParameterVector
+
+
+@final
+class Judgement(NamedTuple):
+    """What one point predicts, the standard deviation of every cell, and residuals over it."""
+
+    found: Simulation
+    spread: Float[Array, "runs times columns"]
+    residuals: Float[Array, " cells"]
+
+
+@final
+class LikelihoodModel:
+    r"""Evaluates the negative log-likelihood and the terms added to it, at many points together.
+
+    Rows of the Gauss-Newton model are those of Fisher scoring: one for each measured cell, and one
+    more where its standard deviation depends on parameters. Their derivatives are forward
+    sensitivities: columns that share the factorizations of one solve. What is added to the
+    likelihood, such as priors, comes in with its second derivatives, those that are positive.
+    """
+
+    def __init__(self, vector: ParameterVector, loss: Any, data: Measurements):
+        self.vector, self.loss, self.data = vector, loss, data
+        self.likelihood, self._others = _split(loss)
+        self._cells = np.flatnonzero(np.asarray(data.mask).ravel())
+        self.num_residuals = len(self._cells)
+        self._evaluate = eqx.filter_jit(jax.vmap(self._rows))
+        self._judge = eqx.filter_jit(self._judge_one)
+
+    def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
+        """The evaluation of each point."""
+        cost, triangle, num_failed = (np.asarray(x) for x in self._evaluate(jnp.asarray(points)))
+        return [
+            Evaluation(float(a), np.asarray(b, float), int(c))
+            for a, b, c in zip(cost, triangle, num_failed, strict=True)
+        ]
+
+    def simulate(self, x: Float[Array | np.ndarray, " p"]) -> Simulation:
+        """The predictions at one point, differentiable forward."""
+        system = self.vector.system(x)
+        return self.likelihood.simulate(system, self.data, diffrax.ForwardMode())
+
+    def on(self, data: Measurements) -> "LikelihoodModel":
+        """The same of other data."""
+        return self if data is self.data else LikelihoodModel(self.vector, self.loss, data)
+
+    def judge(self, x: Float[np.ndarray, " p"]) -> Judgement:
+        """What one point predicts, with the spread and the residuals of all cells."""
+        return self._judge(jnp.asarray(x))
+
+    def sensitivities(self, x: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
+        """What is predicted, `(runs, times, columns)`, and its derivatives by all parameters."""
+
+        def values(x: Array) -> tuple[Array, Array]:
+            found = self.simulate(x).values
+            return found, found
+
+        slopes, found = eqx.filter_jit(jax.jacfwd(values, has_aux=True))(jnp.asarray(x))
+        return np.asarray(found), np.asarray(slopes)
+
+    def _judge_one(self, x: Array) -> Judgement:
+        system, found = self.vector.system(x), self.simulate(x)
+        spread = self.likelihood.spread(system, found, self.data)
+        residuals = self.likelihood.residuals(system, found, self.data)
+        return Judgement(found, spread, residuals.ravel()[self._cells])
+
+    def cost(self, x: Float[Array, " p"]) -> Float[Array, ""]:
+        """The negative log-likelihood with what is added to it; infinite where a solve fails."""
+        system = self.vector.system(x)
+        values = [self.likelihood(system, self.data)]
+        values += [w * evaluate_loss(f, system, self.data).value for w, f in self._others]
+        return functools.reduce(jnp.add, values)
+
+    def _rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
+        def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
+            found = self.simulate(x)
+            return (found.values, found.sd), found
+
+        (by_value, by_sd), found = jax.jacfwd(predict, has_aux=True)(x)
+        terms = self.likelihood.terms(self.vector.system(x), found, self.data)
+        pick = lambda a: a.reshape(-1, *a.shape[3:])[self._cells]  # noqa: E731
+        cost, c_value, rows_value, c_spread, rows_spread = map(pick, terms)
+        sd = pick(found.sd)
+        own = sd > 0
+        by_log_sd = pick(by_sd) / jnp.where(own, sd, 1)[:, None]
+        rows = [
+            jnp.append(rows_value[:, None] * pick(by_value), c_value[:, None], 1),
+            jnp.append(rows_spread[:, None] * by_log_sd, jnp.where(own, c_spread, 0)[:, None], 1),
+        ]
+        total = jnp.sum(cost)
+        for weight, term in self._others:
+            value, more = _rows_of_term(lambda x, f=term, w=weight: self._other(f, w, x), x)
+            total = total + value
+            rows.append(more)
+        stacked = jnp.concatenate([*rows, jnp.zeros((x.size + 1, x.size + 1))])
+        return total, jnp.linalg.qr(stacked, mode="r"), jnp.sum(found.failed)
+
+    def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
+        return weight * evaluate_loss(term, self.vector.system(x), self.data).value
+
+
+def _rows_of_term(term: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
+    """The value of a term and rows whose squares are its quadratic model."""
+    gradient = jax.grad(term)(x)
+    curvature, modes = jnp.linalg.eigh(jax.hessian(term)(x))
+    # Along a line of no curvature the gradient needs some, or no row could hold it.
+    floor = 1e-8 + 1e-3 * jnp.linalg.norm(gradient)
+    along = modes.T @ gradient
+    curvature = jnp.maximum(curvature, jnp.where(along != 0, floor, 0))
+    root = jnp.sqrt(curvature)
+    c = along / jnp.where(root > 0, root, 1)
+    return term(x), jnp.append(root[:, None] * modes.T, c[:, None], axis=1)
+
+
+def _split(loss: Any) -> tuple[LikelihoodLoss, list[tuple[Any, Any]]]:
+    """The likelihood among the terms of a sum, and the others with their weights."""
+    terms = _flatten(loss, 1.0)
+    likelihoods = [(w, f) for w, f in terms if isinstance(f, LikelihoodLoss)]
+    if len(likelihoods) != 1 or likelihoods[0][0] != 1:
+        raise ValueError(
+            f"`fit_parameters` needs one `LikelihoodLoss` of weight one, and what is added to it; "
+            f"{len(likelihoods)} were given. Write `srx.LikelihoodLoss() + penalty`."
+        )
+    others = [(w, f) for w, f in terms if not isinstance(f, LikelihoodLoss)]
+    return likelihoods[0][1], others
+
+
+def _flatten(loss: Any, weight: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(loss, WeightedSum):
+        return [(weight, loss)]
+    pairs = zip(loss.losses, loss.weights, strict=True)
+    return [one for part, w in pairs for one in _flatten(part, weight * w)]

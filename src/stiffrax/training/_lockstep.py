@@ -1,0 +1,80 @@
+"""Searches that ask for evaluations one at a time, evaluated together."""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeVar, final
+
+import numpy as np
+from jaxtyping import Float
+
+T = TypeVar("T")
+
+
+@final
+class Evaluation(NamedTuple):
+    r"""A cost and its Gauss-Newton model at one point.
+
+    $$cost(x + s) \\approx cost + \\tfrac12 (|C s + c|^2 - |c|^2)$$
+
+    **Attributes:**
+
+    - `cost`: infinite where a solve failed.
+    - `triangle`: an upper triangular `[C, c]`, `(p + 1, p + 1)`.
+    - `num_failed`: solves that failed.
+    """
+
+    cost: float
+    triangle: Float[np.ndarray, "q q"]
+    num_failed: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether a search can go on from here."""
+        finite = np.isfinite(self.cost) and bool(np.all(np.isfinite(self.triangle)))
+        return finite and self.num_failed == 0
+
+
+Search = Generator[Float[np.ndarray, " p"], Evaluation | None, T]
+
+
+def run_together(
+    searches: Sequence[Search[T]],
+    evaluate: Callable[[Float[np.ndarray, "width p"]], Sequence[Evaluation]],
+    width: int,
+    on_result: Callable[[int, T], Any] | None = None,
+) -> list[T | None]:
+    """The results of the searches, of which `width` at a time are evaluated in one batch.
+
+    A search that ends makes room for the next. Ctrl-C ends all, which return what they have; those
+    not begun have no result.
+    """
+    results: list[T | None] = [None] * len(searches)
+    waiting = list(range(len(searches)))[::-1]
+    active: dict[int, np.ndarray] = {}
+
+    def proceed(i: int, found: Evaluation | None) -> None:
+        """To the next question of a search, or to its result."""
+        try:
+            active[i] = searches[i].send(found)
+        except StopIteration as end:
+            active.pop(i, None)
+            results[i] = end.value
+            if on_result is not None:
+                on_result(i, end.value)
+
+    try:
+        while waiting or active:
+            while waiting and len(active) < width:
+                proceed(waiting.pop(), None)
+            if not active:
+                break
+            asked = list(active)
+            points = np.stack([active[i] for i in asked])
+            filled = np.concatenate([points, np.repeat(points[:1], width - len(asked), axis=0)])
+            for i, found in zip(asked, evaluate(filled), strict=False):
+                proceed(i, found)
+    except KeyboardInterrupt:
+        # `None` in place of an evaluation asks a search for what it has found so far.
+        for i in list(active):
+            while i in active:
+                proceed(i, None)
+    return results

@@ -1,0 +1,291 @@
+"""What an estimation of parameters found, and how well it is known."""
+
+from typing import NamedTuple, final
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data import Measurements
+from ..losses import Simulation
+from ._box_trust_region import Box, Found
+from ._likelihood_model import LikelihoodModel
+from ._profile import Profile, profile_searches
+
+# A parameter is at a bound where it is closer than this part of the way between both.
+_AT_BOUND = 1e-6
+
+
+@final
+class Estimate(NamedTuple):
+    """One parameter.
+
+    **Attributes:**
+
+    - `value`: in the unit of the parameter.
+    - `standard_error`: of the value, or of its natural logarithm on a logarithmic scale; infinite
+        where the data say nothing, NaN at a bound.
+    - `lower`, `upper`: 95 % interval from the standard error, within the bounds.
+    - `bound`: `"lower"` or `"upper"` where the parameter ended at one, else empty.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> rate = srx.Estimate(2.0, 0.1, lower=1.6, upper=2.4, bound="")
+    >>> rate.lower < rate.value < rate.upper
+    True
+
+    ```
+    """
+
+    value: float
+    standard_error: float
+    lower: float
+    upper: float
+    bound: str
+
+
+@final
+class Band(NamedTuple):
+    """What a fit predicts, and how well that is known.
+
+    **Attributes:**
+
+    - `ts`: `(runs, times)`.
+    - `values`, `lower`, `upper`: `(runs, times, columns)`, in the unit of each column.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> line = np.ones((1, 2, 1))
+    >>> srx.Band(np.array([[0.0, 1.0]]), line, 0.9 * line, 1.1 * line).values.shape
+    (1, 2, 1)
+
+    ```
+    """
+
+    ts: Float[np.ndarray, "runs times"]
+    values: Float[np.ndarray, "runs times columns"]
+    lower: Float[np.ndarray, "runs times columns"]
+    upper: Float[np.ndarray, "runs times columns"]
+
+
+@final
+class ParameterFit:
+    """What [`stiffrax.fit_parameters`][] found.
+
+    **Arguments:** (from `fit_parameters`)
+
+    - `model`: evaluates the cost.
+    - `box`: bounds and scales.
+    - `starts`: the searches, the best first.
+
+    **Attributes:**
+
+    - `system`: the system with the best parameters.
+    - `data`: the measurements.
+    - `cost`: its negative log-likelihood, with what was added to it.
+    - `estimates`: an [`stiffrax.Estimate`][] for each parameter by name.
+    - `starts`: all searches, the best first: `x`, `cost`, `steps`, `num_failed_steps`, `stopped`.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
+    >>> start = srx.bounded([0.5], 0.0, 2.0)
+    >>> system = srx.System(lambda t, y, args: -y, start, states=["A"])
+    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> print(f"{found.values['initial_state[0]']:.4f}", found.converged)
+    1.0000 True
+
+    ```
+    """
+
+    def __init__(self, model: LikelihoodModel, box: Box, starts: list[Found]):
+        self._model, self._box, self.data = model, box, model.data
+        self.starts = tuple(starts)
+        best = self.starts[0]
+        self.x, self.cost = best.x, best.cost
+        self.system = model.vector.system(best.x)
+        self._covariance = self._find_covariance()
+        self.estimates = {name: self._estimate(i) for i, name in enumerate(model.vector.names)}
+
+    @classmethod
+    def of(cls, model: LikelihoodModel, box: Box, found: list[Found | None]) -> "ParameterFit":
+        """From all searches, of which some may not have begun.
+
+        **Raises:** `ValueError` if every one began where a solve fails.
+        """
+        begun = sorted((one for one in found if one is not None), key=lambda one: one.cost)
+        if not begun or begun[0].stopped == "failures":
+            raise ValueError(
+                f"In none of {len(found)} starts could the system be solved. Look at "
+                "`loss.first_failure(system, data)`, narrow the bounds, or raise the loss's "
+                "`max_steps`."
+            )
+        return cls(model, box, begun)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the best search ended at a minimum with everything solved."""
+        return self.starts[0].stopped == "converged"
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The best value of each parameter, in its unit."""
+        return {name: one.value for name, one in self.estimates.items()}
+
+    @property
+    def num_at_best(self) -> int:
+        """How many searches ended within 0.1 of the best cost."""
+        return sum(one.cost <= self.cost + 0.1 for one in self.starts)
+
+    def _find_covariance(self) -> Float[np.ndarray, "p p"]:
+        """`(C^T C)^-1` over the parameters that are at no bound, infinite along what is unknown."""
+        triangle, scale = self.starts[0].evaluation.triangle, self._box.scale
+        free = np.flatnonzero([not self._bound(i) for i in range(len(scale))])
+        full = np.full((len(scale), len(scale)), np.nan)
+        if not free.size:
+            return full
+        C = triangle[:, free] * scale[free]
+        _, size, modes = np.linalg.svd(C, full_matrices=False)
+        known = size > np.finfo(float).eps * len(scale) * size.max(initial=0.0)
+        spread = np.where(known, 1 / np.where(known, size, 1) ** 2, 0.0)
+        own = (modes.T * spread) @ modes * np.outer(scale[free], scale[free])
+        lost = np.any((np.abs(modes) > 1e-3) & ~known[:, None], axis=0)
+        own[lost, :], own[:, lost] = np.nan, np.nan
+        own[lost, lost] = np.inf
+        full[np.ix_(free, free)] = own * self._inflation()
+        return full
+
+    def _estimated(self) -> bool:
+        model = self._model
+        return any(model.likelihood.estimates(self.system, model.data))
+
+    def _degrees(self) -> int:
+        return max(self._model.num_residuals - len(self.x), 1)
+
+    def _inflation(self) -> float:
+        """A standard deviation that is estimated with the parameters is too small by this."""
+        return self._model.num_residuals / self._degrees() if self._estimated() else 1.0
+
+    def _quantile(self, level: float) -> float:
+        from scipy import stats
+
+        upper = (1 + level) / 2
+        return float(
+            stats.t.ppf(upper, self._degrees()) if self._estimated() else stats.norm.ppf(upper)
+        )
+
+    def _bound(self, i: int) -> str:
+        width = self._box.upper[i] - self._box.lower[i]
+        near = _AT_BOUND * (width if np.isfinite(width) else self._box.scale[i])
+        if self.x[i] - self._box.lower[i] <= near:
+            return "lower"
+        return "upper" if self._box.upper[i] - self.x[i] <= near else ""
+
+    def _estimate(self, i: int) -> Estimate:
+        vector, error = self._model.vector, float(np.sqrt(self._covariance[i, i]))
+        reach = self._quantile(0.95) * error
+        ends = np.array([self.x[i] - reach, self.x[i] + reach])
+        ends = np.where(np.isnan(ends), [-np.inf, np.inf], ends)
+        ends = np.clip(ends, self._box.lower[i], self._box.upper[i])
+        change = lambda v: float(np.exp(v)) if vector.log[i] else float(v)  # noqa: E731
+        with np.errstate(over="ignore"):
+            lower, upper = map(change, ends)
+            return Estimate(change(self.x[i]), error, lower, upper, self._bound(i))
+
+    def profile(
+        self, *names: str, level: float = 0.95, max_steps: int = 50, progress: bool | None = None
+    ) -> dict[str, Profile]:
+        """The profile likelihood of parameters, all without names.
+
+        Each parameter is moved away from its best value in both directions, all others fitted anew,
+        until the likelihood ratio leaves the level, or a bound is met.
+
+        **Arguments:**
+
+        - `names`: of parameters, or the ends of them: `"k_on"` for `"field.k_on"`.
+        - `level`: of the interval.
+        - `max_steps`: the most steps of each fit on the way.
+        - `progress`: shows a bar; by default on a terminal with tqdm installed.
+
+        **Returns:** a [`stiffrax.Profile`][] for each name.
+
+        **Raises:** `ValueError` for a name that is none.
+        """
+        vector = self._model.vector
+        index = [vector.index(name) for name in names] if names else range(len(vector))
+        return profile_searches(
+            self._model,
+            self._box,
+            self.starts[0],
+            list(index),
+            rise=self._rise(level),
+            errors=np.sqrt(np.diagonal(self._covariance)),
+            max_steps=max_steps,
+            progress=progress,
+        )
+
+    def _rise(self, level: float) -> float:
+        """By how much the cost rises at the ends of an interval of one parameter."""
+        from scipy import stats
+
+        if not self._estimated():
+            return float(stats.chi2.ppf(level, 1)) / 2
+        count = self._model.num_residuals
+        return count / 2 * float(np.log1p(self._quantile(level) ** 2 / self._degrees()))
+
+    def simulate(self, data: Measurements | None = None) -> Simulation:
+        """What the best system predicts at the rows of the data, or of others."""
+        return self._model.on(self.data if data is None else data).judge(self.x).found
+
+    def band(self, level: float = 0.95, *, points: int | None = None) -> Band:
+        """What is predicted, with a band from the errors of the parameters, linearized.
+
+        **Arguments:**
+
+        - `level`: of the band.
+        - `points`: so many equal steps from the start of each run to its last row; the rows of the
+            data without.
+
+        **Returns:** a [`stiffrax.Band`][]. The band is of the prediction, without the noise.
+        """
+        data = self.data if points is None else self.data.resampled(points)
+        values, slopes = self._model.on(data).sensitivities(self.x)
+        known = np.isfinite(np.diagonal(self._covariance))
+        inner = self._covariance[np.ix_(known, known)]
+        variance = np.einsum("...i,ij,...j->...", slopes[..., known], inner, slopes[..., known])
+        reach = self._quantile(level) * np.sqrt(np.maximum(variance, 0))
+        return Band(np.asarray(data.ts), values, values - reach, values + reach)
+
+    def spread(self) -> Float[np.ndarray, "runs times columns"]:
+        """The standard deviation of every cell: given, or estimated."""
+        return np.asarray(self._model.judge(self.x).spread)
+
+    def residuals(self) -> Float[np.ndarray, " cells"]:
+        """Residuals of all measured cells over their standard deviations."""
+        return np.asarray(self._model.judge(self.x).residuals)
+
+    def log_density(self, x: Float[Array, " p"]) -> Float[Array, ""]:
+        """The logarithm of the likelihood, and of priors added to the loss, for samplers.
+
+        **Arguments:**
+
+        - `x`: parameters in the order of `estimates`, logarithms where the scale is logarithmic;
+            `fit.x` is the best.
+        """
+        return -self._model.cost(x)
+
+    def __repr__(self) -> str:
+        rows = [f"{'parameter':24} {'value':>12} {'std. error':>11}   95 % interval"]
+        for name, one in self.estimates.items():
+            interval = f"{one.lower:.4g} to {one.upper:.4g}"
+            bound = f"  at its {one.bound} bound" if one.bound else ""
+            rows.append(
+                f"{name:24} {one.value:12.5g} {one.standard_error:11.3g}   {interval}{bound}"
+            )
+        stopped = [one.stopped for one in self.starts]
+        ends = ", ".join(f"{stopped.count(kind)} {kind}" for kind in dict.fromkeys(stopped))
+        rows.append(
+            f"cost {self.cost:.6g}, best of {len(self.starts)} starts ({ends}), {self.num_at_best} "
+            "within 0.1 of it. Errors on a logarithmic scale are relative."
+        )
+        return "\n".join(rows)

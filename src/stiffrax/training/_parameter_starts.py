@@ -1,0 +1,76 @@
+"""Searches that have ended, on disk."""
+
+import hashlib
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from ..data import Measurements
+from ._box_trust_region import Found
+from ._lockstep import Evaluation
+from ._parameter_vector import ParameterVector
+
+
+@final
+class StartStore:
+    """The searches that have ended, by number; kept in a file if a path is given."""
+
+    def __init__(
+        self,
+        path: str | PathLike[str] | None,
+        vector: ParameterVector,
+        data: Measurements,
+        points: np.ndarray,
+    ):
+        self._path = None if path is None else Path(path)
+        digest = hashlib.sha256(repr((vector.names, data.names)).encode())
+        for array in (points, vector.lower, vector.upper, data.ts, data.values, data.mask, data.sd):
+            digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
+        self._digest = digest.hexdigest()
+        self.found: dict[int, Found] = {}
+        if self._path is not None and self._path.exists():
+            self._read(self._path)
+
+    def add(self, number: int, found: Found) -> None:
+        """One more; a search that was interrupted is known, but done again from the file."""
+        self.found[number] = found
+        if self._path is None:
+            return
+        rows = {str(i): _row(one) for i, one in self.found.items() if one.stopped != "interrupted"}
+        partial = self._path.with_name(self._path.name + ".partial")
+        partial.write_text(json.dumps({"of": self._digest, "searches": rows}))
+        os.replace(partial, self._path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            saved = json.loads(path.read_text())
+            same = saved["of"] == self._digest
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+            same, saved = False, {}
+        if not same:
+            raise ValueError(
+                f"`checkpoint={str(path)!r}` holds searches for other parameters, data or starts. "
+                "Give another file, or remove it."
+            )
+        for number, row in saved["searches"].items():
+            triangle = np.array(row["triangle"], float)
+            evaluation = Evaluation(row["cost"], triangle, row["num_failed"])
+            rest = row["steps"], row["num_failed_steps"], row["stopped"]
+            self.found[int(number)] = Found(np.array(row["x"]), evaluation, *rest)
+
+
+def _row(found: Found) -> dict[str, Any]:
+    evaluation = found.evaluation
+    return {
+        "x": found.x.tolist(),
+        "cost": evaluation.cost,
+        "triangle": evaluation.triangle.tolist(),
+        "num_failed": evaluation.num_failed,
+        "steps": found.steps,
+        "num_failed_steps": found.num_failed_steps,
+        "stopped": found.stopped,
+    }

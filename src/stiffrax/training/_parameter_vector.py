@@ -1,0 +1,107 @@
+"""The parameters of a system as one vector, with names and bounds."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import paramax
+from jaxtyping import Array, Float
+
+from ..models import Parameter
+
+
+def _is_part(node: Any) -> bool:
+    return isinstance(node, Parameter | paramax.NonTrainable)
+
+
+@final
+class ParameterVector:
+    """Every trainable number of a system in one vector: of a `Parameter` what it trains.
+
+    **Attributes:**
+
+    - `names`: the path of each number in the tree, such as `field.k_on` or `field.weights[3]`.
+    - `start`: the numbers of the system given.
+    - `lower`, `upper`: their bounds, infinite where there are none.
+    - `log`: which are logarithms of what they stand for.
+    - `scale`: a change that is neither small nor large: one on a logarithmic scale, a tenth of the
+        way between two bounds, else the number itself or one.
+    """
+
+    def __init__(self, system: Any):
+        self._leaves, self._tree = jax.tree.flatten(system, is_leaf=_is_part)
+        paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_part)
+        self.names: list[str] = []
+        self._places: list[tuple[int, tuple[int, ...], Any]] = []
+        parts: list[tuple[np.ndarray, float, float, bool]] = []
+        for i, (path, leaf) in enumerate(paths):
+            value = leaf.raw if isinstance(leaf, Parameter) else leaf
+            if _is_part(leaf) and not isinstance(leaf, Parameter) or not _trainable(value):
+                continue
+            name, shape = _name(path), np.shape(value)
+            index = np.ndindex(shape)
+            self.names += [name + "".join(f"[{k}]" for k in one) for one in index]
+            self._places.append((i, shape, value.dtype))
+            numbers = np.asarray(value, float).ravel()
+            own = leaf if isinstance(leaf, Parameter) else Parameter(value, -np.inf, np.inf, False)
+            parts.append((numbers, own.lower, own.upper, own.log))
+        if not parts:
+            raise ValueError(
+                "The system has no parameter to fit: no floating-point array that is not fixed. "
+                "Write `srx.positive(1.0, 1e-3, 1e3)` for a rate."
+            )
+        self.start = np.concatenate([x for x, *_ in parts])
+        self.lower, self.upper, self.log = (
+            np.concatenate([np.full(x.size, ends[k]) for x, *ends in parts]) for k in range(3)
+        )
+        self.log = self.log.astype(bool)
+        width = np.where(np.isfinite(self.upper - self.lower), self.upper - self.lower, 0.0)
+        size = np.where(self.start != 0, np.abs(self.start), 1.0)
+        self.scale = np.where(self.log, 1.0, np.where(width > 0, width / 10, size))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def system(self, x: Float[Array | np.ndarray, " parameters"]) -> Any:
+        """The system with these numbers."""
+        leaves, done = list(self._leaves), 0
+        for i, shape, dtype in self._places:
+            size = int(np.prod(shape))
+            new = jnp.asarray(x)[done : done + size].reshape(shape).astype(dtype)
+            done += size
+            leaf = leaves[i]
+            leaves[i] = Parameter(new, leaf.lower, leaf.upper, leaf.log) if _is_part(leaf) else new
+        return jax.tree.unflatten(self._tree, leaves)
+
+    def values(self, x: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " parameters"]:
+        """What the numbers stand for, in the units of the parameters."""
+        with np.errstate(over="ignore"):
+            return np.where(self.log, np.exp(np.where(self.log, x, 0.0)), x)
+
+    def index(self, name: str) -> int:
+        """The place of a parameter, by its name or the end of it, `k_on` of `field.k_on`."""
+        found = [i for i, own in enumerate(self.names) if own == name]
+        found = found or [
+            i for i, own in enumerate(self.names) if own.endswith(("." + name, f"[{name!r}]"))
+        ]
+        if len(found) != 1:
+            what = "no parameter" if not found else f"{len(found)} parameters"
+            raise ValueError(f"The system has {what} {name!r}; it has {self.names}.")
+        return found[0]
+
+
+def _trainable(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" or eqx.is_inexact_array(value)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """`field.rates.k` of a path; an entry of a sequence is a number in brackets."""
+    name = ""
+    for key in path:
+        if isinstance(key, jax.tree_util.SequenceKey):
+            name += f"[{key.idx}]"
+        else:
+            name += f".{getattr(key, 'name', getattr(key, 'key', key))}"
+    return name.removeprefix(".")

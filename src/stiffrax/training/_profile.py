@@ -1,0 +1,154 @@
+"""Profile likelihoods: how far a parameter can move if all others follow."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float
+
+from ._box_trust_region import Box, Found, minimize
+from ._likelihood_model import LikelihoodModel
+from ._lockstep import Search, run_together
+from ._progress import progress_bar
+
+# A profile is flat where the cost rises by no more than this: what the tolerances of a solve can
+# make of it. Chosen, not measured.
+_FLAT = 1e-2
+# Points aimed at on each side, the most there, and how far beyond the interval the last one lies.
+_POINTS, _MOST_POINTS, _BEYOND = 5, 40, 1.2
+# The largest change from point to point, on the scale of a parameter, and how fast it may grow.
+_LARGEST_STRIDE, _GROWTH = 1.0, 2.0
+
+
+@final
+class Profile(NamedTuple):
+    """The profile likelihood of one parameter.
+
+    **Attributes:**
+
+    - `values`: of the parameter, rising, in its unit.
+    - `costs`: the least negative log-likelihood at each.
+    - `lower`, `upper`: ends of the interval; a bound of the parameter where the profile does not
+        leave the level before it.
+    - `verdict`: `"identifiable"`; `"practically not identifiable"`: the profile stays below the level
+        on one side or both; `"structurally not identifiable"`: it is flat on both; `"a better fit was
+        found"`: on the way the cost fell below that of the fit: fit again from there.
+    - `level_cost`: the cost at the ends of an interval.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
+    >>> system = srx.System(lambda t, y, args: -y, srx.bounded([1.0], 0.0, 2.0), states=["A"])
+    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> print(found.profile("initial_state[0]")["initial_state[0]"].verdict)
+    identifiable
+
+    ```
+    """
+
+    values: Float[np.ndarray, " points"]
+    costs: Float[np.ndarray, " points"]
+    lower: float
+    upper: float
+    verdict: str
+    level_cost: float
+
+
+@final
+class _Side(NamedTuple):
+    """One side of a profile, from the best value outwards: points, costs, and the end."""
+
+    xs: list[float]
+    costs: list[float]
+    end: float
+    left: bool
+
+
+def profile_searches(
+    model: LikelihoodModel,
+    box: Box,
+    best: Found,
+    index: Sequence[int],
+    *,
+    rise: float,
+    errors: Float[np.ndarray, " p"],
+    max_steps: int,
+    progress: bool | None,
+) -> dict[str, Profile]:
+    """The profiles of the parameters at `index`, both sides of each in one batch."""
+    tasks = [(i, sign) for i in index for sign in (-1.0, 1.0)]
+    searches = [_side(best, box, i, sign, rise, errors[i], max_steps) for i, sign in tasks]
+    bar = progress_bar(progress, len(tasks), "profile")
+    try:
+        sides = run_together(searches, model, min(len(tasks), 16), lambda *_: bar.update())
+    finally:
+        bar.close()
+    found = {}
+    for k, i in enumerate(index):
+        low, high = sides[2 * k], sides[2 * k + 1]
+        if low is not None and high is not None:
+            found[model.vector.names[i]] = _profile(model, best, i, low, high, rise)
+    return found
+
+
+def _side(
+    best: Found, box: Box, i: int, sign: float, rise: float, error: float, max_steps: int
+) -> Search[_Side]:
+    """Outwards from the best point, all other parameters fitted at each stop."""
+    wall = box.upper[i] if sign > 0 else box.lower[i]
+    held = box._replace(held=(i,))
+    start = np.sqrt(2 * rise) * error if np.isfinite(error) else box.scale[i]
+    stride = min(start / _POINTS, _LARGEST_STRIDE * box.scale[i])
+    here, xs, costs = best, [float(best.x[i])], [best.cost]
+    for _ in range(_MOST_POINTS):
+        if xs[-1] == wall:
+            break
+        x = here.x.copy()
+        x[i] = np.clip(x[i] + sign * stride, box.lower[i], box.upper[i])
+        there = yield from minimize(x, held, max_steps)
+        if there.stopped == "interrupted":
+            break
+        if there.stopped == "failures":
+            stride /= 4
+            if stride < 1e-6 * box.scale[i]:
+                break
+            continue
+        xs.append(float(there.x[i]))
+        costs.append(there.cost)
+        if there.cost > best.cost + _BEYOND * rise:
+            break
+        gained, wanted = there.cost - here.cost, rise / _POINTS
+        factor = np.clip(wanted / max(gained, 1e-12), 1 / _GROWTH, _GROWTH)
+        stride = min(stride * factor, _LARGEST_STRIDE * box.scale[i])
+        here = there
+    return _Side(xs, costs, *_crossing(xs, costs, best.cost + rise))
+
+
+def _crossing(xs: list[float], costs: list[float], level: float) -> tuple[float, bool]:
+    """Where the cost first passes the level, and whether it does."""
+    for k in range(1, len(xs)):
+        if costs[k] > level:
+            # Near a minimum the root of the rise is linear.
+            a, b = (np.sqrt(max(c - costs[0], 0.0)) for c in (costs[k - 1], costs[k]))
+            part = (np.sqrt(level - costs[0]) - a) / (b - a)
+            return xs[k - 1] + part * (xs[k] - xs[k - 1]), True
+    return xs[-1], False
+
+
+def _profile(
+    model: LikelihoodModel, best: Found, i: int, low: _Side, high: _Side, rise: float
+) -> Profile:
+    xs = np.array(low.xs[:0:-1] + high.xs)
+    costs = np.array(low.costs[:0:-1] + high.costs)
+    change: Any = np.exp if model.vector.log[i] else np.asarray
+    if costs.min() < best.cost - _FLAT:
+        verdict = "a better fit was found"
+    elif low.left and high.left:
+        verdict = "identifiable"
+    elif max(low.costs) < best.cost + _FLAT and max(high.costs) < best.cost + _FLAT:
+        verdict = "structurally not identifiable"
+    else:
+        verdict = "practically not identifiable"
+    lower, upper = (float(change(side.end)) for side in (low, high))
+    return Profile(change(xs), costs, lower, upper, verdict, best.cost + rise)

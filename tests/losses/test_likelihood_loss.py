@@ -1,0 +1,214 @@
+"""The likelihood of measurements, from states known in closed form."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 2.0, 5)
+
+
+class Decay(eqx.Module):
+    """y' = feed - k y, where the runs have a feed."""
+
+    k: Any
+
+    def __call__(self, t, y, args):
+        feed = args["feed"](t) if args.inputs else 0.0
+        return feed - self.k * y
+
+
+def decay(**options):
+    return srx.System(Decay(srx.positive(1.0)), jnp.ones(1), states=["A"], **options)
+
+
+def measured(values=None, **options):
+    values = np.exp(-TS) if values is None else values
+    return srx.Measurements.from_arrays(TS, np.asarray(values)[:, None], names=["A"], **options)
+
+
+simulate = eqx.filter_jit(lambda system, data: srx.LikelihoodLoss().simulate(system, data))
+
+
+class TestStandardDeviations:
+    noisy = np.exp(-TS) + np.array([0.1, -0.1, 0.1, -0.1, 0.1])
+
+    @pytest.mark.slow_cases("data", "system")
+    @pytest.mark.parametrize("where", ["data", "system", "function"])
+    def test_they_are_those_of_the_data_or_the_system(self, where):
+        data = measured(self.noisy, sd=0.2 if where == "data" else None)
+        sd = {"data": None, "system": {"A": 0.2}, "function": lambda t, y, args: {"A": 0.2 + 0 * t}}
+        found = srx.LikelihoodLoss(rtol=1e-9)(decay(sd=sd[where]), data)
+        expected = 5 * (0.5**2 / 2 + np.log(0.2) + 0.5 * np.log(2 * np.pi))
+        np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+    def test_without_any_the_best_one_is_taken(self):
+        found = srx.LikelihoodLoss(rtol=1e-9)(decay(), measured(self.noisy))
+        expected = 5 * (0.5 + np.log(0.1) + 0.5 * np.log(2 * np.pi))
+        np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+    def test_of_a_perfect_fit_the_likelihood_is_finite(self):
+        loss = srx.LikelihoodLoss()
+        value, gradient = eqx.filter_value_and_grad(lambda s: loss(s, measured()))(decay())
+        assert np.isfinite(value)
+        assert np.isfinite(gradient.field.k.raw)
+
+
+def test_a_cell_that_was_not_measured_counts_nothing():
+    values = np.exp(-TS)
+    values[2] = np.nan
+    whole, part = (srx.LikelihoodLoss()(decay(sd=1.0), measured(x)) for x in (np.exp(-TS), values))
+    np.testing.assert_allclose(part, whole * 4 / 5, rtol=1e-6)
+
+
+def test_a_run_that_fails_is_counted_and_no_part_of_the_sum():
+    class Grows(eqx.Module):
+        def __call__(self, t, y, args):
+            return args["rate"] * y**2
+
+    data = srx.Measurements.from_arrays(
+        TS, np.ones((2, 5, 1)), names=["A"], sd=1.0, constants={"rate": [0.0, 1.0]}
+    )
+    system = srx.System(Grows(), jnp.ones(1), states=["A"])
+    loss = srx.LikelihoodLoss(max_steps=64)
+    found = loss.evaluate(system, data)
+    assert (int(found.num_failed), int(found.num_solved)) == (1, 5)
+    np.testing.assert_allclose(found.value, 2.5 * np.log(2 * np.pi))
+    assert "run 1" in loss.first_failure(system, data)
+
+
+def test_a_dose_is_added_after_the_measurement_at_its_time():
+    data = measured()
+    dosed = srx.Measurements(
+        **{f: getattr(data, f) for f in ("ts", "values", "mask", "sd", "starts", "constants")},
+        inputs={},
+        doses=(srx.Dose("0", 1.0, "A", 2.0),),
+        names=("A",),
+        units=("",),
+        run_names=("0",),
+    )
+    expected = np.exp(-TS) + np.where(TS > 1, 2 * np.exp(-(TS - 1)), 0)
+    np.testing.assert_allclose(simulate(decay(), dosed).values[0, :, 0], expected, rtol=1e-5)
+
+
+def test_an_input_that_jumps_is_solved_to_its_jumps():
+    table = {"t": TS, "A": np.exp(-TS), "feed": [0.0, 0.0, 3.0, 3.0, 3.0]}
+    data = srx.Measurements.from_table(table, inputs={"feed": "step"})
+    expected = np.exp(-TS) + np.where(TS > 1, 3 * (1 - np.exp(-(TS - 1))), 0)
+    np.testing.assert_allclose(simulate(decay(), data).values[0, :, 0], expected, rtol=1e-5)
+
+
+class TestSteadyStates:
+    class Turnover(eqx.Module):
+        """Two pools that keep their sum, so that the Jacobian is singular."""
+
+        k: Any
+
+        def __call__(self, t, y, args):
+            flow = (1 + args["drug"]) * self.k * y[0] - y[1]
+            return jnp.stack([-flow, flow])
+
+    data = srx.Measurements.from_arrays(
+        TS, np.ones((5, 1)), names=["A"], sd=1.0, constants={"drug": [1.0]}
+    )
+
+    def system(self, k=3.0, field=None):
+        resting = srx.SteadyState({"A": 1.0, "B": 1.0}, {"drug": 0.0})
+        field = self.Turnover(srx.positive(k)) if field is None else field
+        observe = lambda t, y, args: {"A": y[0]}  # noqa: E731
+        return srx.System(field, resting, observe, states=["A", "B"])
+
+    def test_a_run_starts_where_the_system_rests_and_conserved_amounts_stay(self):
+        found = simulate(self.system(), self.data)
+        np.testing.assert_allclose(found.states[0, 0], [0.5, 1.5], rtol=1e-5)
+        np.testing.assert_allclose(found.states[0, -1].sum(), 2.0, rtol=1e-6)
+
+    @pytest.mark.slow
+    def test_its_derivative_is_that_of_the_resting_state(self):
+        loss = srx.LikelihoodLoss()
+
+        def first(raw):
+            system = eqx.tree_at(lambda s: s.field.k.raw, self.system(), raw)
+            return loss.simulate(system, self.data).values[0, 0, 0]
+
+        found = jax.grad(first)(jnp.log(3.0))
+        np.testing.assert_allclose(found, -2 * 3 / (1 + 3) ** 2, rtol=1e-4)
+
+    @pytest.mark.slow
+    def test_where_there_is_none_the_run_has_failed(self):
+        field = lambda t, y, args: jnp.stack([y[1], -y[0]])  # noqa: E731
+        found = simulate(self.system(field=field), self.data)
+        assert bool(found.failed[0])
+
+
+@pytest.mark.slow
+def test_runs_start_where_everything_is_measured_if_nothing_is_said():
+    values = np.stack([np.exp(-TS), 2 * np.exp(-TS)])[..., None]
+    data = srx.Measurements.from_arrays(TS, values, names=["A"])
+    system = srx.System(Decay(srx.positive(1.0)))
+    np.testing.assert_allclose(simulate(system, data).values, values, rtol=1e-5)
+
+
+class TestMessages:
+    def test_a_start_that_is_not_measured(self):
+        data = srx.Measurements.from_arrays(TS, np.exp(-TS)[:, None], names=["A"], start=-1.0)
+        with pytest.raises(ValueError, match="all states of run '0' is not measured at the start"):
+            srx.LikelihoodLoss()(srx.System(Decay(srx.positive(1.0))), data)
+
+    def test_a_column_that_is_no_state(self):
+        with pytest.raises(ValueError, match="a column 'A', which is no state"):
+            srx.LikelihoodLoss()(
+                srx.System(lambda t, y, a: -y, jnp.ones(1), states=["B"]), measured()
+            )
+
+    def test_a_condition_that_the_runs_do_not_have(self):
+        system = srx.System(lambda t, y, args: -args["T"] * y, jnp.ones(1), states=["A"])
+        with pytest.raises(ValueError, match=r"`args\['T'\]` was asked for"):
+            srx.LikelihoodLoss()(system, measured())
+
+    def test_an_observable_that_is_no_column(self):
+        system = decay(observe=lambda t, y, args: {"B": y[0]})
+        with pytest.raises(ValueError, match=r"`observe` names \['B'\]"):
+            srx.LikelihoodLoss()(system, measured())
+
+    def test_observables_of_another_number(self):
+        system = decay(observe=lambda t, y, args: jnp.ones(2))
+        with pytest.raises(ValueError, match=r"`observe` returns an array of shape \(2,\)"):
+            srx.LikelihoodLoss()(system, measured())
+
+    def test_a_start_of_another_size(self):
+        system = srx.System(lambda t, y, args: -y, jnp.ones(2), states=["A"])
+        with pytest.raises(ValueError, match="starts with 2 states"):
+            srx.LikelihoodLoss()(system, measured())
+
+    def test_a_start_that_names_other_states(self):
+        system = srx.System(lambda t, y, args: -y, {"B": 1.0}, states=["A"])
+        with pytest.raises(ValueError, match=r"The initial state names \['B'\]"):
+            srx.LikelihoodLoss()(system, measured())
+
+    def test_a_model_that_is_no_system(self):
+        with pytest.raises(ValueError, match=r"Write `System\(field, initial_state\)`"):
+            srx.LikelihoodLoss()(lambda t, y, args: -y, measured())
+
+    def test_data_that_are_no_measurements(self):
+        with pytest.raises(ValueError, match="`data` is"):
+            srx.LikelihoodLoss()(decay(), np.ones(3))
+
+    def test_a_noise_that_is_none(self):
+        with pytest.raises(ValueError, match="it needs a noise model"):
+            srx.LikelihoodLoss(noise=0.1)
+
+    def test_a_column_without_noise(self):
+        with pytest.raises(ValueError, match="not the column 'A'"):
+            srx.LikelihoodLoss(noise={"B": srx.NormalNoise()})(decay(), measured())
+
+    def test_a_dose_to_a_state_that_is_none(self):
+        table = {"t": TS, "A": np.exp(-TS)}
+        data = srx.Measurements.from_table(table, doses=[srx.Dose("0", 1.0, "B", 1.0)])
+        with pytest.raises(ValueError, match="adds to the state 'B'"):
+            srx.LikelihoodLoss()(decay(), data)

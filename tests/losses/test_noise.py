@@ -1,0 +1,71 @@
+"""Noise models against the densities of SciPy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+import stiffrax as srx
+
+NOISES = {
+    "normal": (srx.NormalNoise(), lambda m, s: scipy.stats.norm(m, s)),
+    "log-normal": (srx.LogNormalNoise(), lambda m, s: scipy.stats.lognorm(s, scale=m)),
+    "laplace": (srx.LaplaceNoise(), lambda m, s: scipy.stats.laplace(m, s / math.sqrt(2))),
+    "student": (srx.StudentNoise(3.0), lambda m, s: scipy.stats.t(3.0, m, s)),
+}
+
+
+@pytest.mark.parametrize("name", NOISES)
+class TestEveryNoise:
+    def test_the_cost_is_minus_the_logarithm_of_the_density(self, name):
+        noise, density = NOISES[name]
+        x = np.array([0.3, 1.0, 2.5])
+        cost = noise.cost(jnp.asarray(x), jnp.asarray(1.4), jnp.asarray(0.6))
+        np.testing.assert_allclose(cost, -density(1.4, 0.6).logpdf(x), rtol=1e-12)
+
+    def test_the_derivatives_are_those_of_the_cost(self, name):
+        noise, _ = NOISES[name]
+        x, m, s = (jnp.asarray(a) for a in (0.7, 1.3, 0.4))
+        terms = noise.terms(x, m, s)
+        by_value = jax.grad(lambda m: noise.cost(x, m, s))(m)
+        by_log_sd = jax.grad(lambda u: noise.cost(x, m, jnp.exp(u)))(jnp.log(s))
+        np.testing.assert_allclose(terms.by_value * terms.value_rows, by_value, rtol=1e-12)
+        np.testing.assert_allclose(terms.by_spread * terms.spread_rows, by_log_sd, rtol=1e-12)
+
+    def test_the_informations_are_the_variances_of_the_scores(self, name):
+        noise, _ = NOISES[name]
+        z = np.concatenate(
+            [-np.geomspace(1e-6, 1e4, 40_000)[::-1], np.geomspace(1e-6, 1e4, 40_000)]
+        )
+        weight = np.exp(-np.asarray(noise.rho(jnp.asarray(z))))
+        slope = np.asarray(noise.slope(jnp.asarray(z)))
+        scores = slope**2, (1 - slope * z) ** 2
+        found = [scipy.integrate.trapezoid(weight * score, z) for score in scores]
+        np.testing.assert_allclose(found, noise.information(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["normal", "log-normal", "laplace"])
+def test_no_other_spread_makes_residuals_more_likely(name):
+    noise, _ = NOISES[name]
+    x, m = jnp.array([0.5, 1.0, 2.5, 9.0]), jnp.array([0.7, 1.5, 2.0, 7.0])
+    mask = jnp.array([True, True, True, False])
+
+    def cost(log_sd):
+        return jnp.sum(jnp.where(mask, noise.cost(x, m, jnp.exp(log_sd)), 0))
+
+    best = noise.best_spread(noise.residual(x, m), mask, 0)
+    assert abs(jax.grad(cost)(jnp.log(best))) < 1e-12
+
+
+def test_student_noise_says_how_its_spread_is_estimated():
+    with pytest.raises(ValueError, match=r"Give it as `System\(..., sd=...\)`"):
+        srx.StudentNoise().best_spread(jnp.ones(2), jnp.ones(2, bool), 0)
+
+
+def test_degrees_of_freedom_are_positive():
+    with pytest.raises(ValueError, match=r"StudentNoise\(df=0.0\)"):
+        srx.StudentNoise(0.0)

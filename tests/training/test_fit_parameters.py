@@ -1,0 +1,230 @@
+"""Estimates of parameters against closed forms of linear regression, and their failures."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 4.0, 9)
+NOISE = np.random.default_rng(0).normal(size=9)
+
+
+class Slope(eqx.Module):
+    """y' = k1 + k2, of which the data know the sum alone where both are free."""
+
+    k1: Any
+    k2: Any
+
+    def __call__(self, t, y, args):
+        return self.k1 + self.k2 + 0 * y
+
+
+def line(k2, start=0.0):
+    field = Slope(srx.bounded(0.1, -5.0, 5.0), k2)
+    start = srx.bounded([start], -5.0, 5.0)
+    return srx.System(field, start, states=["A"])
+
+
+def measured(sd=None, size=0.1):
+    values = (1.0 + 0.5 * TS + size * NOISE)[:, None]
+    return srx.Measurements.from_arrays(TS, values, names=["A"], sd=sd)
+
+
+@functools.cache
+def regression(sd):
+    return srx.fit_parameters(line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(sd))
+
+
+def closed_form(level=0.95):
+    """Slope, its standard error by the residuals, and the half-width of its interval."""
+    found: Any = scipy.stats.linregress(TS, measured().values[0, :, 0])
+    return found.slope, found.stderr, scipy.stats.t.ppf((1 + level) / 2, 7) * found.stderr
+
+
+class TestLinearRegression:
+    def test_the_estimate_is_that_of_least_squares(self):
+        found = regression(None)
+        assert found.converged
+        np.testing.assert_allclose(found.values["field.k1"], closed_form()[0], rtol=1e-6)
+
+    def test_errors_and_intervals_with_an_estimated_spread_are_those_of_student(self):
+        slope, error, half = closed_form()
+        one = regression(None).estimates["field.k1"]
+        np.testing.assert_allclose(one.standard_error, error, rtol=1e-6)
+        np.testing.assert_allclose([one.lower, one.upper], [slope - half, slope + half], rtol=1e-6)
+
+    def test_errors_with_a_known_spread_are_those_of_the_normal_equations(self):
+        error = 0.1 / np.sqrt(np.sum((TS - TS.mean()) ** 2))
+        one = regression(0.1).estimates["field.k1"]
+        np.testing.assert_allclose(one.standard_error, error, rtol=1e-6)
+
+    @pytest.mark.parametrize("sd", [0.1, None])
+    def test_the_profile_is_the_closed_form(self, sd):
+        found = regression(sd)
+        slope, _, half = closed_form()
+        error = 0.1 / np.sqrt(np.sum((TS - TS.mean()) ** 2))
+        half = half if sd is None else scipy.stats.norm.ppf(0.975) * error
+        profile = found.profile("k1")["field.k1"]
+        assert profile.verdict == "identifiable"
+        # Between two points the root of the rise is drawn as a line: exact for a parabola only.
+        rtol = 1e-6 if sd else 1e-3
+        np.testing.assert_allclose(
+            [profile.lower, profile.upper], slope + half * np.r_[-1, 1], rtol
+        )
+        if sd:
+            rise = (profile.values - slope) ** 2 / 2 / error**2
+            np.testing.assert_allclose(profile.costs - found.cost, rise, atol=1e-6)
+
+    @pytest.mark.slow
+    def test_the_band_is_that_of_the_line(self):
+        _, _, lower, upper = regression(0.1).band()
+        spread = 0.01 * (1 / 9 + (TS - TS.mean()) ** 2 / np.sum((TS - TS.mean()) ** 2))
+        half = scipy.stats.norm.ppf(0.975) * np.sqrt(spread)
+        np.testing.assert_allclose((upper - lower)[0, :, 0] / 2, half, rtol=1e-6)
+
+    @pytest.mark.slow
+    def test_the_log_density_is_minus_the_cost_and_differentiable(self):
+        found = regression(0.1)
+        value, gradient = jax.value_and_grad(found.log_density)(jnp.asarray(found.x))
+        np.testing.assert_allclose(value, -found.cost, rtol=1e-9)
+        np.testing.assert_allclose(gradient, 0, atol=1e-3)
+
+
+@functools.cache
+def starts():
+    system = line(srx.bounded(0.1, -50.0, 50.0))
+    return srx.fit_parameters(
+        system, srx.LikelihoodLoss(), measured(0.1), starts=4, key=jax.random.key(1)
+    )
+
+
+class TestManyStarts:
+    def test_all_end_at_the_least_cost(self):
+        assert starts().num_at_best == 4
+        assert [one.stopped for one in starts().starts] == ["converged"] * 4
+
+    def test_what_the_data_cannot_tell_apart_has_no_standard_error(self):
+        found = starts()
+        assert np.isinf(found.estimates["field.k1"].standard_error)
+        assert np.isfinite(found.estimates["initial_state[0]"].standard_error)
+
+    def test_its_profile_is_flat_and_named_so(self):
+        profile = starts().profile("k1")["field.k1"]
+        assert profile.verdict == "structurally not identifiable"
+        assert (profile.lower, profile.upper) == (-5.0, 5.0)
+
+    def test_a_table_says_what_was_found(self):
+        assert "field.k1" in repr(starts())
+        assert "4 converged" in repr(starts())
+
+
+def test_an_estimate_at_its_bound_says_so():
+    field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
+    system = srx.System(field, jnp.ones(1), states=["A"])
+    found = srx.fit_parameters(system, srx.LikelihoodLoss(), measured(0.1))
+    assert found.estimates["field.k1"].bound == "upper"
+    assert found.values["field.k1"] == 0.3
+    assert found.converged
+
+
+def test_a_standard_deviation_that_is_a_parameter_is_the_one_put_in_by_formula():
+    field = Slope(srx.bounded(0.1, -5.0, 5.0), srx.fixed(0.0))
+    start = srx.bounded([0.0], -5.0, 5.0)
+    system = srx.System(field, start, sd={"A": srx.positive(1.0, 1e-3, 1e2)}, states=["A"])
+    found = srx.fit_parameters(system, srx.LikelihoodLoss(), measured())
+    residual: Any = scipy.stats.linregress(TS, measured().values[0, :, 0])
+    left = measured().values[0, :, 0] - residual.intercept - residual.slope * TS
+    np.testing.assert_allclose(found.values["sd.A"], np.sqrt(np.mean(left**2)), rtol=1e-5)
+    np.testing.assert_allclose(found.cost, regression(None).cost, rtol=1e-9)
+
+
+def test_a_penalty_is_a_prior():
+    def penalty(system, data):
+        return (system.field.k1.raw - 1.0) ** 2 / 2 / 0.01**2
+
+    system = line(srx.fixed(0.0))
+    found = srx.fit_parameters(system, srx.LikelihoodLoss() + penalty, measured(0.1))
+    design = np.stack([TS, np.ones(9)], axis=1) / 0.1
+    rows = np.concatenate([design, [[1 / 0.01, 0]]])
+    right = np.append(measured().values[0, :, 0] / 0.1, 1.0 / 0.01)
+    expected = np.linalg.lstsq(rows, right, rcond=None)[0]
+    np.testing.assert_allclose(found.x, expected, rtol=1e-6)
+
+
+class Escapes(eqx.Module):
+    """y' = r y^2 from 1, which has no solution to t = 4 for r above 1/4."""
+
+    r: Any
+
+    def __call__(self, t, y, args):
+        return self.r * y**2
+
+
+def escaping(value, lower=-2.0):
+    system = srx.System(Escapes(srx.bounded(value, lower, 2.0)), jnp.ones(1), states=["A"])
+    values = (1 / (1 - 0.2 * TS))[:, None]
+    data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.01)
+    return system, srx.LikelihoodLoss(max_steps=128), data
+
+
+def test_a_point_at_which_a_solve_fails_is_never_accepted():
+    found = srx.fit_parameters(*escaping(-1.0), starts=4, key=jax.random.key(0))
+    assert all(one.stopped == "converged" for one in found.starts)
+    np.testing.assert_allclose(found.values["field.r"], 0.2, rtol=1e-5)
+
+
+def test_where_nothing_can_be_solved_the_fit_says_so():
+    with pytest.raises(ValueError, match="In none of 1 starts could the system be solved"):
+        srx.fit_parameters(*escaping(1.0, 0.5))
+
+
+class TestCheckpoints:
+    def fit(self, path, **options):
+        return srx.fit_parameters(
+            line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(0.1), checkpoint=path, **options
+        )
+
+    def test_searches_that_have_ended_are_read_back(self, tmp_path):
+        first = self.fit(tmp_path / "fit.json")
+        again = self.fit(tmp_path / "fit.json", max_steps=1)
+        assert again.starts[0].steps == first.starts[0].steps > 1
+        assert again.x.tolist() == first.x.tolist()
+
+    def test_those_of_other_data_are_refused(self, tmp_path):
+        path = tmp_path / "fit.json"
+        path.write_text("{}")
+        with pytest.raises(ValueError, match="holds searches for other parameters"):
+            self.fit(path)
+
+
+class TestMessages:
+    def test_starts_without_a_key(self):
+        with pytest.raises(ValueError, match=r"Write `key=jax.random.key\(0\)`"):
+            srx.fit_parameters(line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(), starts=2)
+
+    def test_starts_without_bounds(self):
+        system = srx.System(Slope(jnp.array(1.0), srx.fixed(0.0)), jnp.ones(1), states=["A"])
+        with pytest.raises(ValueError, match="no parameter has two bounds"):
+            srx.fit_parameters(
+                system, srx.LikelihoodLoss(), measured(), starts=2, key=jax.random.key(0)
+            )
+
+    def test_a_system_without_parameters(self):
+        system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
+        with pytest.raises(ValueError, match="no parameter to fit"):
+            srx.fit_parameters(system, srx.LikelihoodLoss(), measured())
+
+    def test_a_loss_that_is_no_likelihood(self):
+        with pytest.raises(ValueError, match="needs one `LikelihoodLoss`"):
+            srx.fit_parameters(line(srx.fixed(0.0)), srx.TrajectoryLoss(), measured())
+
+    def test_a_name_that_is_no_parameter(self):
+        with pytest.raises(ValueError, match="no parameter 'k3'"):
+            regression(0.1).profile("k3")
