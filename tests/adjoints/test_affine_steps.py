@@ -1,5 +1,7 @@
 """Three ways to run the recurrence over steps give one answer."""
 
+import functools as ft
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,18 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk
+from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk, entering
 from stiffrax.adjoints._linearized_step import LinearizedStep
 
 TABLEAUS = [srx.tableaus.radau_iia(3), srx.tableaus.gauss(2), srx.tableaus.lobatto_iiia(2)]
 
 
-RUN = {name: eqx.filter_jit(recurrence) for name, recurrence in RECURRENCES.items()}
+def run(name, chunk, nodes, p_bar, end):
+    start, _, V = RECURRENCES[name](chunk).back(end, entering(chunk, nodes, p_bar))
+    return start, V
+
+
+RUN = {name: eqx.filter_jit(ft.partial(run, name)) for name in RECURRENCES}
 
 
 def random_chunk(key, tableau, interior=True, k=6, n=3):
@@ -24,7 +31,7 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
     hJ0 = jax.random.normal(keys[1], (k, n, n)) if tableau.explicit_first_stage else None
     p_bar = jax.random.normal(keys[2], (k, s, n)) if interior else None
     nodes = jax.random.normal(keys[3], (k, n))
-    return Chunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, nodes, p_bar, None)
+    return Chunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, None), nodes, p_bar
 
 
 @pytest.mark.slow_cases("associative-*")
@@ -32,9 +39,9 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=repr)
 @pytest.mark.parametrize("name", ["associative", "solve"])
 def test_every_recurrence_is_that_of_taking_steps_in_turn(name, tableau, interior, getkey):
-    chunk, end = random_chunk(getkey(), tableau, interior), jnp.ones(3)
-    start, V = RUN["scan"](chunk, end)
-    other_start, other_V = RUN[name](chunk, end)
+    inputs = (*random_chunk(getkey(), tableau, interior), jnp.ones(3))
+    start, V = RUN["scan"](*inputs)
+    other_start, other_V = RUN[name](*inputs)
     np.testing.assert_allclose(other_start, start, rtol=1e-11)
     np.testing.assert_allclose(other_V[:4], V[:4], rtol=1e-10, atol=1e-12)
 
@@ -42,16 +49,16 @@ def test_every_recurrence_is_that_of_taking_steps_in_turn(name, tableau, interio
 @pytest.mark.slow_cases("scan", "associative")
 @pytest.mark.parametrize("name", RUN)
 def test_steps_not_used_pass_on_what_they_get(name, getkey):
-    chunk, end = random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3)
-    later = chunk.nodes[4:].sum(axis=0)
-    used = jax.tree.map(lambda x: x[:4] if eqx.is_array(x) else x, chunk)
-    start, _ = RUN[name](chunk, end)
-    np.testing.assert_allclose(start, RUN[name](used, end + later)[0], rtol=1e-12)
+    inputs, end = random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3)
+    later = inputs[1][4:].sum(axis=0)
+    used = jax.tree.map(lambda x: x[:4] if eqx.is_array(x) else x, inputs)
+    start, _ = RUN[name](*inputs, end)
+    np.testing.assert_allclose(start, RUN[name](*used, end + later)[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", RUN)
 def test_any_lineax_solver_solves_the_steps(name, getkey):
-    chunk, end = random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3)
+    chunk, *inputs = (*random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3))
     by_qr = eqx.tree_at(lambda c: c.linear_solver, chunk, lx.QR(), is_leaf=lambda x: x is None)
-    start, _ = RUN[name](by_qr, end)
-    np.testing.assert_allclose(start, RUN["scan"](chunk, end)[0], rtol=1e-11)
+    start, _ = RUN[name](by_qr, *inputs)
+    np.testing.assert_allclose(start, RUN["scan"](chunk, *inputs)[0], rtol=1e-11)

@@ -15,7 +15,10 @@ CASES = [(RADAU_5, 1), (RADAU_5, 2), (RADAU_5, 5)]
 CASES += [(tableau, 5) for tableau in (srx.tableaus.radau_iia(1), srx.tableaus.gauss(2))]
 CASES += [(srx.tableaus.radau_iia(5), 4)]
 
-solve_all = eqx.filter_jit(block_solve.solve_all)
+
+@eqx.filter_jit
+def solve_all(tableau, hJ_T, rhs, used):
+    return block_solve.solve_all(tableau, hJ_T, factor_blocks(tableau, hJ_T), rhs, used)
 
 
 def stiff(key, tableau, n, k=4):

@@ -1,11 +1,13 @@
 """Values of vector fields to the last bit: NumPy rounds every product, compilers do not."""
 
+import functools as ft
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from stiffrax.stages import flat_field
-from stiffrax.stages._rounded_products import round_products
+from stiffrax.stages._rounded_products import round_cotangents, round_products
 
 
 def reactions(t, y):
@@ -84,3 +86,26 @@ def test_single_precision_and_signs_of_zero_are_kept():
     assert value.dtype == jnp.float32
     negative = jax.jit(round_products(lambda t, y: -1.0 * y))(jnp.float32(1), y)
     np.testing.assert_array_equal(np.signbit(negative), [False, True, True])
+
+
+def test_a_rate_written_twice_has_one_cotangent_the_difference_of_theirs():
+    forms = {
+        "literal": lambda k, y: jnp.stack([-1e12 * y * y, y * 1e12 * y]),
+        "constant": lambda k, y: jnp.stack([-k * y * y, k * y * y]),
+        "negative": lambda k, y: jnp.stack([-(k * y) * y, -(y * -k) * y]),
+    }
+    t, k, y, V = jnp.asarray([0.0, 1e12, 3.0, 1 / 3])
+    V = jnp.stack([V, V + 1e-12])
+    for form in forms.values():
+        rounded = round_products(lambda t, k, y, form=form: form(k, y))
+        value, pull = jax.vjp(ft.partial(rounded, t, k), y)
+        np.testing.assert_array_equal(value, [-9e12, 9e12])
+        np.testing.assert_allclose(pull(V)[0], 6e12 * (V[1] - V[0]), rtol=1e-15)
+
+
+def test_cotangents_of_a_rounded_value_are_those_of_the_value():
+    rounded = lambda t, y: round_cotangents(t, y * jnp.arange(3.0))  # noqa: E731
+    y, V = jnp.array([1.0, 2.0, 3.0]), jnp.array([-1.0, 0.5, 2.0])
+    value, pull = jax.vjp(jax.vmap(rounded, (None, 0)), jnp.asarray(1.0), y[None])
+    np.testing.assert_array_equal(value[0], y * jnp.arange(3.0))
+    np.testing.assert_array_equal(pull(V[None])[1][0], V * jnp.arange(3.0))

@@ -57,7 +57,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     `SaveAt(dense=True)`, `max_steps=None`, or with respect to times and tolerances.
 
     Cost: `m` Jacobians and one elimination of the `m n x m n` system a step (about the time of the
-    forward solve), and one reverse sweep of the vector field at every stage.
+    forward solve), and two reverse sweeps of the vector field at every stage: the second for what the
+    rounding of Jacobians costs the first.
 
     ??? cite "Reference"
         Sanz-Serna, *Symplectic Runge-Kutta schemes for adjoint equations, automatic

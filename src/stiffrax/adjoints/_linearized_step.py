@@ -7,10 +7,17 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..stages import StageSystem, scaled_inverse, small_inverse, stacked_mass_matrix
+from ..stages import (
+    ScaledInverse,
+    StageSystem,
+    scaled_inverse,
+    small_inverse,
+    stacked_mass_matrix,
+)
 from ..tableaus import Tableau
 
 # Columns of right-hand sides at each stage; `None` stands for zero.
@@ -41,12 +48,17 @@ def stacked_matrix(tableau: Tableau, hJ_T: Float[Array, "*k m n n"]) -> Float[Ar
 def stacked(rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
     """All columns as one array."""
 
-    def one(blocks: Blocks) -> Array:
-        zero = jnp.zeros_like(next(block for block in blocks if block is not None))
-        filled = [zero if block is None else block for block in blocks]
+    def one(column: Blocks) -> Array:
+        zero = jnp.zeros_like(next(block for block in column if block is not None))
+        filled = [zero if block is None else block for block in column]
         return jnp.concatenate(filled, axis=1)
 
     return jnp.concatenate([one(blocks) for blocks in rhs], axis=2)
+
+
+def blocks(columns: Float[Array, "k m n r"]) -> Blocks:
+    """Columns apart for each stage."""
+    return tuple(jnp.moveaxis(columns, 1, 0))
 
 
 def _unpivoted_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -76,7 +88,7 @@ class BlockFactors(eqx.Module):
     def solve(self, rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
         """Solves for all columns."""
         m = len(self.inverses)
-        rhs = tuple(self._eliminated(blocks) for blocks in rhs)
+        rhs = tuple(self._eliminated(column) for column in rhs)
         reduced = jnp.split(stacked(rhs), m, axis=1)
         solution: list[Any] = [None] * m
         for p in reversed(range(m)):
@@ -85,15 +97,15 @@ class BlockFactors(eqx.Module):
             solution[p] = _product(self.inverses[p], right)
         return jnp.concatenate(solution, axis=1)
 
-    def _eliminated(self, blocks: Blocks) -> Blocks:
-        left = list(blocks)
-        for p, column in enumerate(self.multipliers):
+    def _eliminated(self, column: Blocks) -> Blocks:
+        left = list(column)
+        for p, below in enumerate(self.multipliers):
             head = left[p]
             if head is None:
                 continue
             # The rows below the first pivot are multiples of its inverse: one product serves all.
             head = _product(self.inverses[0], head) if p == 0 else head
-            for i, multiplier in enumerate(column, start=p + 1):
+            for i, multiplier in enumerate(below, start=p + 1):
                 left[i] = _minus(left[i], _times(multiplier, head))
         return tuple(left)
 
@@ -132,11 +144,13 @@ def factor_blocks(tableau: Tableau, hJ_T: Float[Array, "k m n n"]) -> BlockFacto
     return BlockFactors(inverses, rows, multipliers)
 
 
-def eliminate_rows(
-    matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]
-) -> Float[Array, "k mn r"]:
-    """The scaled inverse, with pivoting over all rows and one refinement."""
-    return jax.vmap(lambda S, b: scaled_inverse(S).solve(b))(matrix, rhs)
+def factor_rows(matrix: Float[Array, "k mn mn"]) -> ScaledInverse:
+    """The scaled inverses, with pivoting over all rows."""
+    return jax.vmap(scaled_inverse)(matrix)
+
+
+def _solve_rows(factors: ScaledInverse, rhs: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
+    return jax.vmap(lambda factors, b: factors.solve(b))(factors, rhs)
 
 
 def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
@@ -158,19 +172,21 @@ def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bo
 def solve_all(
     tableau: Tableau,
     hJ_T: Float[Array, "k m n n"],
+    factors: BlockFactors,
     rhs: tuple[Blocks, ...],
     used: Bool[Array, " k"],
 ) -> Float[Array, "k mn r"]:
     """Solves the transposed stage equations of every step, without library factorizations.
 
     By blocks, and once more by rows for those steps where the residual shows that a pivot was
-    close to singular. Steps not `used` are solved too, but not checked.
+    close to singular. Steps not `used` are solved too, but not checked. Of `factors`, those of
+    `hJ_T`, no derivative is taken.
     """
-    solution, columns = factor_blocks(tableau, hJ_T).solve(rhs), stacked(rhs)
+    solution, columns = factors.solve(rhs), stacked(rhs)
     wrong = used & ~_is_solved(tableau, hJ_T, solution, columns)
 
     def again(solution: Array) -> Array:
-        by_rows = eliminate_rows(stacked_matrix(tableau, hJ_T), columns)
+        by_rows = _solve_rows(factor_rows(stacked_matrix(tableau, hJ_T)), columns)
         return jnp.where(wrong[:, None, None], by_rows, solution)
 
     return lax.cond(eqxi.unvmap_any(wrong), again, lambda solution: solution, solution)
@@ -178,12 +194,12 @@ def solve_all(
 
 @solve_all.defjvp
 def _(tableau: Tableau, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    hJ_T, rhs, used = primals
-    hJ_T_dot, rhs_dot, _ = tangents
-    solution = solve_all(tableau, hJ_T, rhs, used)
+    hJ_T, factors, rhs, used = primals
+    hJ_T_dot, _, rhs_dot, _ = tangents
+    solution = solve_all(tableau, hJ_T, factors, rhs, used)
     change = _product(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
     change = change + stacked(rhs_dot).reshape(change.shape)
-    return solution, solve_all(tableau, hJ_T, (tuple(jnp.moveaxis(change, 1, 0)),), used)
+    return solution, solve_all(tableau, hJ_T, factors, (blocks(change),), used)
 
 
 @final
@@ -215,29 +231,29 @@ class LinearizedStep(eqx.Module):
         """`G` for cotangents of the coefficients of the step's polynomial."""
         return (jnp.asarray(self.tableau.polynomial, p_bar.dtype) @ p_bar).reshape(-1)
 
-    def slope_cotangent(
-        self, V: Float[Array, "mn *c"], p_bar: Float[Array, "s n"] | None
-    ) -> Float[Array, "n *c"]:
-        """The cotangent of `h f_0`, where the first stage is explicit."""
-        slope = self._weighted_sum(self.tableau.explicit_weights, V)
-        if p_bar is not None:
-            slope = slope + jnp.asarray(self.tableau.polynomial_explicit, V.dtype) @ p_bar
-        return slope
+    def slope_from_polynomial(self, p_bar: Float[Array, "s n"]) -> Float[Array, " n"]:
+        """The cotangent of `h f_0` for those of the polynomial, where the first stage is explicit."""
+        return jnp.asarray(self.tableau.polynomial_explicit, p_bar.dtype) @ p_bar
 
-    def start_cotangent(
-        self,
-        y1_bar: Float[Array, "n *c"],
-        G: Float[Array, "mn *c"],
-        V: Float[Array, "mn *c"],
-        p_bar: Float[Array, "s n"] | None,
+    def start_from_end(
+        self, y1_bar: Float[Array, "n *c"], V: Float[Array, "mn *c"]
     ) -> Float[Array, "n *c"]:
-        """The cotangent of the start of the step."""
-        ones = jnp.ones(self.tableau.num_stages)
-        start = y1_bar - self._weighted_sum(ones, G)
-        slopes = self._weighted_sum(self.tableau.A_inverse.sum(axis=1), V)
+        """The cotangent of the start of the step, without what enters at its polynomial."""
+        tableau = self.tableau
+        slopes = self._weighted_sum(tableau.A_inverse.sum(axis=1), V)
+        start = (1 - tableau.d.sum()).astype(V.dtype) * y1_bar
         start = start + (slopes if self.M_T is None else self.M_T @ slopes)
         if self.hJ0 is not None:
-            start = start + self.hJ0.T @ self.slope_cotangent(V, p_bar)
+            start = start + self.hJ0.T @ self._weighted_sum(tableau.explicit_weights, V)
+        return start
+
+    def start_from_polynomial(
+        self, p_bar: Float[Array, "s n"], G: Float[Array, " mn"]
+    ) -> Float[Array, " n"]:
+        """What is left of it, with the `G` of the polynomial."""
+        start = -self._weighted_sum(np.ones(self.tableau.num_stages), G)
+        if self.hJ0 is not None:
+            start = start + self.hJ0.T @ self.slope_from_polynomial(p_bar)
         return start
 
     def _weighted_sum(self, weights: Any, V: Array) -> Array:
@@ -262,21 +278,21 @@ def stacked_mass_matrices(steps: LinearizedStep) -> Float[Array, "k mn mn"]:
     return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, steps.hJ_T)
 
 
-def solve_mass_columns(
-    steps: LinearizedStep, rhs: Float[Array, "k mn r"]
-) -> Float[Array, "k mn r"]:
-    """Solves for all columns of every step, by rows with pivoting: `M` has no inverse to begin with."""
-    return _solve(stacked_mass_matrices(steps), rhs)
-
-
 @jax.custom_jvp
-def _solve(matrix: Float[Array, "k mn mn"], rhs: Float[Array, "k mn r"]) -> Float[Array, "k mn r"]:
-    return eliminate_rows(matrix, rhs)
+def solve_by_rows(
+    matrix: Float[Array, "k mn mn"], factors: ScaledInverse, rhs: Float[Array, "k mn r"]
+) -> Float[Array, "k mn r"]:
+    """Solves for all columns of every step with `factors` of its matrix, which have no derivative.
+
+    With a mass matrix, which may have no inverse, rows are exchanged across stages.
+    """
+    del matrix  # Its derivative is the rule's.
+    return _solve_rows(factors, rhs)
 
 
-@_solve.defjvp
+@solve_by_rows.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    matrix, rhs = primals
-    matrix_dot, rhs_dot = tangents
-    x = _solve(matrix, rhs)
-    return x, _solve(matrix, rhs_dot - _product(matrix_dot, x))
+    matrix, factors, rhs = primals
+    matrix_dot, _, rhs_dot = tangents
+    x = solve_by_rows(matrix, factors, rhs)
+    return x, solve_by_rows(matrix, factors, rhs_dot - _product(matrix_dot, x))

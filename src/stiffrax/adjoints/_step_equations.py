@@ -1,5 +1,7 @@
 """The stage equations of recorded steps, and the cotangents that they give their parameters."""
 
+import functools as ft
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -10,8 +12,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..diffrax_loop import Step
 from ..solvers import AbstractImplicitRungeKutta, system_of_terms
-from ..stages import StageSystem, evaluate_polynomial
-from ._affine_steps import RECURRENCES, Chunk
+from ..stages import StageSystem, evaluate_polynomial, round_products
+from ._affine_steps import RECURRENCES, Chunk, Entering, entering
 from ._linearized_step import linearize
 from ._recorded_steps import AbstractRecordedSteps
 
@@ -54,31 +56,24 @@ class StepEquations(AbstractRecordedSteps):
         solution = self.solver.solve_fixed_step(self.system(self.parameters, step), guess)
         return jnp.where(solution.converged, solution.Z, jnp.nan)
 
-    def parameter_cotangents(
-        self,
-        steps: Step,
-        Z: Float[Array, "k m n"],
-        V: Float[Array, "k m n"],
-        slope_bar: Float[Array, "k n"] | None,
-        used: Bool[Array, " k"],
-    ) -> PyTree:
-        """The cotangents of the parameters, from those of `h f` at every stage of every step."""
+    def pull(self, steps: Step, Z: Float[Array, "k m n"]) -> Callable[[Array, Array | None], Any]:
+        """Pulls cotangents of `-R` at every stage, and of `h f_0`, to the parameters and to `Z`.
 
-        def slopes(parameters: PyTree) -> tuple[Array, Array | None]:
+        By the user's field itself, not by its Jacobian, whose entries are rounded: of two fast
+        reactions, one the reverse of the other, little else is left in the sum than what those
+        entries have lost.
+        """
+
+        def equations(parameters: PyTree, Z: Array) -> tuple[Array, Array | None]:
             def one(step: Step, Z: Array) -> tuple[Array, Array | None]:
                 system = self.system(parameters, step)
-                increments = system.increments(Z)
-                if system.mass is not None:
-                    # The stage equations depend on the entries of the mass as well.
-                    A_inverse = jnp.asarray(system.tableau.A_inverse, Z.dtype)
-                    increments = increments - A_inverse @ system.mass.times(Z)
-                return increments, system.hf0
+                return -system.residual(Z), system.hf0
 
             return jax.vmap(one)(steps, Z)
 
-        _, pull = jax.vjp(slopes, self.parameters)
-        slope_bar = None if slope_bar is None else jnp.where(used[:, None], slope_bar, 0)
-        return pull((jnp.where(used[:, None, None], V, 0), slope_bar))[0]
+        _, pull = jax.vjp(equations, self.parameters, Z)
+        rounded = round_products(lambda _, *cotangents: pull(cotangents))
+        return ft.partial(rounded, steps.t0[0])
 
     def chunk_cotangents(
         self,
@@ -89,14 +84,36 @@ class StepEquations(AbstractRecordedSteps):
         end: Float[Array, " n"],
         recurrence: str,
     ) -> tuple[Float[Array, " n"], PyTree]:
-        """One batch of linearized stage equations; the steps are composed by `recurrence`."""
+        """One batch of linearized stage equations; the steps are composed by `recurrence`.
+
+        What the solution leaves of the equations is solved for once more, and both are pulled to
+        the parameters apart: their sum would round what the second one holds.
+        """
         Z = jax.vmap(self.stages)(steps)
         linearized = jax.vmap(lambda step, Z: linearize(self.system(self.parameters, step), Z))(
             steps, Z
         )
-        chunk = Chunk(linearized, used, nodes, polynomials, self.solver.linear_solver)
-        start, V = RECURRENCES[recurrence](chunk, end)
-        slope = None
+        chunk = Chunk(linearized, used, self.solver.linear_solver)
+        equations, given = RECURRENCES[recurrence](chunk), entering(chunk, nodes, polynomials)
+        start, ends, V = equations.back(end, given)
+        G = chunk.from_end(ends)
+        G = G if given.stages is None else G + given.stages
+        slope_bar = None
         if self.solver.tableau.explicit_first_stage:
-            slope = jax.vmap(lambda s, V, p: s.slope_cotangent(V, p))(linearized, V, polynomials)
-        return start, self.parameter_cotangents(steps, Z, V.reshape(Z.shape), slope, used)
+            slope_bar = jnp.zeros_like(nodes)
+            if polynomials is not None:
+                slope_bar = jax.vmap(lambda s, p: s.slope_from_polynomial(p))(
+                    linearized, polynomials
+                )
+        pull = self.pull(steps, Z)
+
+        def pulled(V: Array, slope_bar: Array | None) -> tuple[PyTree, Array]:
+            return pull(jnp.where(used[:, None, None], V.reshape(Z.shape), 0), slope_bar)
+
+        by_solution, Z_bar = pulled(V, slope_bar)
+        residual = jnp.where(used[:, None], G + Z_bar.reshape(G.shape), 0)
+        change, _, correction = equations.back(
+            jnp.zeros_like(end), Entering(residual, jnp.zeros_like(nodes))
+        )
+        by_correction, _ = pulled(correction, jax.tree.map(jnp.zeros_like, slope_bar))
+        return start + change, jax.tree.map(jnp.add, by_solution, by_correction)

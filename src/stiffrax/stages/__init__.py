@@ -10,7 +10,12 @@ from ._linearization import (
 from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_operator
 from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
-from ._products import largest_of_rows as largest_of_rows, weighted_sum as weighted_sum
+from ._products import (
+    halves as halves,
+    largest_of_rows as largest_of_rows,
+    weighted_sum as weighted_sum,
+)
+from ._rounded_products import round_products as round_products
 from ._scaled_inverse import (
     ScaledInverse as ScaledInverse,
     scaled_inverse as scaled_inverse,

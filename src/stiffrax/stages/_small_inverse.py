@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,6 +16,8 @@ _LARGEST_ELIMINATION = 64
 _LARGEST_UNROLLED = 10
 # Above this size the library is faster for one lane.
 _LARGEST_FOR_ONE_LANE = 24
+# An inverse is believed whose residual is this many units of rounding of its terms.
+_LARGEST_RESIDUAL = 1e4
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -144,3 +147,23 @@ def unchecked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n 
     """
     n = matrix.shape[-1]
     return small_inverse(matrix) if n <= 3 else _unchecked_inverse(matrix)
+
+
+def checked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
+    """An inverse by elimination without pivoting, and with it where the residual asks for that.
+
+    Which rows are exchanged depends on the units of the equations, even of scaled ones: rows and
+    columns can be scaled to size one in ways of which some leave next to nothing of a dominant
+    diagonal. Without exchanges every intermediate result has the units of its entry.
+    """
+    inverse = unchecked_inverse(matrix)
+    identity = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    residual = jnp.abs(jnp.matmul(matrix, inverse, precision=lax.Precision.HIGHEST) - identity)
+    size = jnp.matmul(jnp.abs(matrix), jnp.abs(inverse), precision=lax.Precision.HIGHEST)
+    bound = _LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
+    wrong = ~jnp.all(residual <= bound * size, axis=(-2, -1))
+
+    def again(inverse: Array) -> Array:
+        return jnp.where(wrong[..., None, None], small_inverse(matrix), inverse)
+
+    return lax.cond(eqxi.unvmap_any(wrong), again, lambda inverse: inverse, inverse)

@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from ._mass import Mass
+from ._scaled_inverse import scaled_inverse
 from ._small_inverse import small_inverse
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, Dense, probes, shifted
 
-# As many block rows are left to a dense inverse: the last rounds would save nothing.
-_DENSE_BLOCKS = 8
+# As many block rows, or rows, are left to a dense inverse: the last rounds would save nothing, and
+# above as many rows the library, whose exchanges of rows depend on units, is the faster one.
+_DENSE_BLOCKS, _DENSE_ROWS = 8, 24
 
 
 @final
@@ -156,14 +158,19 @@ def _before(x: Array) -> Array:
 def _reduce(L: Array, D: Array, U: Array) -> Any:
     """What each round needs to reduce a right-hand side, and to go back; the inverse of the rest."""
     rounds = []
-    while len(D) > _DENSE_BLOCKS:
-        inverse = jax.vmap(small_inverse)(D[1::2])
+    while len(D) > max(1, min(_DENSE_BLOCKS, _DENSE_ROWS // D.shape[-1])):
+        inverse = jax.vmap(_inverse)(D[1::2])
         from_before = _times(L[::2], _before(inverse))
         from_after = _times(U[::2], inverse)
         rounds.append((from_before, from_after, inverse, L[1::2], U[1::2]))
         D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
         L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
-    return rounds, small_inverse(_assembled(L, D, U))
+    return rounds, _inverse(_assembled(L, D, U))
+
+
+def _inverse(block: Array) -> Array:
+    # In closed form units change nothing.
+    return small_inverse(block) if len(block) <= 3 else scaled_inverse(block).as_matrix()
 
 
 def _assembled(L: Array, D: Array, U: Array) -> Array:

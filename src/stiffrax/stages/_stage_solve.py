@@ -1,5 +1,6 @@
 """Solved stage equations and their derivative, for increments and for slopes."""
 
+import functools as ft
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias, final
@@ -16,7 +17,7 @@ from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._own_derivative import with_derivative
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
-from ._stage_system import SlopeSystem, StageSystem
+from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents
 from ._stopping_rules import rounding_rule
 
 
@@ -209,6 +210,25 @@ def _iterate(
     return (solution.Z, solution.hf0), solution
 
 
+def _solve_refined(
+    solve: Callable[[Array], Array],
+    system: StageSystem | SlopeSystem,
+    Z: Array,
+    rhs: Array,
+    rhs_again: Array,
+) -> Array:
+    """Solves dR/dZ V = rhs, and once more for what the vector field itself leaves of it.
+
+    The entries of its Jacobian are rounded: of two fast reactions, one the reverse of the other,
+    little else may be left in a sum than what they have lost. The right-hand side is given twice,
+    so that in reverse mode solution and correction are pulled back apart: their sum would round
+    what the correction holds.
+    """
+    first = solve(rhs_again)
+    rest = rhs - jax.jvp(with_rounded_cotangents(system).residual, (Z,), (first,))[1]
+    return first + solve(rest)
+
+
 def _implicit_derivative(primals: Any, tangents: Any) -> Any:
     system, guess, method = primals
     t_system, _, _ = tangents
@@ -217,11 +237,17 @@ def _implicit_derivative(primals: Any, tangents: Any) -> Any:
     system, Z = linearization_point(system, increments[0], ok)
 
     def equations(system: StageSystem) -> tuple[Array, Array | None]:
-        system = system.with_start_slope()
+        system = with_rounded_cotangents(system).with_start_slope()
         return system.residual(Z), system.hf0
 
-    _, (r_dot, hf0_dot) = eqx.filter_jvp(equations, (system,), (t_system,))
-    Z_dot = solve_linearized(system, Z, -r_dot, method.linear_solver, ok)
+    def pushed() -> tuple[Array, Array | None]:
+        return eqx.filter_jvp(equations, (system,), (t_system,))[1]
+
+    def solve(rhs: Array) -> Array:
+        return solve_linearized(system, Z, rhs, method.linear_solver, ok)
+
+    r_dot, hf0_dot = pushed()
+    Z_dot = _solve_refined(solve, system, Z, -r_dot, -pushed()[0])
     hf0_dot = None if hf0_dot is None else jnp.where(ok, hf0_dot, 0)
     t_solution = jax.tree.map(lambda _: None, solution)
     return (increments, solution), ((Z_dot, hf0_dot), t_solution)
@@ -296,8 +322,15 @@ def _slope_derivative(primals: Any, tangents: Any) -> Any:
     K, solution = _slopes(system, max_steps)
     ok = solution.converged
     point, K_point = linearization_point(system, K, ok)
-    _, r_dot = eqx.filter_jvp(lambda s: s.residual(K_point), (point,), (tangents[0],))
-    K_dot = point.solve_linearized(K_point, -r_dot, ok)
+
+    def equations(system: SlopeSystem) -> Array:
+        return with_rounded_cotangents(system).residual(K_point)
+
+    def pushed() -> Array:
+        return eqx.filter_jvp(equations, (point,), (tangents[0],))[1]
+
+    solve = ft.partial(point.solve_linearized, K_point, ok=ok)
+    K_dot = _solve_refined(solve, point, K_point, -pushed(), -pushed())
     return (K, solution), (K_dot, jax.tree.map(lambda _: None, solution))
 
 

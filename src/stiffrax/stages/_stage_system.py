@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from .._arguments import check_state
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
-from ._rounded_products import round_products
+from ._rounded_products import round_cotangents, round_products
 from ._scaled_inverse import ScaledInverse, scaled_inverse
 
 
@@ -88,6 +88,14 @@ class _SlopeField(eqx.Module):
 
     def jacobian(self, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
         return jax.jacfwd(lambda x: self(t, x))(y)
+
+
+@final
+class _RoundedCotangents(eqx.Module):
+    field: FlatField
+
+    def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        return round_cotangents(t, self.field(t, y))
 
 
 @final
@@ -238,6 +246,14 @@ class SlopeSystem(eqx.Module):
             lambda _, b: _solved(inverse, b),
             lambda _, b: _solved(inverse.T, b),
         )
+
+
+_System = TypeVar("_System", bound=StageSystem | SlopeSystem)
+
+
+def with_rounded_cotangents(system: _System) -> _System:
+    """The same equations, to be differentiated in reverse mode: see `round_cotangents`."""
+    return replace(system, field=FlatField(_RoundedCotangents(system.field)))
 
 
 def _stacked(A: Float[Array, "m m"], hJ: Float[Array, "m n n"]) -> Float[Array, "mn mn"]:
