@@ -43,6 +43,14 @@ def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -
     return value
 
 
+def is_between(least: float, value: Any, most: float) -> bool:
+    """Whether `value` is a number between two others, neither of them."""
+    try:
+        return bool(least < value < most)
+    except TypeError:
+        return False
+
+
 def check_callable(name: str, value: Any, write: str) -> Any:
     """`value`, if it can be called."""
     if not callable(value):
@@ -85,7 +93,7 @@ def check_tolerances(
     below some ten units of rounding its error estimate is noise, and steps are rejected for ever.
     """
     if state is not None:
-        _check_shapes(rtol, atol, state)
+        check_shapes(rtol, atol, state)
     sizes = []
     for tolerance in (rtol, atol):
         leaves = jax.tree.leaves(tolerance)
@@ -108,7 +116,8 @@ def check_tolerances(
         _check_precision(dtype, float(sizes[0][0].reshape(())))
 
 
-def _check_shapes(rtol: Any, atol: Any, state: Any) -> None:
+def check_shapes(rtol: Any, atol: Any, state: Any) -> None:
+    """Refuses tolerances that are neither one number nor one for each component."""
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
         if not isinstance(tolerance, Array | np.ndarray):
             continue

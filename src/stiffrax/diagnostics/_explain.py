@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import diffrax
 import numpy as np
 
+from .._arguments import check_instance
 from ._advice import advice
 
 _TO_KNOW_MORE = (
@@ -25,7 +26,7 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
 
     **Returns:** a few lines of text.
 
-    **Raises:** `ValueError` if the solution is a whole batch.
+    **Raises:** `ValueError` if the solution is a whole batch, or something else.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -37,6 +38,13 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
 
     ```
     """
+    check_instance(
+        "solution",
+        solution,
+        diffrax.Solution,
+        "the solution of a solve",
+        "explain(diffrax.diffeqsolve(..., throw=False))",
+    )
     stats = solution.stats
     if np.ndim(stats["num_steps"]):
         raise ValueError(

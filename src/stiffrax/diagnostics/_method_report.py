@@ -6,9 +6,11 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import check_instance
 from ..tableaus import (
     AbstractLearnableTableau,
     Method,
+    Tableau,
     is_a_stable,
     order_conditions,
     stability_angle,
@@ -120,6 +122,13 @@ def method_report(tableau: Method) -> MethodReport:
     ```
     """
     learned = isinstance(tableau, AbstractLearnableTableau)
+    check_instance(
+        "tableau",
+        tableau,
+        Tableau | AbstractLearnableTableau | tuple,
+        "a tableau, or arrays `(A, b, c)`",
+        "method_report(stiffrax.tableaus.radau_iia(3))",
+    )
     name = "trained method" if learned else getattr(tableau, "name", "method")
     if learned:
         tableau = (tableau.masked_A, tableau.b, tableau.c)

@@ -13,6 +13,7 @@ from .._arguments import check_count
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, orthonormalize, push_forward
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 
 
 @final
@@ -103,6 +104,7 @@ class InvariantLoss(AbstractLoss):
         self.starts = check_count("starts", starts)
         self.statistics = float(statistics)
         self.solver = diffrax.Tsit5() if solver is None else solver
+        check_parts(solver=self.solver)
         self.substeps = check_count("substeps", substeps)
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:

@@ -15,6 +15,7 @@ from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 
 
 @final
@@ -106,6 +107,7 @@ class NeighborhoodLoss(AbstractLoss):
         self.annulus = annulus
         self.distributions = distributions
         self.measure = ScaledMSE() if measure is None else measure
+        check_parts(solver=self.solver, measure=self.measure)
         self.neighborhoods = None
 
     def for_data(self, data: Trajectories) -> "NeighborhoodLoss":

@@ -16,6 +16,7 @@ from ..solvers import RadauIIA5, predict_segment
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
 from ._failed_prediction import failed_step
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 from ._model_and_data import check_data, check_model
 
 
@@ -73,6 +74,7 @@ class SegmentLoss(AbstractLoss):
     ):
         self.solver = RadauIIA5() if solver is None else solver
         self.measure = ScaledMSE() if measure is None else measure
+        check_parts(solver=self.solver, measure=self.measure)
         self.substeps = check_count("substeps", substeps)
         self._window = check_count("window", window)
 

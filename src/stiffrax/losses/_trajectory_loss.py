@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import check_count, check_tolerances
+from .._arguments import check_count, check_shapes, check_tolerances
 from ..adjoints import DiscreteAdjoint
 from ..data import Trajectories, cut_windows
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMAE, measured_scale
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 from ._model_and_data import check_data, check_model
 from ._solve_runs import solve_runs, value_of_runs
 
@@ -43,7 +44,8 @@ class TrajectoryLoss(AbstractLoss):
     - `window`: restart at every `window`-th sample and solve through the `window` samples after it.
     - `controller`: any diffrax step size controller, in place of `rtol` and `atol`.
 
-    **Raises:** `ValueError` for tolerances that are not positive and counts below one.
+    **Raises:** `ValueError` for tolerances that are not positive, counts below one, parts of another
+    kind, and with data for an `atol` of another size than their states.
 
     Cost: one solve and one adjoint for each run, all in one batch that takes as long as its slowest.
 
@@ -93,6 +95,9 @@ class TrajectoryLoss(AbstractLoss):
         self.adjoint = adjoint
         self.max_steps = check_count("max_steps", max_steps)
         self.controller = controller
+        check_parts(
+            solver=self.solver, measure=self.measure, adjoint=adjoint, controller=controller
+        )
         self._window = None if window is None else check_count("window", window)
 
     @property
@@ -109,6 +114,8 @@ class TrajectoryLoss(AbstractLoss):
             if scale is None:
                 scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
             atol = self.rtol * jnp.asarray(scale)
+        else:
+            check_shapes(self.rtol, jnp.asarray(atol), jnp.zeros(data.num_states))
         return eqx.tree_at(
             lambda loss: (loss.measure, loss.atol), self, (measure, atol), is_leaf=_is_none
         )

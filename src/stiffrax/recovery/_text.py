@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import check_instance
 from ._equations import TIME, as_system, symbol_names
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def from_text(text: str) -> "dict[str, sympy.Expr]":
     """
     import sympy
 
+    write = 'from_text("dx/dt = -2*x")'
+    check_instance("text", text, str, "the equations of a system, a line for each state", write)
     lines = []
     for number, line in enumerate(text.splitlines(), 1):
         content = line.partition("#")[0].strip()

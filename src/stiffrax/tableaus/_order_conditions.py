@@ -13,7 +13,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Shaped
 
-from .._arguments import check_count
+from .._arguments import check_count, check_instance
 from ._learnable_tableau import AbstractLearnableTableau
 from ._tableau import Tableau
 
@@ -29,7 +29,9 @@ def coefficients(method: Method) -> tuple[Matrix, Vector, Vector]:
         return method.A, method.b, method.c
     if isinstance(method, AbstractLearnableTableau):
         return method.masked_A, method.b, method.c
-    shapes = [array.shape for array in method]
+    needed = "a tableau, or arrays `(A, b, c)`"
+    check_instance("method", method, tuple | list, needed, "stiffrax.tableaus.radau_iia(3)")
+    shapes = [np.shape(array) for array in method]
     s = len(method[-1])
     if shapes != [(s, s), (s,), (s,)]:
         raise ValueError(
@@ -48,6 +50,8 @@ def is_traceable(*arrays: object) -> bool:
 # A rooted tree is the sorted tuple of the trees that hang from its root.
 Tree: TypeAlias = tuple[Any, ...]
 _HIGHEST_ORDER = 10
+# 200 conditions; the 486 of order 9 take more than a minute to compile.
+_HIGHEST_PROJECTED = 8
 
 
 def _with_one_more_leaf(tree: Tree) -> Iterator[Tree]:
@@ -287,11 +291,13 @@ def order_projection(tableau: TableauT, order: int | None = None, iterations: in
     **Arguments:**
 
     - `tableau`: of a [`stiffrax.LearnableRungeKutta`][].
-    - `order`: `p`, from 1 to 10; by default the order that the tableau is meant to have.
+    - `order`: `p`, from 1 to 8; by default the order that the tableau is meant to have.
     - `iterations`: how many are done. 8 take every tableau nearby to rounding.
 
     **Returns:** A tableau of the same kind. From far away, or where the conditions have no solution
     at all, its `order_residuals` do not vanish.
+
+    **Raises:** `ValueError` for an order below 1 or above 8.
 
     Cost: an iteration evaluates the conditions, their Jacobian, and solves one system of as many
     equations as there are conditions (`s + 8` for order 4).
@@ -309,7 +315,7 @@ def order_projection(tableau: TableauT, order: int | None = None, iterations: in
 
     ```
     """
-    p = tableau.order if order is None else order
+    p = tableau.order if order is None else check_count("order", order, most=_HIGHEST_PROJECTED)
     free, fixed = eqx.partition(tableau, eqx.is_inexact_array)
     start, unravel = ravel_pytree(free)
 

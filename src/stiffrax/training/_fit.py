@@ -22,7 +22,7 @@ from ._checkpoint import Store, fingerprint
 from ._history import History, Record
 from ._progress import progress_bar
 from ._session import Judgement, Session
-from ._training_loop import Training, TrainingState
+from ._training_loop import Training, TrainingState, check_optimizer
 
 # Ranges of states that differ by more are worth a warning.
 _LARGEST_RATIO = 1e3
@@ -169,10 +169,10 @@ def fit(
     training = Training(
         static=place(static),
         loss=place(loss),
-        optimizer=optax.with_extra_args_support(optimizer or optax.adam(1e-3)),
+        optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adam(1e-3)),
         transforms=tuple(transforms),
         batches=batches,
-        seed=place(jnp.asarray(seed)),
+        seed=place(jnp.asarray(check_count("seed", seed, least=0))),
         keep_best=batches.size is None and not transforms and held_out is None,
     )
     judgement = None

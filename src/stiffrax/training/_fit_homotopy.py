@@ -15,7 +15,7 @@ from ._fit import Fit, result_of
 from ._homotopy_schedule import HomotopySchedule
 from ._progress import progress_bar
 from ._session import Judgement, Session
-from ._training_loop import MOST_STEPS, Training
+from ._training_loop import MOST_STEPS, Training, check_optimizer
 
 
 def fit_homotopy(
@@ -90,7 +90,7 @@ def fit_homotopy(
     training = Training(
         static=static,
         loss=loss,
-        optimizer=optax.with_extra_args_support(optimizer or optax.adamw(0.02)),
+        optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adamw(0.02)),
         transforms=(),
         batches=make_batches(loss, data, None, None),
         seed=jnp.asarray(0),

@@ -6,6 +6,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import is_between
+
 
 @final
 class HomotopySchedule(eqx.Module):
@@ -39,9 +41,12 @@ class HomotopySchedule(eqx.Module):
     ratio: float = eqx.field(static=True, default=0.6)
 
     def __check_init__(self):
-        if not (self.values >= 2 and self.steps >= 1 and self.ratio > 0):
+        whole = all(isinstance(x, int | np.integer) for x in (self.values, self.steps))
+        enough = whole and self.values >= 2 and self.steps >= 1
+        if not (enough and is_between(0, self.ratio, float("inf"))):
             raise ValueError(
-                f"`HomotopySchedule(values={self.values}, steps={self.steps}, ratio={self.ratio})` "
+                f"`HomotopySchedule(values={self.values!r}, steps={self.steps!r}, "
+                f"ratio={self.ratio!r})` "
                 "was given; it needs two values or more, one step or more and a positive ratio. "
                 "Write `HomotopySchedule(values=6, steps=100)`."
             )

@@ -11,6 +11,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._arguments import check_instance
 from ..data import Trajectories
 from ..losses import LossValue, evaluate_loss
 from ._batches import Batches
@@ -22,6 +23,17 @@ MOST_STEPS = 1024
 MOST_UNUSABLE = 100
 # So often a step to where every solve fails is halved: to a millionth.
 MOST_ALL_FAILED = 20
+
+
+def check_optimizer(optimizer: Any) -> Any:
+    """`optimizer`, if it is one of optax, or `None`, the default."""
+    return check_instance(
+        "optimizer",
+        optimizer,
+        optax.GradientTransformation | None,
+        "an optimizer of optax",
+        "optimizer=optax.adam(1e-3)",
+    )
 
 
 @final

@@ -1,0 +1,66 @@
+"""Parts of a wrong kind are named where they are given, with what to write instead."""
+
+import diffrax
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+DATA = srx.Trajectories.from_arrays(np.linspace(0, 1, 6), np.ones((6, 2)))
+MODEL = srx.Polynomial(2, 1)
+
+
+def fit(**options):
+    return srx.fit(MODEL, srx.SegmentLoss(), DATA, progress=False, **options)
+
+
+WRONG = {
+    "`measure` is `3`; it needs a measure of errors": lambda: srx.TrajectoryLoss(measure=3),
+    "`measure` is `'l2'`": lambda: srx.SegmentLoss(measure="l2"),
+    "`measure` is a list": lambda: srx.NeighborhoodLoss(5, measure=[1]),
+    "`solver` is `'radau'`; it needs a solver": lambda: srx.NeighborhoodLoss(5, solver="radau"),
+    "`adjoint` is `'discrete'`; it needs an adjoint": lambda: srx.TrajectoryLoss(
+        adjoint="discrete"
+    ),
+    "`controller` is `1e-06`; it needs a step size": lambda: srx.TrajectoryLoss(controller=1e-6),
+    "`atol` of shape \\(3,\\) was given": lambda: srx.TrajectoryLoss(atol=[1e-6] * 3)(MODEL, DATA),
+    "`optimizer` is `'adam'`; it needs an optimizer": lambda: fit(optimizer="adam"),
+    "`seed=1.5` was given": lambda: fit(seed=1.5),
+    "`optimizer` is `'sgd'`": lambda: srx.fit_homotopy(
+        MODEL, srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0), DATA, optimizer="sgd"
+    ),
+    "`Steer\\(width='0.1'\\)` was given": lambda: srx.Steer("0.1"),
+    "`GrowingHorizon\\(first='1', steps=2\\)`": lambda: srx.GrowingHorizon("1", 2),
+    "values='6', steps=100, ratio=0.6": lambda: srx.HomotopySchedule("6"),
+    "values=6.5, steps=100, ratio=0.6": lambda: srx.HomotopySchedule(6.5),
+    "`method` is `None`; it needs a tableau": lambda: srx.LearnableRungeKutta.from_tableau(None),
+    "`order=9` was given; it needs an integer from 1 to 8": lambda: srx.LearnableRungeKutta(
+        2, key=jax.random.key(0)
+    ).projected(9),
+    "`tableau` is `'RadauIIA5'`": lambda: srx.diagnostics.method_report("RadauIIA5"),
+    "`solution` is `None`; it needs the solution": lambda: srx.diagnostics.explain(None),
+    "`text` is `None`; it needs the equations": lambda: srx.from_text(None),
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_annotations():
+    # They are checked in tests only, and would come first.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_part_of_a_wrong_kind_is_named(message):
+    with pytest.raises(ValueError, match=message):
+        WRONG[message]()
+
+
+def test_parts_of_the_right_kind_are_taken():
+    controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+    loss = srx.TrajectoryLoss(diffrax.Kvaerno5(), atol=np.ones(2), controller=controller)
+    assert loss.controller is controller
+    assert loss.for_data(DATA).atol.shape == (2,)
