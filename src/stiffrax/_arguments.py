@@ -94,26 +94,33 @@ def check_tolerances(
     """
     if state is not None:
         check_shapes(rtol, atol, state)
-    sizes = []
-    for tolerance in (rtol, atol):
-        leaves = jax.tree.leaves(tolerance)
-        if not leaves or any(isinstance(x, Tracer | jax.ShapeDtypeStruct) for x in leaves):
-            return
-        try:
-            sizes.append([np.asarray(x, float) for x in leaves])
-        except (TypeError, ValueError):
-            sizes.append([np.asarray(np.nan)])
-    known = all(np.all((x >= 0) & np.isfinite(x)) for x in (*sizes[0], *sizes[1]))
-    nothing = [any(np.any(x == 0) for x in tolerance) for tolerance in sizes]
+        # Known by itself: `atol` may be an array that is traced.
+        known = _numbers(rtol)
+        if known is not None and len(known) == 1 and known[0].size == 1:
+            dtype = jnp.result_type(*jax.tree.leaves(state))
+            _check_precision(dtype, float(known[0].reshape(())))
+    relative, absolute = _numbers(rtol), _numbers(atol)
+    if relative is None or absolute is None:
+        return
+    known = all(np.all((x >= 0) & np.isfinite(x)) for x in (*relative, *absolute))
+    nothing = [any(np.any(x == 0) for x in tolerance) for tolerance in (relative, absolute)]
     if not known or (any(nothing) if positive else all(nothing)):
         needed = "both must be positive" if positive else "neither may be negative, nor both zero"
         raise ValueError(
             f"`{owner}(rtol={rtol!r}, atol={atol!r})` was given; {needed}. Write for example "
             f"`{owner}(rtol=1e-6, atol=1e-9)`."
         )
-    if state is not None and sizes[0][0].size == 1:
-        dtype = jnp.result_type(*jax.tree.leaves(state))
-        _check_precision(dtype, float(sizes[0][0].reshape(())))
+
+
+def _numbers(tolerance: Any) -> list[np.ndarray] | None:
+    """The numbers of a tolerance, NaN for what is none; `None` where they are traced."""
+    leaves = jax.tree.leaves(tolerance)
+    if not leaves or any(isinstance(x, Tracer | jax.ShapeDtypeStruct) for x in leaves):
+        return None
+    try:
+        return [np.asarray(x, float) for x in leaves]
+    except (TypeError, ValueError):
+        return [np.asarray(np.nan)]
 
 
 def check_shapes(rtol: Any, atol: Any, state: Any) -> None:
