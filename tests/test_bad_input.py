@@ -172,6 +172,7 @@ def test_partially_known_models(inputs, outputs, learned_states, learned_outputs
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, **EXAMPLES)
 @given(
     num_states=st.sampled_from([1, 1, 1, 2]),
@@ -196,6 +197,7 @@ def test_least_squares(num_states, max_steps, **options):
         assert float(fit.model.coefficients[0, 1]) == pytest.approx(-1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, **EXAMPLES)
 @given(
     steps=st.sampled_from([2, 2, 0, -1]),

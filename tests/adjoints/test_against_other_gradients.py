@@ -41,6 +41,7 @@ def gradients(adjoint, saveat):
     return jax.jit(jax.grad(lambda k, y: loss(k, y, adjoint, saveat), (0, 1)))(RATES, START)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["ts and t0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("t1", "steps", "fn"))],

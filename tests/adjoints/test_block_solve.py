@@ -40,6 +40,7 @@ def expected(tableau, hJ_T, rhs):
     return np.linalg.solve(matrix, stacked(rhs))
 
 
+@pytest.mark.slow_cases("tableau1-2", "tableau2-5", "tableau3-5", "tableau4-5", "tableau5-4")
 @pytest.mark.parametrize(("tableau", "n"), CASES)
 def test_every_step_is_solved(tableau, n, getkey):
     hJ_T, rhs = stiff(getkey(), tableau, n)
@@ -59,6 +60,7 @@ def test_a_singular_pivot_is_found_and_solved_by_rows_and_leaves_others_alone(ge
     np.testing.assert_array_equal(np.delete(solution, 1, 0), np.delete(healthy, 1, 0))
 
 
+@pytest.mark.slow
 def test_a_step_without_use_may_be_anything(getkey):
     tableau = RADAU_5
     hJ_T, rhs = stiff(getkey(), tableau, 3)
@@ -74,6 +76,7 @@ def test_the_stacked_matrix_is_that_of_the_stage_system(getkey):
     np.testing.assert_allclose(solution, expected(tableau, hJ_T, rhs), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_inverse(getkey):
     tableau = srx.tableaus.radau_iia(2)
     hJ_T, rhs = stiff(getkey(), tableau, 2)

@@ -115,6 +115,7 @@ def relative(gradient, reference):
     return jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_is_the_slope_of_the_frozen_step_solve(name):
     unscaled, inputs, steps = PROBLEMS[name]()

@@ -54,6 +54,7 @@ def discrete():
     return gradient(INPUTS, srx.DiscreteAdjoint())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_sensitivities_give_the_gradient_of_the_discrete_adjoint(chunk):
     # Three at a time: the second chunk is not full.

@@ -29,6 +29,7 @@ def step(solver, y0):
     return y1, info["coefficients"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [*(pytest.param(solver, marks=pytest.mark.slow) for solver in SOLVERS[:3]), SOLVERS[3]],
@@ -99,6 +100,7 @@ def differences():
     return restore(jnp.stack(slopes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["discrete", *(pytest.param(name, marks=pytest.mark.slow) for name in [*REVERSE][1:])]
 )
@@ -166,6 +168,7 @@ def test_every_adjoint_takes_twice_the_identity_as_half_the_field(name):
     np.testing.assert_allclose(*jax.jit(jax.jacrev(both))(jnp.array(1.5)), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_continuous_adjoints_have_the_gradient_of_an_invertible_mass():
     def value(mass):
         return end(lambda rate: srx.MassMatrixTerm(decay, mass), 1.5, srx.InterpolatingAdjoint())
@@ -176,6 +179,7 @@ def test_continuous_adjoints_have_the_gradient_of_an_invertible_mass():
     np.testing.assert_allclose(jax.grad(value)(mass)[0, 1], difference, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_continuous_adjoints_refuse_a_singular_mass_and_name_one_that_can():
     with pytest.raises(ValueError, match="stiffrax.DiscreteAdjoint"):
         jax.grad(

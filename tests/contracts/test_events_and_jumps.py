@@ -44,6 +44,7 @@ def worst_event_error(solver):
     return max(abs(float(found(rate)) * rate / np.log(2) - 1) for rate in rates)
 
 
+@pytest.mark.slow_cases("5")
 @pytest.mark.parametrize(
     ("method", "bound"), [(srx.RadauIIA5, OF_THE_TIME), (srx.RadauIIA9, RTOL)], ids=["5", "9"]
 )
@@ -55,6 +56,7 @@ def test_otherwise_to_that_of_the_polynomial_between_the_ends_of_steps():
     assert 5 * RTOL < worst_event_error(srx.RadauIIA5()) < 20 * RTOL
 
 
+@pytest.mark.slow
 def test_the_time_of_an_event_is_differentiable():
     slope = jax.jit(jax.grad(lambda rate: time_to_half(rate, srx.RadauIIA5())))(0.3)
     np.testing.assert_allclose(slope, -np.log(2) / 0.3**2, rtol=1e-5)
@@ -77,6 +79,7 @@ def switched(controller):
     )
 
 
+@pytest.mark.slow
 def test_a_jump_whose_time_is_given_costs_hardly_a_rejected_step():
     told = switched(diffrax.ClipStepSizeController(CONTROLLER, jump_ts=jnp.array([1.0])))
     untold = switched(CONTROLLER)

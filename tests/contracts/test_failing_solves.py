@@ -73,6 +73,7 @@ def test_a_vector_field_that_is_not_a_number_ends_with_a_code():
     assert sol.result != RESULTS.successful
 
 
+@pytest.mark.slow
 def test_a_lane_that_fails_beside_fifteen_changes_nothing_for_them():
     rates = jnp.linspace(0.1, 1.0, 16)
 

@@ -90,6 +90,7 @@ def assert_equal(found, expected, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, err_msg=name)
 
 
+@pytest.mark.slow_cases("Trapezoid")
 @pytest.mark.parametrize(
     "name",
     [
@@ -119,6 +120,7 @@ def test_every_way_to_differentiate_gives_the_same_gradient():
     assert_equal(jax.jit(jax.jacfwd(forward))(INPUTS), checkpointed, 1e-11)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_steady_state_is_found_without_the_way_to_it():
     def rest(p):
         sol = diffrax.diffeqsolve(

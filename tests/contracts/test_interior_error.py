@@ -33,6 +33,7 @@ def largest_error(solver):
     return float(jnp.max(jnp.abs(sol.ys - phi(TS))))
 
 
+@pytest.mark.slow_cases("RadauIIA9")
 @pytest.mark.parametrize("name", ["RadauIIA5", "RadauIIA9"])
 def test_controlled_the_interior_of_long_stiff_steps_is_as_accurate_as_their_ends(name):
     assert largest_error(getattr(srx, name)(control_interior=True)) < 10 * TOLERANCE

@@ -9,6 +9,7 @@ import stiffrax as srx
 ADJOINTS = {"checkpoints": diffrax.RecursiveCheckpointAdjoint(), "ours": srx.DiscreteAdjoint()}
 
 
+@pytest.mark.slow_cases("ours")
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_a_progress_meter_of_diffrax_counts_to_the_end(adjoint, capfd):
     diffrax.diffeqsolve(

@@ -26,6 +26,7 @@ def solve(problem, solver, rtol, floor):
     )
 
 
+@pytest.mark.slow_cases("hires", "oregonator")
 @pytest.mark.parametrize("name", FLOORS)
 def test_a_tolerance_that_float32_holds_is_met(name):
     problem, floor = getattr(srx.problems, name)(), FLOORS[name]
@@ -36,6 +37,7 @@ def test_a_tolerance_that_float32_holds_is_met(name):
     assert np.max(error) < 1e-2
 
 
+@pytest.mark.slow
 def test_a_tolerance_below_rounding_is_refused_with_the_limit_and_a_way_out():
     with pytest.raises(ValueError, match=r"rtol=1e-06.*float32.*1\.9e-06.*jax_enable_x64"):
         solve(srx.problems.hires(), srx.RadauIIA5(), 1e-6, 1e-4)

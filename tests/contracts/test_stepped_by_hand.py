@@ -25,6 +25,7 @@ def step(term, solver, t, h, y, memory=None):
     return solver.step(term, t, t + h, y, None, memory, False)
 
 
+@pytest.mark.slow_cases("Trapezoid", "GaussLegendre4", "RadauIIA9")
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_estimate_falls_with_its_order(name):
     solver, term = SOLVERS[name], diffrax.ODETerm(lambda t, y, args: -(y**2) + jnp.cos(t))
@@ -37,6 +38,7 @@ def test_the_estimate_falls_with_its_order(name):
     assert np.log2(large / small) == pytest.approx(solver.error_order(term), abs=0.4)
 
 
+@pytest.mark.slow
 def test_a_controller_of_ones_own_holds_its_tolerance_on_a_stiff_problem():
     solver, tolerance, end = srx.RadauIIA5(), 1e-6, 2.0
     term = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
@@ -56,12 +58,14 @@ def test_a_controller_of_ones_own_holds_its_tolerance_on_a_stiff_problem():
     assert steps < 100
 
 
+@pytest.mark.slow
 def test_the_estimate_of_a_step_that_fails_is_infinite():
     term = diffrax.ODETerm(lambda t, y, args: jnp.sqrt(y - 2))
     _, error, *_ = step(term, srx.RadauIIA5(), jnp.asarray(0.0), 0.1, jnp.array([1.0]))
     assert jnp.all(jnp.isinf(error))
 
 
+@pytest.mark.slow
 def test_the_estimate_is_in_units_of_the_state():
     def error(unit):
         term = diffrax.ODETerm(lambda t, y, args: -(y**2) / unit)

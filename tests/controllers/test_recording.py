@@ -34,6 +34,7 @@ def solved(controller=PREDICTIVE, solver=srx.RadauIIA5(), num_rows=256, backward
     )
 
 
+@pytest.mark.slow
 def test_every_attempt_is_recorded():
     solution, history = solved(), solved().controller_state
     assert history.count == solution.stats["num_steps"]
@@ -74,12 +75,14 @@ def test_attempts_beyond_the_rows_are_only_counted():
     np.testing.assert_array_equal(history.t, solved().controller_state.t[:3])
 
 
+@pytest.mark.slow
 def test_backward_in_time_the_steps_are_negative():
     forward, backward = solved().controller_state, solved(backward=True).controller_state
     np.testing.assert_allclose(backward.h, -forward.h, rtol=1e-6)
     np.testing.assert_allclose(backward.t, -forward.t, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_controllers_of_diffrax_are_recorded_as_well():
     pid = diffrax.ClipStepSizeController(diffrax.PIDController(1e-4, 1e-6), jump_ts=[0.5])
     solution = solved.__wrapped__(pid)

@@ -43,6 +43,7 @@ def rows():
     return {row.name: row for row in comparison().rows}
 
 
+@pytest.mark.slow
 def test_the_first_adjoint_is_the_measure_of_the_others():
     assert rows()["DiscreteAdjoint()"].difference == 0
     assert 0 <= rows()["ForwardSensitivity()"].difference < 1e-12
@@ -83,6 +84,7 @@ def test_no_repeats_are_refused():
         srx.diagnostics.compare_adjoints(loss, jnp.array(2.0), repeats=0)
 
 
+@pytest.mark.slow
 def test_no_finite_gradient_is_said_with_all_reasons():
     adjoints = {"DiscreteAdjoint()": srx.DiscreteAdjoint()}
     with pytest.raises(ValueError, match=r"No adjoint.*DiscreteAdjoint\(\): not finite"):

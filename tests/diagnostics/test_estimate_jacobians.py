@@ -47,6 +47,7 @@ def test_flow_is_the_exponential_and_ends_before_the_last_sample():
     assert np.all(np.isnan(flows[:, -1]))
 
 
+@pytest.mark.slow
 def test_nonlinear_system_is_found_to_a_tenth_where_samples_surround_it():
     data = many_pendulums()
     found = estimate_jacobians(data, 10, theiler=0)

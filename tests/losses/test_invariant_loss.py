@@ -35,12 +35,14 @@ def test_true_exponents_have_no_loss():
     assert evaluate(0.0).value < 1e-8
 
 
+@pytest.mark.slow
 def test_error_of_the_exponents_is_squared_and_weighted():
     np.testing.assert_allclose(evaluate(0.3).value, 2 * 0.3**2, rtol=1e-4)
     np.testing.assert_allclose(evaluate(0.3, weight=5.0).value, 10 * 0.3**2, rtol=1e-4)
     np.testing.assert_allclose(evaluate(0.3, (4.0,)).value, 3.7**2 / 16, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_is_exact():
     loss = srx.InvariantLoss([0.0, 0.0], time=1.0, interval=0.2, starts=3)
     gradient = eqx.filter_jit(eqx.filter_grad(lambda model: loss(model, DATA)))

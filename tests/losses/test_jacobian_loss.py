@@ -38,6 +38,7 @@ def test_missing_jacobians_and_samples_do_not_count():
     assert np.all(np.isfinite(gradient.coefficients))
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_flow_are_those_of_each_segment():
     flows = np.full((2, 4, 2, 2), np.nan)
     for k, dt in enumerate(np.diff(TS)):

@@ -23,11 +23,13 @@ def penalty(model, data):
     return jnp.sum(model.coefficients**2)
 
 
+@pytest.mark.slow
 def test_sum_and_product_are_those_of_the_values():
     expected = 2 * value(ONE) + 0.5 * value(TWO)
     np.testing.assert_allclose(value(2 * ONE + TWO * 0.5), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_plain_functions_are_losses():
     np.testing.assert_allclose(value(ONE + 3 * (ONE * 0 + penalty)), value(ONE) + 3 * 1.26)
     np.testing.assert_allclose(value(penalty + ONE), value(ONE) + 1.26)
@@ -40,6 +42,7 @@ def test_derivative_of_a_sum_is_the_sum_of_derivatives():
     np.testing.assert_allclose(gradient, parts[0] + 0.5 * parts[1], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_failures_add_up():
     exploding = srx.Polynomial(2, 2, coefficients=np.full((2, 6), 1e3))
     evaluated = eqx.filter_jit(lambda loss: loss.evaluate(exploding, DATA))(ONE + ONE)
@@ -53,6 +56,7 @@ def test_minibatches_follow_the_window_that_all_losses_share():
     assert (ONE + srx.TrajectoryLoss()).window is None
 
 
+@pytest.mark.slow
 def test_fixed_scales_are_those_of_the_data_given():
     loss = (ONE + penalty).for_data(DATA)
     half = srx.Trajectories.from_arrays(TS, DATA.ys / 2)

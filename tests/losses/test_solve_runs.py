@@ -45,6 +45,7 @@ def value_and_gradient(loss, data):
     return float(value), int(failed), float(gradient.rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [

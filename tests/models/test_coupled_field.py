@@ -34,6 +34,7 @@ def test_strength_zero_is_the_field_itself():
     np.testing.assert_array_equal(coupled(0.3, Y, 2.0), 2 * Y)
 
 
+@pytest.mark.slow
 def test_strong_coupling_keeps_a_solution_of_the_wrong_field_at_the_path():
     coupled = srx.CoupledField(lambda t, y, args: 0.5 * y, TARGET, 100.0)
     solution = diffrax.diffeqsolve(

@@ -35,6 +35,7 @@ def test_an_inconsistent_start_raises_the_name_of_the_cure():
         solve(BAD)
 
 
+@pytest.mark.slow
 def test_without_raising_it_ends_at_once_and_other_lanes_are_what_they_were():
     batch = jax.jit(jax.vmap(lambda y0: solve(y0, throw=False)))
     sol, good = batch(jnp.stack([GOOD, BAD])), batch(jnp.stack([GOOD, GOOD]))
@@ -49,6 +50,7 @@ def test_a_start_within_the_tolerance_passes():
     assert solve(GOOD + jnp.array([0.0, 1e-6])).result == SUCCESS
 
 
+@pytest.mark.slow
 def test_fixed_steps_let_the_rounding_of_another_precision_pass():
     y = np.float32(1.1)
     y0 = jnp.array([y, np.float32(y * y)], float)
@@ -57,6 +59,7 @@ def test_fixed_steps_let_the_rounding_of_another_precision_pass():
         assert (sol.result == SUCCESS) == expected
 
 
+@pytest.mark.slow
 def test_a_general_singular_mass_knows_its_constraint():
     # Twice the same derivative: the difference of the rows is a constraint.
     def field(t, x, args):
@@ -81,6 +84,7 @@ def test_a_mass_that_turns_out_singular_is_refused_when_it_runs():
         jax.block_until_ready(run(jnp.array(MASS)))
 
 
+@pytest.mark.slow
 def test_a_mass_outside_of_the_structure_is_refused():
     term = srx.MassMatrixTerm(lambda t, y, args: -y, jnp.eye(4).at[0, 3].set(1.0))
     for structure in (srx.Banded(1, 1), srx.BlockDiagonal(2)):

@@ -36,6 +36,7 @@ def error(problem, y, floor):
     return np.max(np.abs(y - problem.reference) / (np.abs(problem.reference) + floor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -63,6 +64,7 @@ def test_tolerances_that_float64_can_hold_are_met_on_hires(name):
     assert error(problem, y, floor) < 20e-8
 
 
+@pytest.mark.slow_cases("Trapezoid", "GaussLegendre4")
 @pytest.mark.parametrize("name", ["Trapezoid", "GaussLegendre2", "GaussLegendre4"])
 def test_methods_without_damping_do_not_pass_off_an_undamped_component(name):
     # Robertson's fast component is never damped: an answer within 4096 steps would be wrong.

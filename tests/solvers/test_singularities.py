@@ -45,6 +45,11 @@ def ending(t, y, index):
     return lax.switch(index, [field for field, _, _ in ENDING], y)
 
 
+@pytest.mark.slow_cases(
+    "RadauIIA5()-PredictiveController",
+    "RadauIIA9()-PIDController",
+    "RadauIIA9()-PredictiveController",
+)
 @pytest.mark.parametrize("controller", [diffrax.PIDController, srx.PredictiveController])
 @pytest.mark.parametrize(
     "solver",
@@ -80,6 +85,7 @@ STRUCTURES = [
 ]
 
 
+@pytest.mark.slow_cases("Banded(lower=0, upper=0)")
 @pytest.mark.parametrize("structure", [None, *STRUCTURES], ids=repr)
 def test_whatever_the_structure_of_the_jacobian(structure):
     solver = srx.RadauIIA9(structure=structure)
@@ -89,6 +95,7 @@ def test_whatever_the_structure_of_the_jacobian(structure):
     assert result == SUCCESS
 
 
+@pytest.mark.slow
 def test_in_a_pytree_with_a_mass_matrix_and_a_constraint():
     def field(t, y, args):
         return {"x": 2 / (1 - y["x"]), "z": y["z"] - 3 * y["x"]}
@@ -100,6 +107,7 @@ def test_in_a_pytree_with_a_mass_matrix_and_a_constraint():
         assert (result == SUCCESS) == good
 
 
+@pytest.mark.slow
 def test_backward_in_time_and_in_a_batch():
     def one(t1):
         field = lambda t, y, args: -1 / (1 - y)  # noqa: E731
@@ -109,6 +117,7 @@ def test_backward_in_time_and_in_a_batch():
     np.testing.assert_array_equal(results == SUCCESS, [True, False, False])
 
 
+@pytest.mark.slow
 def test_a_mode_that_grows_for_long_is_solved_and_resolved():
     # By 10^86: every step has h J > 0 and none may be refused for good.
     growth = lambda t, y, args: jnp.stack([1000 * y[0], -1e5 * (y[1] - jnp.sin(t))])  # noqa: E731

@@ -70,6 +70,7 @@ def largest_error(solver, steps, rate):
     return jax.lax.fori_loop(0, steps, body, (y0, state, 0.0 * y0))[2]
 
 
+@pytest.mark.slow_cases("RadauIIA13", "Trapezoid", "GaussLegendre4")
 @pytest.mark.parametrize("name", CASES.values())
 def test_stiff_orders_are_those_of_the_theory(name):
     steps = 40 if name == "RadauIIA13" else 80  # rounding comes into sight

@@ -34,6 +34,7 @@ def solved(name, mixed, rtol=1e-10):
     return sol
 
 
+@pytest.mark.slow_cases("HIRES")
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_solution_has_the_accuracy_of_double_precision(name):
     true = PROBLEMS[name].reference_values[-1]
@@ -47,6 +48,7 @@ def test_it_takes_about_as_many_iterations(name):
     assert int(mixed) < 1.25 * int(double)
 
 
+@pytest.mark.slow
 def test_fixed_steps_converge_to_rounding_of_double_precision():
     problem = PROBLEMS["HIRES"]
 
@@ -67,6 +69,7 @@ def test_the_factors_are_in_single_precision():
     np.testing.assert_allclose(x, 0.5e-60 * jnp.ones((1, 8)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_banded_matrix_is_factored_in_single_precision_as_well():
     structure = SingleFactors(srx.Banded(1, 1))
     heat = lambda t, y, args: jnp.diff(y, 2, prepend=0.0, append=0.0)  # noqa: E731
