@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import diffrax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -68,6 +69,8 @@ class LikelihoodLoss(AbstractLoss):
     atol: float
     adjoint: diffrax.AbstractAdjoint
     max_steps: int
+    # For which columns the data do not know the standard deviation of every cell.
+    _unknown: tuple[bool, ...] | None
 
     def __init__(
         self,
@@ -95,6 +98,12 @@ class LikelihoodLoss(AbstractLoss):
             adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
         self.adjoint = adjoint
         self.max_steps = check_count("max_steps", max_steps)
+        self._unknown = None
+
+    def for_data(self, data: Any) -> "LikelihoodLoss":
+        """This loss knowing which standard deviations are to be estimated."""
+        unknown = _unknown_spreads(check_measurements(data))
+        return eqx.tree_at(lambda x: x._unknown, self, unknown, is_leaf=lambda x: x is None)
 
     def simulate(
         self, system: Any, data: Any, adjoint: diffrax.AbstractAdjoint | None = None
@@ -165,11 +174,9 @@ class LikelihoodLoss(AbstractLoss):
 
     def estimates(self, system: System, data: Measurements) -> list[bool]:
         """For each column whether its standard deviation is put in by formula."""
-        whole = np.zeros(data.num_columns, bool)
-        if isinstance(data.sd, np.ndarray) and isinstance(data.mask, np.ndarray):
-            whole = np.all((data.sd > 0) | ~data.mask, axis=(0, 1))
-        names = zip(data.names, whole, strict=True)
-        return [not (known or gives_spread(system, name)) for name, known in names]
+        unknown = _unknown_spreads(data) if self._unknown is None else self._unknown
+        names = zip(data.names, unknown, strict=True)
+        return [missing and not gives_spread(system, name) for name, missing in names]
 
     def _by_column(self, data: Measurements) -> list[AbstractNoise]:
         if isinstance(self.noise, AbstractNoise):
@@ -187,6 +194,13 @@ class LikelihoodLoss(AbstractLoss):
         data = check_measurements(data)
         failed = np.flatnonzero(np.asarray(self.simulate(model, data).failed))
         return f"the solve of run {data.run_names[failed[0]]}" if len(failed) else ""
+
+
+def _unknown_spreads(data: Measurements) -> tuple[bool, ...]:
+    """For each column whether a measured cell has no standard deviation."""
+    if not isinstance(data.sd, np.ndarray) or not isinstance(data.mask, np.ndarray):
+        return (True,) * data.num_columns
+    return tuple(np.any((data.sd == 0) & data.mask, axis=(0, 1)).tolist())
 
 
 def gives_spread(system: System, column: str) -> bool:

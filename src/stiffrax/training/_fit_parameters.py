@@ -17,9 +17,6 @@ from ._parameter_starts import StartStore
 from ._parameter_vector import ParameterVector
 from ._progress import progress_bar
 
-# How many starts are solved together: on two cores a batch of sixteen small systems takes about as
-# long as three single ones, and larger ones wait for their slowest member.
-_TOGETHER = 16
 # Of a start at which a solve fails, so many others are drawn.
 _DRAWS = 10
 
@@ -106,7 +103,7 @@ def fit_parameters(
 
     searches = [_search(points[i], box, max_steps) for i in todo]
     try:
-        run_together(searches, model, min(len(todo), _TOGETHER), on_result)
+        run_together(searches, model, on_result)
     finally:
         bar.close()
     return ParameterFit.of(model, box, [store.found.get(i) for i in range(starts)])

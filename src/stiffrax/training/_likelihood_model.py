@@ -9,12 +9,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..data import Measurements
 from ..losses import LikelihoodLoss, Simulation, WeightedSum, evaluate_loss
 from ._lockstep import Evaluation
-from ._parameter_vector import ParameterVector
+from ._parameter_vector import ParameterVector, filled
 
 
 @final
@@ -34,28 +34,26 @@ class LikelihoodModel:
     more where its standard deviation depends on parameters. Their derivatives are forward
     sensitivities: columns that share the factorizations of one solve. What is added to the
     likelihood, such as priors, comes in with its second derivatives, those that are positive.
+
+    One program serves all fits of systems of the same structure to data of the same shape.
     """
 
     def __init__(self, vector: ParameterVector, loss: Any, data: Measurements):
         self.vector, self.loss, self.data = vector, loss, data
-        self.likelihood, self._others = _split(loss)
-        self._cells = np.flatnonzero(np.asarray(data.mask).ravel())
-        self.num_residuals = len(self._cells)
-        self._evaluate = eqx.filter_jit(jax.vmap(self._rows))
-        self._judge = eqx.filter_jit(self._judge_one)
+        likelihood, others = _split(loss)
+        self.likelihood = likelihood.for_data(data)
+        cells = np.flatnonzero(np.asarray(data.mask).ravel())
+        self.num_residuals = len(cells)
+        self._parts = _Parts(vector.given, self.likelihood, others, data, jnp.asarray(cells))
 
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
         """The evaluation of each point."""
-        cost, triangle, num_failed = (np.asarray(x) for x in self._evaluate(jnp.asarray(points)))
+        found = _evaluate(self._parts, jnp.asarray(points))
+        cost, triangle, num_failed = (np.asarray(x) for x in found)
         return [
             Evaluation(float(a), np.asarray(b, float), int(c))
             for a, b, c in zip(cost, triangle, num_failed, strict=True)
         ]
-
-    def simulate(self, x: Float[Array | np.ndarray, " p"]) -> Simulation:
-        """The predictions at one point, differentiable forward."""
-        system = self.vector.system(x)
-        return self.likelihood.simulate(system, self.data, diffrax.ForwardMode())
 
     def on(self, data: Measurements) -> "LikelihoodModel":
         """The same of other data."""
@@ -63,49 +61,56 @@ class LikelihoodModel:
 
     def judge(self, x: Float[np.ndarray, " p"]) -> Judgement:
         """What one point predicts, with the spread and the residuals of all cells."""
-        return self._judge(jnp.asarray(x))
+        return _judge(self._parts, jnp.asarray(x))
 
     def sensitivities(self, x: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
         """What is predicted, `(runs, times, columns)`, and its derivatives by all parameters."""
-
-        def values(x: Array) -> tuple[Array, Array]:
-            found = self.simulate(x).values
-            return found, found
-
-        slopes, found = eqx.filter_jit(jax.jacfwd(values, has_aux=True))(jnp.asarray(x))
+        found, slopes = _sensitivities(self._parts, jnp.asarray(x))
         return np.asarray(found), np.asarray(slopes)
-
-    def _judge_one(self, x: Array) -> Judgement:
-        system, found = self.vector.system(x), self.simulate(x)
-        spread = self.likelihood.spread(system, found, self.data)
-        residuals = self.likelihood.residuals(system, found, self.data)
-        return Judgement(found, spread, residuals.ravel()[self._cells])
 
     def cost(self, x: Float[Array, " p"]) -> Float[Array, ""]:
         """The negative log-likelihood with what is added to it; infinite where a solve fails."""
         system = self.vector.system(x)
         values = [self.likelihood(system, self.data)]
-        values += [w * evaluate_loss(f, system, self.data).value for w, f in self._others]
+        values += [w * evaluate_loss(f, system, self.data).value for w, f in self._parts.others]
         return functools.reduce(jnp.add, values)
 
-    def _rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
+
+class _Parts(eqx.Module):
+    """All that an evaluation depends on besides the parameters."""
+
+    given: Any
+    likelihood: LikelihoodLoss
+    others: list[tuple[Any, Any]]
+    data: Measurements
+    cells: Int[Array, " cells"]
+
+    def simulate(self, x: Float[Array, " p"]) -> Simulation:
+        """The predictions at one point, differentiable forward."""
+        system = filled(self.given, x)
+        return self.likelihood.simulate(system, self.data, diffrax.ForwardMode())
+
+    def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
+        """The cost, the triangle of its model, and the failures."""
+
         def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
             found = self.simulate(x)
             return (found.values, found.sd), found
 
         (by_value, by_sd), found = jax.jacfwd(predict, has_aux=True)(x)
-        terms = self.likelihood.terms(self.vector.system(x), found, self.data)
-        pick = lambda a: a.reshape(-1, *a.shape[3:])[self._cells]  # noqa: E731
+        terms = self.likelihood.terms(filled(self.given, x), found, self.data)
+        pick = lambda a: a.reshape(-1, *a.shape[3:])[self.cells]  # noqa: E731
         cost, c_value, rows_value, c_spread, rows_spread = map(pick, terms)
         sd = pick(found.sd)
         own = sd > 0
         by_log_sd = pick(by_sd) / jnp.where(own, sd, 1)[:, None]
+        c_spread = jnp.where(own, c_spread, 0)
         rows = [
             jnp.append(rows_value[:, None] * pick(by_value), c_value[:, None], 1),
-            jnp.append(rows_spread[:, None] * by_log_sd, jnp.where(own, c_spread, 0)[:, None], 1),
+            jnp.append(rows_spread[:, None] * by_log_sd, c_spread[:, None], 1),
         ]
         total = jnp.sum(cost)
-        for weight, term in self._others:
+        for weight, term in self.others:
             value, more = _rows_of_term(lambda x, f=term, w=weight: self._other(f, w, x), x)
             total = total + value
             rows.append(more)
@@ -113,7 +118,30 @@ class LikelihoodModel:
         return total, jnp.linalg.qr(stacked, mode="r"), jnp.sum(found.failed)
 
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
-        return weight * evaluate_loss(term, self.vector.system(x), self.data).value
+        return weight * evaluate_loss(term, filled(self.given, x), self.data).value
+
+
+@eqx.filter_jit
+def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Array, Array]:
+    return jax.vmap(parts.rows)(points)
+
+
+@eqx.filter_jit
+def _judge(parts: _Parts, x: Float[Array, " p"]) -> Judgement:
+    system, found = filled(parts.given, x), parts.simulate(x)
+    spread = parts.likelihood.spread(system, found, parts.data)
+    residuals = parts.likelihood.residuals(system, found, parts.data)
+    return Judgement(found, spread, residuals.ravel()[parts.cells])
+
+
+@eqx.filter_jit
+def _sensitivities(parts: _Parts, x: Float[Array, " p"]) -> tuple[Array, Array]:
+    def values(x: Array) -> tuple[Array, Array]:
+        found = parts.simulate(x).values
+        return found, found
+
+    slopes, found = jax.jacfwd(values, has_aux=True)(x)
+    return found, slopes
 
 
 def _rows_of_term(term: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:

@@ -31,19 +31,17 @@ class ParameterVector:
     """
 
     def __init__(self, system: Any):
-        self._leaves, self._tree = jax.tree.flatten(system, is_leaf=_is_part)
+        self.given = system
         paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_part)
         self.names: list[str] = []
-        self._places: list[tuple[int, tuple[int, ...], Any]] = []
         parts: list[tuple[np.ndarray, float, float, bool]] = []
-        for i, (path, leaf) in enumerate(paths):
-            value = leaf.raw if isinstance(leaf, Parameter) else leaf
-            if _is_part(leaf) and not isinstance(leaf, Parameter) or not _trainable(value):
+        for path, leaf in paths:
+            value = _trained(leaf)
+            if value is None:
                 continue
             name, shape = _name(path), np.shape(value)
             index = np.ndindex(shape)
             self.names += [name + "".join(f"[{k}]" for k in one) for one in index]
-            self._places.append((i, shape, value.dtype))
             numbers = np.asarray(value, float).ravel()
             own = leaf if isinstance(leaf, Parameter) else Parameter(value, -np.inf, np.inf, False)
             parts.append((numbers, own.lower, own.upper, own.log))
@@ -66,14 +64,7 @@ class ParameterVector:
 
     def system(self, x: Float[Array | np.ndarray, " parameters"]) -> Any:
         """The system with these numbers."""
-        leaves, done = list(self._leaves), 0
-        for i, shape, dtype in self._places:
-            size = int(np.prod(shape))
-            new = jnp.asarray(x)[done : done + size].reshape(shape).astype(dtype)
-            done += size
-            leaf = leaves[i]
-            leaves[i] = Parameter(new, leaf.lower, leaf.upper, leaf.log) if _is_part(leaf) else new
-        return jax.tree.unflatten(self._tree, leaves)
+        return filled(self.given, x)
 
     def values(self, x: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " parameters"]:
         """What the numbers stand for, in the units of the parameters."""
@@ -92,8 +83,26 @@ class ParameterVector:
         return found[0]
 
 
-def _trainable(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f" or eqx.is_inexact_array(value)
+def filled(system: Any, x: Float[Array | np.ndarray, " parameters"]) -> Any:
+    """A system with other parameters, in the order of its tree."""
+    leaves, tree = jax.tree.flatten(system, is_leaf=_is_part)
+    new, done = [], 0
+    for leaf in leaves:
+        value = _trained(leaf)
+        if value is None:
+            new.append(leaf)
+            continue
+        part = jnp.asarray(x)[done : done + value.size].reshape(value.shape).astype(value.dtype)
+        done += value.size
+        is_own = isinstance(leaf, Parameter)
+        new.append(Parameter(part, leaf.lower, leaf.upper, leaf.log) if is_own else part)
+    return jax.tree.unflatten(tree, new)
+
+
+def _trained(leaf: Any) -> Any:
+    """The numbers of a leaf that are trained, or `None`."""
+    value = leaf.raw if isinstance(leaf, Parameter) else leaf
+    return value if eqx.is_inexact_array(value) else None
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -81,7 +81,7 @@ def profile_searches(
     searches = [_side(best, box, i, sign, rise, errors[i], max_steps) for i, sign in tasks]
     bar = progress_bar(progress, len(tasks), "profile")
     try:
-        sides = run_together(searches, model, min(len(tasks), 16), lambda *_: bar.update())
+        sides = run_together(searches, model, lambda *_: bar.update())
     finally:
         bar.close()
     found = {}
