@@ -71,7 +71,9 @@ def run(sets: int, *, free_start: bool) -> None:
             verdicts.append(profile.verdict)
     seconds = time.perf_counter() - begin
     start = "unknown" if free_start else "known"
-    print(f"{sets} data sets, start {start}: {converged} fits converged, {seconds / sets:.2f} s each")
+    print(
+        f"{sets} data sets, start {start}: {converged} fits converged, {seconds / sets:.2f} s each"
+    )
     print("profiles:", {x: verdicts.count(x) for x in dict.fromkeys(verdicts)})
     print(f"{'interval':16}" + "".join(f"{name:>8}" for name in RATES) + "     all")
     for kind, counts in covered.items():

@@ -110,7 +110,7 @@ class LikelihoodLoss(AbstractLoss):
     ) -> Simulation:
         """What the system predicts at the rows of the data, a [`stiffrax.Simulation`][]."""
         check_system(system)
-        self._by_column(check_measurements(data))
+        self.by_column(check_measurements(data))
         adjoint = self.adjoint if adjoint is None else adjoint
         simulator = Simulator(self.solver, self.rtol, self.atol, self.max_steps, adjoint)
         return simulator(system, check_measurements(data))
@@ -129,7 +129,7 @@ class LikelihoodLoss(AbstractLoss):
         mask, measured = jnp.asarray(data.mask), jnp.asarray(data.values)
         sd = self.spread(system, found, data)
         columns = []
-        for j, noise in enumerate(self._by_column(data)):
+        for j, noise in enumerate(self.by_column(data)):
             seen = mask[:, :, j]
             # Of cells that were not measured neither value nor derivative may be infinite.
             cell = (jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values, sd))
@@ -144,7 +144,7 @@ class LikelihoodLoss(AbstractLoss):
         mask, measured, given = (jnp.asarray(x) for x in (data.mask, data.values, data.sd))
         solved = mask & ~found.failed[:, None, None]
         columns = []
-        for j, noise in enumerate(self._by_column(data)):
+        for j, noise in enumerate(self.by_column(data)):
             if gives_spread(system, data.names[j]):
                 columns.append(found.sd[:, :, j])
                 continue
@@ -164,7 +164,7 @@ class LikelihoodLoss(AbstractLoss):
     ) -> Float[Array, "runs times columns"]:
         """Measured minus predicted, or their logarithms, over the standard deviation."""
         sd, columns = self.spread(system, found, data), []
-        for j, noise in enumerate(self._by_column(data)):
+        for j, noise in enumerate(self.by_column(data)):
             seen = jnp.asarray(data.mask)[:, :, j]
             values = (
                 jnp.where(seen, x[:, :, j], 1) for x in (jnp.asarray(data.values), found.values)
@@ -178,7 +178,8 @@ class LikelihoodLoss(AbstractLoss):
         names = zip(data.names, unknown, strict=True)
         return [missing and not gives_spread(system, name) for name, missing in names]
 
-    def _by_column(self, data: Measurements) -> list[AbstractNoise]:
+    def by_column(self, data: Measurements) -> list[AbstractNoise]:
+        """The noise model of each column."""
         if isinstance(self.noise, AbstractNoise):
             return [self.noise] * data.num_columns
         missing = [name for name in data.names if name not in self.noise]

@@ -38,7 +38,7 @@ def measured_fit(
     ```
     """
     data, i = fit.data, run_number(fit.data.run_names, run)
-    band, sd = fit.band(points=points), np.asarray(fit.spread())
+    band, sd = fit.band(points=points), fit.error_bars()
     panels = panels_of(axes, data.num_columns)
     for j, ax in enumerate(panels):
         seen = np.asarray(data.mask)[i, :, j]

@@ -257,8 +257,17 @@ class ParameterFit:
         return Band(np.asarray(data.ts), values, values - reach, values + reach)
 
     def spread(self) -> Float[np.ndarray, "runs times columns"]:
-        """The standard deviation of every cell: given, or estimated."""
+        """The standard deviation of every cell: given, or estimated; relative in log-normal noise."""
         return np.asarray(self._model.judge(self.x).spread)
+
+    def error_bars(self) -> Float[np.ndarray, "runs times columns"]:
+        """The standard deviation of every cell in the unit of its column."""
+        noises = self._model.likelihood.by_column(self.data)
+        sizes = [
+            np.abs(self.data.values[..., j]) if noise.on_logarithms else np.ones(())
+            for j, noise in enumerate(noises)
+        ]
+        return np.stack([self.spread()[..., j] * size for j, size in enumerate(sizes)], axis=-1)
 
     def residuals(self) -> Float[np.ndarray, " cells"]:
         """Residuals of all measured cells over their standard deviations."""

@@ -27,7 +27,7 @@ class ParameterVector:
     - `lower`, `upper`: their bounds, infinite where there are none.
     - `log`: which are logarithms of what they stand for.
     - `scale`: a change that is neither small nor large: one on a logarithmic scale, a tenth of the
-        way between two bounds, else the number itself or one.
+        way between two bounds, else the root mean square of its array, or one.
     """
 
     def __init__(self, system: Any):
@@ -35,6 +35,7 @@ class ParameterVector:
         paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_part)
         self.names: list[str] = []
         parts: list[tuple[np.ndarray, float, float, bool]] = []
+        sizes: list[np.ndarray] = []
         for path, leaf in paths:
             value = _trained(leaf)
             if value is None:
@@ -45,6 +46,9 @@ class ParameterVector:
             numbers = np.asarray(value, float).ravel()
             own = leaf if isinstance(leaf, Parameter) else Parameter(value, -np.inf, np.inf, False)
             parts.append((numbers, own.lower, own.upper, own.log))
+            # One size for an array: a weight that happens to be small may move as far as the others.
+            size = float(np.sqrt(np.mean(numbers**2))) if numbers.size else 0.0
+            sizes.append(np.full(numbers.size, size if size > 0 else 1.0))
         if not parts:
             raise ValueError(
                 "The system has no parameter to fit: no floating-point array that is not fixed. "
@@ -56,8 +60,8 @@ class ParameterVector:
         )
         self.log = self.log.astype(bool)
         width = np.where(np.isfinite(self.upper - self.lower), self.upper - self.lower, 0.0)
-        size = np.where(self.start != 0, np.abs(self.start), 1.0)
-        self.scale = np.where(self.log, 1.0, np.where(width > 0, width / 10, size))
+        self.scale = np.where(width > 0, width / 10, np.concatenate(sizes))
+        self.scale = np.where(self.log, 1.0, self.scale)
 
     def __len__(self) -> int:
         return len(self.names)
