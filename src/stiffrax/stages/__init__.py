@@ -11,7 +11,6 @@ from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_opera
 from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._products import (
-    halves as halves,
     largest_of_rows as largest_of_rows,
     weighted_sum as weighted_sum,
 )

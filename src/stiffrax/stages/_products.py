@@ -104,19 +104,3 @@ def root_mean_square(tree: PyTree[Array]) -> Float[Array, ""]:
     number = sum(x.size for x in squares)
     rows = [functools.reduce(jnp.add, x) if x.ndim == 2 and len(x) else x for x in squares]
     return jnp.sqrt(jnp.asarray(sum(short_sum(x.reshape(-1)) for x in rows) / max(number, 1)))
-
-
-# Of the digits of a number; see `halves`.
-_COARSE_BITS = {11: 20, 8: 9}
-
-
-def halves(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """Two numbers whose sum is `x`: its leading digits, and the rest.
-
-    Numbers that differ in their last digits have the same leading ones. Products with them by
-    which a large factor is taken off again then cancel to the last digit, and what the difference
-    amounts to is in the rest.
-    """
-    bits = jnp.finfo(x.dtype).nexp
-    coarse = jax.lax.reduce_precision(x, bits, _COARSE_BITS[bits])
-    return coarse, x - coarse
