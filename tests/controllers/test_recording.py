@@ -53,6 +53,21 @@ def test_accepted_steps_are_those_of_the_solution():
     np.testing.assert_array_equal(ends, solution.ts[: len(ends)])
 
 
+def test_recording_changes_no_decision():
+    recording, y0 = srx.RecordingController(PREDICTIVE, 8), jnp.array([10.0])
+    start = (STIFF, 0.0, 1.0, y0, 0.5, None, STIFF.vf, 3.0)
+    (end, memory), (recorded_end, history) = PREDICTIVE.init(*start), recording.init(*start)
+    assert end == recorded_end
+    t0 = 0.0
+    for error in (1.0, 1e-2, 1e-4, 1e-5, 3e-4, 0.0):
+        attempt = (t0, end, y0, y0 / 2, None, jnp.array([error]), 3.0)
+        *decision, memory, _ = PREDICTIVE.adapt_step_size(*attempt, memory)
+        *recorded, history, _ = recording.adapt_step_size(*attempt, history)
+        assert decision == recorded
+        _, t0, end, _ = decision
+    assert history.accepted.tolist()[:6] == [False, False, True, True, True, True]
+
+
 def test_recording_changes_no_step():
     plain = diffrax.diffeqsolve(
         STIFF,
@@ -65,7 +80,9 @@ def test_recording_changes_no_step():
         saveat=diffrax.SaveAt(steps=True),
         max_steps=256,
     )
-    # Two programs, which the compiler need not round alike.
+    for name in ("num_steps", "num_accepted_steps"):
+        assert plain.stats[name] == solved().stats[name]
+    # Two programs, which the compiler need not round alike: decisions are compared above.
     np.testing.assert_allclose(plain.ts, solved().ts, rtol=1e-6)
 
 

@@ -11,6 +11,7 @@ import pytest
 import stiffrax as srx
 from stiffrax.diagnostics import explain
 from stiffrax.diagnostics._advice import _after_success
+from stiffrax.diffrax_loop._counted_loop import _is_undamped
 
 
 @functools.cache
@@ -72,7 +73,7 @@ def test_the_steps_that_are_missing_are_estimated():
 
 
 def test_a_low_order_that_takes_many_steps_is_named():
-    setup = dict.fromkeys(("predictive", "unpreconditioned"), False)
+    setup = dict.fromkeys(("predictive", "unpreconditioned", "undamped"), False)
     stats = {"num_steps": 2159, "num_rejected_by_newton": 0}
     for order, advised in ((1, True), (5, False)):
         stats["setup"] = {**setup, "adaptive": True, "order": order}
@@ -169,6 +170,7 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
             "adaptive": True,
             "predictive": predictive,
             "unpreconditioned": False,
+            "undamped": False,
             "order": 5,
         },
     }
@@ -176,6 +178,17 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
     tried = eqx.tree_at(lambda s: s.stats, solution, {**solution.stats, **stats})
     assert advice in explain(tried)
     assert ("PredictiveController" in explain(tried)) is not predictive
+
+
+@pytest.mark.parametrize("solver", [srx.GaussLegendre4(), srx.GaussLegendre6(), srx.Trapezoid()])
+def test_methods_that_do_not_damp_are_named_where_steps_do_not_suffice(solver):
+    assert _is_undamped(solver.tableau)
+    assert not _is_undamped(srx.RadauIIA5().tableau)
+    few = solve("few steps")
+    setup = {**few.stats["setup"], "undamped": jnp.asarray(_is_undamped(solver.tableau))}
+    undamped = eqx.tree_at(lambda s: s.stats, few, {**few.stats, "setup": setup})
+    assert "take a method that damps" in explain(undamped)
+    assert "take a method that damps" not in explain(few)
 
 
 @pytest.mark.slow

@@ -25,6 +25,11 @@ _HIGHER_ORDER = (
     "take a method of higher order, such as `RadauIIA5`: at this tolerance a method of order "
     "{order} takes many short steps, and for each further digit several times as many"
 )
+_UNDAMPED = (
+    "if the problem is stiff, take a method that damps, such as `RadauIIA5`: with Gauss methods and "
+    "`Trapezoid` fast components stay as far off as the first steps have left them, and steps stay "
+    "short"
+)
 _SINGULARITY = (
     "look at the solution just before this time: if it grows without bound or reaches the end of the "
     "domain of the vector field, end the solve before; if the vector field jumps there, pass the "
@@ -66,7 +71,10 @@ def advice(solution: diffrax.Solution) -> list[str]:
     if setup["adaptive"] and code == results.nonfinite:
         return [_AT_START] if stats["num_steps"] == 1 else [_AT_START, *found]
     if code == results.max_steps_reached:
-        return [*found, _SINGULARITY if _is_stuck(solution) else _short_of_steps(solution)]
+        if _is_stuck(solution):
+            return [*found, _SINGULARITY]
+        undamped = [_UNDAMPED] if setup["adaptive"] and setup["undamped"] else []
+        return [*found, *undamped, _short_of_steps(solution)]
     if code == results.dt_min_reached:
         return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
     if not setup["adaptive"]:

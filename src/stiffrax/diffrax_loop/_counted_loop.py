@@ -17,6 +17,9 @@ from jaxtyping import Array
 from ._private_names import use_stepsize_tol
 from ._step_report import ReportingNorm, StepWork, asks_for_report
 
+# Gauss methods and the trapezoidal rule leave all of it, Radau IIA nothing.
+_UNDAMPED = 0.99
+
 
 @final
 class Counts(eqx.Module):
@@ -86,7 +89,16 @@ def _setup(solver: Any, controller: Any, terms: Any) -> dict[str, Array]:
         "predictive": jnp.asarray(asks_for_report(getattr(controller, "norm", None))),
         "order": jnp.asarray(solver.order(terms)),
         "unpreconditioned": jnp.asarray(getattr(structure, "preconditioner", False) is None),
+        "undamped": jnp.asarray(_is_undamped(getattr(solver, "tableau", None))),
     }
+
+
+def _is_undamped(tableau: Any) -> bool:
+    """Whether a step leaves as much of an infinitely stiff component as there was before."""
+    if not hasattr(tableau, "d"):
+        return False
+    # Of stages at zero `1 - sum_i d_i` is left at the end of the step, with an explicit one all.
+    return tableau.explicit_first_stage or abs(1 - float(tableau.d.sum())) > _UNDAMPED
 
 
 def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
