@@ -2,6 +2,7 @@
 # nothing that trains.
 from . import (
     diagnostics as diagnostics,
+    petab as petab,
     plots as plots,
     problems as problems,
     tableaus as tableaus,

@@ -212,3 +212,25 @@ class TestMessages:
         data = srx.Measurements.from_table(table, doses=[srx.Dose("0", 1.0, "B", 1.0)])
         with pytest.raises(ValueError, match="adds to the state 'B'"):
             srx.LikelihoodLoss()(decay(), data)
+
+
+@pytest.mark.slow
+def test_functions_share_parameters_and_a_spread_that_none_gives_is_that_of_the_data():
+    # A' = -k A from k, seen as A and as k A: the one k is in all of these.
+    system = srx.System(
+        lambda t, y, args: -args["k"] * y,
+        lambda args: args.parameters["k"][None],
+        lambda t, y, args: {"A": y[0], "B": args["k"] * y[0]},
+        lambda t, y, args: {"B": 0.3},
+        states=["A"],
+        parameters={"k": srx.positive(2.0)},
+    )
+    values = 2 * np.exp(-2 * TS)[:, None] * [1.0, 2.0]
+    off = values + [0.1, 0.3]
+    data = srx.Measurements.from_arrays(TS, off, names=["A", "B"], sd=[0.1, np.nan])
+    value, gradient = eqx.filter_value_and_grad(srx.LikelihoodLoss(rtol=1e-9))(system, data)
+    expected = 5 * (1 + np.log(0.1) + np.log(0.3) + np.log(2 * np.pi))
+    np.testing.assert_allclose(value, expected, rtol=1e-7)
+    # By log k: of A is (1 - k t) A and of B twice that, with residuals of one sd each.
+    slopes = (1 - 2 * TS) * values[:, 0] / 0.1 + (2 - 2 * TS) * values[:, 1] / 0.3
+    np.testing.assert_allclose(gradient.parameters["k"].raw, -np.sum(slopes), rtol=1e-6)

@@ -17,10 +17,11 @@ class Conditions(eqx.Module):
 
     **Attributes:**
 
-    - `run`: index of the run among the data, `Int[Array, ""]`.
+    - `run`: index of the run among the data, `Int[Array, ""]`, or of all runs.
     - `start`: time at which the run starts.
     - `constants`: one number for each condition that does not change.
     - `inputs`: known functions of time.
+    - `parameters`: those of the system, `System(..., parameters=...)`.
 
     ```python
     >>> import stiffrax as srx
@@ -32,18 +33,21 @@ class Conditions(eqx.Module):
     ```
     """
 
-    run: Int[Array, ""]
-    start: Float[Array, ""]
+    run: Int[Array, "..."]
+    start: Float[Array, "..."]
     constants: dict[str, Any]
     inputs: dict[str, KnownInput]
+    parameters: Any = None
 
     def __getitem__(self, name: str) -> Any:
-        """A constant, or an input as a function of time."""
+        """A constant, an input as a function of time, or a parameter of the system."""
         if name in self.constants:
             return self.constants[name]
         if name in self.inputs:
             known = self.inputs[name]
             return lambda t: known(self.run, t)
+        if isinstance(self.parameters, dict) and name in self.parameters:
+            return self.parameters[name]
         raise ValueError(
             f"`args[{name!r}]` was asked for; the runs have the constants {sorted(self.constants)} "
             f"and the inputs {sorted(self.inputs)}. Name it in `constants=` or `inputs=` where the "
@@ -55,4 +59,6 @@ class Conditions(eqx.Module):
         for name in constants:
             self[name]
         changed = {name: jnp.asarray(x, float) for name, x in constants.items()}
-        return Conditions(self.run, self.start, self.constants | changed, self.inputs)
+        return Conditions(
+            self.run, self.start, self.constants | changed, self.inputs, self.parameters
+        )

@@ -146,7 +146,8 @@ class LikelihoodLoss(AbstractLoss):
         columns = []
         for j, noise in enumerate(self.by_column(data)):
             if gives_spread(system, data.names[j]):
-                columns.append(found.sd[:, :, j])
+                own, measured_sd = found.sd[:, :, j], given[:, :, j]
+                columns.append(jnp.where(own > 0, own, measured_sd))
                 continue
             if not self.estimates(system, data)[j]:
                 columns.append(given[:, :, j])

@@ -81,7 +81,9 @@ class Simulator(eqx.Module):
 
         def solve(*lane: Any) -> tuple[Array, Array]:
             run, ts, ends, added, y0, begins = lane
-            ys, failed = self._solve_run(system, data.conditions(run), ts, ends, added, y0)
+            ys, failed = self._solve_run(
+                system, _conditions(system, data, run), ts, ends, added, y0
+            )
             return ys, failed | ~begins
 
         begins = jnp.all(jnp.isfinite(starts), axis=1)
@@ -158,6 +160,12 @@ def _numbers(data: Measurements) -> Array:
     return jnp.arange(len(data))
 
 
+def _conditions(system: System, data: Measurements, run: Array) -> Conditions:
+    """The conditions of a run, with the parameters that the functions of the system share."""
+    own = data.conditions(run)
+    return Conditions(own.run, own.start, own.constants, own.inputs, system.parameters)
+
+
 def _initial_states(
     system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
 ) -> Float[Array, "runs n"]:
@@ -165,7 +173,7 @@ def _initial_states(
     spans = jnp.max(jnp.asarray(data.ts), axis=1) - jnp.asarray(data.starts)
 
     def start(run: Array, span: Array) -> Array:
-        given, args = system.initial_state, data.conditions(run)
+        given, args = system.initial_state, _conditions(system, data, run)
         if not isinstance(given, SteadyState):
             return _initial_state(given, states, data, args)
         before = given.conditions_before(args)
@@ -232,7 +240,7 @@ def _observe(
         observe = _observe_states(states, data.names)
 
     def one(t: Array, y: Array, run: Array) -> tuple[Array, Array]:
-        args = data.conditions(run)
+        args = _conditions(system, data, run)
         sd = system.sd(t, y, args) if callable(system.sd) else system.sd
         return _columns("observe", observe(t, y, args), data.names), _columns("sd", sd, data.names)
 

@@ -84,6 +84,8 @@ class System(eqx.Module):
         of the data, or else estimated, one for each column.
     - `states`: names of the states.
     - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
+    - `parameters`: what several of these functions share, such as a dictionary of parameters by
+        name; they see it as `args.parameters`, and an entry of a dictionary as `args["k"]` too.
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
         known.
 
@@ -109,6 +111,7 @@ class System(eqx.Module):
     sd: Any = None
     states: tuple[str, ...] = eqx.field(static=True, default=())
     mass: Any = None
+    parameters: Any = None
     jump_ts: tuple[float, ...] = eqx.field(static=True, default=())
 
     def __init__(
@@ -120,6 +123,7 @@ class System(eqx.Module):
         *,
         states: Sequence[str] = (),
         mass: Any = None,
+        parameters: Any = None,
         jump_ts: Sequence[float] = (),
     ):
         self.field = field
@@ -128,6 +132,7 @@ class System(eqx.Module):
         self.sd = _known(sd)
         self.states = check_names("`states`", states) if len(states) else ()
         self.mass = _known(mass)
+        self.parameters = parameters
         self.jump_ts = tuple(sorted(float(t) for t in jump_ts))
 
     def __call__(self, t: Any, y: Any, args: Any) -> Any:

@@ -10,4 +10,5 @@ from ._equations import (
     from_sympy as from_sympy,
     to_sympy as to_sympy,
 )
+from ._jax_function import jax_function as jax_function
 from ._text import from_text as from_text, to_latex as to_latex, to_text as to_text

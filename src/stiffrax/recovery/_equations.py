@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from ..data._names import state_names
 from ..models import AbstractLinearModel, PartiallyKnown, PiNet
 from ..models._checks import check_state
+from ._jax_function import jax_function
 from ._numbers import check_digits, round_floats, to_number
 from ._trace import trace
 
@@ -79,33 +80,9 @@ class SymbolicModel(eqx.Module):
 def compiled(expressions: tuple[Any, ...], names: tuple[str, ...]) -> Callable[..., Any]:
     """SymPy's translation of the expressions to a function `(t, y) -> list` on JAX arrays."""
     import sympy
-    from sympy.printing.codeprinter import PrintMethodNotImplementedError
-    from sympy.printing.numpy import JaxPrinter
 
-    class Printer(JaxPrinter):
-        # SymPy would print floats with 15 digits. It would print whole numbers as integers, which
-        # JAX takes for an int32 and refuses from 2^31 on, and whole negative powers as float ones,
-        # which are slower and have no derivative at negative bases.
-        def _print_Float(self, expr: Any) -> str:
-            return repr(float(expr))
-
-        _print_Integer = _print_Rational = _print_Float
-
-        def _print_Pow(self, expr: Any, rational: bool = False) -> str:
-            if expr.exp.is_Integer:
-                return f"({self._print(expr.base)})**({int(expr.exp)})"
-            return super()._print_Pow(expr, rational=rational)
-
-    printer = Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
     arguments = [sympy.Symbol(TIME), [sympy.Symbol(name) for name in names]]
-    try:
-        return sympy.lambdify(arguments, list(expressions), "jax", printer=printer)
-    except PrintMethodNotImplementedError as error:
-        functions = {str(f.func) for e in expressions for f in e.atoms(sympy.Function)}
-        raise ValueError(
-            f"JAX has not all of the functions in the equations, which are {sorted(functions)}: "
-            "write the equations with elementary functions."
-        ) from error
+    return jax_function(arguments, expressions)
 
 
 def to_sympy(

@@ -1,0 +1,122 @@
+"""The formulas of a model as functions of JAX."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+from ..recovery import jax_function
+from ._mathml import symbol, time_symbol
+from ._sbml import SbmlModel, amount_name
+
+
+@final
+class Formulas:
+    """All identifiers of a problem by their formulas, and functions made of these.
+
+    Every identifier `x` has a value at each time, and `start(x)` one at the start, at time zero;
+    constants are what they are at the start. A state and an input are given.
+
+    **Arguments:**
+
+    - `model`: states, rules and values at the start, those of parameters of the problem among them.
+    - `inputs`: symbols that are given besides the time and the states.
+    """
+
+    def __init__(self, model: SbmlModel, inputs: Sequence[str]):
+        self.states = tuple(model.rates)
+        self._rates = model.rates
+        self._inputs = tuple(inputs)
+        self._state_names = tuple(
+            amount_name(name) if name in model.scales else name for name in self.states
+        )
+        self._definitions: dict[Any, Any] = {}
+        import sympy
+
+        identifiers = {*model.identifiers, *map(amount_name, model.scales)}
+        at_start = {symbol(name): start(name) for name in identifiers} | {
+            time_symbol(): sympy.Integer(0)
+        }
+        for name, formula in model.rules.items():
+            self._definitions[symbol(name)] = formula
+            if name not in model.scales:
+                self._definitions[start(name)] = formula.xreplace(at_start)
+        for name, formula in model.values.items():
+            self._definitions[start(name)] = formula.xreplace(at_start)
+            if name not in {*model.rates, *model.rules}:
+                self._definitions[symbol(name)] = start(name)
+        for name, compartment in model.scales.items():
+            self._definitions[start(amount_name(name))] = start(name) * start(compartment)
+
+    def field(self) -> Callable[..., list[Any]]:
+        """Rates of the states, a function of time, states and inputs."""
+        return self.function([self._rates[name] for name in self.states])
+
+    def initial_state(self) -> Callable[..., list[Any]]:
+        """States at the start; time and states are not used."""
+        return self.function([start(name) for name in self._state_names])
+
+    def function(self, expressions: Iterable[Any]) -> Callable[..., list[Any]]:
+        """Expressions as one function of time, states and inputs."""
+        expressions = list(expressions)
+        given = [time_symbol(), *map(symbol, self._state_names), *map(symbol, self._inputs)]
+        used = self._in_order(expressions, set(given))
+        # Generated code names variables: an identifier may be a word of Python.
+        named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
+        count = len(self._state_names)
+        names = list(named.values())
+        return jax_function(
+            [names[0], names[1 : 1 + count], names[1 + count : len(given)]],
+            [expression.xreplace(named) for expression in expressions],
+            [(named[x], self._definitions[x].xreplace(named)) for x in used],
+        )
+
+    def expanded(self, expression: Any) -> Any:
+        """The expression by what is given, with all definitions put in."""
+        given = [time_symbol(), *map(symbol, self._state_names), *map(symbol, self._inputs)]
+        for x in reversed(self._in_order([expression], set(given))):
+            expression = expression.xreplace({x: self._definitions[x]})
+        return expression
+
+    def changes_with_time(self, expression: Any) -> bool:
+        """Whether the time stands in the expression, or in a definition that it needs."""
+        given = {*map(symbol, self._state_names), *map(symbol, self._inputs), time_symbol()}
+        used = [self._definitions[x] for x in self._in_order([expression], given)]
+        return any(time_symbol() in e.free_symbols for e in (expression, *used))
+
+    def formulas(self) -> list[Any]:
+        """All formulas that are evaluated while a run is solved."""
+        return [*self._rates.values(), *self._definitions.values()]
+
+    def _in_order(self, expressions: list[Any], given: set[Any]) -> list[Any]:
+        """The definitions that the expressions need, each after those that it needs."""
+        order: list[Any] = []
+        done, open_ = set(given), set()
+        # Not recursive: chains of rules may be deeper than the stack of Python.
+        stack = [(x, False) for e in reversed(expressions) for x in _symbols(e)]
+        while stack:
+            x, finished = stack.pop()
+            if finished:
+                order.append(x)
+                done.add(x)
+                open_.discard(x)
+            elif x in open_:
+                raise ValueError(f"`{x}` is defined by itself, by way of other formulas.")
+            elif x not in done:
+                if x not in self._definitions:
+                    raise ValueError(
+                        f"`{x}` has no value: it is neither in the model, nor in the parameter "
+                        "or condition table, nor among the parameters of a measurement."
+                    )
+                open_.add(x)
+                stack.append((x, True))
+                needed = [y for y in _symbols(self._definitions[x]) if y not in done]
+                stack.extend((y, False) for y in needed)
+        return order
+
+
+def start(name: str) -> Any:
+    """The symbol of the value that an identifier has at the start."""
+    return symbol(f"({name} at the start)")
+
+
+def _symbols(expression: Any) -> list[Any]:
+    return sorted(expression.free_symbols, key=str, reverse=True)

@@ -1,0 +1,157 @@
+"""Values of parameters and conditions, as the formulas of a run take them."""
+
+import math
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from ._events import initial_name
+from ._mathml import symbol
+from ._sbml import SbmlModel
+
+
+@final
+class Inputs(eqx.Module):
+    """The table of conditions, looked up by the run's constant `condition`.
+
+    **Attributes:**
+
+    - `parameters`: names of all parameters of the problem.
+    - `targets`: what the conditions set.
+    - `numbers`: the numbers of each condition, NaN where there is none.
+    - `sources`: index of the parameter that stands in a cell of the table, -1 where none does.
+    """
+
+    parameters: tuple[str, ...] = eqx.field(static=True)
+    targets: tuple[str, ...] = eqx.field(static=True)
+    numbers: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    sources: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What formulas call the inputs."""
+        own = (parameter_name(name) for name in self.parameters)
+        set_ = (condition_name(name) for name in self.targets)
+        whether = (given_name(name) for name in self.targets)
+        return (*own, *set_, *whether)
+
+    def __call__(self, args: Any) -> list[Any]:
+        """The values of the inputs in a run."""
+        values = [jnp.asarray(args.parameters[name]) for name in self.parameters]
+        condition = condition_index(args)
+        numbers, sources = np.array(self.numbers), np.array(self.sources)
+        if not self.targets:
+            return values
+        number, source = jnp.asarray(numbers)[condition], jnp.asarray(sources)[condition]
+        if np.any(sources >= 0):
+            of_parameters = jnp.stack(values)[jnp.maximum(source, 0)]
+            number = jnp.where(source >= 0, of_parameters, number)
+        given = jnp.isfinite(number)
+        return [*values, *jnp.where(given, number, 0), *given.astype(number.dtype)]
+
+    def sets(self, names: tuple[str, ...], args: Any) -> Bool[Array, " names"]:
+        """Which of the identifiers the condition sets."""
+        table = np.zeros((len(self.numbers), len(names)), bool)
+        for k, name in enumerate(names):
+            if name in self.targets:
+                j = self.targets.index(name)
+                table[:, k] = [
+                    math.isfinite(row[j]) or source[j] >= 0
+                    for row, source in zip(self.numbers, self.sources, strict=True)
+                ]
+        return jnp.asarray(table)[condition_index(args)]
+
+    def values(self, condition: int, parameters: dict[str, float]) -> dict[str, float]:
+        """The inputs of a condition as numbers."""
+        found = {parameter_name(name): parameters[name] for name in self.parameters}
+        for j, name in enumerate(self.targets):
+            source = self.sources[condition][j]
+            number = self.numbers[condition][j]
+            value = parameters[self.parameters[source]] if source >= 0 else number
+            found[condition_name(name)] = value
+            found[given_name(name)] = float(math.isfinite(value))
+        return found
+
+    def into(self, model: SbmlModel) -> SbmlModel:
+        """The model with parameters and conditions in the place of its own values.
+
+        **Raises:** `ValueError` for one that a formula of the model gives at all times.
+        """
+        import sympy
+
+        values = dict(model.values)
+        for name in (*self.parameters, *self.targets):
+            before = initial_name(name)
+            key = before if before in values else name
+            if key == name and name in model.rules and name not in model.scales:
+                raise ValueError(
+                    f"The tables set `{name}`, which a rule of the model gives: remove one of them."
+                )
+            if name in self.parameters:
+                if name in model.rates:
+                    raise ValueError(
+                        f"The parameter table sets `{name}`, which changes with time: set its "
+                        "value at the start in the condition table."
+                    )
+                values[key] = symbol(parameter_name(name))
+            if name in self.targets:
+                column = self.targets.index(name)
+                own, set_ = values.get(key), symbol(condition_name(name))
+                always = all(
+                    math.isfinite(row[column]) or source[column] >= 0
+                    for row, source in zip(self.numbers, self.sources, strict=True)
+                )
+                if not always and own is None:
+                    own = sympy.nan
+                choice = sympy.Piecewise((set_, symbol(given_name(name)) > 0), (own, True))
+                values[key] = set_ if always else choice
+        return model._replace(values=values)
+
+
+def condition_index(args: Any) -> Array:
+    """The condition of a run, an index."""
+    return jnp.asarray(args["condition"]).astype(int)
+
+
+def parameter_name(name: str) -> str:
+    """What formulas call a parameter of the problem."""
+    return f"(parameter {name})"
+
+
+def condition_name(name: str) -> str:
+    """What formulas call the value that the condition sets."""
+    return f"(condition's {name})"
+
+
+def given_name(name: str) -> str:
+    """What formulas call one where the condition sets a value, else zero."""
+    return f"(given {name})"
+
+
+def read_conditions(table: Any, parameters: tuple[str, ...]) -> Inputs:
+    """From the condition table of `petab`.
+
+    **Raises:** `ValueError` for a cell that is neither a number nor a parameter.
+    """
+    targets = tuple(str(name) for name in table.columns if name != "conditionName")
+    numbers, sources = [], []
+    for condition, row in table.iterrows():
+        cells = [_cell(row[name], parameters, f"{condition}, column {name}") for name in targets]
+        numbers.append(tuple(number for number, _ in cells))
+        sources.append(tuple(source for _, source in cells))
+    return Inputs(parameters, targets, tuple(numbers), tuple(sources))
+
+
+def _cell(cell: Any, parameters: tuple[str, ...], place: str) -> tuple[float, int]:
+    if isinstance(cell, str) and cell.strip() in parameters:
+        return math.nan, parameters.index(cell.strip())
+    try:
+        return float(cell), -1
+    except ValueError:
+        raise ValueError(
+            f"The condition table has {cell!r} in condition {place}; it needs a number, the name "
+            "of a parameter of the parameter table, or nothing."
+        ) from None

@@ -1,0 +1,147 @@
+"""Times at which formulas jump and events add to states."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, final
+
+from ..data import Dose
+from ._formulas import Formulas
+from ._inputs import Inputs, condition_name, parameter_name
+from ._mathml import symbol, time_symbol
+
+
+@final
+class KnownTimes:
+    """Numbers of formulas that no estimated parameter enters.
+
+    **Arguments:**
+
+    - `formulas`, `inputs`: of the problem.
+    - `values`: of all parameters.
+    - `estimated`: the parameters that are estimated.
+    """
+
+    def __init__(
+        self, formulas: Formulas, inputs: Inputs, values: dict[str, float], estimated: set[str]
+    ):
+        self._formulas = formulas
+        self._inputs = inputs
+        self._values = values
+        self._estimated = estimated
+
+    def jumps(self, expressions: Iterable[Any], conditions: Iterable[int]) -> list[float]:
+        """Times at which a condition in the expressions changes, in any of the conditions.
+
+        **Raises:** `ValueError` where an estimated parameter moves such a time: the solution would
+        be right and its derivative wrong.
+        """
+        import sympy
+        from sympy.core.relational import Relational
+
+        time, states = time_symbol(), set(map(symbol, self._formulas.states))
+        found: set[float] = set()
+        for relation in {r for e in expressions for r in e.atoms(Relational)}:
+            difference = relation.lhs - relation.rhs
+            if not self._formulas.changes_with_time(difference):
+                continue
+            difference = self._formulas.expanded(difference)
+            if time not in difference.free_symbols or states & difference.free_symbols:
+                continue
+            difference = sympy.expand(difference)
+            slope = difference.diff(time)
+            if time in slope.free_symbols:
+                raise ValueError(
+                    f"The condition `{relation}` is not linear in the time, which is not read: "
+                    "write it as a comparison of the time with a number."
+                )
+            moment = -difference.subs(time, 0) / slope
+            found |= {self.number(moment, k, f"`{relation}` changes") for k in conditions}
+        steps = {f for e in expressions for f in e.atoms(sympy.floor, sympy.ceiling)}
+        for step in steps:
+            if time in self._formulas.expanded(step).free_symbols:
+                raise ValueError(
+                    f"`{step}` jumps again and again with time, which is not read: write the "
+                    "times of its jumps as a `piecewise`."
+                )
+        return sorted(t for t in found if t > 0 and math.isfinite(t))
+
+    def check_rest(self, expressions: Iterable[Any], conditions: Iterable[int]) -> None:
+        """Refuses formulas of time where a steady state is wanted."""
+        for expression in expressions:
+            if not self._formulas.changes_with_time(expression):
+                continue  # to put all definitions in takes half a minute in a large network
+            expanded = self._formulas.expanded(expression)
+            for condition in conditions:
+                if time_symbol() in self._with_numbers(expanded, condition).free_symbols:
+                    raise ValueError(
+                        f"A steady state is wanted of `{expression}`, which changes with time: "
+                        "give the conditions before the start values at which it does not."
+                    )
+
+    def check_sizes(self, compartments: Iterable[str], pairs: Iterable[tuple[int, int]]) -> None:
+        """Refuses compartments that change their size when a steady state ends."""
+        targets = self._inputs.targets
+        sized = [(name, targets.index(name)) for name in compartments if name in targets]
+        for pair in pairs:
+            for name, j in sized:
+                cells = {
+                    (repr(self._inputs.numbers[k][j]), self._inputs.sources[k][j]) for k in pair
+                }
+                if len(cells) > 1:
+                    raise ValueError(
+                        f"The compartment `{name}` has another size before the start than after "
+                        "it, which is not read: concentrations or amounts would have to jump."
+                    )
+
+    def doses(self, given: Iterable[Any], runs: Iterable[tuple[str, int]]) -> list[Dose]:
+        """The doses of each run, named with its condition.
+
+        **Raises:** `ValueError` where an estimated parameter sets time or amount.
+        """
+        doses = []
+        runs = list(runs)
+        for *times, state, added in given:
+            amount, times = self._formulas.expanded(added), map(self._formulas.expanded, times)
+            trigger, moment = times
+            what = f"an event that adds to `{state}`"
+            for run, condition in runs:
+                t = self.number(moment, condition, what)
+                if self.number(trigger, condition, what) > 0 and math.isfinite(t):
+                    size = self.number(amount, condition, what)
+                    if size:
+                        doses.append(Dose(run, t, state, size))
+        return doses
+
+    def number(self, expression: Any, condition: int, what: str) -> float:
+        """The value of an expression of the inputs in a condition."""
+        moving = self._moving(condition)
+        if moving & expression.free_symbols:
+            name = min(map(str, moving & expression.free_symbols))
+            raise ValueError(
+                f"The time or amount of {what} depends on {name}, which is estimated; this is not "
+                "read. Set `estimate` to 0 for it."
+            )
+        value = self._with_numbers(expression, condition)
+        if not value.is_number:
+            raise ValueError(
+                f"The time or amount of {what} is `{value}`, which changes in a run; this is not read."
+            )
+        return float(value)
+
+    def _moving(self, condition: int) -> set[Any]:
+        """The inputs that are estimated."""
+        moving = {symbol(parameter_name(name)) for name in self._estimated}
+        for name, source in zip(self._inputs.targets, self._inputs.sources[condition], strict=True):
+            if source >= 0 and self._inputs.parameters[source] in self._estimated:
+                moving.add(symbol(condition_name(name)))
+        return moving
+
+    def _with_numbers(self, expression: Any, condition: int) -> Any:
+        """The expression with the inputs that are known put in."""
+        import sympy
+
+        values = self._inputs.values(condition, self._values)
+        # A product with the float zero would keep its other factors.
+        numbers = {symbol(k): sympy.Float(x) if x else sympy.Integer(0) for k, x in values.items()}
+        moving = self._moving(condition)
+        return expression.xreplace({k: x for k, x in numbers.items() if k not in moving})

@@ -1,0 +1,176 @@
+"""The parameter table: where each parameter starts, its scale and bounds, and what is known of it."""
+
+import math
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import paramax
+from jaxtyping import Array, Float
+
+from ..models import bounded, fixed, positive
+
+_BASES = {"lin": None, "log": 1.0, "log10": math.log(10)}
+
+
+def read_parameters(table: Any) -> dict[str, Any]:
+    """Each parameter with its scale and bounds, by its name.
+
+    **Raises:** `ValueError` for a scale that PEtab has not, and numbers that do not fit it.
+    """
+    found = {}
+    for name, row in table.iterrows():
+        scale = _scale(name, row)
+        value = float(row.get("nominalValue", math.nan))
+        if not _is_estimated(row):
+            if math.isnan(value):
+                raise ValueError(f"Parameter `{name}` is not estimated and has no nominalValue.")
+            found[str(name)] = fixed(value)
+            continue
+        lower, upper = _bounds(name, row, scale)
+        if math.isnan(value):
+            middle = math.sqrt(lower * upper) if scale != "lin" else (lower + upper) / 2
+            value = middle
+        if not lower <= value <= upper:
+            raise ValueError(
+                f"Parameter `{name}` has the nominalValue {value:g}, outside of its bounds "
+                f"{lower:g} and {upper:g}: widen them in the parameter table."
+            )
+        found[str(name)] = (bounded if scale == "lin" else positive)(value, lower, upper)
+    return found
+
+
+def parameter_values(parameters: dict[str, Any]) -> dict[str, float]:
+    """The values as numbers."""
+    return {name: float(x) for name, x in paramax.unwrap(parameters).items()}
+
+
+def estimated_names(table: Any) -> set[str]:
+    """The names of the parameters that are estimated."""
+    return {str(name) for name, row in table.iterrows() if _is_estimated(row)}
+
+
+def _is_estimated(row: Any) -> bool:
+    return bool(int(row.get("estimate", 1)))
+
+
+def _scale(name: Any, row: Any) -> str:
+    scale = row.get("parameterScale", "lin")
+    scale = scale.strip() if isinstance(scale, str) and scale.strip() else "lin"
+    if scale not in _BASES:
+        raise ValueError(f"Parameter `{name}` has the scale {scale!r}; PEtab has {list(_BASES)}.")
+    return scale
+
+
+def _bounds(name: Any, row: Any, scale: str) -> tuple[float, float]:
+    """Those of the table, and of a uniform prior, which may be closer."""
+    lower, upper = (float(row.get(key, math.nan)) for key in ("lowerBound", "upperBound"))
+    lower = (-math.inf if scale == "lin" else 0.0) if math.isnan(lower) else lower
+    upper = math.inf if math.isnan(upper) else upper
+    kind, numbers = _prior(name, row)
+    if kind in ("uniform", "parameterScaleUniform") and numbers:
+        base = _BASES[scale]
+        if kind == "parameterScaleUniform" and base is not None:
+            numbers = [math.exp(base * x) for x in numbers]
+        # To rounding, these are the bounds of the table again.
+        if numbers[0] > lower + 1e-9 * abs(lower):
+            lower = numbers[0]
+        if numbers[1] < upper - 1e-9 * abs(upper):
+            upper = numbers[1]
+    return lower, upper
+
+
+def _prior(name: Any, row: Any) -> tuple[str, list[float]]:
+    kind = row.get("objectivePriorType")
+    if not isinstance(kind, str) or not kind.strip():
+        return "parameterScaleUniform", []
+    numbers = row.get("objectivePriorParameters")
+    numbers = [float(x) for x in numbers.split(";")] if isinstance(numbers, str) else []
+    if kind not in _DENSITIES and kind not in ("uniform", "parameterScaleUniform"):
+        raise ValueError(
+            f"Parameter `{name}` has the objectivePriorType {kind!r}; those of PEtab are read: "
+            f"{sorted([*_DENSITIES, 'uniform', 'parameterScaleUniform'])}."
+        )
+    if kind in _DENSITIES and len(numbers) != 2:
+        raise ValueError(
+            f"Parameter `{name}` has the prior {kind!r}, which needs two numbers in "
+            f"objectivePriorParameters, as in `0;1`; given is {row.get('objectivePriorParameters')!r}."
+        )
+    return kind, numbers
+
+
+# Whether the density is Laplace's, and of what of the parameter.
+_DENSITIES = {
+    "laplace": (True, "value"),
+    "logLaplace": (True, "logarithm"),
+    "logNormal": (False, "logarithm"),
+    "normal": (False, "value"),
+    "parameterScaleLaplace": (True, "scaled"),
+    "parameterScaleNormal": (False, "scaled"),
+}
+
+
+@final
+class Prior(eqx.Module):
+    r"""Minus the logarithm of the prior density of the parameters, a term of the loss.
+
+    The densities are those of PEtab, each with its constant: of the parameter, of its logarithm, or
+    of the parameter on its scale. A uniform one is in the bounds, and adds nothing.
+
+    **Attributes:**
+
+    - `names`: the parameters.
+    - `kinds`: the `objectivePriorType` of each, with the base of its scale and the location and
+        scale of the density.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> prior = srx.petab.Prior(("k",), (("normal", 1.0, 2.0, 0.5),))
+    >>> system = srx.System(lambda t, y, args: -y, parameters={"k": srx.positive(2.0)})
+    >>> print(f"{prior(system, None):.4f}")  # log(0.5) + log(2 pi) / 2
+    0.2258
+
+    ```
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True)
+    kinds: tuple[tuple[str, float, float, float], ...] = eqx.field(static=True)
+
+    def __call__(self, system: Any, data: Any) -> Float[Array, ""]:
+        """The value for the parameters of a system; the data are not used."""
+        del data
+        total = jnp.asarray(0.0)
+        values = paramax.unwrap(system.parameters)
+        for name, (kind, base, center, width) in zip(self.names, self.kinds, strict=True):
+            is_laplace, what = _DENSITIES[kind]
+            x = jnp.asarray(values[name])
+            seen = {"value": x, "logarithm": jnp.log(x)}
+            seen["scaled"] = jnp.log(x) / base if base else x
+            z = (seen[what] - center) / width
+            if is_laplace:
+                total += jnp.abs(z) + math.log(2 * width)
+            else:
+                total += z**2 / 2 + math.log(width * math.sqrt(2 * math.pi))
+            total += jnp.log(x) if what == "logarithm" else 0.0
+        return total
+
+
+def read_prior(table: Any) -> Prior | None:
+    """The prior of the estimated parameters; None if all are uniform."""
+    names, kinds = [], []
+    for name, row in table.iterrows():
+        kind, numbers = _prior(name, row)
+        if not _is_estimated(row) or kind not in _DENSITIES:
+            continue
+        names.append(str(name))
+        # Zero for a parameter without a logarithmic scale.
+        kinds.append((kind, _BASES[_scale(name, row)] or 0.0, *numbers))
+    return Prior(tuple(names), tuple(kinds)) if names else None
+
+
+def with_values(table: Any, values: dict[str, float]) -> Any:
+    """The parameter table with other nominal values."""
+    table = table.copy()
+    table["nominalValue"] = np.array([values[str(name)] for name in table.index])
+    return table

@@ -1,0 +1,291 @@
+"""Problems of parameter estimation in PEtab's format."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..data import Dose, Measurements
+from ..losses import LikelihoodLoss
+from ..models import SteadyState, System
+from ._formulas import Formulas
+from ._inputs import Inputs, read_conditions
+from ._known_times import KnownTimes
+from ._observables import read_columns
+from ._packages import load_package
+from ._parameters import (
+    Prior,
+    estimated_names,
+    parameter_values,
+    read_parameters,
+    read_prior,
+    with_values,
+)
+from ._sbml import SbmlModel, read_sbml
+from ._tables import ENDS, RESTS, read_runs
+
+_simulate = eqx.filter_jit(LikelihoodLoss.simulate)
+
+
+@final
+class Problem:
+    """A problem of parameter estimation: a system, measurements and their likelihood.
+
+    Made by [`stiffrax.petab.load`][].
+
+    **Arguments:**
+
+    - `system`: with the parameters of the problem, by their names, in `system.parameters`.
+    - `data`: one run for each simulation condition, or pair of it with one before.
+    - `likelihood`: the negative log-likelihood; `prior`: that of the parameters, or None.
+    - `tables`: the problem as `petab` reads it.
+    - `cells`: run, row and column in `data` of each row of the measurement table, `(rows, 3)`.
+
+    ```python
+    >>> import numpy as np, stiffrax as srx
+    >>> data = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.4]})
+    >>> system, cells = srx.System(lambda t, y, args: -y), np.array([[0, 0, 0], [0, 1, 0]])
+    >>> problem = srx.petab.Problem(system, data, srx.LikelihoodLoss(), None, None, cells)
+    >>> problem.loss is problem.likelihood  # without priors
+    True
+
+    ```
+    """
+
+    def __init__(
+        self,
+        system: System,
+        data: Measurements,
+        likelihood: LikelihoodLoss,
+        prior: Prior | None,
+        tables: Any,
+        cells: np.ndarray,
+    ):
+        self.system = system
+        self.data = data
+        self.likelihood = likelihood
+        self.prior = prior
+        self.tables = tables
+        self._cells = cells
+
+    @property
+    def loss(self) -> Any:
+        """What is minimized: the negative log-likelihood, and the prior's if there is one."""
+        return self.likelihood if self.prior is None else self.likelihood + self.prior
+
+    def parameter_table(self, system: System | None = None) -> Any:
+        """PEtab's parameter table with the values of a system, such as `result.system`.
+
+        **Returns:** a data frame; `petab.v1.write_parameter_df` writes it.
+        """
+        system = self.system if system is None else system
+        return with_values(self.tables.parameter_df, parameter_values(system.parameters))
+
+    def simulation_table(self, system: System | None = None) -> Any:
+        """PEtab's simulation table: the measurement table with what a system predicts.
+
+        **Returns:** a data frame with the column `simulation` in place of `measurement`; NaN where
+        a solve failed.
+        """
+        system = self.system if system is None else system
+        found = _simulate(self.likelihood, system, self.data)
+        values = np.where(np.asarray(found.failed)[:, None, None], np.nan, found.values)
+        run, row, column = self._cells.T
+        table = self.tables.measurement_df.copy()
+        table["simulation"] = values[run, row, column]
+        return table.drop(columns="measurement")
+
+    def __repr__(self) -> str:
+        count = len(estimated_names(self.tables.parameter_df))
+        return (
+            f"Problem({len(self.system.states)} states, {count} estimated parameters, {self.data})"
+        )
+
+
+def load(path: str | os.PathLike[str], **options: Any) -> Problem:
+    """A problem in PEtab's format (version 1) with a model in SBML.
+
+    Read are species as amounts and concentrations, compartments that change, reactions, rate and
+    assignment rules, initial assignments, function definitions, piecewise formulas, events at known
+    times, conditions with numbers and parameters, preequilibration, measurements of steady states,
+    parameters of observables and noise, scales, bounds and priors. Everything else is refused by
+    its name, never left out.
+
+    **Arguments:**
+
+    - `path`: the YAML file of the problem.
+    - `options`: those of [`stiffrax.LikelihoodLoss`][], such as `rtol`.
+
+    **Returns:** a [`stiffrax.petab.Problem`][].
+
+    **Raises:** `ValueError` naming what is not read; `ImportError` without the package `petab`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> srx.petab.load("problem.json")
+    Traceback (most recent call last):
+    ValueError: `load('problem.json')` was given; it needs the YAML file of a problem.
+
+    ```
+    """
+    tables = _read(path)
+    model = read_sbml(tables.model.sbml_model.getSBMLDocument())
+    parameters = read_parameters(tables.parameter_df)
+    inputs = read_conditions(tables.condition_df, tuple(parameters))
+    formulas = Formulas(inputs.into(model), inputs.names)
+    columns, rows = read_columns(tables.observable_df, tables.measurement_df, model.identifiers)
+    names = [column.name for column in columns]
+    conditions = [str(name) for name in tables.condition_df.index]
+    data, cells = read_runs(tables.measurement_df, conditions, names, rows)
+    estimated = estimated_names(tables.parameter_df)
+    times = KnownTimes(formulas, inputs, parameter_values(parameters), estimated)
+    jumps, doses = _known_times(times, formulas, model, columns, data)
+    system = System(
+        _Formula(inputs, formulas.field()),
+        _initial_state(formulas, inputs, data),
+        _Formula(inputs, formulas.function([column.formula for column in columns])),
+        _spread(formulas, inputs, columns),
+        states=formulas.states,
+        jump_ts=jumps,
+        parameters=parameters,
+    )
+    noise = {column.name: column.noise for column in columns}
+    return Problem(
+        system,
+        dataclasses.replace(data, doses=tuple(doses)),
+        LikelihoodLoss(noise=noise, **options),
+        read_prior(tables.parameter_df),
+        tables,
+        cells,
+    )
+
+
+# What the tables of a problem hold.
+_COLUMNS = {
+    "measurement_df": ("observableId", "simulationConditionId", "measurement", "time"),
+    "observable_df": ("observableFormula", "noiseFormula"),
+    "condition_df": (),
+    "parameter_df": (),
+}
+
+
+def _read(path: str | os.PathLike[str]) -> Any:
+    """The tables, by the package `petab`."""
+    if not str(path).endswith((".yaml", ".yml")):
+        raise ValueError(f"`load({str(path)!r})` was given; it needs the YAML file of a problem.")
+    with warnings.catch_warnings():
+        # What `petab` uses of pandas is its own affair.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return _read_tables(path)
+
+
+def _read_tables(path: str | os.PathLike[str]) -> Any:
+    petab = load_package("petab.v1")
+    content = petab.yaml.load_yaml(str(path))
+    version = str(content.get("format_version", 1))
+    if version.split(".")[0] != "1":
+        raise ValueError(f"The problem has PEtab's format version {version}; version 1 is read.")
+    if len(content.get("problems", ())) != 1:
+        raise ValueError(
+            f"The file has {len(content.get('problems', ()))} problems; files with one are read."
+        )
+    for problem in content["problems"]:
+        problem.pop("visualization_files", None)  # often not there, and of no use here
+    tables = petab.Problem.from_yaml(content, base_path=os.path.dirname(path) or ".")
+    if getattr(tables.model, "type_id", None) != "sbml":
+        raise ValueError("The model is not in SBML; models in SBML are read.")
+    for name, columns in _COLUMNS.items():
+        table = getattr(tables, name)
+        missing = list(columns) if table is None else [x for x in columns if x not in table]
+        if table is None or missing:
+            raise ValueError(
+                f"The {name.removesuffix('_df')} table of the problem lacks "
+                f"{', '.join(missing) or 'a file'}."
+            )
+    return tables
+
+
+def _known_times(
+    times: KnownTimes, formulas: Formulas, model: SbmlModel, columns: Any, data: Measurements
+) -> tuple[list[float], list[Dose]]:
+    """When formulas jump and events add to states; steady states must not depend on them."""
+    during = [int(k) for k in data.constants["condition"]]
+    before = [int(k) for k in data.constants["before"]]
+    jumps = times.jumps(formulas.formulas(), sorted({*during, *before}))
+    doses = times.doses(model.doses, zip(data.run_names, during, strict=True))
+    rests = {k for k, rest in zip(before, data.constants[RESTS], strict=True) if rest}
+    times.check_rest(model.rates.values(), sorted(rests))
+    times.check_sizes(model.compartments, zip(before, during, strict=True))
+    for i, name in enumerate(data.run_names):
+        if not data.constants[ENDS][i]:
+            continue
+        measured = np.flatnonzero(data.mask[i].any(axis=0))
+        times.check_rest([columns[j].formula for j in measured], [during[i]])
+        if any(dose.run == name for dose in doses):
+            raise ValueError(
+                f"Run `{name}` is measured at time inf, and events add to its states, which is "
+                "not read: give a large time."
+            )
+    return jumps, doses
+
+
+@final
+class _Formula(eqx.Module):
+    """Compiled formulas as a function of time, states and conditions."""
+
+    inputs: Inputs
+    function: Callable[..., Any] = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: Array, args: Any) -> Array:
+        values = self.function(t, list(y), self.inputs(args))
+        return jnp.stack([jnp.asarray(value, y.dtype) for value in values])
+
+
+@final
+class _ByColumn(eqx.Module):
+    """Standard deviations of those columns that formulas give."""
+
+    formula: _Formula
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: Array, args: Any) -> dict[str, Array]:
+        return dict(zip(self.names, self.formula(t, y, args), strict=True))
+
+
+def _spread(formulas: Formulas, inputs: Inputs, columns: Any) -> _ByColumn | None:
+    given = [column for column in columns if column.spread is not None]
+    if not given:
+        return None
+    function = formulas.function([column.spread for column in given])
+    return _ByColumn(_Formula(inputs, function), tuple(column.name for column in given))
+
+
+def _initial_state(formulas: Formulas, inputs: Inputs, data: Measurements) -> Any:
+    """The initial state, or steady state, of each run."""
+    formula = _Formula(inputs, formulas.initial_state())
+    count = len(formulas.states)
+
+    def at_start(args: Any) -> Array:
+        return formula(0.0, jnp.zeros(count), args)
+
+    if not np.any(data.constants[RESTS]):
+        return at_start
+
+    def reset(y: Array, args: Any) -> Array:
+        # A condition may set states again after the steady state; a measurement of it may not.
+        again = inputs.sets(formulas.states, args) & (args[ENDS] == 0)
+        return jnp.where(again, at_start(args), y)
+
+    return SteadyState(
+        at_start,
+        lambda args: args.replace(condition=args["before"]),
+        reset,
+        lambda args: args[RESTS] > 0,
+    )

@@ -1,0 +1,72 @@
+"""The parameter table: scales, bounds and priors."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import stiffrax as srx
+
+pytest.importorskip("petab")
+
+HEAD = (
+    "parameterId|parameterScale|lowerBound|upperBound|nominalValue|estimate|objectivePriorType|"
+    "objectivePriorParameters\n"
+)
+
+
+@pytest.fixture(scope="module")
+def model(sbml):
+    return sbml().compartment().species("A", 1.0).reaction("r", {"A": 1}, {}, "A")
+
+
+def load(write, model, *rows):
+    return srx.petab.load(write(model, HEAD + "\n".join(rows)))
+
+
+def test_priors_have_their_densities(write, model):
+    densities = {
+        "normal": stats.norm.logpdf(3.0, 1.0, 2.0),
+        "laplace": stats.laplace.logpdf(3.0, 1.0, 2.0),
+        "logNormal": stats.lognorm.logpdf(3.0, 2.0, scale=np.exp(1.0)),
+        "logLaplace": stats.loglaplace.logpdf(3.0, 0.5, scale=np.exp(1.0)),
+        "parameterScaleNormal": stats.norm.logpdf(np.log10(3.0), 1.0, 2.0),
+        "parameterScaleLaplace": stats.laplace.logpdf(np.log10(3.0), 1.0, 2.0),
+    }
+    rows = [f"p_{kind}|log10|0.1|10|3|1|{kind}|1;2" for kind in densities]
+    problem = load(write, model, *rows, "p_known|lin|0|10|3|0|normal|1;2")
+    assert problem.prior is not None
+    value = problem.prior(problem.system, problem.data)
+    assert np.allclose(value, -sum(densities.values()), rtol=1e-13)
+
+
+def test_a_uniform_prior_is_in_the_bounds(write, model):
+    problem = load(
+        write,
+        model,
+        "a|log10|0.1|10|3|1|parameterScaleUniform|0;0.5",
+        "b|lin|0|10|3|1|uniform|2;20",
+        "c|lin|0|10||1||",
+        "d|log|0.1|10||1||",
+    )
+    assert problem.prior is None
+    assert [repr(x) for x in problem.system.parameters.values()] == [
+        "Parameter(3, from 1 to 3.162, log scale)",
+        "Parameter(3, from 2 to 10)",
+        "Parameter(5, from 0 to 10)",
+        "Parameter(1, from 0.1 to 10, log scale)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a|log2|0.1|10|3|1||", "the scale 'log2'; PEtab has"),
+        ("a|lin|0|10||0||", "is not estimated and has no nominalValue"),
+        ("a|lin|0|10|30|1||", "the nominalValue 30, outside of its bounds 0 and 10"),
+        ("a|lin|0|10|3|1|gamma|1;2", "the objectivePriorType 'gamma'; those of PEtab are read"),
+        ("a|lin|0|10|3|1|normal|1", "the prior 'normal', which needs two numbers"),
+    ],
+)
+def test_parameters_that_cannot_be_read_are_refused(write, model, row, message):
+    with pytest.raises(ValueError, match=message):
+        load(write, model, row)

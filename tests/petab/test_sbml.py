@@ -1,0 +1,150 @@
+"""Models in SBML: rates, initial states and observables against what the standard says."""
+
+import jax.numpy as jnp
+import numpy as np
+import paramax
+import pytest
+
+import stiffrax as srx
+
+pytest.importorskip("petab")
+
+
+def parts(problem, run=0):
+    """Field, initial state and observables of a run, as functions of time and state."""
+    system = paramax.unwrap(problem.system)
+    own = problem.data.conditions(run)
+    args = srx.Conditions(own.run, own.start, own.constants, own.inputs, system.parameters)
+    start = np.asarray(system.initial_state(args))
+    return (
+        lambda t, y: np.asarray(system.field(t, jnp.asarray(y, float), args)),
+        start,
+        lambda t, y: np.asarray(system.observe(t, jnp.asarray(y, float), args)),
+    )
+
+
+def observing(*formulas):
+    """Tables that observe formulas, each once."""
+    names = [f"obs{k}" for k in range(len(formulas))]
+    head = "observableId|observableFormula|noiseFormula"
+    rows = "\n".join(f"{name}|{text}|1" for name, text in zip(names, formulas, strict=True))
+    cells = "\n".join(f"{name}|c0|1|0.5" for name in names)
+    table = f"observableId|simulationConditionId|time|measurement\n{cells}"
+    return {"observables": f"{head}\n{rows}", "measurements": table}
+
+
+def test_a_rate_is_of_amounts_and_a_concentration_divides_it_by_its_compartment(sbml, write):
+    # 2 A -> B at k A c, in a compartment of 4: A is a concentration and B an amount.
+    model = sbml().compartment(size=4.0).species("A", 3.0).species("B", 2.0, amount=True)
+    model.parameter("k", 0.5).reaction("r", {"A": 2}, {"B": 1}, "k*A*c")
+    field, start, _ = parts(srx.petab.load(write(model)))
+    assert start.tolist() == [3.0, 2.0]
+    assert field(0.0, start).tolist() == [-2 * 0.5 * 3.0, 0.5 * 3.0 * 4.0]
+
+
+def test_in_a_compartment_that_grows_amounts_stay_and_concentrations_fall(sbml, write):
+    model = sbml().compartment(size=2.0, constant=False).species("A", 3.0).species("B", 1.0)
+    model.parameter("k", 0.5).rate("c", "0.1*c").reaction("r", {"A": 1}, {}, "k*A*c")
+    problem = srx.petab.load(write(model, **observing("A", "B")))
+    field, start, observe = parts(problem)
+    at = dict(zip(problem.system.states, start, strict=True))
+    assert at == {"c": 2.0, "A": 6.0, "B": 2.0}
+    rates = dict(zip(problem.system.states, field(0.0, start), strict=True))
+    assert rates == {"c": 0.2, "A": -0.5 * 3.0 * 2.0, "B": 0.0}
+    assert observe(0.0, 2 * start).tolist() == [3.0, 1.0]
+
+
+def test_conversion_factors_boundary_species_and_names_of_reactions_count(sbml, write):
+    model = sbml().compartment().species("A", 3.0, setConversionFactor="f")
+    model.species("S", 7.0, boundary=True).parameter("f", 10.0).parameter("k", 0.5)
+    model.reaction("r", {"S": 1}, {"A": 1}, "k*S")
+    field, start, observe = parts(srx.petab.load(write(model, **observing("r", "S"))))
+    assert field(0.0, start).tolist() == [10 * 0.5 * 7.0]
+    assert observe(0.0, start).tolist() == [3.5, 7.0]
+
+
+def test_local_parameters_of_one_name_and_functions_are_put_in(sbml, write):
+    model = sbml().compartment().species("A", 2.0).function("twice", "lambda(x, 2*x)")
+    model.reaction("r", {"A": 1}, {}, "twice(k)*A", local={"k": 3.0})
+    model.reaction("s", {"A": 1}, {}, "k*A", local={"k": 5.0})
+    field, start, _ = parts(srx.petab.load(write(model)))
+    assert field(0.0, start).tolist() == [-(6.0 + 5.0) * 2.0]
+
+
+def test_rules_come_in_any_order_and_initial_assignments_see_the_start(sbml, write):
+    model = sbml().compartment().species("A").parameter("p", constant=False)
+    model.parameter("q", constant=False).parameter("total").parameter("a", 2.0)
+    model.rule("p", "q + 1").rule("q", "10*A").initial("A", "a^2").initial("total", "A + p")
+    model.reaction("r", {"A": 1}, {}, "total*A")
+    problem = srx.petab.load(write(model, **observing("p")))
+    field, start, observe = parts(problem)
+    assert start.tolist() == [4.0]
+    # The total is that of the start, 4 + 41, whatever A has become.
+    assert field(5.0, [1.0]).tolist() == [-45.0]
+    assert observe(5.0, [1.0]).tolist() == [11.0]
+
+
+def test_a_formula_that_jumps_in_time_says_when(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("u", constant=False)
+    model.parameter("from_", 3.0).rule("u", "piecewise(5, time < from_, 7)")
+    model.reaction("r", {}, {"A": 1}, "u")
+    problem = srx.petab.load(write(model))
+    field, start, _ = parts(problem)
+    assert problem.system.jump_ts == (3.0,)
+    assert [field(t, start)[0] for t in (2.9, 3.0)] == [5.0, 7.0]
+
+
+def test_events_at_known_times_are_doses_and_changes_of_parameters(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 2.0, constant=False)
+    model.event("time >= 3", A="A + 5*2").event("time > 1", delay="1", k="4*k")
+    model.event("time >= 4", k="0").event("time >= 0", k="100")
+    model.reaction("r", {"A": 1}, {}, "k*A")
+    problem = srx.petab.load(write(model))
+    field, start, _ = parts(problem)
+    assert problem.data.doses == (srx.Dose("c0", 3.0, "A", 10.0),)
+    assert problem.system.jump_ts == (2.0, 4.0)
+    # The trigger that is true at the start triggers nothing.
+    assert [field(t, start)[0] for t in (0.0, 1.9, 2.0, 4.0)] == [-2.0, -2.0, -8.0, 0.0]
+
+
+def test_conditions_set_parameters_species_and_compartments(sbml, write):
+    model = sbml().compartment().species("A", 1.0).species("B", 1.0).parameter("k", 1.0)
+    model.parameter("b", 6.0).initial("B", "b*k").reaction("r", {"A": 1}, {}, "k*A*c")
+    path = write(
+        model,
+        "parameterId|parameterScale|lowerBound|upperBound|nominalValue|estimate\n"
+        "k_1|log10|0.01|100|3|1\na0|lin|0|10|2|0\nb|lin|0|10|7|1",
+        "conditionId|k|A|c\nc0|k_1|a0|\nc1|0.5||2",
+        "observableId|observableFormula|noiseFormula\nob|B|1\noc|c|1",
+        "observableId|simulationConditionId|time|measurement\n"
+        "ob|c0|1|1\noc|c0|1|1\nob|c1|1|1\noc|c1|1|1",
+    )
+    problem = srx.petab.load(path)
+    expected = [(2.0, -3.0, 21.0, 1.0), (1.0, -0.5, 3.5, 2.0)]
+    for run, numbers in enumerate(expected):
+        field, start, observe = parts(problem, run)
+        found = (*start, *field(0.0, [1.0]), *observe(0.0, start))
+        assert np.allclose(found, numbers, rtol=1e-14)
+
+
+def test_functions_of_sbml_have_their_values(sbml, write):
+    model = sbml().compartment().species("A", 2.0).reaction("r", {"A": 1}, {}, "0")
+    texts = {
+        "root(3, A)": 2 ** (1 / 3),
+        "log10(100*A)": np.log10(200.0),
+        "log(2, A)": 1.0,
+        "rem(7, A) + quotient(7, A)": 4.0,
+        "max(A, 3) + min(A, 3)": 5.0,
+        "piecewise(1, A > 1 && A < 3, 2)": 1.0,
+        "piecewise(1, A > 2 || !(A == 2), 2, A == 2, 9)": 2.0,
+        "arcsinh(A) + sec(A)": np.arcsinh(2.0) + 1 / np.cos(2.0),
+        "avogadro/1e23 + pi + exponentiale": 6.02214179 + np.pi + np.e,
+        "factor*A^2^0.5 - -A": 10 * 2**2**0.5 + 2,
+        "lambda * 2": 6.0,
+    }
+    model.parameter("factor", 10.0).parameter("lambda", 3.0)
+    for k, text in enumerate(texts):
+        model.parameter(f"p{k}", constant=False).rule(f"p{k}", text)
+    names = [f"p{k}" for k in range(len(texts))]
+    _, start, observe = parts(srx.petab.load(write(model, **observing(*names))))
+    assert np.allclose(observe(0.0, start), list(texts.values()), rtol=1e-14)
