@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import stiffrax as srx
 from stiffrax.stages import Mass, flat_field
@@ -48,10 +49,18 @@ def value_and_gradients(solver, adjoint, states, time, parameters):
     return value, by_start * states, by_rates * parameters * RATES
 
 
+# Absolute tolerances of continuous adjoints are in units of the loss over those of the state: none.
+NOTHING = 1e-280
 ADJOINTS = {
     "DiscreteAdjoint": srx.DiscreteAdjoint(),
     "RecursiveCheckpointAdjoint": diffrax.RecursiveCheckpointAdjoint(),
+    "ForwardSensitivity": srx.ForwardSensitivity(),
+    "GaussAdjoint": srx.GaussAdjoint(rtol=1e-7, atol=NOTHING),
+    "InterpolatingAdjoint": srx.InterpolatingAdjoint(rtol=1e-7, atol=NOTHING),
+    "QuadratureAdjoint": srx.QuadratureAdjoint(rtol=1e-7, atol=NOTHING),
 }
+# The error control of continuous adjoints is theirs: their steps move with rounding.
+DIGITS = {"GaussAdjoint": 1e-4, "InterpolatingAdjoint": 1e-4, "QuadratureAdjoint": 1e-4}
 
 
 def powers_of_ten(shapes, count):
@@ -61,17 +70,55 @@ def powers_of_ten(shapes, count):
         yield [10.0 ** jnp.asarray(rng.integers(-60, 61, shape)) for shape in shapes]
 
 
-@pytest.mark.slow_cases("DiscreteAdjoint")
+CHEAP = ("RecursiveCheckpointAdjoint", "DiscreteAdjoint")
+
+
+@pytest.mark.slow_cases(*(x for x in ADJOINTS if x != "RecursiveCheckpointAdjoint"))
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_solutions_and_gradients_do_not_depend_on_units(name):
     solver, adjoint = srx.RadauIIA9(), ADJOINTS[name]
     one = jnp.ones(3)
     expected = value_and_gradients(solver, adjoint, one, jnp.array(1.0), one)
     draws = [[10.0 ** jnp.array([0, -12, 12]), jnp.array(1.0), one]]
-    draws += powers_of_ten((3, (), 3), 20)
+    draws += powers_of_ten((3, (), 3), 20 if name in CHEAP else 5)
     for states, time, parameters in draws:
         found = value_and_gradients(solver, adjoint, states, time, parameters)
         for a, b in zip(found, expected, strict=True):
+            atol = DIGITS.get(name, 1e-9) * np.max(np.abs(b))
+            np.testing.assert_allclose(a, b, rtol=DIGITS.get(name, 1e-6), atol=atol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["diagonally_implicit", "implicit"])
+def test_gradients_of_learnable_methods_do_not_depend_on_units(kind):
+    @eqx.filter_jit
+    def gradients(states, time, parameters):
+        def end(inputs):
+            solver, y0, rates = inputs
+            sol = diffrax.diffeqsolve(
+                diffrax.ODETerm(
+                    lambda t, y, rates: reactions(y / states, rates / parameters) * states / time
+                ),
+                solver,
+                0.0,
+                time,
+                time / 8,
+                y0,
+                rates,
+                max_steps=8,
+                adjoint=srx.DiscreteAdjoint(),
+            )
+            return sol.ys[-1, 0] / states[0]
+
+        solver = srx.LearnableRungeKutta(2, kind, 2, key=jax.random.key(1))
+        y0, rates = jnp.array([1.0, 1e-5, 0.1]) * states, RATES * parameters
+        by_solver, by_start, by_rates = eqx.filter_grad(end)((solver, y0, rates))
+        return ravel_pytree(by_solver)[0], by_start * states, by_rates * parameters * RATES
+
+    one = jnp.ones(3)
+    expected = gradients(one, jnp.array(1.0), one)
+    for units in powers_of_ten((3, (), 3), 5):
+        for a, b in zip(gradients(*units), expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9 * np.max(np.abs(b)))
 
 
