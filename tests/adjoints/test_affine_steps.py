@@ -27,7 +27,8 @@ RUN = {name: eqx.filter_jit(ft.partial(run, name)) for name in RECURRENCES}
 def random_chunk(key, tableau, interior=True, k=6, n=3):
     m, s = tableau.polynomial.shape
     keys = jax.random.split(key, 4)
-    hJ_T = jax.random.normal(keys[0], (k, m, n, n)) - jnp.logspace(0, 4, n) * jnp.eye(n)
+    decay = jnp.diag(jnp.logspace(0, 4, n))
+    hJ_T = jax.random.normal(keys[0], (k, m, n, n)) - decay[None, None]
     hJ0 = jax.random.normal(keys[1], (k, n, n)) if tableau.explicit_first_stage else None
     p_bar = jax.random.normal(keys[2], (k, s, n)) if interior else None
     nodes = jax.random.normal(keys[3], (k, n))

@@ -34,7 +34,7 @@ def loss(rates, y0, adjoint, saveat, t1=100.0):
         throw=False,
     )
     ys = jnp.where(jnp.isfinite(solution.ys), solution.ys, 0)
-    return jnp.sum(ys * jnp.array([1.0, 1e4, 2.0]))
+    return jnp.sum(ys @ jnp.array([1.0, 1e4, 2.0]))
 
 
 def gradients(adjoint, saveat):

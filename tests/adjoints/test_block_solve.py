@@ -24,7 +24,8 @@ def solve_all(tableau, hJ_T, rhs, used):
 def stiff(key, tableau, n, k=4):
     """Transposed Jacobians with rates from 1 to 1e5, and columns to solve for."""
     m = tableau.num_stages
-    matrices = jax.random.normal(key, (k, m, n, n)) - jnp.logspace(0, 5, n) * jnp.eye(n)
+    decay = jnp.diag(jnp.logspace(0, 5, n))
+    matrices = jax.random.normal(key, (k, m, n, n)) - decay[None, None]
     # Columns for the end of the step, zero at the first stage, and one more that is not.
     ends = tuple(jax.random.normal(key, (m, k, n, n)))
     return matrices, ((None, *ends[1:]) if m > 1 else ends, tuple(jnp.ones((m, k, n, 1))))

@@ -13,7 +13,7 @@ import stiffrax as srx
 from stiffrax.diagnostics import kaplan_yorke_dimension, lyapunov_spectrum
 
 LORENZ = srx.problems.lorenz()
-STARTS = jnp.asarray(LORENZ.y0) + jnp.array([[0.0] * 3, [1.0, 2.0, 3.0]])
+STARTS = jnp.asarray(LORENZ.y0)[None] + jnp.array([[0.0] * 3, [1.0, 2.0, 3.0]])
 RATES = jnp.array([0.5, -3.0, -1.0])
 
 
@@ -139,7 +139,7 @@ def test_tangent_of_the_flow_is_that_of_central_differences():
 
 
 def test_frame_of_many_columns_is_orthonormal_and_its_lengths_are_those_of_qr(getkey):
-    columns = jax.random.normal(getkey(), (2, 9, 6)) * 10.0 ** -jnp.arange(6)
+    columns = jax.random.normal(getkey(), (2, 9, 6)) * 10.0 ** -jnp.arange(6.0)[None, None]
     basis, lengths = jax.vmap(srx.solvers.orthonormalize)(columns)
     for q, length, a in zip(basis, lengths, columns, strict=True):
         np.testing.assert_allclose(q.T @ q, np.eye(6), atol=1e-14)

@@ -35,9 +35,13 @@ FUNCTIONS = {
     "assignment": lambda y: y.at[1].set(7.0).at[0].add(y[2]).at[jnp.array([0, 0])].add(y[1]),
     "dynamic index": lambda y: jax.lax.dynamic_slice(y, (1,), (2,)),
     "choices": lambda y: jnp.where(y > 0.5, y**2, 0.0) + jnp.clip(y, 0.5, 1.0),
-    "comparisons": lambda y: ((y >= 0.4) & ~(y < 0.5) | (y == 0.4)) * 2.0 + (y <= 0.5) + (y != 1),
+    "comparisons": lambda y: (
+        ((y >= 0.4) & ~(y < 0.5) | (y == 0.4)).astype(float) * 2.0
+        + (y <= 0.5).astype(float)
+        + (y != 1).astype(float)
+    ),
     "concrete choice": lambda y: jnp.where(np.array([True, False, True]), y, 2 * y),
-    "constants": lambda y: jnp.linspace(0, 1, 3) + jnp.eye(3)[1] * jnp.sum(jnp.arange(4)) + 0 * y,
+    "constants": lambda y: jnp.linspace(0, 1, 3) + jnp.eye(3)[1] * jnp.sum(jnp.arange(4.0)) + 0 * y,
     "no state": lambda y: jnp.array([1.5, 2.0]),
     "jit and checkpoint": lambda y: jax.jit(jax.checkpoint(lambda z: jnp.sin(z) * y[0]))(y),
     "map": lambda y: jax.vmap(lambda z: z * y[0] + jnp.dot(y, y))(y),
@@ -48,9 +52,9 @@ FUNCTIONS = {
     "branches": lambda y: jax.lax.cond(y[0] > 0.5, lambda z: 2 * z, lambda z: z, y),
     "known branch": lambda y: jax.lax.switch(1, [jnp.sin, jnp.cos, jnp.tan], y),
     "bounds": lambda y: jax.lax.clamp(0.5, y, 1.0) + jax.nn.relu6(5 * y),
-    "counts": lambda y: y * jnp.sum(y > 0.5),
+    "counts": lambda y: y * jnp.sum(y > 0.5).astype(float),
     "truths": lambda y: jnp.where(jnp.all(y > 0.5) ^ jnp.any(y > 1), y, 0.0),
-    "largest place": lambda y: y * jnp.argmax(y),
+    "largest place": lambda y: y * jnp.argmax(y).astype(float),
     "running totals": lambda y: jnp.cumsum(y) + jnp.cumprod(y) - jax.lax.cummax(y, reverse=True),
     "logarithms of sums": lambda y: jax.nn.logsumexp(y) + jax.nn.softmax(y),
     "averages": lambda y: jnp.array([jnp.mean(y), jnp.var(y), jnp.std(y)]),

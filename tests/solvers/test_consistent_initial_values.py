@@ -45,7 +45,7 @@ def implicit(t, y, args):
 
 def solved(x, args):
     term = srx.MassMatrixTerm(implicit, {"x": 1.0, "z": 0.0})
-    return srx.consistent_initial_values(term, 0.0, {"x": x, "z": jnp.array(5.0)}, args)["z"]
+    return srx.consistent_initial_values(term, 0.0, {"x": x, "z": jnp.full_like(x, 5.0)}, args)["z"]
 
 
 def test_derivatives_are_those_of_the_implicit_function():

@@ -87,7 +87,9 @@ def differences(name):
     @jax.jit
     def both_sides(x):
         shifts = h * jnp.eye(x.size)
-        return jax.lax.map(lambda x: loss(restore(x)), jnp.concatenate([x + shifts, x - shifts]))
+        return jax.lax.map(
+            lambda x: loss(restore(x)), jnp.concatenate([x[None] + shifts, x[None] - shifts])
+        )
 
     ahead, behind = jnp.split(both_sides(x), 2)
     return (ahead - behind) / (2 * h)

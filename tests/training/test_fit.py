@@ -29,8 +29,10 @@ MODEL = Decay(jnp.array([0.5, 0.5]))
 def exact(model, data):
     """The trajectory loss of a linear model, without a solver."""
     elapsed = (data.ts - data.ts[:, :1])[..., None]
-    error = data.ys[:, :1] * jnp.exp(-model.rates * elapsed) - data.ys
-    return jnp.sum(jnp.where(data.mask[..., None], error**2, 0)) / jnp.sum(data.mask)
+    error = data.ys[:, :1] * jnp.exp(-model.rates[None, None] * elapsed) - data.ys
+    return jnp.sum(jnp.where(data.mask[..., None], error**2, 0)) / jnp.sum(
+        jnp.asarray(data.mask, float)
+    )
 
 
 def run(loss=exact, model=MODEL, data=DATA, **options):
@@ -92,7 +94,9 @@ def test_gradient_norm_is_recorded_before_clipping():
 
 def test_minibatches_show_every_run_once_before_any_comes_again():
     def starts(model, data):
-        return jnp.sum(data.ys[:, 0, 0] * 10.0 ** jnp.arange(len(data.ys))) + 0 * model.rates[0]
+        return (
+            jnp.sum(data.ys[:, 0, 0] * 10.0 ** jnp.arange(float(len(data.ys)))) + 0 * model.rates[0]
+        )
 
     seen = run(starts, batch_size=1, steps=8).history.loss
     assert sorted(seen[:4]) == sorted(seen[4:]) == sorted(STARTS[:, 0])
@@ -102,7 +106,7 @@ def test_minibatches_show_every_run_once_before_any_comes_again():
 @pytest.mark.slow
 def test_minibatches_of_segments_are_segments():
     def size(model, data):
-        return jnp.sum(data.mask) * 1.0 + 0 * model.rates[0]
+        return jnp.sum(jnp.asarray(data.mask, float)) + 0 * model.rates[0]
 
     loss = srx.SegmentLoss(srx.BackwardEuler()) * 0.0 + size
     result = run(loss, batch_size=5, steps=2)

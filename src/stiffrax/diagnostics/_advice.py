@@ -95,7 +95,7 @@ def _short_of_steps(solution: diffrax.Solution) -> str:
 
 
 def _after_success(stats: dict) -> list[str]:
-    if not stats["num_rejected_by_newton"] > _MANY_REJECTED * stats["num_steps"]:
+    if not int(stats["num_rejected_by_newton"]) > _MANY_REJECTED * int(stats["num_steps"]):
         setup = stats["setup"]
         many = setup["adaptive"] and stats["num_steps"] > _MANY_STEPS
         low = setup["order"] <= _LOW_ORDER
