@@ -75,7 +75,7 @@ def main():
             if epoch:  # goes on from the checkpoint
                 path = pathlib.Path(folder) / "training"
                 model = srx.fit(
-                    start, recipe, data, optimizer=optimizer, steps=epoch, checkpoint=path
+                    start, data, recipe, optimizer=optimizer, steps=epoch, checkpoint=path
                 ).last_model
             values = np.array([float(program(model)[0]) for program in programs.values()])
             off.append(np.abs(values - float(accurate(model, data))))

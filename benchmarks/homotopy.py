@@ -133,8 +133,8 @@ def train(method, case, data, seed, most):
     if method == "homotopy":
         fit = srx.fit_homotopy(
             model,
-            srx.HomotopyLoss(trajectory(case), case.coupling, case.alpha),
             data,
+            srx.HomotopyLoss(trajectory(case), case.coupling, case.alpha),
             schedule=case.schedule,
             optimizer=optimizer(case, case.rate),
         )
@@ -142,7 +142,7 @@ def train(method, case, data, seed, most):
     shooting = method == "shooting"
     loss = trajectory(case, window=-(-(case.samples - 1) // 5) if shooting else None)
     rate = case.shooting_rate if shooting else case.vanilla_rate
-    fit = srx.fit(model, loss, data, optimizer=optimizer(case, rate), steps=most)
+    fit = srx.fit(model, data, loss, optimizer=optimizer(case, rate), steps=most)
     return fit.model, int(np.argmin(fit.history.loss))
 
 

@@ -29,7 +29,7 @@ def losses_on_line():
     data, _ = example.samples(10)
     start = example.black_box(jax.random.key(10))
     loss = srx.HomotopyLoss(example.TRAJECTORY, 6.0, alpha=1e-3).for_data(data)
-    end = srx.fit_homotopy(start, loss, data, optimizer=optax.adamw(0.05)).model
+    end = srx.fit_homotopy(start, data, loss, optimizer=optax.adamw(0.05)).model
     (a, static), (b, _) = (eqx.partition(model, eqx.is_inexact_array) for model in (start, end))
 
     @eqx.filter_jit

@@ -60,14 +60,14 @@ def main(steps=60):
     data = series()
     trajectory = srx.TrajectoryLoss(srx.RadauIIA5(), srx.ScaledMSE(SCALE), rtol=1e-4, max_steps=512)
     model = srx.PartiallyKnown(
-        known, Fast(srx.Polynomial(2, degree=3, outputs=1)), outputs=(0,), num_states=2
+        known, Fast(srx.Polynomial(2, degree=3, num_outputs=1)), outputs=(0,), num_states=2
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.03))
     print(f"floor: error {float(eqx.filter_jit(trajectory)(truth, data)):.2e}", flush=True)
     start = time.perf_counter()
     loss = srx.HomotopyLoss(trajectory, np.array([2.0 * MU, 0.0]))
     schedule = srx.HomotopySchedule(values=6, steps=steps)
-    fit = srx.fit_homotopy(model, loss, data, schedule=schedule, optimizer=optimizer)
+    fit = srx.fit_homotopy(model, data, loss, schedule=schedule, optimizer=optimizer)
     best = int(fit.history.held_out_steps[np.argmin(fit.history.held_out_loss)])
     seconds = time.perf_counter() - start
     print(f"homotopy: error {fit.loss:.2e}, best step {best}, {seconds:.0f} s", flush=True)
@@ -75,7 +75,7 @@ def main(steps=60):
     names = fit.model.learned.polynomial.feature_names(("x", "z"))
     print("  " + " ".join(f"{c:+.3f}*{n}" for c, n in zip(learned, names, strict=True)))
     start = time.perf_counter()
-    fit = srx.fit(model, trajectory, data, optimizer=optimizer, steps=schedule.total_steps)
+    fit = srx.fit(model, data, trajectory, optimizer=optimizer, steps=schedule.total_steps)
     best = int(np.argmin(fit.history.loss))
     seconds = time.perf_counter() - start
     print(f"vanilla: error {fit.loss:.2e}, best step {best}, {seconds:.0f} s", flush=True)

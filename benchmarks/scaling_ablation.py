@@ -36,7 +36,7 @@ def train(data, scaled, shape, activation, seed, epochs):
     model = srx.ScaledField(net, y_scale, scaling.t_scale if scaled else 1.0)
     options = {"rtol": 1e-3, "atol": 1e-6, "max_steps": 512}
     loss = srx.TrajectoryLoss(srx.RadauIIA5(), srx.ScaledMAE(y_scale), **options)
-    result = srx.fit(model, loss, data, optimizer=optax.adam(0.005), steps=epochs)
+    result = srx.fit(model, data, loss, optimizer=optax.adam(0.005), steps=epochs)
     exact = srx.TrajectoryLoss(srx.RadauIIA5(), rtol=1e-6, atol=1e-10, max_steps=4096)
     off = np.abs(exact.predict(result.model, data) - data.ys[:, 1:]) / scaling.y_scale
     return np.mean(off, axis=(0, 1)), result

@@ -58,7 +58,7 @@ def single_steps(step):
 
 def ours(solver):
     def predict(model, ys):
-        return srx.segment_predictions(solver, model, jnp.broadcast_to(TS, ys.shape[:2]), ys)
+        return srx.segment_predictions(model, jnp.broadcast_to(TS, ys.shape[:2]), ys, solver)
 
     return predict
 

@@ -99,7 +99,7 @@ def main(chosen, rates):
         loss = srx.SegmentLoss(SOLVER, srx.ScaledMSE(scale=scale))
 
         def train(optimizer, steps=EPOCHS, model=model, loss=loss, data=data):
-            return srx.fit(model, loss, data, optimizer=optimizer, steps=steps, progress=False)
+            return srx.fit(model, data, loss, optimizer=optimizer, steps=steps, progress=False)
 
         def least_squares(max_steps=50, model=model, data=data, scale=scale):
             options = {"scale": scale, "max_steps": max_steps, "progress": False}

@@ -51,7 +51,7 @@ loss = srx.TrajectoryLoss(srx.RadauIIA5(), measure, rtol=1e-3, max_steps=256)
 optimizer = optax.chain(
     optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.02, STEPS))
 )
-result = srx.fit(model, loss, data, optimizer=optimizer, steps=STEPS)
+result = srx.fit(model, data, loss, optimizer=optimizer, steps=STEPS)
 seconds = time.perf_counter() - start
 
 # %% The loss once more, with a solve a thousand times as accurate.

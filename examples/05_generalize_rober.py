@@ -56,7 +56,7 @@ loss = srx.TrajectoryLoss(srx.RadauIIA5(), measure, rtol=1e-3, max_steps=256)
 optimizer = optax.chain(
     optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.02, STEPS))
 )
-result = srx.fit(model, loss, seen, optimizer=optimizer, steps=STEPS)
+result = srx.fit(model, seen, loss, optimizer=optimizer, steps=STEPS)
 seconds = time.perf_counter() - start
 
 # %% The figure: the first start that was never seen.

@@ -73,7 +73,7 @@ def recipe(data):
 def train(data, scaling, loss, optimizer, seed, epochs):
     model = srx.ScaledField(network(jax.random.key(seed)), scaling.y_scale, scaling.t_scale)
     start = time.perf_counter()
-    result = srx.fit(model, loss, data, optimizer=optimizer, steps=epochs)
+    result = srx.fit(model, data, loss, optimizer=optimizer, steps=epochs)
     return result, time.perf_counter() - start
 
 

@@ -61,9 +61,10 @@ def train(data, seed, epochs):
     )
     # The paper's library subtracts the decay, 1e-6, without the learning rate.
     optimizer = optax.chain(
-        srx.rescale_gradient(100.0), optax.adamw(0.005, weight_decay=1e-6 / 0.005)
+        optax.normalize_by_update_norm(100.0, eps=1e-30),
+        optax.adamw(0.005, weight_decay=1e-6 / 0.005),
     )
-    return loss, srx.fit(model, loss, data, optimizer=optimizer, steps=epochs)
+    return loss, srx.fit(model, data, loss, optimizer=optimizer, steps=epochs)
 
 
 # %% The figure: every species, and the loss.

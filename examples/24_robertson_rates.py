@@ -67,7 +67,7 @@ for i, state in enumerate(data.names):
         print(f"d{state}/dt  {result.model.feature_names()[j]:6s} {value:16.8g} +- {error:.1e}")
 
 # %% One figure: the species, and what one step explains of each sample.
-step = srx.segment_predictions(srx.RadauIIA9(), result.model, data.ts, data.ys, substeps=4)
+step = srx.segment_predictions(result.model, data.ts, data.ys, srx.RadauIIA9(), substeps=4)
 size = np.max(np.abs(np.asarray(ys)), axis=(0, 1))
 misfit = np.abs(np.asarray(step) - np.asarray(ys)[:, 1:]) / size
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)

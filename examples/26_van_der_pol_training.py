@@ -84,7 +84,7 @@ for begin, model in STARTS.items():
     print(f"\nfrom {begin}:")
     for name, loss in LOSSES.items():
         start = time.perf_counter()
-        fit = srx.fit(model, loss, data, optimizer=optax.adam(1e-2), steps=EPOCHS, progress=False)
+        fit = srx.fit(model, data, loss, optimizer=optax.adam(1e-2), steps=EPOCHS, progress=False)
         history = histories[begin, name] = fit.history
         losses = history.solved_loss
         seconds = time.perf_counter() - start

@@ -103,8 +103,8 @@ def main():
             start = time.perf_counter()
             fit = srx.fit_homotopy(
                 make(jax.random.key(seed)),
-                loss,
                 data,
+                loss,
                 schedule=srx.HomotopySchedule(values=6, steps=100),
                 optimizer=optimizer,
             )

@@ -153,7 +153,7 @@ INDICES = st.none() | st.lists(st.integers(-1, 3), max_size=3)
 def test_partially_known_models(inputs, outputs, learned_states, learned_outputs, num_states):
     shape = learned_outputs, 1 + learned_states
     c = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
-    learned = srx.Polynomial(learned_states, 1, coefficients=c, outputs=learned_outputs)
+    learned = srx.Polynomial(learned_states, 1, coefficients=c, num_outputs=learned_outputs)
     size = learned_states if num_states is None else num_states
     y = np.arange(1.0, 1 + size)
 
@@ -212,8 +212,8 @@ def test_fit(parameters, **options):
     fit = result_or_clear_error(
         lambda: srx.fit(
             model,
-            srx.SegmentLoss(srx.BackwardEuler()),
             decay(),
+            srx.SegmentLoss(srx.BackwardEuler()),
             optimizer=optax.sgd(0.1),
             progress=False,
             **options,

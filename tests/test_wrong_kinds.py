@@ -13,7 +13,7 @@ MODEL = srx.Polynomial(2, 1)
 
 
 def fit(**options):
-    return srx.fit(MODEL, srx.SegmentLoss(), DATA, progress=False, **options)
+    return srx.fit(MODEL, DATA, srx.SegmentLoss(), progress=False, **options)
 
 
 WRONG = {
@@ -29,7 +29,7 @@ WRONG = {
     "`optimizer` is `'adam'`; it needs an optimizer": lambda: fit(optimizer="adam"),
     "`seed=1.5` was given": lambda: fit(seed=1.5),
     "`optimizer` is `'sgd'`": lambda: srx.fit_homotopy(
-        MODEL, srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0), DATA, optimizer="sgd"
+        MODEL, DATA, srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0), optimizer="sgd"
     ),
     "`Steer\\(width='0.1'\\)` was given": lambda: srx.Steer("0.1"),
     "`GrowingHorizon\\(first='1', steps=2\\)`": lambda: srx.GrowingHorizon("1", 2),

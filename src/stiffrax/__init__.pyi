@@ -67,6 +67,7 @@ from .models import (
 )
 from .recovery import (
     Comparison as Comparison,
+    SymbolicModel as SymbolicModel,
     compare as compare,
     from_sympy as from_sympy,
     from_text as from_text,
@@ -114,13 +115,13 @@ from .training import (
     Profile as Profile,
     PrunedFit as PrunedFit,
     Steer as Steer,
+    TriedModel as TriedModel,
     fit as fit,
     fit_homotopy as fit_homotopy,
     fit_least_squares as fit_least_squares,
     fit_parameters as fit_parameters,
     project_order as project_order,
     prune_and_refit as prune_and_refit,
-    rescale_gradient as rescale_gradient,
 )
 
 __version__: str

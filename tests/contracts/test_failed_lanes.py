@@ -70,7 +70,7 @@ def solve(solver, adjoint, p, y0, own):
 def predict(solver, p, y0, own):
     """One segment; that the next sample is the same is no matter."""
     ts, ys = jnp.array([[0.0, H]]), jnp.stack([y0, y0])[None]
-    found = srx.segment_predictions(solver, lambda t, y, args: field(t, y, (p, own)), ts, ys)[0]
+    found = srx.segment_predictions(lambda t, y, args: field(t, y, (p, own)), ts, ys, solver)[0]
     return found, jnp.all(jnp.isfinite(found))
 
 
@@ -181,7 +181,7 @@ def test_runs_of_one_data_set_are_lanes_as_well():
     def loss_and_gradient(p, ys):
         def loss(p):
             found = srx.segment_predictions(
-                srx.RadauIIA5(), lambda t, y, args: -p * jnp.sqrt(y), ts, ys
+                lambda t, y, args: -p * jnp.sqrt(y), ts, ys, srx.RadauIIA5()
             )
             return jnp.sum(found[::2] ** 2), found
 

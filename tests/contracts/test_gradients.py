@@ -169,10 +169,10 @@ def test_the_gradient_of_saved_values_is_that_of_the_collocation_polynomial():
 def segment_loss(p, solver, args):
     ts, ys = jnp.array([[0.0, 0.1, 0.4]]), jnp.array([[[1.0, 0.2], [0.9, 0.1], [0.7, 0.1]]])
     found = srx.segment_predictions(
-        solver,
         lambda t, y, args: jnp.stack([-p[0] * y[0] * y[1], p[1] * y[0] - args * y[1] ** 3]),
         ts,
         ys,
+        solver,
         substeps=2,
         args=args,
     )
@@ -218,10 +218,10 @@ def test_stiffness_costs_gradients_no_digits():
     @jax.jit
     def end(log_rates):
         found = srx.segment_predictions(
-            srx.RadauIIA5(),
             problem.vector_field,
             ts[None],
             ys[None],
+            srx.RadauIIA5(),
             args=tuple(jnp.exp(log_rates)),
         )
         return found[0, 0] / ys[1]

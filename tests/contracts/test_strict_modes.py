@@ -186,11 +186,11 @@ def test_least_squares():
 def test_training_by_optimizers_that_promote():
     fit = srx.fit(
         srx.Polynomial(1, degree=1),
-        srx.SegmentLoss(srx.BackwardEuler()),
         FIT_DATA,
+        srx.SegmentLoss(srx.BackwardEuler()),
         steps=2,
         batch_size=1,
-        optimizer=optax.chain(srx.rescale_gradient(1.0), optax.adamw(0.1)),
+        optimizer=optax.chain(optax.normalize_by_update_norm(1.0), optax.adamw(0.1)),
         transforms=[srx.GrowingHorizon(0.2, 2), srx.Steer(0.1)],
         held_out=0.5,
     )

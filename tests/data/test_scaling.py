@@ -1,9 +1,11 @@
 """Scaling: the size of states and times."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.data import default_scale
 
 TS = np.array([0.0, 1.0, 4.0])
 YS = np.array([[[-4.0, 1e-6], [1.0, 3e-6], [2.0, 2e-6]], [[0.0, 1.0], [1.0, 1.0], [0.0, 9.0]]])
@@ -77,3 +79,12 @@ def test_constant_state_takes_the_size_given_for_it():
 def test_wrong_size_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_default_scale_is_the_range_and_never_zero(array):
+    mask = np.arange(4) < np.array([4, 2, 3])[:, None]
+    ts = np.tile(np.arange(4.0), (3, 1))
+    ys = np.stack([ts, np.full(ts.shape, -5.0), np.zeros(ts.shape)], axis=-1)
+    ys[~mask] = 1e9
+    np.testing.assert_array_equal(default_scale(array(ys), array(mask)), [3.0, 5.0, 1.0])

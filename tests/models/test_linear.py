@@ -105,7 +105,7 @@ def test_whole_numbers_become_floats(make):
 
 @both
 def test_outputs_may_differ_from_states(make):
-    model = make(outputs=1, coefficients=[[0.0, 1.0, 1.0]])
+    model = make(num_outputs=1, coefficients=[[0.0, 1.0, 1.0]])
     assert model(0.0, jnp.array([1.0, 2.0])).tolist() == [3.0]
     assert (model.num_outputs, model.num_features, model.num_states) == (1, 3, 2)
 

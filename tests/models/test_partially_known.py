@@ -29,7 +29,7 @@ def hires_split():
 
     coefficients = np.zeros((3, 6))
     coefficients[:, srx.Polynomial(2, 2).feature_names().index("y1*y2")] = [-280, 280, -280]
-    learned = srx.Polynomial(2, 2, coefficients=coefficients, outputs=3)
+    learned = srx.Polynomial(2, 2, coefficients=coefficients, num_outputs=3)
     parts = {"inputs": (5, 7), "outputs": (5, 6, 7), "num_states": 8}
     return srx.PartiallyKnown(known, learned, **parts)
 
@@ -41,7 +41,7 @@ def test_parts_add_up_to_the_whole(getkey):
 
 
 def test_outputs_are_fed_in_the_order_given():
-    learned = srx.Polynomial(1, 1, coefficients=[[1.0, 0.0], [2.0, 0.0]], outputs=2)
+    learned = srx.Polynomial(1, 1, coefficients=[[1.0, 0.0], [2.0, 0.0]], num_outputs=2)
     model = srx.PartiallyKnown(
         lambda t, y, args: jnp.zeros(3), learned, inputs=[1], outputs=[2, 0], num_states=3
     )

@@ -41,7 +41,7 @@ def test_value_is_the_recursion_written_out():
 @pytest.mark.parametrize("degree", [1, 2, 4])
 @pytest.mark.parametrize(("num_states", "outputs"), [(1, 1), (3, 2), (4, None)])
 def test_expansion_is_the_same_function(use_bias, degree, num_states, outputs):
-    net = random_net(0, num_states, degree=degree, outputs=outputs, use_bias=use_bias)
+    net = random_net(0, num_states, degree=degree, num_outputs=outputs, use_bias=use_bias)
     ys = jnp.array(np.random.default_rng(1).normal(size=(20, num_states)))
     values, expanded = values_and_expanded_values(net, ys)
     assert values.shape == (20, outputs or num_states)
@@ -88,12 +88,12 @@ def test_float32_stays_float32():
 
 
 def test_sizes_are_told_and_weights_are_the_only_leaves(getkey):
-    net = srx.PiNet(3, 5, 2, key=getkey(), outputs=4)
+    net = srx.PiNet(3, 5, 2, key=getkey(), num_outputs=4)
     assert (net.num_states, net.degree, net.num_outputs) == (3, 2, 4)
     assert [x.shape for x in jax.tree.leaves(net)] == [(2, 5, 3), (2, 5), (4, 5), (4,)]
 
 
-@pytest.mark.parametrize("name", ["num_states", "width", "degree", "outputs"])
+@pytest.mark.parametrize("name", ["num_states", "width", "degree", "num_outputs"])
 def test_count_below_one_is_refused(getkey, name):
     arguments: dict[str, Any] = {"num_states": 2, "width": 2, "degree": 2, name: 0}
     with pytest.raises(ValueError, match=f"`{name}=0` was given; it needs a positive integer"):

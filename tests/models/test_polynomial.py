@@ -106,7 +106,7 @@ def test_names_that_do_not_fit_are_refused(names):
 
 
 @pytest.mark.parametrize("bad", [0, -1, True])
-@pytest.mark.parametrize("name", ["num_states", "degree", "outputs"])
+@pytest.mark.parametrize("name", ["num_states", "degree", "num_outputs"])
 def test_count_below_one_is_refused(name, bad):
     arguments = {"num_states": 2, "degree": 2, name: bad}
     with pytest.raises(ValueError, match=f"`{name}={bad}` was given; it needs a positive integer"):

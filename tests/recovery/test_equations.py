@@ -26,7 +26,7 @@ def random_pi_net(num_states, degree):
 @given(st.lists(coefficient, min_size=6, max_size=6))
 @settings(max_examples=20, deadline=None)
 def test_coefficients_of_a_polynomial_come_through_with_every_digit(values):
-    model = srx.Polynomial(2, 2, coefficients=[values], outputs=1)
+    model = srx.Polynomial(2, 2, coefficients=[values], num_outputs=1)
     (expression,) = srx.to_sympy(model)
     terms = expression.as_coefficients_dict()
     monomials = [1, y1, y2, y1**2, y1 * y2, y2**2]

@@ -73,4 +73,4 @@ def test_name_that_could_not_be_read_back_is_refused(name):
 
 def test_model_that_is_no_vector_field_is_refused():
     with pytest.raises(ValueError, match="One equation a state is needed, got 1 equations"):
-        srx.to_text(srx.Polynomial(2, 1, outputs=1))
+        srx.to_text(srx.Polynomial(2, 1, num_outputs=1))

@@ -33,7 +33,7 @@ def misfit(name):
     @jax.jit
     def predicted(rate, z):
         ys = jnp.stack([jnp.ones(1), jnp.exp(z)[None]])[None]
-        found = srx.segment_predictions(solver, lambda t, y, args: rate * y, ts, ys)
+        found = srx.segment_predictions(lambda t, y, args: rate * y, ts, ys, solver)
         return found[0, 0, 0] - jnp.exp(z)
 
     return predicted

@@ -45,7 +45,7 @@ def steps_by_hand(solver, substeps=1):
 
 predict = jax.jit(
     lambda solver, ts, ys, mask, substeps: srx.segment_predictions(
-        solver, model, ts, ys, substeps, mask=mask
+        model, ts, ys, solver, substeps, mask=mask
     ),
     static_argnames=("solver", "substeps"),
 )
@@ -67,7 +67,7 @@ class TestGuesses:
         hires = srx.problems.hires().vector_field
         ys = jnp.array([[self.YA, self.YB]])
         predicted = jax.jit(
-            lambda ys: srx.segment_predictions(srx.RadauIIA5(), hires, self.TS, ys, substeps)
+            lambda ys: srx.segment_predictions(hires, self.TS, ys, srx.RadauIIA5(), substeps)
         )(ys)
         assert bool(jnp.all(jnp.isfinite(predicted)))
 
@@ -88,7 +88,7 @@ class TestMasks:
         @jax.jit
         def gradient(ys, rate):
             def loss(ys, rate):
-                found = srx.segment_predictions(RADAU, model, TS, ys, args=rate, mask=mask)
+                found = srx.segment_predictions(model, TS, ys, RADAU, args=rate, mask=mask)
                 return jnp.sum(jnp.where(mask[:, 1:, None], found, 0.0)[:, 1:] ** 2)
 
             return jax.grad(loss, argnums=(0, 1))(ys, rate)
@@ -179,7 +179,7 @@ def test_float32_samples_give_float32_predictions():
 @pytest.mark.slow
 def test_batches_of_data_sets_are_predicted_as_each_alone():
     ys = jnp.stack([YS, 2 * YS])
-    together = jax.vmap(lambda ys: srx.segment_predictions(RADAU, model, TS, ys))(ys)
+    together = jax.vmap(lambda ys: srx.segment_predictions(model, TS, ys, RADAU))(ys)
     np.testing.assert_allclose(together[1], predict(RADAU, TS, ys[1], None, 1), rtol=1e-13)
 
 
@@ -207,13 +207,13 @@ class TestRaises:
         with pytest.raises(
             ValueError, match=r"`ts` of shape .* and `ys` of shape .*\(runs, times, n"
         ):
-            srx.segment_predictions(RADAU, model, ts, ys)
+            srx.segment_predictions(model, ts, ys, RADAU)
 
     def test_one_sample_a_run(self):
         with pytest.raises(
             ValueError, match=r"`ts` of shape \(2, 1\) has one sample a run.*longer"
         ):
-            srx.segment_predictions(RADAU, model, TS[:, :1], YS[:, :1])
+            srx.segment_predictions(model, TS[:, :1], YS[:, :1], RADAU)
 
     @pytest.mark.parametrize("dtype", [int, complex])
     def test_states_that_are_not_real_floating_point(self, dtype):
@@ -221,22 +221,22 @@ class TestRaises:
         with pytest.raises(
             ValueError, match=rf"`ys` of dtype {ys.dtype}.*Convert with `jnp.asarray"
         ):
-            srx.segment_predictions(RADAU, model, TS, ys)
+            srx.segment_predictions(model, TS, ys, RADAU)
 
     def test_integer_times(self):
         with pytest.raises(ValueError, match=r"`ts` of dtype int64 .* must be real floating"):
-            srx.segment_predictions(RADAU, model, np.array([[0, 1]]), YS[:1, :2])
+            srx.segment_predictions(model, np.array([[0, 1]]), YS[:1, :2], RADAU)
 
     @pytest.mark.parametrize("substeps", [0, -1, 1.0, True, None])
     def test_substeps_that_are_no_positive_integer(self, substeps):
         with pytest.raises(ValueError, match=rf"`substeps={substeps}` .* Write `substeps=1`"):
-            srx.segment_predictions(RADAU, model, TS, YS, substeps)
+            srx.segment_predictions(model, TS, YS, RADAU, substeps)
 
     @pytest.mark.parametrize("mask", [ALL[0], ALL[:, 1:], ALL.astype(int)])
     def test_masks_of_another_shape_or_dtype(self, mask):
         with pytest.raises(ValueError, match=r"`mask` of shape .* dtype bool: `True` where"):
-            srx.segment_predictions(RADAU, model, TS, YS, mask=mask)
+            srx.segment_predictions(model, TS, YS, RADAU, mask=mask)
 
     def test_models_that_return_another_shape(self):
         with pytest.raises(ValueError, match=r"vector field returned .*\[\(1,\)\] for a state of"):
-            srx.segment_predictions(RADAU, lambda t, y, args: y[:1], TS, YS)
+            srx.segment_predictions(lambda t, y, args: y[:1], TS, YS, RADAU)

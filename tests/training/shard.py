@@ -30,8 +30,8 @@ class Decay(eqx.Module):
 def train(loss, mesh, **options):
     return srx.fit(
         Decay(jnp.array([0.5, 20.0])),
-        loss,
         srx.Trajectories.from_arrays(ts, ys),
+        loss,
         optimizer=optax.adam(0.05),
         steps=12,
         held_out=[4],

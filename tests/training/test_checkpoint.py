@@ -43,7 +43,7 @@ def run(steps, path=None, **options):
     options = {"optimizer": OPTIMIZER, "batch_size": 2, "held_out": [3]} | options
     options = {"judge_every": 7, "checkpoint_every": 0.0, "progress": False} | options
     data = options.pop("data", DATA)
-    return srx.fit(Decay(jnp.array(0.5)), loss, data, steps=steps, checkpoint=path, **options)
+    return srx.fit(Decay(jnp.array(0.5)), data, loss, steps=steps, checkpoint=path, **options)
 
 
 def assert_same(one, two):

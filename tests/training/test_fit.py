@@ -37,7 +37,7 @@ def exact(model, data):
 
 def run(loss=exact, model=MODEL, data=DATA, **options):
     options = {"optimizer": optax.adam(0.05), "steps": 40, "progress": False} | options
-    return srx.fit(model, loss, data, **options)
+    return srx.fit(model, data, loss, **options)
 
 
 def hand_written(steps, optimizer):

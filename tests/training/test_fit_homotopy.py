@@ -31,14 +31,14 @@ def oscillator():
     """Second order: the rate of the first state is known to be the second."""
     return srx.PartiallyKnown(
         drift,
-        srx.Polynomial(2, degree=1, outputs=1),
+        srx.Polynomial(2, degree=1, num_outputs=1),
         outputs=(1,),
     )
 
 
 def run(**options):
     defaults = {"schedule": SCHEDULE, "optimizer": OPTIMIZER, "judge_every": 5, "progress": False}
-    return srx.fit_homotopy(oscillator(), LOSS, DATA, **defaults | options)
+    return srx.fit_homotopy(oscillator(), DATA, LOSS, **defaults | options)
 
 
 @functools.cache
@@ -104,9 +104,9 @@ def test_wrong_count_is_named(judge_every):
 
 def test_other_losses_are_refused():
     with pytest.raises(ValueError, match="`loss` is a TrajectoryLoss"):
-        srx.fit_homotopy(oscillator(), TRAJECTORY, DATA)
+        srx.fit_homotopy(oscillator(), DATA, TRAJECTORY)
 
 
 def test_model_without_parameters_is_refused():
     with pytest.raises(ValueError, match="no floating-point array"):
-        srx.fit_homotopy(lambda t, y, args: -y, LOSS, DATA)
+        srx.fit_homotopy(lambda t, y, args: -y, DATA, LOSS)

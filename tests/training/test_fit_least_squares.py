@@ -110,12 +110,13 @@ def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
 
 def test_fits_of_any_size_have_blocks_of_one_of_two_sizes():
     from stiffrax.training._sample_windows import padded_windows
+    from stiffrax.training._weighted_samples import WeightedSamples
 
     sizes = set()
     for times in (3, 130, 200, 400, 513, 700, 3000):
         ts = np.arange(float(times))
         data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-        windows = padded_windows(data, np.ones(1), np.ones(data.ys.shape), 1, False)
+        windows = padded_windows(WeightedSamples.of(data, 1.0), 1, False)
         blocks, size, _ = windows.ts.shape
         assert (blocks - 1) * size < times - 1 <= blocks * size
         sizes.add(size)
@@ -149,10 +150,11 @@ def test_terms_switched_off_stay_off():
 def network_residuals(window, coupling=0.0):
     from stiffrax.training._compressed_residuals import CompressedResiduals
     from stiffrax.training._sample_windows import padded_windows
+    from stiffrax.training._weighted_samples import WeightedSamples
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     data, _ = linear_data()
-    windows = padded_windows(data, np.array([1.0, 2.0]), np.ones(data.ys.shape), window, False)
+    windows = padded_windows(WeightedSamples.of(data, [1.0, 2.0]), window, False)
     steps = WindowResiduals(SegmentStep(srx.BackwardEuler()), False, coupling=coupling)
     # The programs of the other networks here.
     return srx.PiNet(2, 4, 2, key=jax.random.key(1)), CompressedResiduals(steps, windows)

@@ -64,7 +64,7 @@ def test_the_count_of_dropped_terms_is_the_difference(pruned):
 
 
 def test_the_last_model_tried_was_too_small(pruned):
-    terms, loss, accepted = pruned.history[-1]
+    terms, loss, accepted = pruned.tried[-1]
     assert terms == 3
     assert not accepted
     assert loss > 10 * pruned.held_out_loss
@@ -160,7 +160,7 @@ def test_terms_are_searched_along_the_couplings_where_predictions_are_good(
     np.testing.assert_array_equal(result.model.active, [[False, False, True], [False, True, False]])
     assert 0.8 < result.held_out_loss / (0.05 * (weight or 1) ** 0.5) < 1.2
     # Every search begins with what the one before left.
-    accepted = [terms for terms, _, accepted in result.history if accepted]
+    accepted = [model.terms for model in result.tried if model.accepted]
     assert accepted == [6] + searches * [2]
 
 

@@ -14,7 +14,9 @@ from stiffrax.training._compressed_residuals import CompressedResiduals
 from stiffrax.training._fit_least_squares import fit_windows
 from stiffrax.training._misfit import Misfit
 from stiffrax.training._sample_windows import padded_windows
-from stiffrax.training._term_search import TermJudge, TermSearch
+from stiffrax.training._term_judge import TermJudge
+from stiffrax.training._term_search import TermSearch
+from stiffrax.training._weighted_samples import WeightedSamples
 from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
 TRUE = np.array([[False, True, False], [True, False, True]])
@@ -29,7 +31,7 @@ def residuals(noise=0.0):
     ys = np.stack([y1, y2], axis=-1)
     ys += noise * np.random.default_rng(0).normal(size=ys.shape)
     data = srx.Trajectories.from_arrays(ts, ys)
-    windows = padded_windows(data, np.ones(2), np.ones(ys.shape), 1, False)
+    windows = padded_windows(WeightedSamples.of(data, 1.0), 1, False)
     steps = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
     return CompressedResiduals(steps, windows), data.ys[:, 1:].size
 
@@ -57,9 +59,9 @@ def search_from(start, steps, count, criterion="bic"):
 def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     steps, count = residuals()
     too_small = fit_of(steps, count, [[True, True, False], [False, False, True]])
-    found, tried = search_from(too_small, steps, count, criterion)
-    np.testing.assert_array_equal(found.model.active, TRUE)
-    assert tried[0][0] == 3
+    found = search_from(too_small, steps, count, criterion)
+    np.testing.assert_array_equal(found.fit.model.active, TRUE)
+    assert found.tried[0].terms == 3
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
@@ -69,15 +71,15 @@ def test_the_only_candidate_is_taken_back(criterion):
     refit = refit_to(steps, count)
     too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
     judge = TermJudge(steps, count, criterion, 3.0, 6)
-    found, _ = TermSearch(every, steps, judge, refit).search(too_small)
-    np.testing.assert_array_equal(found.model.active, TRUE)
+    found = TermSearch(every, steps, judge, refit).search(too_small)
+    np.testing.assert_array_equal(found.fit.model.active, TRUE)
 
 
 def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
     steps, count = residuals(noise=0.05)
-    found, tried = search_from(fit_of(steps, count, WRONG), steps, count)
-    np.testing.assert_array_equal(found.model.active, TRUE)
-    assert [terms for terms, _, accepted in tried if accepted] == [3, 3]
+    found = search_from(fit_of(steps, count, WRONG), steps, count)
+    np.testing.assert_array_equal(found.fit.model.active, TRUE)
+    assert [model.terms for model in found.tried if model.accepted] == [3, 3]
 
 
 def test_terms_are_taken_back_where_an_exchange_is_predicted_badly(monkeypatch):
@@ -87,8 +89,8 @@ def test_terms_are_taken_back_where_an_exchange_is_predicted_badly(monkeypatch):
     monkeypatch.setattr(_term_search, "best_subset", nothing)
     steps, count = residuals(noise=0.05)
     too_small = fit_of(steps, count, [[False, True, False], [False, False, True]])
-    found, _ = search_from(too_small, steps, count)
-    np.testing.assert_array_equal(found.model.active, TRUE)
+    found = search_from(too_small, steps, count)
+    np.testing.assert_array_equal(found.fit.model.active, TRUE)
 
 
 def test_no_term_is_exchanged_where_residuals_are_not_finite():
@@ -96,8 +98,8 @@ def test_no_term_is_exchanged_where_residuals_are_not_finite():
     wrong = fit_of(steps, count, WRONG)
     q = 1 + TRUE.size
     steps.triangle = lambda model, passes=1: (np.full((q, q), np.nan), 0)
-    found, _ = search_from(wrong, steps, count)
-    assert found is wrong
+    found = search_from(wrong, steps, count)
+    assert found.fit is wrong
 
 
 def test_a_term_costs_more_the_more_candidates_it_was_chosen_from():
@@ -126,16 +128,16 @@ def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(crit
     # What the backward Euler method, quick to compile, makes of y' = -2 y.
     ys = np.ones((3, 1, 1)) * 1.2 ** -np.arange(16.0)[:, None]
     data = srx.Trajectories.from_arrays(np.linspace(0.0, 1.5, 16), ys)
-    windows = padded_windows(data, np.ones(1), np.ones(data.ys.shape), 1, False)
+    windows = padded_windows(WeightedSamples.of(data, 1.0), 1, False)
     step = WindowResiduals(SegmentStep(srx.BackwardEuler()), False)
     steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
     model = Decay(jnp.array([1.5]), srx.Polynomial(1, 2, active=[[True, False, True]]))
     fit = fit_windows(model, steps, count, progress=False)
     judge = TermJudge(steps, count, criterion, 3.0, 6)
     refit = ft.partial(fit_windows, steps=steps, count=count, progress=False)
-    found, _ = TermSearch(model, steps, judge, refit).search(fit)
-    assert not np.any(found.model.terms.active)
-    np.testing.assert_allclose(found.model.rate, 2.0, rtol=1e-5)
+    found = TermSearch(model, steps, judge, refit).search(fit)
+    assert not np.any(found.fit.model.terms.active)
+    np.testing.assert_allclose(found.fit.model.rate, 2.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
@@ -153,9 +155,9 @@ def test_terms_do_not_come_back_by_a_loss_that_is_not_finite():
     too_small = refit(every.with_active([[False, True, False], [False, False, True]]))
     judge = TermJudge(steps, count, "held_out", 3.0, 6)
     judge.discretization_error = lambda model: np.inf
-    found, tried = TermSearch(every, steps, judge, refit).search(too_small)
-    assert int(np.sum(found.model.active)) == 2
-    assert not any(accepted for _, _, accepted in tried[1:])
+    found = TermSearch(every, steps, judge, refit).search(too_small)
+    assert int(np.sum(found.fit.model.active)) == 2
+    assert not any(model.accepted for model in found.tried[1:])
 
 
 def test_terms_that_are_not_the_models_are_not_taken_back():
@@ -163,8 +165,8 @@ def test_terms_that_are_not_the_models_are_not_taken_back():
     allowed = srx.Polynomial(2, 1, active=[[True, True, True], [False, True, True]])
     refit = refit_to(steps, count)
     search = TermSearch(allowed, steps, TermJudge(steps, count, "bic", 3.0, 6), refit)
-    found, _ = search.search(refit(allowed))
-    assert not np.any(np.asarray(found.model.active) & ~np.asarray(allowed.active))
+    found = search.search(refit(allowed))
+    assert not np.any(np.asarray(found.fit.model.active) & ~np.asarray(allowed.active))
 
 
 @pytest.mark.parametrize(("fewest", "expected"), [(0, 3), (5, 5), (7, 5)])
@@ -181,9 +183,9 @@ def test_no_refit_starts_from_predictions_that_are_far_off(fewest, expected):
     far, _ = residuals()
     far.misfit = lambda model: Misfit(0, 1e3 if np.sum(model.active) < fewest else 1e-3)
     search = TermSearch(every, far, TermJudge(steps, count, "bic", 3.0, 6), record)
-    found, _ = search.search(refit(every))
+    found = search.search(refit(every))
     assert tried[0] == expected
-    assert int(np.sum(found.model.active)) == 3
+    assert int(np.sum(found.fit.model.active)) == 3
 
 
 def test_a_refit_starts_from_where_the_terms_left_should_be():
@@ -191,7 +193,7 @@ def test_a_refit_starts_from_where_the_terms_left_should_be():
     ts = np.linspace(0.0, 1.5, 16)
     y1 = 1 + np.linspace(-1.0, 1.0, 6)[:, None] * np.exp(-ts)
     data = srx.Trajectories.from_arrays(ts, np.stack([y1, np.ones_like(y1)], axis=-1))
-    windows = padded_windows(data, np.ones(2), np.ones(data.ys.shape), 1, False)
+    windows = padded_windows(WeightedSamples.of(data, 1.0), 1, False)
     step = WindowResiduals(SegmentStep(srx.RadauIIA5()), False)
     steps, count = CompressedResiduals(step, windows), data.ys[:, 1:].size
     refit, starts = refit_to(steps, count), []
@@ -203,8 +205,8 @@ def test_a_refit_starts_from_where_the_terms_left_should_be():
     fit = refit(srx.Polynomial(2, 1, coefficients=[[0.5, -1, 0.5], [0, 0, 0]]))
     np.testing.assert_allclose(fit.model.coefficients[0], [0.5, -1.0, 0.5], atol=1e-6)
     judge = TermJudge(steps, count, "bic", 3.0, 6)
-    found, _ = TermSearch(fit.model, steps, judge, record).search(fit)
-    assert int(np.sum(found.model.active)) == 2
+    found = TermSearch(fit.model, steps, judge, record).search(fit)
+    assert int(np.sum(found.fit.model.active)) == 2
     assert starts[0] < 1e-6
 
 
@@ -213,7 +215,7 @@ def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
     # y' = 50 y^2 has no solution from 1 over this step.
     ys = np.array([1.0, 1e-3, 1e-3, 1e-3])[None, :, None]
     data = srx.Trajectories.from_arrays(np.arange(4.0), ys)
-    windows = padded_windows(data, np.ones(1), np.ones(ys.shape), 1, False)
+    windows = padded_windows(WeightedSamples.of(data, 1.0), 1, False)
     steps = CompressedResiduals(WindowResiduals(SegmentStep(srx.RadauIIA5()), False), windows)
     judge = TermJudge(steps, 3, "bic", 3.0, 6)
     model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])

@@ -1,9 +1,8 @@
-"""STEER, growing horizons and rescaled gradients."""
+"""STEER and growing horizons."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import stiffrax as srx
@@ -58,21 +57,6 @@ def test_horizon_always_shows_two_samples():
     np.testing.assert_array_equal(jnp.sum(tiny.mask, axis=1), [2, 2])
 
 
-@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
-def test_rescaled_gradients_have_the_norm_asked_for(size):
-    gradient = [size * jnp.array([1.0, 2.0]), size * jnp.array(2.0)]
-    rescale = srx.rescale_gradient(100.0)
-    updates, _ = rescale.update(gradient, rescale.init(gradient))
-    entries = np.append(*jax.tree.leaves(updates))
-    np.testing.assert_allclose(entries, [100 / 3, 200 / 3, 200 / 3], rtol=1e-12)
-
-
-def test_gradient_of_zero_stays_zero():
-    rescale = optax.chain(srx.rescale_gradient(1.0))
-    updates, _ = rescale.update(jnp.zeros(3), rescale.init(jnp.zeros(3)))
-    np.testing.assert_array_equal(updates, 0)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -80,7 +64,6 @@ def test_gradient_of_zero_stays_zero():
         (lambda: srx.Steer(0.0), r"`Steer\(width=0.0\)`"),
         (lambda: srx.GrowingHorizon(first=0.0, steps=1), r"`GrowingHorizon\(first=0.0"),
         (lambda: srx.GrowingHorizon(first=1.0, steps=0), r"`GrowingHorizon\(first=1.0, steps=0"),
-        (lambda: srx.rescale_gradient(0.0), r"`norm=\[0.0\]`"),
     ],
 )
 def test_wrong_option_is_named(make, message):

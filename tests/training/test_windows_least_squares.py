@@ -201,11 +201,12 @@ def test_a_coupled_start_is_not_drawn_to_a_sample_of_weight_zero():
 def window_residuals(data, weight=None, coupling=0.0):
     from stiffrax.training._compressed_residuals import CompressedResiduals
     from stiffrax.training._sample_windows import padded_windows
+    from stiffrax.training._weighted_samples import WeightedSamples
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     weight = np.ones(data.ys.shape) if weight is None else weight
     length = data.ts.shape[1] - 1
-    windows = padded_windows(data, np.ones(data.num_states), weight, length, False)
+    windows = padded_windows(WeightedSamples.of(data, 1.0, weight), length, False)
     residuals = WindowResiduals(SegmentStep(srx.RadauIIA5()), False, coupling=coupling)
     return CompressedResiduals(residuals, windows)
 
@@ -215,7 +216,7 @@ def test_coupled_fully_every_segment_starts_from_its_sample():
     data = decay(noise=0.1)
     model = srx.Polynomial(1, 1, coefficients=[[0.0, -2.0]])
     values = window_residuals(data, coupling=1.0).values(model).reshape(-1, 32, 1)[:6]
-    predicted = srx.segment_predictions(srx.RadauIIA5(), model, data.ts, data.ys)
+    predicted = srx.segment_predictions(model, data.ts, data.ys, srx.RadauIIA5())
     np.testing.assert_allclose(values, data.ys[:, 1:] - predicted, rtol=1e-9, atol=1e-12)
 
 

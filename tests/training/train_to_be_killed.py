@@ -41,8 +41,8 @@ session.MOST_STEPS = 40  # many calls, many checkpoints
 session.advance = told
 result = srx.fit(
     Decay(jnp.array(0.5)),
-    loss,
     srx.Trajectories.from_arrays(ts, ys),
+    loss,
     optimizer=optax.adam(0.01),
     steps=int(sys.argv[2]),
     batch_size=2,

@@ -22,6 +22,7 @@ from ._cotangent_jumps import CotangentJumps
 from ._parameter_quadrature import AdjointStep, add_integral
 from ._step_equations import StepEquations
 
+# SAFE, and the bounds of RADAU5 on a change of the step, FACL and FACR (Hairer and Wanner).
 _SAFETY, _SMALLEST_FACTOR, _LARGEST_FACTOR = 0.9, 0.2, 8.0
 
 

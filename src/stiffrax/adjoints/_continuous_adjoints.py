@@ -7,6 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice, check_count, check_tolerances
+from .._options import Failed
 from ..diffrax_loop import StepRecord
 from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
 from ._adjoint_loop import AdjointTolerances, solve_adjoint
@@ -110,7 +111,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     rtol: float = eqx.field(static=True, default=1e-6)
     atol: float = eqx.field(static=True, default=1e-9)
     max_steps: int = eqx.field(static=True, default=4096)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """Radau IIA, its own rule for the integral."""
@@ -167,7 +168,7 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     rtol: float = eqx.field(static=True, default=1e-6)
     atol: float = eqx.field(static=True, default=1e-9)
     max_steps: int = eqx.field(static=True, default=4096)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     nodes: int | None = eqx.field(static=True, default=None)
 
@@ -232,7 +233,7 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     rtol: float = eqx.field(static=True, default=1e-6)
     atol: float = eqx.field(static=True, default=1e-9)
     max_steps: int = eqx.field(static=True, default=4096)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     @property
     def uses_quadrature(self) -> bool:
@@ -293,7 +294,7 @@ class ImexAdjoint(AbstractContinuousAdjoint):
     rtol: float = eqx.field(static=True, default=1e-6)
     atol: float = eqx.field(static=True, default=1e-9)
     max_steps: int = eqx.field(static=True, default=4096)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """KenCarp4."""

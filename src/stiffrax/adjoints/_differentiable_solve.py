@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._options import Failed
 from ..diffrax_loop import (
     SavedValues,
     StepRecord,
@@ -72,7 +73,7 @@ class SolveInputs(eqx.Module):
 class AbstractGradientRule(eqx.Module):
     """How an adjoint makes a gradient of the record of a solve."""
 
-    failed: eqx.AbstractVar[str]
+    failed: eqx.AbstractVar[Failed]
 
     @property
     def keep_stages(self) -> bool:

@@ -6,6 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice
+from .._options import Failed, Memory, Recurrence
 from ..diffrax_loop import StepRecord
 from ._affine_steps import RECURRENCES
 from ._backward_sweep import backward_sweep
@@ -79,10 +80,10 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     ```
     """
 
-    memory: str = eqx.field(static=True, default="full")
-    recurrence: str | None = eqx.field(static=True, default=None)
+    memory: Memory = eqx.field(static=True, default="full")
+    recurrence: Recurrence | None = eqx.field(static=True, default=None)
     chunk: int = eqx.field(static=True, default=32)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     def __check_init__(self):
         name = type(self).__name__

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice
+from .._options import Failed
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint, SolveInputs
 from ._refusals import REVERSE_TWICE, refuse_gradient
@@ -67,7 +68,7 @@ class ForwardSensitivity(AbstractSolveAdjoint):
     """
 
     chunk: int | None = eqx.field(static=True, default=None)
-    failed: str = eqx.field(static=True, default="zero")
+    failed: Failed = eqx.field(static=True, default="zero")
 
     def __check_init__(self):
         check_choice(type(self).__name__, "failed", self.failed, "zero", "nan")

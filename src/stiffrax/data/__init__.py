@@ -10,10 +10,14 @@ from ._neighborhoods import (
     find_neighborhoods as find_neighborhoods,
 )
 from ._run_conditions import Conditions as Conditions
-from ._scaling import Scaling as Scaling, check_sizes as check_sizes
+from ._scaling import (
+    Scaling as Scaling,
+    check_sizes as check_sizes,
+    default_scale as default_scale,
+)
+from ._segments import Segments as Segments, cut_arrays as cut_arrays
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
 from ._trajectories import (
-    Segments as Segments,
     Trajectories as Trajectories,
     cut_windows as cut_windows,
     pick_runs as pick_runs,

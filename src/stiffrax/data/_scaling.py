@@ -3,9 +3,12 @@
 from typing import Any, final
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float
 
+from .._options import Size
 from ._trajectories import Trajectories
 
 
@@ -51,7 +54,7 @@ class Scaling(eqx.Module):
         cls,
         data: Trajectories,
         *,
-        kind: str = "range",
+        kind: Size = "range",
         constant: float | None = None,
     ) -> "Scaling":
         """Measures the data.
@@ -81,6 +84,22 @@ class Scaling(eqx.Module):
     def __repr__(self) -> str:
         sizes = np.array2string(self.y_scale, precision=4, threshold=20)
         return f"Scaling(y_scale={sizes}, t_scale={self.t_scale:g})"
+
+
+def default_scale(
+    ys: Float[Array | np.ndarray, "runs times n"], mask: Bool[Array | np.ndarray, "runs times"]
+) -> Float[Array | np.ndarray, " n"]:
+    """The size of each state where none is given: its range in the data.
+
+    Of a constant state its absolute value, and one where that is zero. Traceable.
+    """
+    xp = jnp if isinstance(ys, jax.Array) else np
+    present, far = mask[..., None], xp.finfo(ys.dtype).max
+    top = xp.max(xp.where(present, ys, -far), axis=(0, 1))
+    bottom = xp.min(xp.where(present, ys, far), axis=(0, 1))
+    largest = xp.maximum(xp.abs(top), xp.abs(bottom))
+    varies = top - bottom > 4 * xp.finfo(ys.dtype).eps * largest
+    return xp.where(varies, top - bottom, xp.where(largest > 0, largest, 1.0))
 
 
 def check_sizes(name: str, sizes: Any) -> Float[np.ndarray, " n"]:

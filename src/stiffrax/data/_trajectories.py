@@ -2,63 +2,16 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._names import check_names, held_out_runs, select_runs
 from ._runs import check_run, pad_runs, runs_from_arrays
 from ._sample_csv import runs_from_csv, write_csv
-
-
-@final
-class Segments(NamedTuple):
-    """All pairs of consecutive samples, one row a pair: from `y0` at `t0` to `y1` at `t1`.
-
-    A row with `mask` False is no measurement: it repeats the first pair of its run, so that it
-    costs a healthy step like any other, and must be given no weight in a loss.
-
-    ```python
-    >>> import numpy as np
-    >>> import stiffrax as srx
-    >>> data = srx.Trajectories.from_arrays(np.array([0.0, 0.5, 2.0]), np.ones((3, 1)))
-    >>> data.segments().t1
-    array([0.5, 2. ])
-
-    ```
-    """
-
-    t0: Float[Array | np.ndarray, " segments"]
-    t1: Float[Array | np.ndarray, " segments"]
-    y0: Float[Array | np.ndarray, "segments n"]
-    y1: Float[Array | np.ndarray, "segments n"]
-    mask: Bool[Array | np.ndarray, " segments"]
-
-
-def cut_segments(
-    ts: Float[Array | np.ndarray, "runs times"],
-    ys: Float[Array | np.ndarray, "runs times n"],
-    mask: Bool[Array | np.ndarray, "runs times"],
-) -> Segments:
-    """Pairs of neighbors in arrays whose missing samples all lie at the ends of the runs."""
-    real = mask[:, 1:]
-
-    def pairs(values):
-        # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
-        xp = jnp if isinstance(values, jax.Array) else np
-        keep = real.reshape(real.shape + (1,) * (values.ndim - 2))
-        # The padded end of a run has t0 = t1: such a step of length zero would divide by zero.
-        start = xp.where(keep, values[:, :-1], values[:, :1])
-        end = xp.where(keep, values[:, 1:], values[:, 1:2])
-        return start.reshape(-1, *values.shape[2:]), end.reshape(-1, *values.shape[2:])
-
-    t0, t1 = pairs(ts)
-    y0, y1 = pairs(ys)
-    return Segments(t0=t0, t1=t1, y0=y0, y1=y1, mask=real.reshape(-1))
+from ._segments import Segments, cut_arrays, cut_segments
 
 
 @final
@@ -281,23 +234,8 @@ def cut_windows(data: Trajectories, length: int) -> Trajectories:
     all repeats the first of its run with `mask` False throughout, so that it costs a healthy solve
     like any other. Traceable: shapes depend on those of the data alone.
     """
-    runs, times = data.ts.shape
-    count = -(-(times - 1) // length)
-    index = np.arange(count)[:, None] * length + np.arange(length + 1)
-    inside = index < times
-    index = np.minimum(index, times - 1)
-    # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
-    xp = jnp if isinstance(data.ts, jax.Array) else np
-    mask = data.mask[:, index] & inside[None]
-    used = mask[:, :, 1]
-
-    def pick(values: Any) -> Any:
-        cut = values[:, index]
-        keep = used.reshape(used.shape + (1,) * (cut.ndim - 2))
-        return xp.where(keep, cut, cut[:, :1]).reshape(runs * count, *cut.shape[2:])
-
-    mask = (mask & used[..., None]).reshape(runs * count, length + 1)
-    return rename(data, pick(data.ts), pick(data.ys), mask)
+    mask, (ts, ys) = cut_arrays(data.mask, length, data.ts, data.ys)
+    return rename(data, ts, ys, mask)
 
 
 def pick_runs(data: Trajectories, index: Any) -> Trajectories:

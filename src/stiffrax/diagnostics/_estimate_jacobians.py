@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from .._options import JacobianKind
 from ..data import Trajectories, find_neighborhoods
 
 
@@ -11,7 +12,7 @@ def estimate_jacobians(
     num_neighbors: int,
     *,
     theiler: int = 10,
-    kind: str = "field",
+    kind: JacobianKind = "field",
 ) -> Float[np.ndarray, "runs times n n"]:
     r"""Jacobians at the samples of a series, by local linear fits to nearest neighbors.
 

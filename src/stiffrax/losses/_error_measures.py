@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..data import Trajectories, check_sizes
+from ..data import Trajectories, check_sizes, default_scale
 
 Measure = TypeVar("Measure", bound="AbstractErrorMeasure")
 
@@ -59,7 +59,7 @@ class AbstractErrorMeasure(eqx.Module):
                     f"{data.num_states} states: give one size for each of them."
                 )
             return self
-        scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
+        scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
         if self.weight is not None:
             scale = jnp.ones_like(scale)
         return eqx.tree_at(lambda m: m.scale, self, scale, is_leaf=lambda x: x is None)
@@ -89,18 +89,6 @@ class AbstractErrorMeasure(eqx.Module):
 def finite_samples(predicted: Float[Array, "*samples n"]) -> Bool[Array, "*samples"]:
     """Which samples were predicted, in all their states."""
     return jnp.all(jnp.isfinite(predicted), axis=-1)
-
-
-def measured_scale(
-    ys: Float[Array, "runs times n"], mask: Bool[Array, "runs times"]
-) -> Float[Array, " n"]:
-    """The range of each state; of a constant one its absolute value, and one where that is zero."""
-    present, far = mask[..., None], jnp.finfo(ys.dtype).max
-    top = jnp.max(jnp.where(present, ys, -far), axis=(0, 1))
-    bottom = jnp.min(jnp.where(present, ys, far), axis=(0, 1))
-    largest = jnp.maximum(jnp.abs(top), jnp.abs(bottom))
-    varies = top - bottom > 4 * jnp.finfo(ys.dtype).eps * largest
-    return jnp.where(varies, top - bottom, jnp.where(largest > 0, largest, 1))
 
 
 def _checked_weight(weight: Any) -> Any:

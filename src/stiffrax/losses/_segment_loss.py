@@ -7,12 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
 from ..data import Trajectories, cut_windows
-from ..solvers import RadauIIA5, predict_segment
+from ..solvers import RadauIIA9, predict_segment, scan_window
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
 from ._failed_prediction import failed_step
 from ._loss import AbstractLoss, LossValue
@@ -33,7 +32,7 @@ class SegmentLoss(AbstractLoss):
 
     **Arguments:**
 
-    - `solver`: the method; [`stiffrax.RadauIIA5`][] by default.
+    - `solver`: the method; [`stiffrax.RadauIIA9`][] by default: nothing controls the error of a step.
     - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMSE`][] by default.
     - `substeps`: equal steps for each segment.
     - `window`: segments predicted from one start.
@@ -72,7 +71,7 @@ class SegmentLoss(AbstractLoss):
         substeps: int = 1,
         window: int = 1,
     ):
-        self.solver = RadauIIA5() if solver is None else solver
+        self.solver = RadauIIA9() if solver is None else solver
         self.measure = ScaledMSE() if measure is None else measure
         check_parts(solver=self.solver, measure=self.measure)
         self.substeps = check_count("substeps", substeps)
@@ -118,17 +117,9 @@ class SegmentLoss(AbstractLoss):
     ) -> Float[Array, "times-1 n"]:
         """The samples after the first, each from the prediction before it."""
 
-        def advance(y: Array, segment: Any) -> tuple[Array, Array]:
-            ta, tb, y_measured, present = segment
-            # Where no sample is, the first segment is solved once more: a step of length zero, or
-            # one beyond the data, might fail.
-            ta, tb = jnp.where(present, ta, ts[0]), jnp.where(present, tb, ts[1])
-            start = jnp.where(present, y, ys[0])
-            end = jnp.where(present, y_measured, ys[1])
-            y = predict_segment(self.solver, model, None, self.substeps, ta, tb, start, end)
+        def predict(y: Array, samples: Any, _: None) -> tuple[Array, Array]:
+            ta, tb, _ya, yb = samples
+            y = predict_segment(self.solver, model, None, self.substeps, ta, tb, y, yb)
             return y, y
 
-        segments = ts[:-1], ts[1:], ys[1:], mask[1:]
-        if self.window == 1:
-            return advance(ys[0], jax.tree.map(lambda x: x[0], segments))[1][None]
-        return lax.scan(advance, ys[0], segments)[1]
+        return scan_window(predict, ys[0], ts, ys, mask)

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
 from ..adjoints import DiscreteAdjoint
-from ..data import Trajectories, cut_windows
+from ..data import Trajectories, cut_windows, default_scale
 from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
-from ._error_measures import AbstractErrorMeasure, ScaledMAE, measured_scale
+from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
@@ -34,7 +34,7 @@ class TrajectoryLoss(AbstractLoss):
     **Arguments:**
 
     - `solver`: any diffrax solver; [`stiffrax.RadauIIA5`][] by default.
-    - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMAE`][] by default.
+    - `measure`: $\rho$, scale and weights; [`stiffrax.ScaledMSE`][] by default.
     - `rtol`: relative tolerance of the solve.
     - `atol`: absolute tolerance, in the unit of the states, one or `n` numbers; by default `rtol`
         times the scale of the measure, or else the range of each state in the data.
@@ -86,7 +86,7 @@ class TrajectoryLoss(AbstractLoss):
         controller: diffrax.AbstractStepSizeController | None = None,
     ):
         self.solver = RadauIIA5() if solver is None else solver
-        self.measure = ScaledMAE() if measure is None else measure
+        self.measure = ScaledMSE() if measure is None else measure
         check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), atol
         if adjoint is None:
@@ -112,7 +112,7 @@ class TrajectoryLoss(AbstractLoss):
             # Not the scale of a measure with weights, which is one whatever the states.
             scale = self.measure.scale
             if scale is None:
-                scale = measured_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
+                scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
             atol = self.rtol * jnp.asarray(scale)
         else:
             check_shapes(self.rtol, jnp.asarray(atol), jnp.zeros(data.num_states))

@@ -121,7 +121,7 @@ class Library(AbstractLinearModel):
         the function; default zero. Their dtype is that of the model.
     - `active`: `Bool[Array, "outputs functions"]`, false for terms that stay exactly zero; default
         all true.
-    - `outputs`: the number of components of `f`; default `n`, as a vector field needs.
+    - `num_outputs`: the number of components of `f`; default `n`, as a vector field needs.
 
     **Raises:** `ValueError` for an empty library, for counts below 1, for arrays of the wrong shape
     or kind and, when called, for a function that returns no scalar.
@@ -152,7 +152,7 @@ class Library(AbstractLinearModel):
         *,
         coefficients: Any = None,
         active: Any = None,
-        outputs: SupportsIndex | None = None,
+        num_outputs: SupportsIndex | None = None,
     ):
         if not isinstance(functions, Mapping):
             functions = {f"f{j + 1}": function for j, function in enumerate(functions)}
@@ -164,7 +164,9 @@ class Library(AbstractLinearModel):
         self.functions = tuple(functions.values())
         self._feature_names = tuple(functions)
         self.num_states = check_count("num_states", num_states)
-        outputs = self.num_states if outputs is None else check_count("outputs", outputs)
+        outputs = self.num_states
+        if num_outputs is not None:
+            outputs = check_count("num_outputs", num_outputs)
         self.coefficients, self.active = check_coefficients(
             coefficients, active, (outputs, len(functions))
         )

@@ -33,7 +33,7 @@ class PiNet(eqx.Module):
     - `width`: the number of hidden units of each layer.
     - `degree`: the number `N` of layers, at least 1.
     - `key`: a `jax.random.key` for the weights.
-    - `outputs`: the number of components of `f`; default `n`, as a vector field needs.
+    - `num_outputs`: the number of components of `f`; default `n`, as a vector field needs.
     - `use_bias`: whether the layers have biases `b_k`; `beta` is there in any case.
 
     **Raises:** `ValueError` for counts below 1.
@@ -65,13 +65,15 @@ class PiNet(eqx.Module):
         degree: SupportsIndex,
         *,
         key: PRNGKeyArray,
-        outputs: SupportsIndex | None = None,
+        num_outputs: SupportsIndex | None = None,
         use_bias: bool = True,
     ):
         num_states = check_count("num_states", num_states)
         width = check_count("width", width)
         degree = check_count("degree", degree)
-        outputs = num_states if outputs is None else check_count("outputs", outputs)
+        outputs = num_states
+        if num_outputs is not None:
+            outputs = check_count("num_outputs", num_outputs)
         U_key, C_key = jr.split(key)
         variance = jnp.where(jnp.arange(degree) == 0, 1, 1 / degree) / num_states
         self.U = jnp.sqrt(variance)[:, None, None] * jr.normal(U_key, (degree, width, num_states))
@@ -123,5 +125,5 @@ class PiNet(eqx.Module):
             x = (constant[:, None] * x).at[:, basis.products].add(raised)
         coefficients = (self.C @ x).at[:, 0].add(self.beta)
         return Polynomial(
-            self.num_states, self.degree, coefficients=coefficients, outputs=self.num_outputs
+            self.num_states, self.degree, coefficients=coefficients, num_outputs=self.num_outputs
         )

@@ -89,7 +89,7 @@ class Polynomial(AbstractLinearModel):
         the monomial; default zero. Their dtype is that of the model.
     - `active`: `Bool[Array, "outputs monomials"]`, false for terms that stay exactly zero; default
         all true.
-    - `outputs`: the number of components of `f`; default `n`, as a vector field needs.
+    - `num_outputs`: the number of components of `f`; default `n`, as a vector field needs.
 
     **Raises:** `ValueError` for counts below 1 and for arrays of the wrong shape or kind.
 
@@ -118,11 +118,13 @@ class Polynomial(AbstractLinearModel):
         *,
         coefficients: Any = None,
         active: Any = None,
-        outputs: SupportsIndex | None = None,
+        num_outputs: SupportsIndex | None = None,
     ):
         self.num_states = check_count("num_states", num_states)
         self.degree = check_count("degree", degree)
-        outputs = self.num_states if outputs is None else check_count("outputs", outputs)
+        outputs = self.num_states
+        if num_outputs is not None:
+            outputs = check_count("num_outputs", num_outputs)
         self.coefficients, self.active = check_coefficients(
             coefficients, active, (outputs, len(self.exponents))
         )

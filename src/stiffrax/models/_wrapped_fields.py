@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._options import StateFeatures
 from ..data import check_sizes
 from ._checks import check_state
 
@@ -73,7 +74,7 @@ class ScaledField(eqx.Module):
     net: Callable[..., Any]
     y_scale: tuple[float, ...] = eqx.field(static=True)
     t_scale: float = eqx.field(static=True)
-    states: str = eqx.field(static=True)
+    states: StateFeatures = eqx.field(static=True)
     log_time: bool = eqx.field(static=True)
     floor: float = eqx.field(static=True)
     output_scale: tuple[float, ...] = eqx.field(static=True)
@@ -85,7 +86,7 @@ class ScaledField(eqx.Module):
         t_scale: Any,
         *,
         output_scale: Any = None,
-        states: str = "raw",
+        states: StateFeatures = "raw",
         log_time: bool = False,
         floor: float = 1e-6,
     ):

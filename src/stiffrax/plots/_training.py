@@ -26,7 +26,7 @@ def history(history: History, *, ax: Any = None) -> tuple[Any, Any]:
     >>> import numpy as np, stiffrax as srx
     >>> ts = np.linspace(0.0, 1.0, 6)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-    >>> fit = srx.fit(srx.Polynomial(1, degree=1), srx.SegmentLoss(), data, steps=5)
+    >>> fit = srx.fit(srx.Polynomial(1, degree=1), data, srx.SegmentLoss(), steps=5)
     >>> loss_axes, norm_axes = srx.plots.history(fit.history)
     >>> loss_axes.get_ylabel(), norm_axes.get_ylabel()
     ('loss', 'gradient norm')

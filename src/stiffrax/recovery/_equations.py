@@ -255,7 +255,7 @@ def from_sympy(
     - `names`: the states, as symbols or as names, in the order of `y`; default the names in
         `equations`, else `y1 ... yn`.
 
-    **Returns:** a model, called as `model(t, y, args=None)`.
+    **Returns:** a [`stiffrax.SymbolicModel`][], called as `model(t, y, args=None)`.
 
     **Raises:** `ValueError` for symbols that are neither states nor the time, for functions that
     JAX has not, and for text in place of expressions.

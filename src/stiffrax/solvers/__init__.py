@@ -1,6 +1,14 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
 from ._consistent_start import consistent_initial_values as consistent_initial_values
+from ._flows import (
+    AdaptiveFlow as AdaptiveFlow,
+    FixedStepFlow as FixedStepFlow,
+    MapFlow as MapFlow,
+    orthonormalize as orthonormalize,
+    push_forward as push_forward,
+    stretching_rates as stretching_rates,
+)
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta as AbstractImplicitRungeKutta
 from ._learnable_runge_kutta import (
     DENSE_DEGREE as DENSE_DEGREE,
@@ -19,14 +27,9 @@ from ._methods import (
     Trapezoid as Trapezoid,
 )
 from ._segments import (
-    AdaptiveFlow as AdaptiveFlow,
-    FixedStepFlow as FixedStepFlow,
-    MapFlow as MapFlow,
-    orthonormalize as orthonormalize,
     predict_segment as predict_segment,
-    push_forward as push_forward,
+    scan_window as scan_window,
     segment_predictions as segment_predictions,
-    stretching_rates as stretching_rates,
 )
 from ._step_memory import CollocationInterpolation as CollocationInterpolation
 from ._terms import system_of_terms as system_of_terms

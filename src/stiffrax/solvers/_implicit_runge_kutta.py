@@ -24,6 +24,7 @@ from ..diffrax_loop import (
     unwrap_term,
 )
 from ..stages import (
+    LEAST_SIZE_TO_REUSE,
     AbstractStructure,
     Dense,
     ErrorTolerance,
@@ -70,9 +71,6 @@ from ._step_memory import Attempt, CollocationInterpolation, StepMemory
 from ._terms import check_term, mass_of, system_of_terms
 
 Y: TypeAlias = PyTree[ArrayLike]
-
-# Below this size a Jacobian and its factors cost less than to decide about them.
-_LEAST_SIZE_TO_REUSE = 16
 
 
 class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
@@ -274,7 +272,7 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             return False
         if isinstance(self.structure, MatrixFree):
             return False
-        return newton.has_tolerances and size >= _LEAST_SIZE_TO_REUSE
+        return newton.has_tolerances and size >= LEAST_SIZE_TO_REUSE
 
     def _attempt(
         self,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._options import MethodKind, Stability
 from ..stages import SlopeSystem, flat_field, solve_slopes
 from ..tableaus import (
     AbstractLearnableTableau,
@@ -82,10 +83,10 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
     def __init__(
         self,
         stages: int,
-        kind: str = "explicit",
+        kind: MethodKind = "explicit",
         order: int = 1,
         *,
-        stability: str | None = None,
+        stability: Stability | None = None,
         key: Array,
     ):
         """See the class."""
@@ -94,10 +95,10 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
     @staticmethod
     def from_tableau(
         known: Method | diffrax.ButcherTableau,
-        kind: str | None = None,
+        kind: MethodKind | None = None,
         *,
         order: int | None = None,
-        stability: str | None = None,
+        stability: Stability | None = None,
     ) -> "LearnableRungeKutta":
         """Starts from a known method.
 

@@ -1,25 +1,29 @@
-"""One step over each of many segments, and tangents carried along."""
+"""Predictions from sample to sample, by fixed steps."""
 
+import functools as ft
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, TypeVar
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arguments import check_count
-from ..stages import StageSystem, flat_field, weighted_sum
+from ..stages import stage_system, weighted_sum
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
+from ._methods import RadauIIA9
+
+Carry = TypeVar("Carry")
+Out = TypeVar("Out")
 
 
 def segment_predictions(
-    solver: diffrax.AbstractSolver,
     model: Any,
     ts: Float[ArrayLike, "runs times"],
     ys: Float[ArrayLike, "runs times n"],
+    solver: diffrax.AbstractSolver | None = None,
     substeps: int = 1,
     *,
     args: Any = None,
@@ -35,10 +39,11 @@ def segment_predictions(
 
     **Arguments:**
 
-    - `solver`: an implicit Runge-Kutta solver of stiffrax, or any other diffrax solver.
     - `model`: the vector field, called as `model(t, y, args)`.
     - `ts`: sample times, increasing along a run; unit of the model's time.
     - `ys`: samples.
+    - `solver`: an implicit Runge-Kutta solver of stiffrax, by default [`stiffrax.RadauIIA9`][]; or any
+        other diffrax solver.
     - `substeps`: equal steps for each pair.
     - `args`: passed to the model.
     - `mask`: `True` where a sample is present. Samples are predicted from the last present one
@@ -61,12 +66,13 @@ def segment_predictions(
     >>> ts = jnp.array([[0.0, 0.1, 0.3]])
     >>> decay = lambda t, y, args: -y
     >>> ys = jnp.exp(-ts)[..., None]
-    >>> error = srx.segment_predictions(srx.RadauIIA5(), decay, ts, ys) - ys[:, 1:]
+    >>> error = srx.segment_predictions(decay, ts, ys) - ys[:, 1:]
     >>> bool(jnp.all(jnp.abs(error) < 1e-7))
     True
 
     ```
     """
+    solver = RadauIIA9() if solver is None else solver
     ts, ys, mask = _checked(ts, ys, mask, substeps)
     times = ts.shape[1]
     index = jnp.where(mask, jnp.arange(times), -1)
@@ -81,12 +87,10 @@ def segment_predictions(
     t_end = jnp.where(known, ts[:, 1:], t_start)
     y_end = jnp.where((mask[:, 1:] & known)[..., None], ys[:, 1:], y_start)
 
-    def predict_one(ta: Array, tb: Array, ya: Array, yb: Array) -> Array:
-        return predict_segment(solver, model, args, substeps, ta, tb, ya, yb)
-
     # One batch: the few segments that need many iterations are then few among all, not in each run.
     batch = [x.reshape(-1, *x.shape[2:]) for x in (t_start, t_end, y_start, y_end)]
-    predictions = jax.vmap(predict_one)(*batch).reshape(*known.shape, -1)
+    predict = ft.partial(predict_segment, solver, model, args, substeps)
+    predictions = jax.vmap(predict)(*batch).reshape(*known.shape, -1)
     return jnp.where(known[..., None], predictions, jnp.nan)
 
 
@@ -156,144 +160,44 @@ def _implicit_step(
     target: Array,
 ) -> Array:
     tableau = solver.tableau
-    field, flat, _ = flat_field(lambda t, y: model(t, y, args), t, y)
-    h = dt.astype(flat.dtype)
-    hf0 = h * field(t, flat) if tableau.explicit_first_stage else None
-    system = StageSystem(tableau, field, t, dt, h, flat, hf0)
-    guess = jnp.asarray(tableau.nodes, flat.dtype)[:, None] * target[None]
+    system, _ = stage_system(tableau, lambda t, y: model(t, y, args), t, dt, dt, y)
+    guess = jnp.asarray(tableau.nodes, y.dtype)[:, None] * target[None]
     solution = solver.solve_fixed_step(system, guess)
-    y1 = flat + weighted_sum(tableau.d, solution.Z)
+    y1 = system.y0 + weighted_sum(tableau.d, solution.Z)
     return jnp.where(solution.converged, y1, jnp.nan)
 
 
-# `flow(t, y)`: the state one interval later; not finite where there is none.
-Flow = Callable[[Array, Array], Array]
+def scan_window(
+    predict: Callable[[Carry, Any, Any], tuple[Carry, Out]],
+    begin: Carry,
+    ts: Float[Array, " times"],
+    ys: Float[Array, "times n"],
+    mask: Bool[Array, " times"],
+    rows: Any = None,
+) -> Out:
+    """Predictions along a window of samples, each from the one before it.
 
+    `predict(carry, (ta, tb, ya, yb), row)` goes from sample `ya` at `ta` to `yb` at `tb`, and returns
+    what the next segment starts from, `begin` for the first, and an output; `row` is that segment's of
+    `rows`. Where no sample is, the first segment is solved once more, which is as healthy as any: a
+    step of length zero, or one beyond the data, might fail.
 
-@final
-class FixedStepFlow(eqx.Module):
-    """`substeps` equal steps; derivatives of all orders and modes go through it.
-
-    A module, not a closure: two of the same solve are one compiled program.
+    **Returns:** the outputs of all segments, stacked.
     """
+    present, column = mask[1:], mask[1:, None]
+    segments = (
+        jnp.where(present, ts[:-1], ts[0]),
+        jnp.where(present, ts[1:], ts[1]),
+        jnp.where(column, ys[:-1], ys[0]),
+        jnp.where(column, ys[1:], ys[1]),
+    )
 
-    field: Callable[..., Any]
-    solver: diffrax.AbstractSolver
-    interval: Any
-    substeps: int = eqx.field(static=True)
-    args: Any = None
+    def advance(carry: Carry, segment: Any) -> tuple[Carry, Out]:
+        samples, present, row = segment
+        carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, begin)
+        return predict(carry, samples, row)
 
-    def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
-        solver = self.solver
-        if getattr(solver, "scan_kind", "bounded") is None:
-            # The stages of explicit methods are a loop that by default has a reverse derivative
-            # only.
-            solver = eqx.tree_at(
-                lambda s: s.scan_kind, solver, "bounded", is_leaf=lambda x: x is None
-            )
-        end = t + jnp.asarray(self.interval, t.dtype)
-        return predict_segment(solver, self.field, self.args, self.substeps, t, end, y, y)
-
-
-@final
-class AdaptiveFlow(eqx.Module):
-    """As many steps as the controller wants, with their sizes held fixed in forward derivatives."""
-
-    field: Callable[..., Any]
-    solver: diffrax.AbstractSolver
-    interval: float = eqx.field(static=True)
-    controller: diffrax.AbstractStepSizeController
-    max_steps: int = eqx.field(static=True)
-    args: Any = None
-
-    def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(self.field),
-            self.solver,
-            t,
-            t + jnp.asarray(self.interval, t.dtype),
-            None,
-            y,
-            self.args,
-            stepsize_controller=self.controller,
-            adjoint=diffrax.ForwardMode(),
-            max_steps=self.max_steps,
-            throw=False,
-        )
-        good = solution.result == diffrax.RESULTS.successful
-        return jnp.where(good, jnp.asarray(solution.ys)[-1], jnp.nan)
-
-
-@final
-class MapFlow(eqx.Module):
-    """One iteration of a map."""
-
-    field: Callable[..., Any]
-    args: Any = None
-
-    def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
-        return jnp.asarray(self.field(t, y, self.args))
-
-
-def push_forward(
-    flow: Flow, t: Array, y: Float[Array, " n"], tangents: Float[Array, "n k"]
-) -> tuple[Float[Array, " n"], Float[Array, "n k"]]:
-    """The state one interval later, and the differences that the tangents have become."""
-
-    def push(tangent: Array) -> tuple[Array, Array]:
-        return jax.jvp(lambda y: flow(t, y), (y,), (tangent,))
-
-    # The state does not depend on the tangent, so that the map over tangents solves it once.
-    ends, pushed = jax.vmap(push, in_axes=1, out_axes=(0, 1))(tangents)
-    return ends[0], pushed
-
-
-def orthonormalize(
-    columns: Float[Array, "n k"],
-) -> tuple[Float[Array, "n k"], Float[Array, " k"]]:
-    """Orthonormal columns of the same spans, and the length of what each adds: `Q`, `diag(R)`.
-
-    Gram-Schmidt, each column twice. Not `jnp.linalg.qr`: under `vmap` that is a batched LAPACK
-    call, and two of them side by side can wait for each other on the CPU.
-    """
-    n, k = columns.shape
-
-    def add_column(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        basis, lengths = carry
-        column = columns[:, j]
-        for _ in range(2):
-            column = column - jnp.sum(basis * (column @ basis)[None], axis=1)
-        length = jnp.sqrt(jnp.sum(column**2))
-        return basis.at[:, j].set(column / length), lengths.at[j].set(length)
-
-    carry = jnp.zeros((n, k), columns.dtype), jnp.zeros(k, columns.dtype)
-    if k <= 4:
-        for j in range(k):
-            carry = add_column(jnp.asarray(j), carry)
-        return carry
-    return lax.fori_loop(0, k, add_column, carry)
-
-
-def stretching_rates(
-    flow: Flow,
-    t0: Array,
-    y0: Float[Array, " n"],
-    frame: Float[Array, "n k"],
-    interval: float,
-    count: int,
-) -> tuple[Float[Array, " n"], Float[Array, "n k"], Float[Array, "count k"]]:
-    """State and frame after `count` intervals, and how fast each direction grew in each.
-
-    The frame is made orthonormal after each interval; the rate is the logarithm of the length of
-    what a column adds to the span of those before it, divided by the interval.
-    """
-
-    def advance(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
-        y, frame = carry
-        t = t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
-        y, frame = push_forward(flow, t, y, frame)
-        frame, lengths = orthonormalize(frame)
-        return (y, frame), jnp.log(lengths) / interval
-
-    (y, frame), rates = lax.scan(advance, (y0, frame), jnp.arange(count))
-    return y, frame, rates
+    if len(ts) == 2:
+        first = jax.tree.map(lambda x: x[0], (segments, present, rows))
+        return jax.tree.map(lambda x: x[None], advance(begin, first)[1])
+    return lax.scan(advance, begin, (segments, present, rows))[1]

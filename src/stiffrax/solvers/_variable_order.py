@@ -23,7 +23,8 @@ from ._step_memory import CollocationInterpolation, StepMemory
 Y: TypeAlias = PyTree[ArrayLike]
 
 _MEMBERS = {5: RadauIIA5, 9: RadauIIA9, 13: RadauIIA13}
-# An iteration that contracts so fast could afford more stages; one so slow wants fewer.
+# An iteration that contracts so fast could afford more stages; one so slow wants fewer. All three from
+# RADAU (Hairer and Wanner, 1999): VITU, VITD, and ten steps at least at one order.
 _FAST_CONTRACTION, _SLOW_CONTRACTION = 0.002, 0.8
 _STEPS_BEFORE_RAISING = 10
 

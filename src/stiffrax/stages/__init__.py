@@ -2,6 +2,7 @@
 
 from ._growing_modes import grows_unresolved as grows_unresolved
 from ._linearization import (
+    LEAST_SIZE_TO_REUSE as LEAST_SIZE_TO_REUSE,
     Linearization as Linearization,
     LinearizationWork as LinearizationWork,
     no_linearization as no_linearization,

@@ -16,10 +16,15 @@ from ._stage_solve import StageMethod, StageSolution, iterate_newton
 from ._stage_system import FlatField, StageSystem
 from ._structure import AbstractStructure, SplitFactors, factorize
 
-# A contraction up to which an old Jacobian is as good as a new one.
+# A contraction up to which an old Jacobian is as good as a new one: THET of RADAU5 (Hairer and Wanner).
 _GOOD_CONTRACTION = 1e-3
-# A change of the step size up to which old factors are used.
+# A change of the step size up to which old factors are used. Chosen, not measured: the same step but
+# for rounding.
 _SAME_STEP = 1e-6
+# From this number of states on a linearization is kept from step to step: below, a Jacobian and its
+# factors cost less than to decide about them. Between HIRES (8 states), where that holds, and POLLU
+# (20), where it does not; the number itself is chosen, not measured.
+LEAST_SIZE_TO_REUSE = 16
 
 
 @final

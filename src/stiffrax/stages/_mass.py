@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PyTree
 from ._products import small_matmul
 from ._scaled_inverse import scaled_inverse, scales
 
-# Singular values below as many units of rounding of the largest are zeros.
+# Singular values below as many units of rounding of the largest are zeros. Chosen, not measured: an
+# SVD leaves a few units times the root of n.
 _SINGULAR = 100
 
 

@@ -10,11 +10,14 @@ from jaxtyping import Array, Inexact
 
 from ._products import largest_of_rows
 
-# Above this size a batch goes to the library as well.
+# Above this size a batch goes to the library as well. (Timed for 128 lanes on two cores: elimination
+# is faster to 96, and as fast at 128.)
 _LARGEST_ELIMINATION = 64
-# To this size one pass a column is written out for a batch (complex ones a third faster).
+# To this size one pass a column is written out for a batch. (Timed for 512 lanes on two cores: in two
+# thirds of the time of a loop to 12, in nine tenths at 16; compile time grows with the size.)
 _LARGEST_UNROLLED = 10
-# Above this size the library is faster for one lane.
+# Above this size the library is faster for one lane. (Timed on two cores: elimination takes 0.8 of its
+# time at 16, as long at 24.)
 _LARGEST_FOR_ONE_LANE = 24
 # An inverse is believed whose residual is this many units of rounding of its terms.
 _LARGEST_RESIDUAL = 1e4

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._arguments import check_count
+from .._options import MethodKind, Stability
 from ._learnable_tableau import (
     AbstractLearnableTableau,
     LearnableTableau,
@@ -62,9 +63,9 @@ def order_of(A: Any, b: Any, c: Any) -> int:
 
 def learnable_tableau(
     known: Method | diffrax.ButcherTableau,
-    kind: str | None = None,
+    kind: MethodKind | None = None,
     order: int | None = None,
-    stability: str | None = None,
+    stability: Stability | None = None,
 ) -> AbstractLearnableTableau:
     """A trainable tableau with the coefficients of a known method.
 
@@ -87,19 +88,21 @@ def learnable_tableau(
     A, b, c = (np.asarray(x, float) for x in (A, b, c))
     # What an optimizer's rounding leaves above the diagonal makes no method implicit.
     A = np.where(np.abs(A) < 4 * np.finfo(float).eps * np.max(np.abs(A)), 0, A)
-    kind = kind_of(A) if kind is None else kind
-    check_kind(kind)
-    if np.any(np.asarray(used_entries(kind, A)) != np.asarray(jnp.asarray(A))):
+    chosen: str = kind_of(A) if kind is None else kind
+    check_kind(chosen)
+    if np.any(np.asarray(used_entries(chosen, A)) != np.asarray(jnp.asarray(A))):
         raise ValueError(
-            f"`kind={kind!r}` was given for a method that is {kind_of(A)!r}; write that, or leave "
+            f"`kind={chosen!r}` was given for a method that is {kind_of(A)!r}; write that, or leave "
             "`kind` out."
         )
     if order is None:
         order = max(order_of(A, b, c), 1)
     if stability is not None:
-        check_stability(stability, kind_if_stable(kind))
+        check_stability(stability, kind_if_stable(chosen))
         return stable_parameters(A, b, stability, order)
-    return LearnableTableau(jnp.asarray(A), jnp.asarray(b), jnp.asarray(c), kind=kind, order=order)
+    return LearnableTableau(
+        jnp.asarray(A), jnp.asarray(b), jnp.asarray(c), kind=chosen, order=order
+    )
 
 
 def kind_if_stable(kind: str) -> str:

@@ -7,10 +7,6 @@ from ._fit_least_squares import (
     fit_least_squares as fit_least_squares,
 )
 from ._fit_parameters import fit_parameters as fit_parameters
-from ._gradient_transformations import (
-    project_order as project_order,
-    rescale_gradient as rescale_gradient,
-)
 from ._history import History as History
 from ._homotopy_schedule import HomotopySchedule as HomotopySchedule
 from ._parameter_fit import (
@@ -19,5 +15,7 @@ from ._parameter_fit import (
     ParameterFit as ParameterFit,
 )
 from ._profile import Profile as Profile
+from ._project_order import project_order as project_order
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit
+from ._term_search import TriedModel as TriedModel
 from ._transforms import GrowingHorizon as GrowingHorizon, Steer as Steer

@@ -24,7 +24,8 @@ from ._progress import progress_bar
 from ._session import Judgement, Session
 from ._training_loop import Training, TrainingState, check_optimizer
 
-# Ranges of states that differ by more are worth a warning.
+# Ranges of states that differ by more are worth a warning. Chosen, not measured; what scaling is worth
+# at 1e5 is in docs/benchmarks/robertson.md.
 _LARGEST_RATIO = 1e3
 
 
@@ -51,7 +52,7 @@ class Fit(eqx.Module):
     >>> import numpy as np, stiffrax as srx
     >>> ts = np.linspace(0.0, 1.0, 6)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-    >>> fit = srx.fit(srx.Polynomial(1, degree=1), srx.SegmentLoss(), data, steps=3)
+    >>> fit = srx.fit(srx.Polynomial(1, degree=1), data, srx.SegmentLoss(), steps=3)
     >>> fit.stopped, fit.num_skipped
     ('steps', 0)
 
@@ -76,8 +77,8 @@ class Fit(eqx.Module):
 
 def fit(
     model: Any,
-    loss: Callable[..., Any],
     data: Trajectories,
+    loss: Callable[..., Any],
     *,
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 1000,
@@ -106,11 +107,11 @@ def fit(
     **Arguments:**
 
     - `model`: any equinox module; its floating-point arrays are trained.
+    - `data`: the measured runs.
     - `loss`: `loss(model, data)`, such as [`stiffrax.SegmentLoss`][] or
         [`stiffrax.TrajectoryLoss`][], a weighted sum of losses, or a function of your own.
-    - `data`: the measured runs.
     - `optimizer`: any `optax.GradientTransformation`, schedules and clipping included; by default
-        `optax.adam(1e-3)`. See also [`stiffrax.rescale_gradient`][].
+        `optax.adam(1e-3)`.
     - `steps`: how many steps, those of the checkpoint included.
     - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them.
         By default all.
@@ -139,7 +140,7 @@ def fit(
     >>> ts = np.linspace(0.0, 1.0, 6)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
     >>> model, loss = srx.Polynomial(1, degree=1), srx.SegmentLoss(srx.RadauIIA5())
-    >>> fit = srx.fit(model, loss, data, optimizer=optax.adam(0.1), steps=300, progress=False)
+    >>> fit = srx.fit(model, data, loss, optimizer=optax.adam(0.1), steps=300, progress=False)
     >>> print(f"{fit.model.coefficients[0, 1]:.2f}")
     -3.00
 

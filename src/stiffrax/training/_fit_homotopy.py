@@ -20,8 +20,8 @@ from ._training_loop import MOST_STEPS, Training, check_optimizer
 
 def fit_homotopy(
     model: Any,
-    loss: Any,
     data: Trajectories,
+    loss: Any,
     *,
     schedule: HomotopySchedule | None = None,
     optimizer: optax.GradientTransformation | None = None,
@@ -43,8 +43,8 @@ def fit_homotopy(
     **Arguments:**
 
     - `model`: any equinox module; its floating-point arrays are trained.
-    - `loss`: a [`stiffrax.HomotopyLoss`][].
     - `data`: the measured runs; every step sees all of them.
+    - `loss`: a [`stiffrax.HomotopyLoss`][].
     - `schedule`: by default `HomotopySchedule(values=6, steps=100)`.
     - `optimizer`: any `optax.GradientTransformation`; by default `optax.adamw(0.02)`.
     - `judge_every`: steps between two looks at the uncoupled error.
@@ -64,9 +64,9 @@ def fit_homotopy(
     >>> import numpy as np, optax, stiffrax as srx
     >>> ts = np.linspace(0.0, 2.0, 9)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-    >>> loss = srx.HomotopyLoss(srx.TrajectoryLoss(measure=srx.ScaledMSE()), coupling=2.0)
+    >>> loss = srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=2.0)
     >>> fit = srx.fit_homotopy(
-    ...     srx.Polynomial(1, degree=1), loss, data, optimizer=optax.adam(0.1),
+    ...     srx.Polynomial(1, degree=1), data, loss, optimizer=optax.adam(0.1),
     ...     schedule=srx.HomotopySchedule(values=3, steps=40), judge_every=20, progress=False)
     >>> fit.loss < 1e-3
     True

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import check_count
+from .._options import InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
 from ..solvers import RadauIIA9
@@ -16,7 +17,8 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import Minimum, levenberg_marquardt
-from ._sample_windows import checked_scale, checked_weight, padded_windows
+from ._sample_windows import padded_windows
+from ._weighted_samples import WeightedSamples
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -86,10 +88,10 @@ def fit_least_squares(
     *,
     substeps: int = 1,
     window: int = 1,
-    initial_states: str = "measured",
+    initial_states: InitialStates = "measured",
     scale: Any = None,
     weight: Any = None,
-    start: str = "regression",
+    start: Start = "regression",
     max_steps: int = 50,
     progress: bool | None = None,
 ) -> LeastSquaresFit:
@@ -118,8 +120,8 @@ def fit_least_squares(
     - `window`: segments predicted from one start.
     - `initial_states`: `"measured"`: windows start at their first sample; `"free"`: where their
         samples fit best, for windows of two segments or more.
-    - `scale`: size of each state, in its unit. By default the largest absolute value in the data,
-        and one where weights are given: these are then in the units of the states.
+    - `scale`: size of each state, in its unit. By default the range in the data, and one where
+        weights are given: these are then in the units of the states.
     - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or
         a function `weight(t, y)` of a sample that returns them. For noise of standard deviation `s`
         write `weight=1 / s**2` and no `scale`. A sample of weight zero is not fitted.
@@ -152,13 +154,12 @@ def fit_least_squares(
     solver = RadauIIA9() if solver is None else solver
     free_starts = check_options(start, initial_states, window, substeps, max_steps)
     check_model(model, check_data(data))
-    scale, weight = checked_scale(scale, weight, data), checked_weight(weight, data)
-    windows = padded_windows(data, scale, weight, window, free_starts)
+    samples = WeightedSamples.of(data, scale, weight)
+    windows = padded_windows(samples, window, free_starts)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)
-    count = count_residuals(weight, free_starts)
-    return fit_windows(model, steps, count, max_steps, progress)
+    return fit_windows(model, steps, samples.count(free_starts), max_steps, progress)
 
 
 def fit_windows(
@@ -215,11 +216,6 @@ def check_options(
             "anyway. Write for example `window=8`."
         )
     return initial_states == "free"
-
-
-def count_residuals(weight: np.ndarray, free_starts: bool) -> int:
-    """How many numbers are fitted: all samples but the first of a run, or all of them."""
-    return int(np.sum((weight if free_starts else weight[:, 1:]) > 0))
 
 
 def _standard_errors(found: Minimum, count: int) -> Any:

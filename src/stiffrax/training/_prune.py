@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, final
 
 import diffrax
 import equinox as eqx
-import numpy as np
 
 from .._arguments import check_count
+from .._options import Criterion, InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
 from ..solvers import RadauIIA9
@@ -16,18 +16,14 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_least_squares import (
     LeastSquaresFit,
     check_options,
-    count_residuals,
     fit_windows,
 )
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
-from ._sample_windows import (
-    checked_scale,
-    checked_weight,
-    padded_windows,
-    residual_of_state_size,
-)
-from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, num_terms
+from ._sample_windows import padded_windows
+from ._term_judge import CRITERIA, TermJudge
+from ._term_search import FAR, TermSearch, TriedModel, num_terms
+from ._weighted_samples import WeightedSamples
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -42,8 +38,8 @@ class PrunedFit(eqx.Module):
     - `held_out_loss`: root mean square of the scaled residuals of the held-out runs; of all runs,
         if an information criterion was the judge.
     - `discretization_error`: the part of it that is the step's, measured by halving the step.
-    - `history`: `(terms, that loss, accepted)` of every model tried. With a coupled start there is
-        a search, and a loss, for each of its last couplings at which predictions are good enough.
+    - `tried`: every model tried, a [`stiffrax.TriedModel`][]. With a coupled start there is a
+        search, and a loss, for each of its last couplings at which predictions are good enough.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -61,7 +57,7 @@ class PrunedFit(eqx.Module):
     num_dropped: int
     held_out_loss: float
     discretization_error: float
-    history: tuple[tuple[int, float, bool], ...]
+    tried: tuple[TriedModel, ...]
 
     @property
     def model(self) -> Any:
@@ -79,14 +75,14 @@ def prune_and_refit(
     *,
     held_out: Any = 0.2,
     tolerance: float = 3.0,
-    criterion: str = "held_out",
+    criterion: Criterion = "held_out",
     substeps: int = 1,
     refine: int = 4,
     window: int = 1,
-    initial_states: str = "measured",
+    initial_states: InitialStates = "measured",
     scale: Any = None,
     weight: Any = None,
-    start: str = "regression",
+    start: Start = "regression",
     progress: bool | None = None,
 ) -> PrunedFit:
     r"""Fits a model, drops the terms that the data do not need, and refits the others.
@@ -160,62 +156,54 @@ def prune_and_refit(
             f"The model {type(model).__name__} has no term to drop; it needs a `Polynomial` or a "
             "`Library`, or to contain one. To fit it as it is, write `fit_least_squares`."
         )
-    scale = checked_scale(scale, weight, data)
-    weighted = eqx.tree_at(lambda data: data.ys, data, checked_weight(weight, data))
-    parts = (data, data), (weighted, weighted)
-    if criterion == "held_out":
-        parts = data.split(held_out), weighted.split(held_out)
-
-    unit = residual_of_state_size(np.asarray(weighted.ys), scale, data)
+    samples = WeightedSamples.of(data, scale, weight)
+    parts = samples.split(held_out) if criterion == "held_out" else (samples, samples)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
 
-    def samples(part: Trajectories, weight: Trajectories) -> _Samples:
-        weights = np.asarray(weight.ys)
-        windows = padded_windows(part, scale, weights, window, free_starts)
-        steps = CompressedResiduals(residuals, windows)
-        return _Samples(steps, count_residuals(weights, free_starts))
+    def residuals_of(part: WeightedSamples) -> _Residuals:
+        windows = padded_windows(part, window, free_starts)
+        return _Residuals(CompressedResiduals(residuals, windows), part.count(free_starts))
 
-    everything = samples(data, weighted)
-    train, test = (samples(*part) for part in zip(*parts, strict=True))
+    everything, train, test = (residuals_of(part) for part in (samples, *parts))
     every = fit_start(model, train.steps, start, progress, couplings_of_search(start)[0])
 
-    def judge(samples: _Samples) -> TermJudge:
-        return TermJudge(*samples, criterion, tolerance, num_terms(every))
+    def judge(test: _Residuals) -> TermJudge:
+        return TermJudge(*test, criterion, tolerance, num_terms(every))
 
-    fit, history = _search(every, train, test, judge, start, FAR * unit, progress)
-    test, everything = (samples.refined(refine) for samples in (test, everything))
+    fit, tried = _search(every, train, test, judge, start, FAR * samples.size_of_states, progress)
+    test, everything = (part.refined(refine) for part in (test, everything))
     final = _refit(everything, {"progress": progress}, fit.model) or fit
     last = judge(test)
     loss, error = last.loss(final.model), last.discretization_error(final.model)
-    return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, history)
+    return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, tried)
 
 
 @final
-class _Samples(NamedTuple):
+class _Residuals(NamedTuple):
     """Residuals, and how many of them there are."""
 
     steps: CompressedResiduals
     count: int
 
-    def refined(self, factor: int) -> "_Samples":
+    def refined(self, factor: int) -> "_Residuals":
         substeps = factor * self.steps.residuals.substeps
         return self._replace(steps=self.steps.with_substeps(substeps))
 
-    def coupled(self, coupling: float) -> "_Samples":
+    def coupled(self, coupling: float) -> "_Residuals":
         return self._replace(steps=self.steps.with_coupling(coupling))
 
 
 def _search(
     every: Any,
-    train: _Samples,
-    test: _Samples,
-    judge_by: Callable[[_Samples], TermJudge],
+    train: _Residuals,
+    test: _Residuals,
+    judge_by: Callable[[_Residuals], TermJudge],
     start: str,
     far: float,
     progress: bool | None,
-) -> tuple[LeastSquaresFit, tuple[tuple[int, float, bool], ...]]:
+) -> tuple[LeastSquaresFit, tuple[TriedModel, ...]]:
     """The terms found at each coupling from those at the one before, and all models tried."""
-    model, history = every, ()
+    model, tried = every, ()
     for coupling in couplings_of_search(start):
         options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})
         coupled = train.coupled(coupling)
@@ -224,10 +212,10 @@ def _search(
         # Terms are not judged by predictions that are wrong, unless there will be no better ones.
         if coupling == 0 or max(fit.loss, judge.loss(fit.model)) <= far:
             refit = ft.partial(_refit, coupled, options)
-            fit, tried = TermSearch(every, coupled.steps, judge, refit, far).search(fit)
-            history += tried
+            found = TermSearch(every, coupled.steps, judge, refit, far).search(fit)
+            fit, tried = found.fit, tried + found.tried
         model = fit.model
-    return fit, history
+    return fit, tried
 
 
 def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
@@ -247,9 +235,9 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
     check_count("refine", refine)
 
 
-def _refit(samples: _Samples, options: dict[str, Any], model: Any) -> LeastSquaresFit | None:
+def _refit(residuals: _Residuals, options: dict[str, Any], model: Any) -> LeastSquaresFit | None:
     try:
         FreeParameters(model)
     except ValueError:
         return None
-    return fit_windows(model, *samples, **options)
+    return fit_windows(model, *residuals, **options)

@@ -14,6 +14,7 @@ from ._progress import loss_and_gradient
 from ._training_loop import MOST_ALL_FAILED, MOST_STEPS, Training, TrainingState, advance, judge
 
 # Long enough that the Python between two calls costs nothing, short enough to watch and interrupt.
+# Chosen, not measured.
 _SECONDS_A_CALL = 0.5
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 # Terms taken out of the covariance one by one before it is computed anew: rounding adds up. It is
 # also computed anew when less than this part of a variance is left, as after dropping one of two
-# equivalent terms.
+# equivalent terms. Both chosen, not measured.
 _FRESH, _LOST = 64, 1e-10
 
 

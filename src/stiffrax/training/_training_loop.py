@@ -15,13 +15,12 @@ from .._arguments import check_instance
 from ..data import Trajectories
 from ..losses import LossValue, evaluate_loss
 from ._batches import Batches
-from ._gradient_transformations import gradient_norm
 
 # Rows of the record that a call of `advance` fills: the most steps it may take.
 MOST_STEPS = 1024
-# After so many steps in a row without a finite gradient none will come.
+# After so many steps in a row without a finite gradient none will come. Chosen, not measured.
 MOST_UNUSABLE = 100
-# So often a step to where every solve fails is halved: to a millionth.
+# So often a step to where every solve fails is halved: to a millionth. Chosen, not measured.
 MOST_ALL_FAILED = 20
 
 
@@ -129,7 +128,7 @@ class Training(eqx.Module):
             return found.value, found
 
         (_, found), gradient = jax.value_and_grad(value, has_aux=True)(state.parameters)
-        norm = gradient_norm(gradient)
+        norm = _euclidean_norm(gradient)
         all_failed = found.nothing_solved | (jnp.isposinf(found.value) & (norm == 0))
         # Infinite is a function of the user's that contains a loss with a failure.
         valued = jnp.isfinite(found.value) | jnp.isposinf(found.value)
@@ -201,3 +200,8 @@ def judge(
     """The loss on runs held out from training; the best model by that is kept."""
     found = training.value(state.parameters, held_out)
     return state.judged(found), found.or_infinity
+
+
+def _euclidean_norm(tree: PyTree[Array]) -> Array:
+    """Of all entries together. No one name of optax has it in all versions that are supported."""
+    return jnp.sqrt(sum(jnp.sum(jnp.abs(x) ** 2) for x in jax.tree.leaves(tree)))

@@ -35,7 +35,7 @@ class GrowingHorizon(eqx.Module):
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
     >>> loss, model = srx.TrajectoryLoss(), srx.Polynomial(1, degree=1)
     >>> grow = srx.GrowingHorizon(first=0.2, steps=2)
-    >>> fit = srx.fit(model, loss, data, steps=3, transforms=[grow])
+    >>> fit = srx.fit(model, data, loss, steps=3, transforms=[grow])
 
     ```
     """
@@ -86,7 +86,7 @@ class Steer(eqx.Module):
     >>> ts = np.linspace(0.0, 1.0, 6)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
     >>> loss, model = srx.SegmentLoss(), srx.Polynomial(1, degree=1)
-    >>> fit = srx.fit(model, loss, data, steps=3, transforms=[srx.Steer(0.1)])
+    >>> fit = srx.fit(model, data, loss, steps=3, transforms=[srx.Steer(0.1)])
 
     ```
     """

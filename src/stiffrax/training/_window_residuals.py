@@ -12,13 +12,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ..solvers import predict_segment
+from ..solvers import predict_segment, scan_window
 from ..stages import small_inverse
 from ._sample_windows import Windows
 
 # No numbers of a weak type, which would be a program of their own.
 _whole, _real = (functools.partial(jnp.asarray, dtype=kind) for kind in (int, float))
-# Gauss-Newton from the measured start, which is off by the noise: two would do.
+# Gauss-Newton from the measured start, which is off by the noise: two would do. Chosen, not
+# measured.
 _START_ITERATIONS = 3
 
 
@@ -150,18 +151,9 @@ class WindowResiduals(eqx.Module):
 
         `advance(carry, (ta, tb, ya, yb))` is called for each of the equal parts of a segment.
         """
-        ts, ys, mask = window.ts, window.ys, window.mask
-        present, column = mask[1:], mask[1:, None]
-        # Where no sample is, the first segment is solved once more, which is as healthy as any.
-        segments = (
-            jnp.where(present, ts[:-1], ts[0]),
-            jnp.where(present, ts[1:], ts[1]),
-            jnp.where(column, ys[:-1], ys[0]),
-            jnp.where(column, ys[1:], ys[1]),
-        )
 
-        def one_segment(carry: Any, row: Any) -> tuple[Any, Any]:
-            (ta, tb, ya, yb), present, measured = row
+        def predict(carry: Any, samples: Any, measured: Array) -> tuple[Any, Any]:
+            ta, tb, ya, yb = samples
 
             def one_part(k: Array, carry: Any) -> Any:
                 a, b = k / self.substeps, (k + 1) / self.substeps
@@ -171,15 +163,11 @@ class WindowResiduals(eqx.Module):
                 )
                 return advance(carry, part)
 
-            carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, begin)
             end = lax.fori_loop(0, self.substeps, one_part, carry)
             return self._coupled(end, yb, measured), end
 
-        rows = segments, present, window.weight[1:] > 0
-        if len(ts) == 2:
-            first = jax.tree.map(lambda x: x[0], rows)
-            return jax.tree.map(lambda x: x[None], one_segment(begin, first)[1])
-        return lax.scan(one_segment, begin, rows)[1]
+        measured = window.weight[1:] > 0
+        return scan_window(predict, begin, window.ts, window.ys, window.mask, measured)
 
     def _coupled(self, end: tuple[Array, ...], sample: Array, measured: Array) -> tuple[Array, ...]:
         """The start of the next segment: the end of this one, coupled to the sample."""

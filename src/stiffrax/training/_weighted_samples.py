@@ -1,0 +1,96 @@
+"""Samples, and how much each of them counts in a least-squares fit."""
+
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ..data import Trajectories, default_scale
+
+
+@final
+class WeightedSamples(NamedTuple):
+    """Samples with the unit of each state's residual, and the weight of its square.
+
+    `weight` is zero where no sample is.
+    """
+
+    data: Trajectories
+    scale: Float[np.ndarray, " n"]
+    weight: Float[np.ndarray, "runs times n"]
+
+    @classmethod
+    def of(cls, data: Trajectories, scale: Any = None, weight: Any = None) -> "WeightedSamples":
+        """Those of data with scale and weight as the user gives them.
+
+        **Raises:** `ValueError` for a scale that is not positive, and weights that are negative, all
+        zero, or do not fit the data.
+        """
+        return cls(data, _checked_scale(scale, weight, data), _checked_weight(weight, data))
+
+    def split(self, held_out: Any) -> tuple["WeightedSamples", "WeightedSamples"]:
+        """The runs to fit and the runs held out, as [`stiffrax.Trajectories.split`][] has them."""
+        train, test = self.data.split(held_out)
+        return self._select(train), self._select(test)
+
+    def _select(self, part: Trajectories) -> "WeightedSamples":
+        runs = [self.data.run_names.index(name) for name in part.run_names]
+        return self._replace(data=part, weight=self.weight[runs, : part.ts.shape[1]])
+
+    def count(self, free_starts: bool) -> int:
+        """How many numbers are fitted: all samples but the first of a run, or all of them."""
+        return int(np.sum((self.weight if free_starts else self.weight[:, 1:]) > 0))
+
+    @property
+    def size_of_states(self) -> float:
+        """The residual of predictions that are off by the sizes of the states, root mean square."""
+        size = default_scale(np.asarray(self.data.ys), np.asarray(self.data.mask))
+        squares = self.weight * (size / self.scale) ** 2
+        return float(np.sqrt(np.mean(squares[self.weight > 0])))
+
+
+def _checked_scale(scale: Any, weight: Any, data: Trajectories) -> Float[np.ndarray, " n"]:
+    """The scale given; or one, where there are weights, which are in the units of the states; or
+    that of the data."""
+    if scale is None:
+        ys, mask = np.asarray(data.ys), np.asarray(data.mask)
+        scale = default_scale(ys, mask) if weight is None else 1.0
+    try:
+        scale = np.asarray(scale, float)
+    except (TypeError, ValueError):
+        scale = np.full(1, np.nan)
+    fits = scale.shape in ((), (data.num_states,))
+    if not fits or not np.all((scale > 0) & np.isfinite(scale)):
+        raise ValueError(
+            f"`scale={scale}` was given; it needs one positive size for each of the "
+            f"{data.num_states} states, or one for all. Leave it out to take it from the data."
+        )
+    return np.broadcast_to(scale, (data.num_states,))
+
+
+def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs times n"]:
+    """The weight of each sample and state: as given, from a function, or one."""
+    if weight is None:
+        weight = 1.0
+    elif callable(weight):
+        weight = jax.vmap(jax.vmap(weight))(jnp.asarray(data.ts), jnp.asarray(data.ys))
+    try:
+        values = np.asarray(weight, float)
+        values = np.broadcast_to(values, data.ys.shape)
+    except (TypeError, ValueError):
+        raise ValueError(_message(np.shape(weight), data)) from None
+    present = values[np.asarray(data.mask)]
+    if not np.all((present >= 0) & np.isfinite(present)) or not np.any(present > 0):
+        raise ValueError(_message(np.shape(weight), data))
+    return np.where(np.asarray(data.mask)[..., None], values, 0.0)
+
+
+def _message(shape: tuple[int, ...], data: Trajectories) -> str:
+    return (
+        f"`weight` of shape {shape} was given; it needs finite numbers that are not negative and "
+        f"not all zero: one for each of the {data.num_states} states, one for each sample and "
+        f"state, {data.ys.shape}, or a function `weight(t, y)`. For noise of standard deviation "
+        "`s` write `weight=1 / s**2` and no `scale`."
+    )

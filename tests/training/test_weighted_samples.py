@@ -1,0 +1,34 @@
+"""How much each sample counts in a least-squares fit."""
+
+import numpy as np
+
+import stiffrax as srx
+from stiffrax.training._weighted_samples import WeightedSamples
+
+TS = np.arange(4.0)
+# Runs of two and of four samples; the weights follow their samples.
+DATA = srx.Trajectories.from_arrays([TS[:2], TS, TS[:2]], [np.ones((k, 1)) for k in (2, 4, 2)])
+WEIGHT = np.arange(1.0, 13.0).reshape(3, 4, 1)
+
+
+def test_what_is_no_sample_has_no_weight_and_is_not_counted():
+    samples = WeightedSamples.of(DATA, 1.0, WEIGHT)
+    assert samples.count(free_starts=True) == 8
+    assert samples.count(free_starts=False) == 5
+
+
+def test_weights_stay_with_their_samples_when_runs_are_held_out():
+    train, test = WeightedSamples.of(DATA, 1.0, WEIGHT).split([1])
+    np.testing.assert_array_equal(train.weight[..., 0], [[1, 2], [9, 10]])
+    np.testing.assert_array_equal(test.weight[..., 0], [[5, 6, 7, 8]])
+
+
+def test_padding_is_not_counted_when_runs_are_held_out():
+    train, _ = WeightedSamples.of(DATA, 1.0, WEIGHT).split([0])
+    assert train.count(free_starts=True) == 6
+
+
+def test_the_size_of_states_is_in_units_of_the_residual():
+    data = srx.Trajectories.from_arrays(TS, np.stack([TS, 10 + TS], axis=1))
+    np.testing.assert_allclose(WeightedSamples.of(data, [1.0, 1.0]).size_of_states, 3.0)
+    np.testing.assert_allclose(WeightedSamples.of(data).size_of_states, 1.0)
