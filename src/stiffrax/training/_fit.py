@@ -146,26 +146,14 @@ def fit(
 
     ```
     """
-    for name, count in (("steps", steps), ("judge_every", judge_every), ("patience", patience)):
-        if count is not None:
-            check_count(name, count, write=f"{name}=100")
-    if patience is not None and held_out is None:
-        raise ValueError(
-            f"`patience={patience}` was given without runs to judge by. Write for example "
-            "`held_out=0.2`."
-        )
+    _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
     check_data(data)
     if held_out is not None and not isinstance(held_out, Trajectories):
         data, held_out = data.split(held_out)
     warn_if_unscaled(model, data)
     loss = fix_to_data(loss, data)
     batches = make_batches(loss, data, batch_size, mesh)
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    if not jax.tree.leaves(parameters):
-        raise ValueError(
-            f"The model {type(model).__name__} has no floating-point array to train. Pass an "
-            "`equinox.Module` with parameters."
-        )
+    parameters, static = split_trainable(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
     training = Training(
         static=place(static),
@@ -187,6 +175,28 @@ def fit(
     session = Session(state, judgement, store)
     stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))
     return result_of(training, session.now, stopped, loss, data)
+
+
+def _check_counts(held_out: Any, **counts: Any) -> None:
+    for name, count in counts.items():
+        if count is not None:
+            check_count(name, count, write=f"{name}=100")
+    if counts["patience"] is not None and held_out is None:
+        raise ValueError(
+            f"`patience={counts['patience']}` was given without runs to judge by. Write for example "
+            "`held_out=0.2`."
+        )
+
+
+def split_trainable(model: Any) -> tuple[Any, Any]:
+    """The parameters that are trained, and the rest of the model."""
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(parameters):
+        raise ValueError(
+            f"The model {type(model).__name__} has no floating-point array to train. Pass an "
+            "`equinox.Module` with parameters."
+        )
+    return parameters, static
 
 
 def result_of(

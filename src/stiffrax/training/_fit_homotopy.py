@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -11,7 +10,7 @@ from .._arguments import check_count
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
-from ._fit import Fit, result_of
+from ._fit import Fit, result_of, split_trainable
 from ._homotopy_schedule import HomotopySchedule
 from ._progress import progress_bar
 from ._session import Judgement, Session
@@ -80,12 +79,7 @@ def fit_homotopy(
             "`HomotopyLoss(TrajectoryLoss(...), coupling=...)`."
         )
     check_count("judge_every", judge_every, most=MOST_STEPS)
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    if not jax.tree.leaves(parameters):
-        raise ValueError(
-            f"The model {type(model).__name__} has no floating-point array to train. Pass an "
-            "`equinox.Module` with parameters."
-        )
+    parameters, static = split_trainable(model)
     loss = loss.for_data(data)
     training = Training(
         static=static,
