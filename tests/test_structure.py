@@ -271,3 +271,15 @@ def test_every_public_name_has_one_path():
     for path, value in public_names():
         paths.setdefault(id(value), []).append(path)
     none_of([" = ".join(names) for names in paths.values() if len(names) > 1], "keep one path")
+
+
+def test_public_functions_take_the_model_then_the_data_then_what_is_done_with_them():
+    order = ["model", "data", "ts", "ys", "loss", "solver"]
+    found = []
+    for name, value in public_names():
+        if inspect.isclass(value):
+            continue
+        places = [order.index(x) for x in inspect.signature(value).parameters if x in order]
+        if places != sorted(places):
+            found.append(f"{name}{inspect.signature(value)}")
+    none_of(found, "model, data, solver or loss (CONTRIBUTING)")
