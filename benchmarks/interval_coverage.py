@@ -61,7 +61,7 @@ def run(sets: int, *, free_start: bool) -> None:
         noise = np.random.default_rng(k).normal(size=exact.shape)
         values = exact * np.exp(0.05 * noise)
         data = srx.Measurements.from_arrays(TS, values, names=["A", "C"], start=0.0)
-        fit = srx.fit_parameters(guess, loss, data)
+        fit = srx.fit_parameters(guess, data, loss)
         converged += fit.converged
         for name, profile in fit.profile(*RATES).items():
             short = name.removeprefix("field.")

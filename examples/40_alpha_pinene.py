@@ -58,7 +58,7 @@ system = srx.System(
 
 # %% Twenty starts over six decades of each rate.
 fit = srx.fit_parameters(
-    system, srx.LikelihoodLoss(), data, starts=20, key=jax.random.key(0), progress=False
+    system, data, srx.LikelihoodLoss(), starts=20, key=jax.random.key(0), progress=False
 )
 print(fit)
 published = np.array([5.93e-5, 2.96e-5, 2.05e-5, 27.5e-5, 4.00e-5])

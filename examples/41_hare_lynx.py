@@ -52,7 +52,7 @@ class LotkaVolterra(eqx.Module):
 rates = (srx.positive(x, x / 30, 30 * x) for x in (0.5, 0.03, 0.03, 0.8))
 system = srx.System(LotkaVolterra(*rates), start, states=data.names)
 mechanistic = srx.fit_parameters(
-    system, loss, data, starts=16, key=jax.random.key(0), progress=False
+    system, data, loss, starts=16, key=jax.random.key(0), progress=False
 )
 print(mechanistic)
 
@@ -82,8 +82,8 @@ network = eqx.nn.MLP(2, 2, 4, 1, jax.nn.tanh, key=jax.random.key(0))
 found = mechanistic.system
 hybrid = srx.fit_parameters(
     srx.System(Hybrid(found.field, network), found.initial_state, states=data.names),
-    loss + weights_are_small,
     data,
+    loss + weights_are_small,
     progress=False,
 )
 print(f"{len(hybrid.x)} parameters; search {hybrid.starts[0].stopped}")

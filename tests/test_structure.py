@@ -274,7 +274,7 @@ def test_every_public_name_has_one_path():
 
 
 def test_public_functions_take_the_model_then_the_data_then_what_is_done_with_them():
-    order = ["model", "data", "ts", "ys", "loss", "solver"]
+    order = ["model", "system", "data", "ts", "ys", "loss", "solver"]
     found = []
     for name, value in public_names():
         if inspect.isclass(value):

@@ -233,7 +233,7 @@ def fitted():
     values = np.exp(-TS) + 0.01 * np.array([1, -1, 1, 1, -1, 0])
     data = srx.Measurements.from_arrays(TS, values[:, None], names=["A"], sd=0.01)
     system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
-    return srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    return srx.fit_parameters(system, data, srx.LikelihoodLoss())
 
 
 @pytest.mark.slow

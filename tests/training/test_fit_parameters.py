@@ -39,7 +39,7 @@ def measured(sd=None, size=0.1):
 
 @functools.cache
 def regression(sd):
-    return srx.fit_parameters(line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(sd))
+    return srx.fit_parameters(line(srx.fixed(0.0)), measured(sd), srx.LikelihoodLoss())
 
 
 def closed_form(level=0.95):
@@ -101,7 +101,7 @@ class TestLinearRegression:
 def starts():
     system = line(srx.bounded(0.1, -50.0, 50.0))
     return srx.fit_parameters(
-        system, srx.LikelihoodLoss(), measured(0.1), starts=4, key=jax.random.key(1)
+        system, measured(0.1), srx.LikelihoodLoss(), starts=4, key=jax.random.key(1)
     )
 
 
@@ -128,7 +128,7 @@ class TestManyStarts:
 def test_an_estimate_at_its_bound_says_so():
     field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
     system = srx.System(field, jnp.ones(1), states=["A"])
-    found = srx.fit_parameters(system, srx.LikelihoodLoss(), measured(0.1))
+    found = srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss())
     assert found.estimates["field.k1"].bound == "upper"
     assert found.values["field.k1"] == 0.3
     assert found.converged
@@ -138,7 +138,7 @@ def test_a_standard_deviation_that_is_a_parameter_is_the_one_put_in_by_formula()
     field = Slope(srx.bounded(0.1, -5.0, 5.0), srx.fixed(0.0))
     start = srx.bounded([0.0], -5.0, 5.0)
     system = srx.System(field, start, sd={"A": srx.positive(1.0, 1e-3, 1e2)}, states=["A"])
-    found = srx.fit_parameters(system, srx.LikelihoodLoss(), measured())
+    found = srx.fit_parameters(system, measured(), srx.LikelihoodLoss())
     residual: Any = scipy.stats.linregress(TS, measured().values[0, :, 0])
     left = measured().values[0, :, 0] - residual.intercept - residual.slope * TS
     np.testing.assert_allclose(found.values["sd.A"], np.sqrt(np.mean(left**2)), rtol=1e-5)
@@ -150,7 +150,7 @@ def test_a_penalty_is_a_prior():
         return (system.field.k1.raw - 1.0) ** 2 / 2 / 0.01**2
 
     system = line(srx.fixed(0.0))
-    found = srx.fit_parameters(system, srx.LikelihoodLoss() + penalty, measured(0.1))
+    found = srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss() + penalty)
     design = np.stack([TS, np.ones(9)], axis=1) / 0.1
     rows = np.concatenate([design, [[1 / 0.01, 0]]])
     right = np.append(measured().values[0, :, 0] / 0.1, 1.0 / 0.01)
@@ -171,7 +171,7 @@ def escaping(value, lower=-2.0):
     system = srx.System(Escapes(srx.bounded(value, lower, 2.0)), jnp.ones(1), states=["A"])
     values = (1 / (1 - 0.2 * TS))[:, None]
     data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.01)
-    return system, srx.LikelihoodLoss(max_steps=128), data
+    return system, data, srx.LikelihoodLoss(max_steps=128)
 
 
 def test_a_point_at_which_a_solve_fails_is_never_accepted():
@@ -188,7 +188,7 @@ def test_where_nothing_can_be_solved_the_fit_says_so():
 class TestCheckpoints:
     def fit(self, path, **options):
         return srx.fit_parameters(
-            line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(0.1), checkpoint=path, **options
+            line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), checkpoint=path, **options
         )
 
     def test_searches_that_have_ended_are_read_back(self, tmp_path):
@@ -207,23 +207,23 @@ class TestCheckpoints:
 class TestMessages:
     def test_starts_without_a_key(self):
         with pytest.raises(ValueError, match=r"Write `key=jax.random.key\(0\)`"):
-            srx.fit_parameters(line(srx.fixed(0.0)), srx.LikelihoodLoss(), measured(), starts=2)
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(), srx.LikelihoodLoss(), starts=2)
 
     def test_starts_without_bounds(self):
         system = srx.System(Slope(jnp.array(1.0), srx.fixed(0.0)), jnp.ones(1), states=["A"])
         with pytest.raises(ValueError, match="no parameter has two bounds"):
             srx.fit_parameters(
-                system, srx.LikelihoodLoss(), measured(), starts=2, key=jax.random.key(0)
+                system, measured(), srx.LikelihoodLoss(), starts=2, key=jax.random.key(0)
             )
 
     def test_a_system_without_parameters(self):
         system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
         with pytest.raises(ValueError, match="no parameter to fit"):
-            srx.fit_parameters(system, srx.LikelihoodLoss(), measured())
+            srx.fit_parameters(system, measured(), srx.LikelihoodLoss())
 
     def test_a_loss_that_is_no_likelihood(self):
         with pytest.raises(ValueError, match="needs one `LikelihoodLoss`"):
-            srx.fit_parameters(line(srx.fixed(0.0)), srx.TrajectoryLoss(), measured())
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(), srx.TrajectoryLoss())
 
     def test_a_name_that_is_no_parameter(self):
         with pytest.raises(ValueError, match="no parameter 'k3'"):

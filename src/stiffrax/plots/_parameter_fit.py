@@ -31,7 +31,7 @@ def measured_fit(
     >>> ts = np.linspace(0.0, 2.0, 9)
     >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
     >>> system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
-    >>> fit = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> fit = srx.fit_parameters(system, data, srx.LikelihoodLoss())
     >>> srx.plots.measured_fit(fit)[0].get_title()
     'A'
 

@@ -23,8 +23,8 @@ _DRAWS = 10
 
 def fit_parameters(
     system: Any,
-    loss: Any,
     data: Any,
+    loss: Any,
     *,
     starts: int = 1,
     key: Any = None,
@@ -47,9 +47,9 @@ def fit_parameters(
     - `system`: a [`stiffrax.System`][]; what is fitted are its floating-point arrays, wrapped by
         [`stiffrax.positive`][] or [`stiffrax.bounded`][] or plain, but not those that are
         [`stiffrax.fixed`][].
+    - `data`: [`stiffrax.Measurements`][], or trajectories.
     - `loss`: a [`stiffrax.LikelihoodLoss`][], or one with terms added to it, such as
         `loss + penalty` with a function `penalty(system, data)`.
-    - `data`: [`stiffrax.Measurements`][], or trajectories.
     - `starts`: how many searches. One begins at the values given. More begin at points of a Latin
         hypercube between the bounds, on the scale of each parameter; plain arrays, and parameters
         without two bounds, begin where they are given.
@@ -76,7 +76,7 @@ def fit_parameters(
     >>> ts = np.linspace(0.0, 2.0, 9)
     >>> data = srx.Measurements.from_arrays(ts, np.exp(-3 * ts)[:, None], names=["A"], sd=0.01)
     >>> system = srx.System(Decay(srx.positive(1.0, 0.01, 100.0)), jnp.ones(1), states=["A"])
-    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> found = srx.fit_parameters(system, data, srx.LikelihoodLoss())
     >>> print(f"{found.values['field.k']:.3f}")
     3.000
 

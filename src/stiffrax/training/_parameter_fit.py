@@ -91,7 +91,7 @@ class ParameterFit:
     >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
     >>> start = srx.bounded([0.5], 0.0, 2.0)
     >>> system = srx.System(lambda t, y, args: -y, start, states=["A"])
-    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> found = srx.fit_parameters(system, data, srx.LikelihoodLoss())
     >>> print(f"{found.values['initial_state[0]']:.4f}", found.converged)
     1.0000 True
 

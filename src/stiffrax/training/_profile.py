@@ -40,7 +40,7 @@ class Profile(NamedTuple):
     >>> ts = np.linspace(0.0, 2.0, 9)
     >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
     >>> system = srx.System(lambda t, y, args: -y, srx.bounded([1.0], 0.0, 2.0), states=["A"])
-    >>> found = srx.fit_parameters(system, srx.LikelihoodLoss(), data)
+    >>> found = srx.fit_parameters(system, data, srx.LikelihoodLoss())
     >>> print(found.profile("initial_state[0]")["initial_state[0]"].verdict)
     identifiable
 
