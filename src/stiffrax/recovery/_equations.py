@@ -69,7 +69,10 @@ class SymbolicModel(eqx.Module):
         return len(self.expressions)
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
-        """The value of the expressions; `args` is not used."""
+        """The value of the expressions; `args` is not used.
+
+        **Raises:** `ValueError` for a `y` that has not one number for each state.
+        """
         y = check_state(y, self.num_states)
         y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
         values = compiled(self.expressions, self.names)(t, y)
