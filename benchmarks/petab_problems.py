@@ -31,6 +31,8 @@ KNOWN = {
 # Faults of the simulations that come with the problems: parameters to which one belongs, and
 # conditions that are exchanged.
 OTHER_VALUES = {"Perelson": {"c": 1.864, "delta": 0.658}}
+# Of counts of molecules, up to 1e6, rounding is more than the absolute tolerance of the others.
+ATOL = {"SalazarCavazos": 1e-6}
 EXCHANGED = {
     "Ca_dose_response__5": "Ca_dose_response__6",
     "Ca_dose_response__6": "Ca_dose_response__5",
@@ -58,6 +60,8 @@ def deviation(table, given):
         ).all()
         assert same, "rows of simulation and measurements cannot be paired"
         given = given.assign(simulationConditionId=table["simulationConditionId"].to_numpy())
+    # Times are printed with fewer digits in some of the files.
+    given, table = (x.assign(time=[f"{t:.6g}" for t in x["time"]]) for x in (given, table))
     partners = {}
     for *key, number in given[[*names, value]].itertuples(index=False, name=None):
         partners.setdefault(tuple(key), []).append(float(number))
@@ -67,7 +71,8 @@ def deviation(table, given):
         found = partners.get(tuple(key), [])
         alone += not found
         # Of one time there are several where the parameters of the observable differ.
-        worst = max([worst, *[min(abs(number - x) for x in found) / ranges[key[0]]] * bool(found)])
+        for_key = [abs(number - x) / ranges[key[0]] for x in found]
+        worst = max(worst, min(for_key, default=0.0))
     return worst, alone
 
 
@@ -77,7 +82,7 @@ def line(folder):
     name = folder.name.split("_")[0]
     try:
         files = sorted(folder.glob("*.yaml"))
-        problem = srx.petab.load(files[0], rtol=1e-8, atol=1e-14, max_steps=20000)
+        problem = srx.petab.load(files[0], rtol=1e-8, atol=ATOL.get(name, 1e-12), max_steps=20000)
     except ValueError as error:
         return f"{name:14} refused: {error}"
     read = time.perf_counter() - begin

@@ -10,6 +10,12 @@ import stiffrax as srx
 pytest.importorskip("petab")
 
 
+@pytest.fixture(autouse=True, params=[0, 10**6], ids=["together", "one by one"])
+def _evaluation(request, monkeypatch):
+    """From how many on formulas are evaluated together: both ways give the same numbers."""
+    monkeypatch.setattr("stiffrax.petab._formulas._MANY", request.param)
+
+
 def parts(problem, run=0):
     """Field, initial state and observables of a run, as functions of time and state."""
     system = paramax.unwrap(problem.system)

@@ -3,9 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
+import jax.numpy as jnp
+
 from ..recovery import jax_function
+from ._grouped import grouped_function
 from ._mathml import symbol, time_symbol
 from ._sbml import SbmlModel, amount_name
+
+# From so many definitions on formulas of one form are evaluated together: below, the gathers cost
+# more than they save. Chosen, not measured.
+_MANY = 200
 
 
 @final
@@ -46,27 +53,33 @@ class Formulas:
         for name, compartment in model.scales.items():
             self._definitions[start(amount_name(name))] = start(name) * start(compartment)
 
-    def field(self) -> Callable[..., list[Any]]:
+    def field(self) -> Callable[..., Any]:
         """Rates of the states, a function of time, states and inputs."""
         return self.function([self._rates[name] for name in self.states])
 
-    def initial_state(self) -> Callable[..., list[Any]]:
+    def initial_state(self) -> Callable[..., Any]:
         """States at the start; time and states are not used."""
         return self.function([start(name) for name in self._state_names])
 
-    def function(self, expressions: Iterable[Any]) -> Callable[..., list[Any]]:
+    def function(self, expressions: Iterable[Any]) -> Callable[..., Any]:
         """Expressions as one function of time, states and inputs."""
         expressions = list(expressions)
         given = [time_symbol(), *map(symbol, self._state_names), *map(symbol, self._inputs)]
         used = self._in_order(expressions, set(given))
+        if len(used) > _MANY:
+            function = grouped_function(given, {x: self._definitions[x] for x in used}, expressions)
+            return lambda t, y, inputs: function(jnp.stack([jnp.asarray(t, float), *y, *inputs]))
         # Generated code names variables: an identifier may be a word of Python.
         named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
         count = len(self._state_names)
         names = list(named.values())
-        return jax_function(
+        function = jax_function(
             [names[0], names[1 : 1 + count], names[1 + count : len(given)]],
             [expression.xreplace(named) for expression in expressions],
             [(named[x], self._definitions[x].xreplace(named)) for x in used],
+        )
+        return lambda t, y, inputs: jnp.stack(
+            [jnp.asarray(value, float) for value in function(t, y, inputs)]
         )
 
     def expanded(self, expression: Any) -> Any:

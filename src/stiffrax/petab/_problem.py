@@ -244,8 +244,7 @@ class _Formula(eqx.Module):
     function: Callable[..., Any] = eqx.field(static=True)
 
     def __call__(self, t: Any, y: Array, args: Any) -> Array:
-        values = self.function(t, list(y), self.inputs(args))
-        return jnp.stack([jnp.asarray(value, y.dtype) for value in values])
+        return self.function(t, list(y), self.inputs(args)).astype(y.dtype)
 
 
 @final

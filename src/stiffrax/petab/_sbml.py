@@ -69,7 +69,10 @@ def read_sbml(document: Any) -> SbmlModel:
     for species in model.getListOfSpecies():
         name = species.getId()
         if name in {*reacting, *scales} and name not in rates:
-            rates[name] = _rate(model, species, name in scales)
+            net = f"(net rate of {name})"
+            rules[net] = _net_rate(model, species)
+            whole = name in scales or species.getHasOnlySubstanceUnits()
+            rates[name] = symbol(net) if whole else symbol(net) / symbol(species.getCompartment())
     for name, compartment in scales.items():
         rules[name] = symbol(amount_name(name)) / symbol(compartment)
     compartments = frozenset(x.getId() for x in model.getListOfCompartments())
@@ -172,8 +175,8 @@ def _rate_law(reaction: Any) -> Any:
     return read_formula(law.getMath())
 
 
-def _rate(model: Any, species: Any, as_amount: bool) -> Any:
-    """What all reactions make of the species in a unit of time, as amount or concentration."""
+def _net_rate(model: Any, species: Any) -> Any:
+    """The amount of the species that all reactions make in a unit of time."""
     import sympy
 
     terms = []
@@ -188,11 +191,7 @@ def _rate(model: Any, species: Any, as_amount: bool) -> Any:
                     terms.append(sign * _stoichiometry(model, reference) * rate)
     total = sympy.Add(*terms)
     factor = species.getConversionFactor() or model.getConversionFactor()
-    if factor:
-        total = total * symbol(factor)
-    if as_amount or species.getHasOnlySubstanceUnits():
-        return total
-    return total / symbol(species.getCompartment())
+    return total * symbol(factor) if factor else total
 
 
 def _stoichiometry(model: Any, reference: Any) -> Any:
