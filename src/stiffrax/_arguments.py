@@ -43,7 +43,7 @@ def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -
     return value
 
 
-def is_between(least: float, value: Any, most: float) -> bool:
+def is_between(least: float | int, value: Any, most: float | int) -> bool:
     """Whether `value` is a number between two others, neither of them."""
     try:
         return bool(least < value < most)

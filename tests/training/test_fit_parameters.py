@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 
@@ -183,6 +184,21 @@ def test_a_point_at_which_a_solve_fails_is_never_accepted():
 def test_where_nothing_can_be_solved_the_fit_says_so():
     with pytest.raises(ValueError, match="In none of 1 starts could the system be solved"):
         srx.fit_parameters(*escaping(1.0, 0.5))
+
+
+class TestOptax:
+    def test_fit_trains_a_system_and_stops_at_bounds(self):
+        field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
+        system = srx.System(field, jnp.ones(1), states=["A"])
+        found = srx.fit(
+            system, measured(0.1), srx.LikelihoodLoss(), optimizer=optax.adam(0.05), steps=30
+        )
+        assert float(found.model.field.k1.raw) == 0.3
+        assert float(found.model.field.k2.tree) == 0.0
+
+    def test_minibatches_of_measurements_are_refused(self):
+        with pytest.raises(ValueError, match="was given with `Measurements`"):
+            srx.fit(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), batch_size=1)
 
 
 class TestCheckpoints:

@@ -10,6 +10,7 @@ from ._parameter import (
     bounded as bounded,
     fixed as fixed,
     positive as positive,
+    within_bounds as within_bounds,
 )
 from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
 from ._pi_net import PiNet as PiNet

@@ -4,6 +4,7 @@ import math
 from typing import Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -125,6 +126,18 @@ def fixed(value: Any) -> Any:
     ```
     """
     return paramax.NonTrainable(jnp.asarray(value, float) if np.isscalar(value) else value)
+
+
+def within_bounds(tree: Any) -> Any:
+    """The tree with every parameter moved to the nearest of its bounds, if it is beyond one."""
+
+    def clip(node: Any) -> Any:
+        if not isinstance(node, Parameter) or math.isinf(node.lower) and math.isinf(node.upper):
+            return node
+        raw = jnp.clip(node.raw, node.lower, node.upper)
+        return Parameter(raw, node.lower, node.upper, node.log)
+
+    return jax.tree.map(clip, tree, is_leaf=lambda node: isinstance(node, Parameter))
 
 
 def _check_bounds(name: str, value: np.ndarray, lower: float, upper: float) -> None:

@@ -10,14 +10,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from ..data import Trajectories, cut_windows, pick_runs
+from ..data import Measurements, Trajectories, cut_windows, pick_runs
 from ..losses import AbstractLoss
 
 
-def items_of(loss: Callable[..., Any], data: Trajectories) -> Trajectories:
+def items_of(
+    loss: Callable[..., Any], data: Trajectories | Measurements
+) -> Trajectories | Measurements:
     """What a minibatch is drawn from: whole runs, or the windows that the loss asks for."""
     window = loss.window if isinstance(loss, AbstractLoss) else None
-    if window is None:
+    if window is None or isinstance(data, Measurements):
         return data
     windows = cut_windows(data, window)
     return pick_runs(windows, np.flatnonzero(np.asarray(windows.mask)[:, 1]))
@@ -31,18 +33,20 @@ class Batches(eqx.Module):
     sees what it would have seen.
     """
 
-    data: Trajectories
+    data: Trajectories | Measurements
     size: int | None = eqx.field(static=True)
     num_runs: int = eqx.field(static=True)
     sharding: NamedSharding | None = eqx.field(static=True)
 
-    def draw(self, key: Array, step: Array) -> Trajectories:
+    def draw(self, key: Array, step: Array) -> Trajectories | Measurements:
         """The runs of one step."""
         if self.size is None:
             return self.data
         rounds = self.num_runs // self.size
         order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_runs)
         index = jax.lax.dynamic_slice_in_dim(order, (step % rounds) * self.size, self.size)
+        # `make_batches` has refused others.
+        assert isinstance(self.data, Trajectories)
         batch = pick_runs(self.data, index)
         if self.sharding is None:
             return batch
@@ -50,9 +54,17 @@ class Batches(eqx.Module):
 
 
 def make_batches(
-    loss: Callable[..., Any], data: Trajectories, size: int | None, mesh: Mesh | None
+    loss: Callable[..., Any],
+    data: Trajectories | Measurements,
+    size: int | None,
+    mesh: Mesh | None,
 ) -> Batches:
     """Checks the size, and brings the data to the device or devices."""
+    if isinstance(data, Measurements) and (size is not None or mesh is not None):
+        raise ValueError(
+            "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
+            "in every step: leave both out."
+        )
     items = items_of(loss, data)
     num_runs = len(items)
     what = "runs" if items is data else "windows of samples"
@@ -71,11 +83,14 @@ def make_batches(
             f"`batch_size={size}` was given with a mesh of {mesh.size} devices; each needs its "
             f"share. Write a multiple of {mesh.size}."
         )
+    assert isinstance(items, Trajectories)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     return Batches(put(padded(items, mesh.size), sharding), size, num_runs, sharding)
 
 
-def whole(loss: Callable[..., Any], data: Trajectories, mesh: Mesh | None) -> Trajectories:
+def whole(
+    loss: Callable[..., Any], data: Trajectories | Measurements, mesh: Mesh | None
+) -> Trajectories | Measurements:
     """All runs at once, on the device or devices."""
     return make_batches(loss, data, None, mesh).data
 

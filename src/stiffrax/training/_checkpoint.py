@@ -11,18 +11,22 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..data import Trajectories
+from ..data import Measurements, Trajectories
 from ._history import History
 from ._training_loop import TrainingState
 
 _FORMAT = 2
 
 
-def fingerprint(state: TrainingState, data: Trajectories, **settings: Any) -> dict[str, Any]:
+def fingerprint(
+    state: TrainingState, data: Trajectories | Measurements, **settings: Any
+) -> dict[str, Any]:
     """What must be the same for a training to be continued."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     digest = hashlib.sha256()
-    for array in (data.ts, data.ys, data.mask):
+    is_measured = isinstance(data, Measurements)
+    values = (data.values, data.sd) if is_measured else (data.ys,)
+    for array in (data.ts, *values, data.mask):
         digest.update(np.ascontiguousarray(array).tobytes())
     shapes = {jax.tree_util.keystr(k): [str(x.dtype), *x.shape] for k, x in leaves}
     return {

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from .._arguments import check_count
-from ..data import Trajectories
+from ..data import Measurements, Trajectories
 from ..losses import AbstractLoss, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField
 from ._batches import make_batches, replicate, whole
@@ -77,7 +77,7 @@ class Fit(eqx.Module):
 
 def fit(
     model: Any,
-    data: Trajectories,
+    data: Trajectories | Measurements,
     loss: Callable[..., Any],
     *,
     optimizer: optax.GradientTransformation | None = None,
@@ -117,8 +117,7 @@ def fit(
         By default all.
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
         such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][].
-    - `held_out`: runs to judge by, as `Trajectories`, or which of the runs to hold out, as in
-        `Trajectories.split`.
+    - `held_out`: runs to judge by, as `data`, or which of the runs to hold out, as in `data.split`.
     - `judge_every`: steps between two looks at the runs held out.
     - `patience`: training stops when so many steps have brought nothing better on them.
     - `seed`: of minibatches and transforms.
@@ -147,10 +146,12 @@ def fit(
     ```
     """
     _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
-    check_data(data)
-    if held_out is not None and not isinstance(held_out, Trajectories):
+    if not isinstance(data, Measurements):
+        check_data(data)
+    if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
-    warn_if_unscaled(model, data)
+    if isinstance(data, Trajectories):
+        warn_if_unscaled(model, data)
     loss = fix_to_data(loss, data)
     batches = make_batches(loss, data, batch_size, mesh)
     parameters, static = split_trainable(model)
@@ -221,7 +222,7 @@ def result_of(
     )
 
 
-def _failure(loss: Any, model: Any, data: Trajectories) -> str:
+def _failure(loss: Any, model: Any, data: Any) -> str:
     return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
 
 

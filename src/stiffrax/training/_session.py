@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import jax.numpy as jnp
 import numpy as np
 
-from ..data import Trajectories
+from ..data import Measurements, Trajectories
 from ._checkpoint import Store
 from ._history import Record, record_of
 from ._progress import loss_and_gradient
@@ -26,7 +26,7 @@ class Judgement(NamedTuple):
     looked at after the last step too.
     """
 
-    runs: Trajectories
+    runs: Trajectories | Measurements
     every: int
     patience: int | None = None
     training: Training | None = None

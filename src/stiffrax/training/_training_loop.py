@@ -12,8 +12,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._arguments import check_instance
-from ..data import Trajectories
+from ..data import Measurements, Trajectories
 from ..losses import LossValue, evaluate_loss
+from ..models import within_bounds
 from ._batches import Batches
 
 # Rows of the record that a call of `advance` fills: the most steps it may take.
@@ -106,7 +107,7 @@ class Training(eqx.Module):
             all_failed=zero,
         )
 
-    def value(self, parameters: PyTree[Array], data: Trajectories) -> LossValue:
+    def value(self, parameters: PyTree[Array], data: Trajectories | Measurements) -> LossValue:
         """The loss, and how many of its predictions failed."""
         found = evaluate_loss(self.loss, eqx.combine(parameters, self.static), data)
         return found._replace(num_solved=jnp.asarray(found.num_solved))
@@ -149,7 +150,7 @@ class Training(eqx.Module):
                 grad=gradient,
                 value_fn=trial_value,
             )
-        parameters = eqx.apply_updates(state.parameters, updates)
+        parameters = within_bounds(eqx.apply_updates(state.parameters, updates))
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
         elsewhere = _select(all_failed, halfway, state.parameters)
         state = state.judged(found, self.keep_best & usable)
@@ -195,7 +196,7 @@ def advance(
 
 @eqx.filter_jit
 def judge(
-    training: Training, state: TrainingState, held_out: Trajectories
+    training: Training, state: TrainingState, held_out: Trajectories | Measurements
 ) -> tuple[TrainingState, Float[Array, ""]]:
     """The loss on runs held out from training; the best model by that is kept."""
     found = training.value(state.parameters, held_out)
