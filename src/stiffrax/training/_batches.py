@@ -45,9 +45,8 @@ class Batches(eqx.Module):
         rounds = self.num_runs // self.size
         order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_runs)
         index = jax.lax.dynamic_slice_in_dim(order, (step % rounds) * self.size, self.size)
-        # `make_batches` has refused others.
-        assert isinstance(self.data, Trajectories)
-        batch = pick_runs(self.data, index)
+        data: Any = self.data  # trajectories: `make_batches` has refused others
+        batch = pick_runs(data, index)
         if self.sharding is None:
             return batch
         return jax.lax.with_sharding_constraint(batch, self.sharding)
@@ -65,7 +64,7 @@ def make_batches(
             "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
             "in every step: leave both out."
         )
-    items = items_of(loss, data)
+    items: Any = items_of(loss, data)
     num_runs = len(items)
     what = "runs" if items is data else "windows of samples"
     if size is not None and (
@@ -83,7 +82,6 @@ def make_batches(
             f"`batch_size={size}` was given with a mesh of {mesh.size} devices; each needs its "
             f"share. Write a multiple of {mesh.size}."
         )
-    assert isinstance(items, Trajectories)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     return Batches(put(padded(items, mesh.size), sharding), size, num_runs, sharding)
 
