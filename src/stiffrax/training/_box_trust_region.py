@@ -5,6 +5,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float
 
+from ._curvature import Curvature
 from ._lockstep import Evaluation, Search
 
 # A search has converged where no step in the first box, between the bounds, is predicted to lower
@@ -65,9 +66,11 @@ def minimize(
         nothing = Evaluation(np.inf, np.full((len(x) + 1,) * 2, np.nan), 1)
         return Found(x, nothing if here is None else here, 0, 0, "failures")
     size, failed_steps, tried = FIRST_BOX, 0, False
+    curvature = Curvature(len(x))
     for k in range(max_steps):
-        step, gain = _model_step(x, here.triangle, box, size)
-        reach = gain if size >= FIRST_BOX else _model_step(x, here.triangle, box, FIRST_BOX)[1]
+        model = curvature.model(here, box.scale)
+        step, gain = _model_step(x, model, box, size)
+        reach = gain if size >= FIRST_BOX else _model_step(x, model, box, FIRST_BOX)[1]
         if reach < SMALLEST_GAIN and (tried or reach == 0.0):
             return Found(x, here, k, failed_steps, "converged")
         if size < SMALLEST_BOX:
@@ -84,18 +87,20 @@ def minimize(
             size = min(size, length) / 4
         elif gained > _GOOD * gain and length > 0.9 * size:
             size = min(2 * size, LARGEST_BOX)
+        if there.usable:
+            curvature.learn(here, there, (trial - x) / box.scale, gained, box.scale)
         if gained > 0:
             x, here = trial, there
     return Found(x, here, max_steps, failed_steps, "steps")
 
 
 def _model_step(
-    x: np.ndarray, triangle: np.ndarray, box: Box, size: float
+    x: np.ndarray, model: np.ndarray, box: Box, size: float
 ) -> tuple[Float[np.ndarray, " p"], float]:
     """The step to the least of the model in the box, and what it gains there."""
     from scipy.optimize import lsq_linear
 
-    C, c = triangle[:, :-1] * box.scale, triangle[:, -1]
+    C, c = model[:, :-1], model[:, -1]
     low = np.maximum((box.lower - x) / box.scale, -size)
     high = np.minimum((box.upper - x) / box.scale, size)
     free = np.flatnonzero(high > low)

@@ -1,0 +1,81 @@
+"""The curvature that Gauss-Newton leaves out, learned from the steps of a search."""
+
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from ._lockstep import Evaluation
+
+# A secant says nothing where what it would change is this small beside what it is found from.
+_LEAST_ANGLE = 1e-8
+# Curvatures below this part of the largest are raised to it: no model is flat.
+_LEAST_CURVATURE = 1e-16
+
+
+@final
+class Curvature:
+    r"""A quadratic model of the cost: Gauss-Newton's, or with what it leaves out.
+
+    $$H = C^T C + S, \qquad S s = g_+ - g - C_+^T C_+ s$$
+
+    `S`, the residuals times their second derivatives, is kept by symmetric rank-one updates. Where
+    residuals are large, or valleys curved, Gauss-Newton's model alone is wrong about the directions
+    that matter. Of the two models the one is used that foretold the last step better.
+
+    Source: Dennis, Gay and Welsch, *An adaptive nonlinear least-squares algorithm*, ACM TOMS 7
+    (1981), there with another update.
+    """
+
+    def __init__(self, size: int):
+        self._missing = np.zeros((size, size))
+        self._augmented = False
+
+    def model(
+        self, here: Evaluation, scale: Float[np.ndarray, " p"]
+    ) -> Float[np.ndarray, "rows q"]:
+        """Rows `[C, c]` of the model in use, in units of the scale."""
+        rows = _rows(here, scale)
+        return self._with_missing(rows) if self._augmented else rows
+
+    def learn(
+        self,
+        here: Evaluation,
+        there: Evaluation,
+        step: Float[np.ndarray, " p"],
+        gained: float,
+        scale: Float[np.ndarray, " p"],
+    ) -> None:
+        """From a step, in units of the scale, and what it gained."""
+        old, new = _rows(here, scale), _rows(there, scale)
+        plain, augmented = (
+            abs(_gain(rows, step) - gained) for rows in (old, self._with_missing(old))
+        )
+        H, change = new[:, :-1].T @ new[:, :-1], _gradient(new) - _gradient(old)
+        miss = change - H @ step - self._missing @ step
+        along = miss @ step
+        if abs(along) > _LEAST_ANGLE * np.linalg.norm(miss) * np.linalg.norm(step):
+            self._missing = self._missing + np.outer(miss, miss) / along
+        self._augmented = bool(augmented <= plain)
+
+    def _with_missing(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the whole model, curvatures downward turned upward."""
+        H = rows[:, :-1].T @ rows[:, :-1] + self._missing
+        sizes, modes = np.linalg.eigh(H)
+        sizes = np.maximum(np.abs(sizes), _LEAST_CURVATURE * np.max(np.abs(sizes)))
+        sizes = np.maximum(sizes, np.finfo(float).tiny)
+        root = np.sqrt(sizes)
+        return np.column_stack([root[:, None] * modes.T, modes.T @ _gradient(rows) / root])
+
+
+def _rows(at: Evaluation, scale: Float[np.ndarray, " p"]) -> np.ndarray:
+    return np.column_stack([at.triangle[:, :-1] * scale, at.triangle[:, -1]])
+
+
+def _gradient(rows: np.ndarray) -> np.ndarray:
+    return rows[:, :-1].T @ rows[:, -1]
+
+
+def _gain(rows: np.ndarray, step: np.ndarray) -> float:
+    C, c = rows[:, :-1], rows[:, -1]
+    return 0.5 * float(c @ c - np.sum((C @ step + c) ** 2))
