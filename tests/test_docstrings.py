@@ -41,6 +41,8 @@ SLOW = {
     "training/_fit.py",
     "training/_fit_homotopy.py",
     "training/_history.py",
+    "training/_parameter_fit.py",
+    "training/_profile.py",
     "training/_prune.py",
     "training/_transforms.py",
 }

@@ -44,6 +44,7 @@ def test_a_step_has_the_order_of_its_method(method, order):
     assert abs(jnp.log2(error(0.1) / error(0.05)) - (order + 1)) < 0.3
 
 
+@pytest.mark.slow_cases("method0")
 @pytest.mark.parametrize("method", [LinearRadau(), LinearKenCarp()])
 def test_a_transient_too_fast_for_the_step_is_damped_and_costs_the_integral_nothing(method):
     equation = Constant(jnp.array([[-1e8]]))

@@ -111,7 +111,7 @@ every_way = pytest.mark.parametrize("way", COPIES)
 
 
 @pytest.mark.slow_cases(
-    "LearnableRungeKutta-deepcopy", "solution-deepcopy", "history-deepcopy", "fit-deepcopy"
+    "fit-*", "LearnableRungeKutta-deepcopy", "solution-deepcopy", "history-deepcopy"
 )
 @every_way
 @pytest.mark.parametrize("name", OBJECTS)

@@ -68,6 +68,7 @@ def test_too_few_steps_are_said():
     assert sol.result == RESULTS.max_steps_reached
 
 
+@pytest.mark.slow
 def test_a_vector_field_that_is_not_a_number_ends_with_a_code():
     sol = solve(lambda t, y, args: y * jnp.nan, 1.0, jnp.array(1.0))
     assert sol.result != RESULTS.successful

@@ -116,6 +116,7 @@ class TestSaving:
         assert end["slow"].shape == ()
         assert_close(end, relaxed(0.4), END_ERRORS[name])
 
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     def test_the_start_is_saved_as_given(self, name):
         assert_close(jax.tree.map(lambda x: x[0], solution(name).ys[0]), STATE, 0)
 
@@ -202,6 +203,7 @@ def test_float32_states_stay_float32_and_keep_its_digits(name):
     np.testing.assert_allclose(sol.ys[0], batch(name)[0], rtol=tolerance)
 
 
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @every_solver
 def test_a_scalar_state_is_solved_in_a_batch(name):
     # y / (1 - y) grows by exp(t + t^2 / 2).

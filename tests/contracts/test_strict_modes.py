@@ -70,11 +70,12 @@ def test_batches_under_error_control(dtype):
     trace_gradient(srx.RadauIIA5(), PREDICTIVE, dtype, lanes=True)
 
 
+@pytest.mark.slow_cases("float32")
 def test_controllers_of_diffrax(dtype):
     trace_gradient(srx.RadauIIA5(), PID, dtype)
 
 
-@pytest.mark.slow_cases("float32")
+@pytest.mark.slow
 def test_variable_order(dtype):
     trace_gradient(srx.RadauIIA("auto"), PREDICTIVE, dtype)
 
@@ -85,7 +86,7 @@ def test_interior_control_and_mixed_precision(dtype):
     trace_gradient(solver, srx.RecordingController(PREDICTIVE), dtype)
 
 
-@pytest.mark.slow_cases("float64")
+@pytest.mark.slow
 def test_learnable_methods(dtype):
     solver = srx.LearnableRungeKutta(3, "implicit", key=jax.random.key(0))
     solver = jax.tree.map(lambda x: x.astype(dtype), solver)

@@ -49,6 +49,7 @@ def test_the_first_adjoint_is_the_measure_of_the_others():
     assert 0 <= rows()["ForwardSensitivity()"].difference < 1e-12
 
 
+@pytest.mark.slow
 def test_time_and_memory_are_measured():
     row = rows()["DiscreteAdjoint()"]
     assert row.seconds > 0

@@ -77,6 +77,7 @@ def test_henon_map_contracts_areas_by_its_determinant():
     assert abs(spectrum.exponents[0] - 0.4192) < 4 * spectrum.standard_errors[0]
 
 
+@pytest.mark.slow
 def test_a_start_that_escapes_is_counted_and_left_out():
     starts = jnp.array([[0.1, 0.1], [10.0, 0.0]])
     both = lyapunov_spectrum(henon, starts, time=300, burn_in=50, discrete=True)

@@ -47,6 +47,7 @@ class TestCounts:
         rejected = stats["num_rejected_by_error"] + stats["num_rejected_by_newton"]
         assert rejected == stats["num_rejected_steps"]
 
+    @pytest.mark.slow_cases("fixed", "stock")
     def test_every_step_of_a_small_system_takes_a_jacobian_and_a_factorization(self, name):
         stats = solution(name).stats
         assert stats["num_jacobians"] == stats["num_factorizations"] == stats["num_steps"]

@@ -52,6 +52,7 @@ class TestStandardDeviations:
         expected = 5 * (0.5 + np.log(0.1) + 0.5 * np.log(2 * np.pi))
         np.testing.assert_allclose(found, expected, rtol=1e-7)
 
+    @pytest.mark.slow
     def test_of_a_perfect_fit_the_likelihood_is_finite(self):
         loss = srx.LikelihoodLoss()
         value, gradient = eqx.filter_value_and_grad(lambda s: loss(s, measured()))(decay())
@@ -123,6 +124,7 @@ class TestSteadyStates:
         observe = lambda t, y, args: {"A": y[0]}  # noqa: E731
         return srx.System(field, resting, observe, states=["A", "B"])
 
+    @pytest.mark.slow
     def test_a_run_starts_where_the_system_rests_and_conserved_amounts_stay(self):
         found = simulate(self.system(), self.data)
         np.testing.assert_allclose(found.states[0, 0], [0.5, 1.5], rtol=1e-5)
@@ -160,6 +162,7 @@ class TestMessages:
         with pytest.raises(ValueError, match="all states of run '0' is not measured at the start"):
             srx.LikelihoodLoss()(srx.System(Decay(srx.positive(1.0))), data)
 
+    @pytest.mark.slow
     def test_a_column_that_is_no_state(self):
         with pytest.raises(ValueError, match="a column 'A', which is no state"):
             srx.LikelihoodLoss()(
@@ -171,11 +174,13 @@ class TestMessages:
         with pytest.raises(ValueError, match=r"`args\['T'\]` was asked for"):
             srx.LikelihoodLoss()(system, measured())
 
+    @pytest.mark.slow
     def test_an_observable_that_is_no_column(self):
         system = decay(observe=lambda t, y, args: {"B": y[0]})
         with pytest.raises(ValueError, match=r"`observe` names \['B'\]"):
             srx.LikelihoodLoss()(system, measured())
 
+    @pytest.mark.slow
     def test_observables_of_another_number(self):
         system = decay(observe=lambda t, y, args: jnp.ones(2))
         with pytest.raises(ValueError, match=r"`observe` returns an array of shape \(2,\)"):

@@ -40,6 +40,7 @@ def test_second_order_is_closer_than_first_for_the_true_model():
     assert 0 < value(order=2) < 0.01 * value(order=1)
 
 
+@pytest.mark.slow
 def test_distributions_agree_for_the_true_model_and_not_for_another():
     loss = srx.NeighborhoodLoss(**OPTIONS, distributions=True).for_data(DATA)
     wrong = eqx.filter_jit(lambda loss: loss(lambda t, y, args: -3 * y**2, DATA))(loss)

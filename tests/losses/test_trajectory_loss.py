@@ -67,6 +67,7 @@ def test_the_true_model_has_no_loss_and_a_wrong_one_has():
     )
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_central_differences():
     data = samples()
     _, _, gradient = compiled()(OTHER, data)

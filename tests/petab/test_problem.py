@@ -73,6 +73,7 @@ def test_simulations_are_those_of_the_closed_form(simulated):
     assert "measurement" not in simulated
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_the_distributions_of_the_tables(problem):
     s, (x1, x2, x3, r1, r2, r3, h, x4) = 0.25, expected()
     log10 = [(2.5, x1, s), (6.5, x2, s), (2.7, x3, 0.1), (4.9, x4, 0.2)]

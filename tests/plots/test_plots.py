@@ -243,6 +243,7 @@ def test_a_fit_is_drawn_through_measurements_with_error_bars(fitted):
     np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), fitted.band().values[0, :, 0])
 
 
+@pytest.mark.slow
 def test_residuals_are_drawn_against_normal_quantiles(fitted):
     points = srx.plots.normal_quantiles(fitted).get_lines()[0]
     np.testing.assert_allclose(points.get_ydata(), np.sort(fitted.residuals()))
@@ -253,6 +254,7 @@ def test_a_waterfall_begins_at_the_best_start(fitted):
     assert srx.plots.waterfall(fitted).get_lines()[0].get_ydata()[0] == 1e-3
 
 
+@pytest.mark.slow
 def test_profiles_show_the_level_of_their_intervals(fitted):
     found = fitted.profile()
     (ax,) = srx.plots.profiles(found)

@@ -19,6 +19,7 @@ def test_the_algebraic_component_moves_and_the_others_stay():
     np.testing.assert_allclose(found, [0.7, 0.1, 0.2], rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_another_component_moves_where_the_algebraic_one_is_held():
     fixed = np.array([False, True, True])
     found = srx.consistent_initial_values(TERM, 0.0, GUESS, fixed=fixed)

@@ -100,6 +100,7 @@ class TestMasks:
         np.testing.assert_array_equal(spoiled[1], plain[1])
         np.testing.assert_array_equal(plain[0][~mask], 0.0)
 
+    @pytest.mark.slow
     def test_a_sample_after_a_gap_is_predicted_from_the_last_one_present(self):
         mask = ALL.at[0, 1:3].set(False)
         found = predict(RADAU, TS, YS, mask, 1)[0, 2]
@@ -134,6 +135,7 @@ class TestMasks:
         )
 
 
+@pytest.mark.slow
 def test_repeated_times_predict_the_sample_before_them():
     ts = TS.at[0, 1].set(0.0)
     np.testing.assert_array_equal(predict(RADAU, ts, YS, None, 1)[0, 0], YS[0, 0])

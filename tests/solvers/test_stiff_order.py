@@ -78,6 +78,7 @@ def test_stiff_orders_are_those_of_the_theory(name):
     assert abs(order - STIFF_ORDERS[name]) < 0.15
 
 
+@pytest.mark.slow_cases("RadauIIA13", "Trapezoid")
 @pytest.mark.parametrize("name", [CASES[name] for name in DAMPING])
 def test_errors_of_stiffly_accurate_methods_fall_with_the_stiffness(name):
     np.testing.assert_allclose(error(name, 80, 1e5) / error(name, 80, 1e6), 10, rtol=0.05)

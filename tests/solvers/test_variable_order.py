@@ -105,6 +105,7 @@ def test_the_discrete_adjoint_names_what_to_use_instead():
         solve(srx.RadauIIA(), 1e-6, adjoint=srx.DiscreteAdjoint(), max_steps=16)
 
 
+@pytest.mark.slow
 def test_it_is_shown_in_short():
     assert repr(srx.RadauIIA()) == "RadauIIA(order='auto')"
     assert repr(srx.RadauIIA((9, 5))) == "RadauIIA(order=(5, 9))"

@@ -30,6 +30,7 @@ def test_solutions_do_not_depend_on_the_units_of_equations_and_unknowns(n):
         np.testing.assert_allclose(in_units, np.linalg.inv(S), rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_singular_matrix_has_no_finite_solution_and_raises_nothing():
     for S in (jnp.zeros((2, 2)), jnp.array([[1.0, 1e60], [1.0, 1e60]]), jnp.full((4, 4), jnp.nan)):
         assert not jnp.all(jnp.isfinite(scaled_inverse(S).solve(jnp.ones((len(S), 1)))))

@@ -150,6 +150,7 @@ def test_batches_of_derivatives_and_derivatives_of_batches_agree():
     np.testing.assert_allclose(total, exact, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_derivative_does_not_depend_on_the_guess():
     def end(y0):
         field, flat, _ = flat_field(lambda t, y: -(y**2), jnp.array(0.0), y0[None])

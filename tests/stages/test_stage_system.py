@@ -107,6 +107,7 @@ class TestStageSystem:
         derivative = jax.jacfwd(system.residual)(Z).reshape(matrix.shape)
         np.testing.assert_allclose(matrix, derivative, atol=1e-14)
 
+    @pytest.mark.slow
     def test_only_a_tableau_with_an_explicit_stage_has_a_start_slope(self):
         assert system_of(radau_iia(2)).hf0 is None
         hf0 = system_of(lobatto_iiia(2)).hf0

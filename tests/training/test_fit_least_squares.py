@@ -27,6 +27,7 @@ def test_exact_linear_data_give_the_matrix():
     np.testing.assert_allclose(fit.model.coefficients[:, 1:], K, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_terms_that_are_alike_to_a_hundred_millionth_are_told_apart():
     # Normal equations would see the two states as one.
     ts = np.linspace(0.0, 1.0, 25)
@@ -82,6 +83,7 @@ def test_a_fit_of_a_linear_model_compiles_no_steps_without_derivatives(monkeypat
     assert "SegmentStep" not in compiled
 
 
+@pytest.mark.slow
 def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
     from stiffrax.training import _levenberg_marquardt as module
 

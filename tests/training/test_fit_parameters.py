@@ -61,11 +61,13 @@ class TestLinearRegression:
         np.testing.assert_allclose(one.standard_error, error, rtol=1e-6)
         np.testing.assert_allclose([one.lower, one.upper], [slope - half, slope + half], rtol=1e-6)
 
+    @pytest.mark.slow
     def test_errors_with_a_known_spread_are_those_of_the_normal_equations(self):
         error = 0.1 / np.sqrt(np.sum((TS - TS.mean()) ** 2))
         one = regression(0.1).estimates["field.k1"]
         np.testing.assert_allclose(one.standard_error, error, rtol=1e-6)
 
+    @pytest.mark.slow_cases("0.1")
     @pytest.mark.parametrize("sd", [0.1, None])
     def test_the_profile_is_the_closed_form(self, sd):
         found = regression(sd)
@@ -126,6 +128,7 @@ class TestManyStarts:
         assert "4 converged" in repr(starts())
 
 
+@pytest.mark.slow
 def test_an_estimate_at_its_bound_says_so():
     field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
     system = srx.System(field, jnp.ones(1), states=["A"])
@@ -135,6 +138,7 @@ def test_an_estimate_at_its_bound_says_so():
     assert found.converged
 
 
+@pytest.mark.slow
 def test_a_standard_deviation_that_is_a_parameter_is_the_one_put_in_by_formula():
     field = Slope(srx.bounded(0.1, -5.0, 5.0), srx.fixed(0.0))
     start = srx.bounded([0.0], -5.0, 5.0)
@@ -146,6 +150,7 @@ def test_a_standard_deviation_that_is_a_parameter_is_the_one_put_in_by_formula()
     np.testing.assert_allclose(found.cost, regression(None).cost, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_penalty_is_a_prior():
     def penalty(system, data):
         return (system.field.k1.raw - 1.0) ** 2 / 2 / 0.01**2
@@ -181,6 +186,7 @@ def test_a_point_at_which_a_solve_fails_is_never_accepted():
     np.testing.assert_allclose(found.values["field.r"], 0.2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_solved_the_fit_says_so():
     with pytest.raises(ValueError, match="In none of 1 starts could the system be solved"):
         srx.fit_parameters(*escaping(1.0, 0.5))

@@ -42,6 +42,7 @@ def fit_growth(a, max_steps=50):
     )
 
 
+@pytest.mark.slow
 def test_a_fit_does_not_flee_to_where_every_solve_fails():
     # A Gauss-Newton step from here leads to a = 49, where all five segments fail.
     fit = fit_growth(-3.5)
@@ -75,6 +76,7 @@ class Fenced(eqx.Module):
         return jnp.where(self.k < 2, -self.k * y, jnp.nan)
 
 
+@pytest.mark.slow
 def test_a_fit_that_ends_at_the_edge_of_what_can_be_solved_is_not_converged():
     ts = np.linspace(0.0, 1.0, 6)
     data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
@@ -105,6 +107,7 @@ class Runaway(eqx.Module):
         return -jnp.exp(self.a) * y
 
 
+@pytest.mark.slow
 def test_a_parameter_that_ran_to_where_nothing_depends_on_it_has_not_converged():
     # The samples grow, and the model can only decay: the best rate is zero, at a = -infinity.
     ts = np.linspace(0.0, 1.0, 6)

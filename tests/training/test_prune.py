@@ -47,6 +47,7 @@ def pruned():
     )
 
 
+@pytest.mark.slow
 def test_exactly_the_true_terms_are_left(pruned):
     import sympy
 

@@ -54,7 +54,7 @@ def search_from(start, steps, count, criterion="bic"):
     return TermSearch(srx.Polynomial(2, 1), steps, judge, refit_to(steps, count)).search(start)
 
 
-@pytest.mark.slow_cases("held_out")
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["held_out", "bic", "ebic"])
 def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     steps, count = residuals()
@@ -122,7 +122,7 @@ class Decay(eqx.Module):
         return self.terms(t, y, args) - self.rate * y
 
 
-@pytest.mark.slow_cases("held_out")
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
 def test_a_model_that_needs_none_of_its_terms_loses_all_and_the_search_ends(criterion):
     # What the backward Euler method, quick to compile, makes of y' = -2 y.

@@ -66,6 +66,7 @@ def test_free_starts_remove_what_noise_at_the_start_does_to_one_step_fits():
     assert abs(one - RATE) > 5 * error
 
 
+@pytest.mark.slow
 def test_a_sample_of_weight_zero_is_not_fitted():
     data = decay()
     ys = np.array(data.ys)

@@ -56,7 +56,9 @@ class Curvature:
         along = miss @ step
         if abs(along) > _LEAST_ANGLE * np.linalg.norm(miss) * np.linalg.norm(step):
             self._missing = self._missing + np.outer(miss, miss) / along
-        self._augmented = bool(augmented <= plain)
+        # After a step that gained nothing the other model has its turn.
+        in_turn = not self._augmented and gained < 0
+        self._augmented = bool(augmented <= plain or in_turn)
 
     def _with_missing(self, rows: np.ndarray) -> np.ndarray:
         """Rows of the whole model, curvatures downward turned upward."""
