@@ -109,17 +109,8 @@ class AbstractNoise(eqx.Module):
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-@final
-class NormalNoise(AbstractNoise):
-    r"""Normal noise: $x = \hat x + \sigma e$ with $e$ normal.
-
-    ```python
-    >>> import jax.numpy as jnp, stiffrax as srx
-    >>> print(f"{srx.NormalNoise().cost(3.0, 1.0, 1.0):.4f}")  # 2^2 / 2 + log(2 pi) / 2
-    2.9189
-
-    ```
-    """
+class AbstractGaussianNoise(AbstractNoise):
+    """Noise that is normal, of the measurement or of its logarithm."""
 
     def rho(self, z: Array) -> Array:
         """`z^2 / 2`, normalized."""
@@ -139,7 +130,20 @@ class NormalNoise(AbstractNoise):
 
 
 @final
-class LogNormalNoise(AbstractNoise):
+class NormalNoise(AbstractGaussianNoise):
+    r"""Normal noise: $x = \hat x + \sigma e$ with $e$ normal.
+
+    ```python
+    >>> import jax.numpy as jnp, stiffrax as srx
+    >>> print(f"{srx.NormalNoise().cost(3.0, 1.0, 1.0):.4f}")  # 2^2 / 2 + log(2 pi) / 2
+    2.9189
+
+    ```
+    """
+
+
+@final
+class LogNormalNoise(AbstractGaussianNoise):
     r"""Log-normal noise: $\log x = \log \hat x + \sigma e$ with $e$ normal.
 
     $\sigma$ is a relative spread: 0.1 is about ten percent. Measurements and predictions are
@@ -157,22 +161,6 @@ class LogNormalNoise(AbstractNoise):
     def on_logarithms(self) -> bool:
         """Yes."""
         return True
-
-    def rho(self, z: Array) -> Array:
-        """`z^2 / 2`, normalized."""
-        return z**2 / 2 + _HALF_LOG_2PI
-
-    def slope(self, z: Array) -> Array:
-        """`z`."""
-        return z
-
-    def information(self) -> tuple[float, float]:
-        """One and two."""
-        return 1.0, 2.0
-
-    def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
-        """The root mean square of the logarithms' residuals."""
-        return _mean(residual**2, mask, axis) ** 0.5
 
 
 @final
