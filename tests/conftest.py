@@ -9,6 +9,9 @@ import pytest
 
 # The package is not imported here: the jaxtyping plugin checks only what is imported after it.
 jax.config.update("jax_enable_x64", True)
+# What runs without promotion of types or ranks also runs in the programs of those who forbid it.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 if "JAX_PLATFORMS" not in os.environ:
     jax.config.update("jax_platforms", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")

@@ -67,7 +67,7 @@ def powers_of_ten(shapes, count):
     """Draws of units from 1e-60 to 1e60, for each of the shapes."""
     rng = np.random.default_rng(0)
     for _ in range(count):
-        yield [10.0 ** jnp.asarray(rng.integers(-60, 61, shape)) for shape in shapes]
+        yield [jnp.asarray(10.0 ** rng.integers(-60, 61, shape)) for shape in shapes]
 
 
 CHEAP = ("RecursiveCheckpointAdjoint", "DiscreteAdjoint")
@@ -79,7 +79,7 @@ def test_solutions_and_gradients_do_not_depend_on_units(name):
     solver, adjoint = srx.RadauIIA9(), ADJOINTS[name]
     one = jnp.ones(3)
     expected = value_and_gradients(solver, adjoint, one, jnp.array(1.0), one)
-    draws = [[10.0 ** jnp.array([0, -12, 12]), jnp.array(1.0), one]]
+    draws = [[jnp.array([1.0, 1e-12, 1e12]), jnp.array(1.0), one]]
     draws += powers_of_ten((3, (), 3), 20 if name in CHEAP else 5)
     for states, time, parameters in draws:
         found = value_and_gradients(solver, adjoint, states, time, parameters)
@@ -245,9 +245,13 @@ def test_factors_do_not_depend_on_units(name, with_mass):
         hJ = structure.jacobian(field, jnp.array(0.0), states)
         # The last equation of each block is a constraint.
         kept = jnp.arange(n) % 4 < 3
-        mass = structure.mass_matrix(Mass(rows * kept / states)) if with_mass else None
+        mass = (
+            structure.mass_matrix(Mass(jnp.where(kept, rows / states, 0.0))) if with_mass else None
+        )
         factors = structure.factor(np.array([3.0, 2.0 + 1j]), hJ, mass)
-        return structure.solve(factors, rows * b) / states
+        return structure.solve(factors, (rows[None] * b).astype(complex)) / states[None].astype(
+            complex
+        )
 
     expected = solution(jnp.ones(n), jnp.ones(n))
     for rows, states in powers_of_ten((n, n), 5):

@@ -52,5 +52,7 @@ def test_an_inconsistent_method_has_order_zero():
 
 def test_stable_tableaus_are_reported_as_such():
     solver = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2), stability="L")
-    moved = jax.tree.map(lambda x: x + jnp.arange(x.size).reshape(x.shape), solver.tableau)
+    moved = jax.tree.map(
+        lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), solver.tableau
+    )
     assert "order 2, L-stable" in repr(method_report(moved))

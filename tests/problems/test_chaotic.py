@@ -28,7 +28,7 @@ def test_right_hand_side_is_that_of_the_equation_on_a_fine_grid():
 
 def test_shifted_states_move_alike():
     def shift(y):
-        turned = (y[:15] + 1j * y[15:]) * jnp.exp(0.7j * jnp.arange(1, 16))
+        turned = jax.lax.complex(y[:15], y[15:]) * np.exp(0.7j * np.arange(1, 16))
         return jnp.concatenate([turned.real, turned.imag])
 
     y = jnp.asarray(PROBLEM.y0)

@@ -20,7 +20,7 @@ def integrate(problem, ts):
 
         def residual(z):
             z = z.reshape(3, n)
-            slopes = jax.vmap(problem.vector_field)(t + h * c, y + z)
+            slopes = jax.vmap(problem.vector_field)(t + h * c, y[None] + z)
             return (z @ problem.mass.T - h * A @ slopes).ravel()
 
         def newton(z, _):

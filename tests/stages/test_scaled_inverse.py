@@ -21,9 +21,9 @@ def test_solutions_do_not_depend_on_the_units_of_equations_and_unknowns(n):
         b = rng.normal(size=(n, 2))
         rows, columns = 10.0 ** rng.integers(-60, 61, (2, n))
         S_unit = rows[:, None] * S * columns
-        x, _, _ = solutions(S_unit, rows[:, None] * b)
-        _, x_T, _ = solutions(S_unit, columns[:, None] * b)
-        inverse = solutions(S_unit, b)[2]
+        x, _, _ = map(np.asarray, solutions(S_unit, rows[:, None] * b))
+        _, x_T, _ = map(np.asarray, solutions(S_unit, columns[:, None] * b))
+        inverse = np.asarray(solutions(S_unit, b)[2])
         np.testing.assert_allclose(columns[:, None] * x, np.linalg.solve(S, b), rtol=1e-9)
         np.testing.assert_allclose(rows[:, None] * x_T, np.linalg.solve(S.T, b), rtol=1e-9)
         in_units = columns[:, None] * inverse * rows

@@ -122,7 +122,7 @@ class TestSmallInverse:
 
     def test_transposed_and_conjugated_states_solve_those_systems(self):
         matrix = random_matrix(3, complex)
-        solver, b = srx.SmallInverse(), jnp.arange(1.0, 4.0) + 0j
+        solver, b = srx.SmallInverse(), jnp.array([1.0 + 0j, 2.0, 3.0])
         state = solver.init(lx.MatrixLinearOperator(jnp.asarray(matrix)), {})
         for change, other in ((solver.transpose, matrix.T), (solver.conj, matrix.conj())):
             x, _, _ = solver.compute(change(state, {})[0], b, {})

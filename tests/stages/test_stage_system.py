@@ -86,7 +86,11 @@ class TestStageSystem:
         np.testing.assert_allclose(system.times, times, rtol=1e-15)
         np.testing.assert_allclose(
             system.increments(Z)[:, 2:],
-            0.2 * (-np.sin(STATE["angle"] + Z[:, :2]) + times[:, None]),
+            0.2
+            * (
+                -np.sin(np.asarray(STATE["angle"]) + np.asarray(Z[:, :2]))
+                + np.asarray(times)[:, None]
+            ),
             rtol=1e-13,
         )
 

@@ -134,7 +134,7 @@ def test_an_iteration_that_rounding_stops_has_converged_only_within_the_toleranc
 
     def result(start):
         newton, options = SimplifiedNewton(), {"rule": rule}
-        start = jnp.array([start])
+        start = jnp.array([[start]])
         return root_find(residual, newton, start, options=options, max_steps=50, throw=False).result
 
     starts = 2 + size * np.array([-2.0, -0.6, 0.6, 2.0])

@@ -21,7 +21,7 @@ def moved(tableau, size):
     """Every coefficient that the tableau uses moved at random."""
     x, restore = ravel_pytree(tableau)
     noise = jax.random.normal(jax.random.key(2), x.shape)
-    return restore(x + size * noise * (x != 0))
+    return restore(x + size * jnp.where(x != 0, noise, 0.0))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])

@@ -46,7 +46,8 @@ def hand_written(steps, optimizer):
     for _ in range(steps):
         value, gradient = eqx.filter_value_and_grad(exact)(model, jax.tree.map(jnp.asarray, DATA))
         history.append(float(value))
-        updates, state = optimizer.update(gradient, state, model)
+        with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
+            updates, state = optimizer.update(gradient, state, model)
         model = eqx.apply_updates(model, updates)
     return model, history
 

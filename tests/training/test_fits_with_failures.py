@@ -57,7 +57,7 @@ def residuals_and_slopes(model, ts, ys):
     def residuals(theta):
         other = eqx.tree_at(lambda m: m.theta, model, theta)
         predicted = srx.segment_predictions(other, ts, ys, SOLVER)
-        return (predicted - ys[:, 1:]) / jnp.ptp(ys, axis=(0, 1))
+        return (predicted - ys[:, 1:]) / jnp.ptp(ys, axis=(0, 1), keepdims=True)
 
     return residuals(model.theta), jax.jacrev(residuals)(model.theta)
 
