@@ -1,5 +1,6 @@
 """Checks of counts, tolerances and choices, wherever a user gives them: one of each."""
 
+import contextlib
 import operator
 from typing import Any
 
@@ -57,6 +58,23 @@ def check_callable(name: str, value: Any, write: str) -> Any:
         given = "None" if value is None else f"a {type(value).__name__}"
         raise ValueError(f"`{name}` is {given}, which cannot be called. Write `{write}`.")
     return value
+
+
+def real_numbers(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of float64, if it holds real numbers; `None` in it is NaN.
+
+    NumPy alone would read numbers out of text, and drop the imaginary parts of complex ones.
+    """
+    given = None
+    with contextlib.suppress(TypeError, ValueError):
+        array = np.asarray(value)
+        given = array.dtype
+        if array.dtype.kind in "biufO" or jnp.issubdtype(array.dtype, jnp.floating):
+            return array.astype(float)
+    raise ValueError(
+        f"`{name}` is a {type(value).__name__} of dtype {given}; it needs real numbers. Convert text "
+        "with `float`, and give the real and the imaginary part of a complex quantity as two."
+    )
 
 
 def check_state(y: Any) -> None:

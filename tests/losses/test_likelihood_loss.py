@@ -193,7 +193,7 @@ class TestMessages:
 
     def test_a_start_that_names_other_states(self):
         system = srx.System(lambda t, y, args: -y, {"B": 1.0}, states=["A"])
-        with pytest.raises(ValueError, match=r"The initial state names \['B'\]"):
+        with pytest.raises(ValueError, match=r"`initial_state` names \['B'\]"):
             srx.LikelihoodLoss()(system, measured())
 
     def test_a_model_that_is_no_system(self):

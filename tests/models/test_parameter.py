@@ -40,3 +40,24 @@ def test_plain_numbers_of_a_system_are_known_and_those_of_its_field_are_not():
     system = srx.System(lambda t, y, args: -y, jnp.ones(1), sd={"A": 0.1}, states=["A"])
     assert isinstance(system.initial_state, paramax.NonTrainable)
     assert isinstance(system.sd["A"], paramax.NonTrainable)
+
+
+@pytest.mark.parametrize("number", ["0.5", 1j, np.array(1j), [1.0, "2"]], ids=repr)
+def test_text_and_complex_numbers_are_no_parameters(number):
+    for make in (srx.positive, srx.bounded):
+        with pytest.raises(ValueError, match=r"`(positive|bounded)` is a .* needs real numbers"):
+            make(number)
+
+
+def test_a_bound_is_a_number():
+    for make in (srx.positive, srx.bounded):
+        with pytest.raises(ValueError, match="bounds are numbers"):
+            make(1.0, np.nan)
+
+
+def test_a_system_names_a_parameter_that_is_no_number():
+    for wrong, message in (("0.5", "real numbers"), (1j, "real numbers"), (np.nan, "is NaN")):
+        with pytest.raises(ValueError, match=r"`parameters\['k'\]` .*" + message):
+            srx.System(lambda t, y, args: y, [1.0], parameters={"k": wrong})
+    with pytest.raises(ValueError, match="`initial_state` is a"):
+        srx.System(lambda t, y, args: y, ["1.0"])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import real_numbers
 from ._conditions import run_constants, run_starts
 from ._dose import Dose
 from ._known_input import KnownInput
@@ -232,7 +233,7 @@ class Measurements(eqx.Module):
 
         **Raises:** `ValueError` for shapes that do not fit.
         """
-        values = np.asarray(values, float)
+        values = real_numbers("values", values)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3:
             raise ValueError(
@@ -240,14 +241,14 @@ class Measurements(eqx.Module):
                 "columns) for one run."
             )
         num_runs, num_times, num_columns = values.shape
-        ts = np.asarray(ts, float)
+        ts = real_numbers("ts", ts)
         if ts.shape not in {(num_times,), (num_runs, num_times)}:
             raise ValueError(
                 f"`ts` has shape {ts.shape}; for `values` of shape {values.shape} it needs "
                 f"({num_runs}, {num_times}), or ({num_times},) for all runs alike."
             )
         ts = np.broadcast_to(ts, values.shape[:2])
-        sd = np.broadcast_to(np.asarray(np.nan if sd is None else sd, float), values.shape)
+        sd = np.broadcast_to(real_numbers("sd", np.nan if sd is None else sd), values.shape)
         names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
         names = check_names("`names`", names, num_columns)
         labels = [str(i) for i in range(num_runs)] if run_names is None else list(run_names)
@@ -256,10 +257,10 @@ class Measurements(eqx.Module):
             label: MeasuredRun(t[k], y[k], s[k])
             for label, t, y, s, k in zip(labels, ts, values, sd, order, strict=True)
         }
-        given = {} if constants is None else constants
-        known = {name: np.broadcast_to(np.asarray(x, float), num_runs) for name, x in given.items()}
+        given = (constants or {}).items()
+        known = {k: np.broadcast_to(real_numbers(k, x), num_runs) for k, x in given}
         if start is not None and np.ndim(start) == 1:
-            start = dict(zip(labels, np.asarray(start, float), strict=True))
+            start = dict(zip(labels, real_numbers("start", start), strict=True))
         return cls._of_runs(runs, names, ("",) * num_columns, known, {}, (), start)
 
     @classmethod
@@ -346,9 +347,7 @@ class Measurements(eqx.Module):
         """The given runs in the given order: an index, a name, a sequence of either, or a slice."""
         chosen = select_runs(runs, self.run_names)
         labels = tuple(self.run_names[i] for i in chosen)
-        rows = {
-            name: getattr(self, name)[chosen] for name in ("ts", "values", "mask", "sd", "starts")
-        }
+        rows = {x: getattr(self, x)[chosen] for x in ("ts", "values", "mask", "sd", "starts")}
         return Measurements(
             **rows,
             constants={name: x[chosen] for name, x in self.constants.items()},

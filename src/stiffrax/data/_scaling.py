@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import real_numbers
 from .._options import Size
 from ._trajectories import Trajectories
 
@@ -105,7 +106,7 @@ def default_scale(
 def check_sizes(name: str, sizes: Any) -> Float[np.ndarray, " n"]:
     """`sizes` as a vector of positive, finite numbers."""
     try:
-        values = np.asarray(sizes, float)
+        values = real_numbers(name, sizes)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.ndim != 1 or not values.size or not np.all((values > 0) & np.isfinite(values)):

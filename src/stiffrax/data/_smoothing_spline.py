@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import real_numbers
 from ._trajectories import Trajectories
 
 _FEWEST_SAMPLES = 5
@@ -48,7 +49,7 @@ class SmoothingSpline(diffrax.AbstractPath):
     coefficients: tuple[Float[Array, "*runs times-1 n"], ...]
 
     def __init__(self, ts: Any, ys: Any, alpha: float = 0.0):
-        ts, ys = np.asarray(ts, float), np.asarray(ys, float)
+        ts, ys = real_numbers("ts", ts), real_numbers("ys", ys)
         _check(ts, ys, alpha)
         self.ts = jnp.asarray(ts)
         self.coefficients = tuple(map(jnp.asarray, _fit(ts, ys, alpha)))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import real_numbers
 from ..data import Trajectories, check_sizes, default_scale
 
 Measure = TypeVar("Measure", bound="AbstractErrorMeasure")
@@ -94,7 +95,7 @@ def finite_samples(predicted: Float[Array, "*samples n"]) -> Bool[Array, "*sampl
 def _checked_weight(weight: Any) -> Any:
     if weight is None or callable(weight):
         return weight
-    values = np.asarray(weight, float)
+    values = real_numbers("weight", weight)
     if values.ndim > 1 or not np.all((values >= 0) & np.isfinite(values)):
         raise ValueError(
             f"`weight={weight}` was given; it needs one number that is not negative for each "

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._arguments import check_count
+from .._arguments import check_count, real_numbers
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, orthonormalize, push_forward
 from ._loss import AbstractLoss, LossValue
@@ -83,7 +83,7 @@ class InvariantLoss(AbstractLoss):
         solver: diffrax.AbstractSolver | None = None,
         substeps: int = 1,
     ):
-        values = np.asarray(exponents, float)
+        values = real_numbers("exponents", exponents)
         if values.ndim != 1 or np.any(np.diff(values) > 0) or not np.all(np.isfinite(values)):
             raise ValueError(
                 f"`exponents={exponents}` was given; it needs finite numbers in descending order: "

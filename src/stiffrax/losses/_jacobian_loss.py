@@ -5,10 +5,9 @@ from typing import Any, final
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from .._arguments import check_count
+from .._arguments import check_count, real_numbers
 from ..data import Trajectories
 from ..solvers import FixedStepFlow
 from ._loss import AbstractLoss, LossValue
@@ -62,7 +61,7 @@ class JacobianLoss(AbstractLoss):
         flow_solver: diffrax.AbstractSolver | None = None,
         substeps: int = 1,
     ):
-        self.jacobians = jnp.asarray(np.asarray(jacobians, float))
+        self.jacobians = jnp.asarray(real_numbers("jacobians", jacobians))
         self.flow_solver = flow_solver
         self.substeps = check_count("substeps", substeps)
 

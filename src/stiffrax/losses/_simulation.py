@@ -206,7 +206,7 @@ def _vector(y: Any, states: tuple[str, ...]) -> Array:
         return jnp.asarray(y, float)
     if set(y) != set(states):
         raise ValueError(
-            f"The initial state names {sorted(y)}; the states are {list(states)}: each needs one "
+            f"`initial_state` names {sorted(y)}; the states are {list(states)}: each needs one "
             "number."
         )
     return jnp.stack([jnp.asarray(y[name], float) for name in states])

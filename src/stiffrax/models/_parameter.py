@@ -1,7 +1,7 @@
 """Parameters with a scale and bounds, and parameters that stay fixed."""
 
 import math
-from typing import Any, final
+from typing import Any, SupportsFloat, final
 
 import equinox as eqx
 import jax
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import paramax
 from jaxtyping import Array, Float
+
+from .._arguments import real_numbers
 
 
 @final
@@ -74,8 +76,8 @@ def positive(value: Any, lower: float = 0.0, upper: float = math.inf) -> Paramet
 
     ```
     """
-    value = np.asarray(value, float)
-    if not np.all(value > 0) or lower < 0:
+    value = real_numbers("positive", value)
+    if not np.all(value > 0) or (_is_number(lower) and lower < 0):
         raise ValueError(
             f"`positive({value}, lower={lower})` was given; value and bounds on a logarithmic scale "
             "are positive. Write `srx.bounded(value, lower, upper)` for numbers of any sign."
@@ -104,7 +106,7 @@ def bounded(value: Any, lower: float = -math.inf, upper: float = math.inf) -> Pa
 
     ```
     """
-    value = np.asarray(value, float)
+    value = real_numbers("bounded", value)
     _check_bounds("bounded", value, lower, upper)
     return Parameter(jnp.asarray(value), float(lower), float(upper), False)
 
@@ -140,7 +142,16 @@ def within_bounds(tree: Any) -> Any:
     return jax.tree.map(clip, tree, is_leaf=lambda node: isinstance(node, Parameter))
 
 
+def _is_number(bound: Any) -> bool:
+    return isinstance(bound, SupportsFloat) and not math.isnan(bound)
+
+
 def _check_bounds(name: str, value: np.ndarray, lower: float, upper: float) -> None:
+    if not (_is_number(lower) and _is_number(upper)):
+        raise ValueError(
+            f"`{name}({value}, lower={lower!r}, upper={upper!r})` was given; bounds are numbers, "
+            "infinite where there are none."
+        )
     if not (lower < upper and np.all(value >= lower) and np.all(value <= upper)):
         raise ValueError(
             f"`{name}({value}, lower={lower}, upper={upper})` was given; it needs lower < upper and "

@@ -1,5 +1,7 @@
 """A system as it is measured: vector field, initial state, observables and their noise."""
 
+import functools as ft
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -8,16 +10,39 @@ import jax
 import jax.numpy as jnp
 import paramax
 
+from .._arguments import real_numbers
 from ..data import check_names
 
 
-def _known(given: Any) -> Any:
+def _known(name: str, given: Any) -> Any:
     """Plain numbers in what is no function are known: only parameters are trained."""
     if callable(given) or isinstance(given, SteadyState):
         return given
     is_leaf = lambda x: isinstance(x, paramax.AbstractUnwrappable)  # noqa: E731
-    wrap = lambda x: x if is_leaf(x) else paramax.NonTrainable(jnp.asarray(x, float))  # noqa: E731
+
+    def wrap(x: Any) -> Any:
+        return x if is_leaf(x) else paramax.NonTrainable(_numbers(name, x))
+
     return jax.tree.map(wrap, given, is_leaf=is_leaf)
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """Real numbers, traced ones among them."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    return jnp.asarray(real_numbers(name, value))
+
+
+def _check_parameters(parameters: Any) -> None:
+    """Refuses text, complex numbers and NaN; functions and settings of networks may be among them."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+        if isinstance(leaf, str) or (eqx.is_array_like(leaf) and jnp.iscomplexobj(leaf)):
+            real_numbers(f"parameters{jax.tree_util.keystr(path)}", leaf)
+        if isinstance(leaf, float) and math.isnan(leaf):
+            raise ValueError(
+                f"`parameters{jax.tree_util.keystr(path)}` is NaN; give a number, or "
+                "`srx.positive(...)` or `srx.bounded(...)` for one that is to be found."
+            )
 
 
 @final
@@ -45,7 +70,7 @@ class SteadyState(eqx.Module):
     ```
     """
 
-    initial_state: Any = eqx.field(converter=_known)
+    initial_state: Any = eqx.field(converter=ft.partial(_known, "initial_state"))
     conditions: Any = None
     then: Callable[..., Any] | None = None
     applies: Callable[..., Any] | None = None
@@ -127,11 +152,12 @@ class System(eqx.Module):
         jump_ts: Sequence[float] = (),
     ):
         self.field = field
-        self.initial_state = _known(initial_state)
+        self.initial_state = _known("initial_state", initial_state)
         self.observe = observe
-        self.sd = _known(sd)
+        self.sd = _known("sd", sd)
         self.states = check_names("`states`", states) if len(states) else ()
-        self.mass = _known(mass)
+        self.mass = _known("mass", mass)
+        _check_parameters(parameters)
         self.parameters = parameters
         self.jump_ts = tuple(sorted(float(t) for t in jump_ts))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import real_numbers
 from ..data import Trajectories, default_scale
 
 
@@ -58,7 +59,7 @@ def _checked_scale(scale: Any, weight: Any, data: Trajectories) -> Float[np.ndar
         ys, mask = np.asarray(data.ys), np.asarray(data.mask)
         scale = default_scale(ys, mask) if weight is None else 1.0
     try:
-        scale = np.asarray(scale, float)
+        scale = real_numbers("scale", scale)
     except (TypeError, ValueError):
         scale = np.full(1, np.nan)
     fits = scale.shape in ((), (data.num_states,))
@@ -77,7 +78,7 @@ def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs 
     elif callable(weight):
         weight = jax.vmap(jax.vmap(weight))(jnp.asarray(data.ts), jnp.asarray(data.ys))
     try:
-        values = np.asarray(weight, float)
+        values = real_numbers("weight", weight)
         values = np.broadcast_to(values, data.ys.shape)
     except (TypeError, ValueError):
         raise ValueError(_message(np.shape(weight), data)) from None
