@@ -1,5 +1,6 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
+from ._block_diagonal import BlockDiagonal as BlockDiagonal
 from ._growing_modes import grows_unresolved as grows_unresolved
 from ._linearization import (
     LEAST_SIZE_TO_REUSE as LEAST_SIZE_TO_REUSE,
@@ -23,7 +24,7 @@ from ._scaled_inverse import (
 )
 from ._small_inverse import small_inverse as small_inverse
 from ._small_inverse_solver import SmallInverse as SmallInverse
-from ._sparsity import Banded as Banded, BlockDiagonal as BlockDiagonal, Sparsity as Sparsity
+from ._sparsity import Banded as Banded, Sparsity as Sparsity
 from ._stacked_solve import stacked_mass_matrix as stacked_mass_matrix
 from ._stage_polynomial import (
     StagePolynomial as StagePolynomial,

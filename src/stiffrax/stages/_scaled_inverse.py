@@ -11,7 +11,7 @@ from ._products import small_matmul
 from ._small_inverse import checked_inverse
 
 # Halves the exponents that are left each time: 2^400, units 60 decades apart on both sides, to 2.
-_ROUNDS = 9
+ROUNDS = 9
 
 
 @final
@@ -61,7 +61,7 @@ def scaled_inverse(matrix: Inexact[Array, "*k n n"]) -> ScaledInverse:
 
 def scales(matrix: Inexact[Array, "*k l n"]) -> tuple[Float[Array, "*k l"], Float[Array, "*k n"]]:
     """Powers of two for rows and columns, by which their largest entries have the size one."""
-    rows, columns = (_power_of_two(e, matrix.real.dtype) for e in _exponents(matrix))
+    rows, columns = (power_of_two(e, matrix.real.dtype) for e in _exponents(matrix))
     return rows, columns
 
 
@@ -72,18 +72,18 @@ def _exponents(matrix: Inexact[Array, "*k l n"]) -> tuple[Int[Array, "*k l"], In
     def once(_: Array, exponents: tuple[Array, Array]) -> tuple[Array, Array]:
         rows, columns = exponents
         left = size + rows[..., None] + columns[..., None, :]
-        return rows - _half(jnp.max(left, axis=-1)), columns - _half(jnp.max(left, axis=-2))
+        return rows - half_of(jnp.max(left, axis=-1)), columns - half_of(jnp.max(left, axis=-2))
 
     start = jnp.zeros_like(size[..., 0]), jnp.zeros_like(size[..., 0, :])
-    rows, columns = lax.fori_loop(0, _ROUNDS, once, start)
+    rows, columns = lax.fori_loop(0, ROUNDS, once, start)
     return jnp.round(rows).astype(int), jnp.round(columns).astype(int)
 
 
-def _half(largest: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+def half_of(largest: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
     # A row of zeros, or of what is not finite, stays as it is.
     return jnp.where(jnp.isfinite(largest), largest, 0) / 2
 
 
-def _power_of_two(exponent: Int[Array, "*k n"], dtype: jnp.dtype) -> Float[Array, "*k n"]:
+def power_of_two(exponent: Int[Array, "*k n"], dtype: jnp.dtype) -> Float[Array, "*k n"]:
     # Not `exp2`, which rounds.
     return jnp.ldexp(jnp.ones((), dtype), exponent)

@@ -1,5 +1,6 @@
 """Inverses of small matrices."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox.internal as eqxi
@@ -19,8 +20,10 @@ _LARGEST_UNROLLED = 10
 # Above this size the library is faster for one lane. (Timed on two cores: elimination takes 0.8 of its
 # time at 16, as long at 24.)
 _LARGEST_FOR_ONE_LANE = 24
-# An inverse is believed whose residual is this many units of rounding of its terms.
-_LARGEST_RESIDUAL = 1e4
+# Elimination without exchanges of rows is believed where its residual is this many units of rounding
+# of the terms. Chosen, not measured: four digits lost in float32 leave three, which Newton's method
+# can use.
+LARGEST_RESIDUAL = 1e4
 
 
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -72,18 +75,28 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
     if matrix.shape[-1] > _LARGEST_ELIMINATION:
         return jnp.linalg.inv(matrix), True
     flat = matrix.reshape(-1, *matrix.shape[-2:])
-    return jax.vmap(_eliminate)(flat).reshape(matrix.shape), True
+    return jax.vmap(eliminate)(flat).reshape(matrix.shape), True
 
 
-def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
-    """Gauss-Jordan in place with row pivoting; one fused pass over the matrix a column."""
+def _largest_below(A: Array, k: Array, index: Array) -> Array:
+    return jnp.argmax(jnp.where(index >= k, jnp.abs(A[:, k]), -1.0))
+
+
+def eliminate(
+    matrix: Inexact[Array, "n n"], choose_row: Callable[..., Array] = _largest_below
+) -> Inexact[Array, "n n"]:
+    """Gauss-Jordan in place with row pivoting; one fused pass over the matrix a column.
+
+    `choose_row`: the row to exchange with row `k`, from what is left of the matrix, `k` and the
+    numbers of all rows.
+    """
     n = matrix.shape[-1]
     index = jnp.arange(n)
 
     def body(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        A, order = carry
+        A, place = carry
         column = A[:, k]
-        p = jnp.argmax(jnp.where(index >= k, jnp.abs(column), -1.0))
+        p = choose_row(A, k, index)
         is_k, is_p = index == k, index == p
         row_k, row_p = A[k], A[p]
         inverse_pivot = 1 / row_p[k]
@@ -91,11 +104,11 @@ def _eliminate(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         multipliers = jnp.where(is_p, row_k[k], column)
         swapped = jnp.where(is_p[:, None], row_k, A)
         reduced = jnp.where(is_k, 0, swapped) - multipliers[:, None] * row[None]
-        order = jnp.where(is_k, order[p], jnp.where(is_p, order[k], order))
-        return jnp.where(is_k[:, None], row, reduced), order
+        place = jnp.where(place == k, p, jnp.where(place == p, k, place))
+        return jnp.where(is_k[:, None], row, reduced), place
 
-    inverse, order = lax.fori_loop(0, n, body, (matrix, index))
-    return inverse[:, jnp.argsort(order)]
+    inverse, place = lax.fori_loop(0, n, body, (matrix, index))
+    return inverse[:, place]
 
 
 @jax.custom_batching.custom_vmap
@@ -163,7 +176,7 @@ def checked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"
     identity = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     residual = jnp.abs(jnp.matmul(matrix, inverse, precision=lax.Precision.HIGHEST) - identity)
     size = jnp.matmul(jnp.abs(matrix), jnp.abs(inverse), precision=lax.Precision.HIGHEST)
-    bound = _LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
+    bound = LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
     wrong = ~jnp.all(residual <= bound * size, axis=(-2, -1))
 
     def again(inverse: Array) -> Array:

@@ -1,50 +1,83 @@
-"""Jacobians whose zeros are known: bands, blocks along the diagonal, any pattern."""
+"""Jacobians whose zeros are known: bands, and any pattern."""
 
+import functools
 from typing import Any, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
+from scipy.sparse import csc_matrix, csr_matrix, issparse
 
+from ._dissection import dissect, dissect_band
 from ._mass import Mass
-from ._scaled_inverse import scaled_inverse
-from ._small_inverse import small_inverse
+from ._probes import probe, refuse_entries_outside
+from ._sparse_matrix import (
+    Pattern,
+    SparseMatrix,
+    factor_shifted_sparse,
+    is_outside,
+    sparse_mass,
+)
 from ._stage_system import FlatField
-from ._structure import AbstractStructure, Dense, probes, shifted
+from ._structure import AbstractStructure, Dense, shifted
 
-# As many block rows, or rows, are left to a dense inverse: the last rounds would save nothing, and
-# above as many rows the library, whose exchanges of rows depend on units, is the faster one.
-# The 8 is chosen, not measured.
-_DENSE_BLOCKS, _DENSE_ROWS = 8, 24
+
+def _sparse_jacobian(
+    written: str, pattern: Pattern, field: FlatField, t: Array, y: Float[Array, " n"]
+) -> SparseMatrix:
+    columns, direction, product = probe(field, t, y, pattern.groups, pattern.num_groups)
+    values = columns[pattern.groups[pattern.columns], pattern.rows]
+    terms = values * direction[pattern.columns]
+    zero = jnp.zeros_like(y)
+    sums = [zero.at[pattern.rows].add(x) for x in (terms, jnp.abs(terms))]
+    return SparseMatrix(refuse_entries_outside(written, values, product, *sums), pattern)
+
+
+def _factor(shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None) -> Any:
+    return factor_shifted_sparse([shifted(s, hJ.values.dtype) for s in shifts], hJ, M)
+
+
+def _solve(factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
+    return jnp.stack([f.solve(b) for f, b in zip(factors, rhs, strict=True)])
+
+
+@functools.lru_cache(maxsize=32)
+def _band(n: int, lower: int, upper: int) -> Pattern:
+    rows, offsets = np.arange(n)[:, None], np.arange(-lower, upper + 1)[None]
+    columns = rows + offsets
+    inside = (columns >= 0) & (columns < n)
+    rows = np.broadcast_to(rows, columns.shape)
+    groups = np.arange(n) % (lower + upper + 1)
+    width = max(lower, upper, 1)
+    return Pattern(
+        rows[inside], columns[inside], n, groups, functools.partial(dissect_band, n, width)
+    )
 
 
 @final
 class Banded(AbstractStructure):
     r"""A Jacobian that is zero below and above a band around its diagonal.
 
-    In blocks of `max(lower, upper)` rows the matrix is block tridiagonal. Cyclic reduction
-    eliminates every other block row,
-
-    $$D_i \leftarrow D_i - L_i D_{i-1}^{-1} U_{i-1} - U_i D_{i+1}^{-1} L_{i+1},$$
-
-    all at once; after about log2(n) rounds a small matrix is left. Rows are exchanged within blocks
-    only: made for Newton matrices of diffusion, transport and chains of reactions, where the
-    diagonal blocks weigh most.
+    Eliminated by the multifrontal method of [`stiffrax.Sparsity`][], in an order made for bands:
+    `max(lower, upper)` unknowns in the middle part those before from those after, again and again,
+    so that there are few rounds, each of them one batch. Rows are exchanged within the small
+    matrices of a round only, where a diagonal entry is small.
 
     **Arguments:**
 
     - `lower`, `upper`: how many diagonals below and above the main one are not zero.
 
-    **Raises:** `ValueError` for bandwidths that are no integers from 0 on.
+    **Raises:** `ValueError` for bandwidths that are no integers from 0 on; at run time if the Jacobian
+    has an entry outside of the band.
 
-    Cost: `lower + upper + 1` forward-mode sweeps; factors and solves linear in the size.
+    Cost: `lower + upper + 2` forward-mode sweeps; factors and solves linear in the size, and
+    quadratic and linear in the bandwidth.
 
     ??? cite "Reference"
-        Heller, *Some aspects of the cyclic reduction algorithm for block tridiagonal linear
-        systems*, SIAM Journal on Numerical Analysis 13 (1976).
+        George, *Nested dissection of a regular finite element mesh*, SIAM Journal on Numerical
+        Analysis 10 (1973).
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -70,135 +103,24 @@ class Banded(AbstractStructure):
                 "Jacobian."
             )
 
-    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "w n"]:
-        """Row `lower + d` holds the diagonal `d`: entries `J[i, i + d]` by rows `i`."""
-        width = self.lower + self.upper + 1
-        index = jnp.arange(y.size)
-        columns = probes(field, t, y, index % width, width)
-        diagonals = []
-        for d in range(-self.lower, self.upper + 1):
-            inside = (index + d >= 0) & (index + d < y.size)
-            diagonals.append(jnp.where(inside, columns[(index + d) % width, index], 0))
-        return jnp.stack(diagonals)
+    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
+        written = f"Banded({self.lower}, {self.upper})"
+        return _sparse_jacobian(written, self._pattern(y.size), field, t, y)
 
-    def mass_matrix(self, mass: Mass) -> Float[Array, "w n"]:
-        n = len(mass.entries)
-        if mass.is_diagonal:
-            band = jnp.zeros((self.lower + self.upper + 1, n), mass.entries.dtype)
-            return band.at[self.lower].set(mass.entries)
-        i, d = jnp.arange(n)[None], jnp.arange(-self.lower, self.upper + 1)[:, None]
-        inside = (i + d >= 0) & (i + d < n)
-        return jnp.where(inside, mass.entries[i, (i + d) % n], 0)
+    def mass_matrix(self, mass: Mass) -> SparseMatrix:
+        return sparse_mass(mass, self._pattern(len(mass.entries)))
 
     def leaves_out(self, mass: Mass) -> Array | bool:
-        if mass.is_diagonal:
-            return False
-        i = jnp.arange(len(mass.entries))
-        d = i[None] - i[:, None]
-        return jnp.any(((d < -self.lower) | (d > self.upper)) & (mass.entries != 0))
+        return is_outside(mass, self._pattern(len(mass.entries)))
 
-    def factor(
-        self, shifts: np.ndarray, hJ: Float[Array, "w n"], M: Float[Array, "w n"] | None = None
-    ) -> Any:
-        L, D, U = self._blocks(hJ)
-        identity = jnp.eye(D.shape[-1], dtype=D.dtype)[None]
-
-        def one(shift: Array) -> Any:
-            def less(block: Array, mass: Array) -> Array:
-                return shift * mass.astype(shift.dtype) - block.astype(shift.dtype)
-
-            if M is None:
-                L_0, U_0 = (-x.astype(shift.dtype) for x in (L, U))
-                return _reduce(L_0, less(D, identity), U_0)
-            L_M, D_M, U_M = self._blocks(M)
-            count, b = D_M.shape[:2]
-            padding = (jnp.arange(count * b) >= M.shape[1]).reshape(count, b)
-            D_M = D_M + padding.astype(D.dtype)[..., None] * identity
-            return _reduce(less(L, L_M), less(D, D_M), less(U, U_M))
-
-        return [one(shifted(shift, hJ.dtype)) for shift in shifts]
+    def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
+        return _factor(shifts, hJ, M)
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        return jnp.stack([_substitute(f, b) for f, b in zip(factors, rhs, strict=True)])
+        return _solve(factors, rhs)
 
-    def _blocks(self, band: Float[Array, "w n"]) -> tuple[Array, Array, Array]:
-        """The blocks below, on and above the diagonal, padded to a power of two in number."""
-        b = max(self.lower, self.upper, 1)
-        n = band.shape[1]
-        count = _rounded_up(-(-n // b))
-        rows = jnp.pad(band, ((0, 0), (0, count * b - n))).reshape(-1, count, b)
-        zero = jnp.zeros(count, band.dtype)
-
-        def block(offset: int) -> Array:
-            def entry(r: int, c: int) -> Array:
-                d = c + offset * b - r
-                return rows[d + self.lower, :, r] if -self.lower <= d <= self.upper else zero
-
-            return jnp.stack([jnp.stack([entry(r, c) for c in range(b)], -1) for r in range(b)], -2)
-
-        return block(-1), block(0), block(1)
-
-
-def _rounded_up(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-def _times(a: Array, b: Array) -> Array:
-    return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
-
-
-def _apply(a: Array, x: Array) -> Array:
-    return jnp.sum(a * x[..., None, :], axis=-1)
-
-
-def _before(x: Array) -> Array:
-    """For each even row what the odd row before it has; zero for the first."""
-    return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
-
-
-def _reduce(L: Array, D: Array, U: Array) -> Any:
-    """What each round needs to reduce a right-hand side, and to go back; the inverse of the rest."""
-    rounds = []
-    while len(D) > max(1, min(_DENSE_BLOCKS, _DENSE_ROWS // D.shape[-1])):
-        inverse = jax.vmap(_inverse)(D[1::2])
-        from_before = _times(L[::2], _before(inverse))
-        from_after = _times(U[::2], inverse)
-        rounds.append((from_before, from_after, inverse, L[1::2], U[1::2]))
-        D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
-        L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
-    return rounds, _inverse(_assembled(L, D, U))
-
-
-def _inverse(block: Array) -> Array:
-    # In closed form units change nothing.
-    return small_inverse(block) if len(block) <= 3 else scaled_inverse(block).as_matrix()
-
-
-def _assembled(L: Array, D: Array, U: Array) -> Array:
-    count, b, _ = D.shape
-    blocks = jnp.zeros((count, b, count, b), D.dtype)
-    index = jnp.arange(count)
-    blocks = blocks.at[index, :, index].set(D)
-    blocks = blocks.at[index[1:], :, index[:-1]].set(L[1:])
-    blocks = blocks.at[index[:-1], :, index[1:]].set(U[:-1])
-    return blocks.reshape(count * b, count * b)
-
-
-def _substitute(factors: Any, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
-    rounds, rest = factors
-    size = len(rest) << len(rounds)
-    b = rounds[0][2].shape[-1] if rounds else size
-    x = jnp.pad(rhs, (0, size - rhs.size)).reshape(-1, b)
-    odd = []
-    for from_before, from_after, *_ in rounds:
-        odd.append(x[1::2])
-        x = x[::2] - _apply(from_before, _before(x[1::2])) - _apply(from_after, x[1::2])
-    x = _apply(rest, x.reshape(-1)).reshape(x.shape)
-    for (_, _, inverse, L, U), right in zip(reversed(rounds), reversed(odd), strict=True):
-        after = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
-        between = _apply(inverse, right - _apply(L, x) - _apply(U, after))
-        x = jnp.stack([x, between], axis=1).reshape(-1, b)
-    return x.reshape(-1)[: rhs.size]
+    def _pattern(self, n: int) -> Pattern:
+        return _band(n, self.lower, self.upper)
 
 
 @final
@@ -206,20 +128,31 @@ class Sparsity(AbstractStructure):
     """A Jacobian whose pattern of zeros is known.
 
     Columns that share no row are evaluated together in one forward-mode sweep, in groups found by
-    greedy coloring. The matrix itself is dense: what is saved is its evaluation.
+    greedy coloring. The factors are sparse, by the multifrontal method: small sets of unknowns that
+    part the others in two are eliminated last, and what is eliminated together is one small dense
+    matrix, in a batch with all others of its round. The order is found once, with the first solve;
+    all that is left is gathers and products of matrices, on any device and for any batch. A pattern
+    whose sparse factors would cost more than dense ones is factored as a dense matrix.
 
     **Arguments:**
 
     - `pattern`: `Bool[ndarray, "n n"]` or a SciPy sparse matrix, true where `df_i / dy_j` may be
-      anything but zero.
-    - `linear_solver`: as of [`stiffrax.Dense`][].
+      anything but zero; the diagonal belongs to it in any case.
+    - `linear_solver`: any lineax solver, to which dense matrices are given instead.
 
-    **Raises:** `ValueError` for a pattern that is not square, or not of the size of the state.
+    **Raises:** `ValueError` for a pattern that is not square, or not of the size of the state; at run
+    time if the Jacobian has an entry outside of the pattern, larger than 1e-4 of its row (1e-2 in
+    single precision).
 
-    Cost: one forward-mode sweep a group; factors and solves of a dense matrix.
+    Cost: one forward-mode sweep a group and one that checks; for a grid in the plane factors cost
+    about the 1.5th power of `n` and solves `n log n`. Rows are exchanged among what is eliminated
+    together only: made for Newton matrices, whose diagonal weighs, and for mass matrices whose
+    constraints are near the states that they determine.
 
     ??? cite "Reference"
-        Gebremedhin, Manne and Pothen, *What color is your Jacobian?*, SIAM Review 47 (2005).
+        Gebremedhin, Manne and Pothen, *What color is your Jacobian?*, SIAM Review 47 (2005); Duff
+        and Reid, *The multifrontal solution of indefinite sparse symmetric linear*, ACM
+        Transactions on Mathematical Software 9 (1983).
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -231,133 +164,76 @@ class Sparsity(AbstractStructure):
     ```
     """
 
-    pattern: Any
-    groups: Any
-    num_groups: int = eqx.field(static=True)
-    dense: Dense
+    pattern: Pattern = eqx.field(static=True)
+    dense: Dense | None
 
     def __init__(self, pattern: Any, linear_solver: lx.AbstractLinearSolver | None = None):
-        pattern = np.asarray(pattern.todense() if hasattr(pattern, "todense") else pattern) != 0
-        if pattern.ndim != 2 or pattern.shape[0] != pattern.shape[1]:
+        shape = np.shape(pattern)
+        if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(
-                f"A pattern of shape {pattern.shape} was given; it needs one row and one column for "
+                f"A pattern of shape {shape} was given; it needs one row and one column for "
                 "each component of the state. Write for example `Sparsity(np.eye(n, dtype=bool))`."
             )
-        self.pattern = pattern
-        self.groups = _colors(pattern)
-        self.num_groups = int(self.groups.max(initial=-1)) + 1
-        self.dense = Dense(linear_solver)
+        self.pattern = _pattern_of(
+            csr_matrix(pattern if issparse(pattern) else np.asarray(pattern))
+        )
+        self.dense = None if linear_solver is None else Dense(linear_solver)
 
-    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
-        if len(self.pattern) != y.size:
+    @property
+    def num_groups(self) -> int:
+        """Groups of columns that are evaluated together."""
+        return self.pattern.num_groups
+
+    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
+        n = self.pattern.n
+        if n != y.size:
             raise ValueError(
-                f"A pattern of shape {self.pattern.shape} was given for a state of {y.size} "
+                f"A pattern of shape {(n, n)} was given for a state of {y.size} "
                 "components; it needs one row and one column for each."
             )
-        columns = probes(field, t, y, jnp.asarray(self.groups), self.num_groups)
-        return jnp.where(jnp.asarray(self.pattern), columns[jnp.asarray(self.groups)].T, 0)
+        return _sparse_jacobian("Sparsity(...)", self.pattern, field, t, y)
 
-    def mass_matrix(self, mass: Mass) -> Float[Array, "n n"]:
-        return mass.as_matrix()
+    def mass_matrix(self, mass: Mass) -> SparseMatrix:
+        return sparse_mass(mass, self.pattern)
 
-    def factor(
-        self, shifts: np.ndarray, hJ: Float[Array, "n n"], M: Float[Array, "n n"] | None = None
-    ) -> Any:
-        return self.dense.factor(shifts, hJ, M)
+    def leaves_out(self, mass: Mass) -> Array | bool:
+        return is_outside(mass, self.pattern)
+
+    def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
+        if self.dense is None:
+            return _factor(shifts, hJ, M)
+        return self.dense.factor(shifts, hJ.as_matrix(), None if M is None else M.as_matrix())
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
+        if self.dense is None:
+            return _solve(factors, rhs)
         return self.dense.solve(factors, rhs)
 
 
-def _colors(pattern: np.ndarray) -> np.ndarray:
+def _pattern_of(given: csr_matrix) -> Pattern:
+    n = len(given.indptr) - 1
+    at = given.nonzero()
+    rows, columns = (np.concatenate([x, np.arange(n)]) for x in at)
+    entries = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
+    entries.sum_duplicates()
+    graph = csr_matrix(entries + entries.T)
+    rows, columns = entries.nonzero()
+    return Pattern(rows, columns, n, _colors(entries), functools.partial(dissect, graph))
+
+
+def _colors(entries: csr_matrix) -> np.ndarray:
     """A group for each column, such that no two columns of a group share a row; fullest first."""
-    colors = np.zeros(len(pattern), int)
-    taken = np.zeros((0, len(pattern)), bool)
-    for column in np.argsort(-pattern.sum(axis=0), kind="stable"):
-        rows = pattern[:, column]
-        free = np.flatnonzero(~(taken & rows).any(axis=1))
+    by_column = csc_matrix(entries)
+    n = len(entries.indptr) - 1
+    colors, taken = np.zeros(n, int), np.zeros((0, n), bool)
+    for column in np.argsort(-np.diff(by_column.indptr), kind="stable"):
+        rows = by_column.indices[by_column.indptr[column] : by_column.indptr[column + 1]]
+        free = np.flatnonzero(~taken[:, rows].any(axis=1))
         if len(free):
             color = free[0]
         else:
             color = len(taken)
-            taken = np.concatenate([taken, np.zeros((1, len(pattern)), bool)])
-        taken[color] |= rows
+            taken = np.concatenate([taken, np.zeros((1, n), bool)])
+        taken[color, rows] = True
         colors[column] = color
     return colors
-
-
-@final
-class BlockDiagonal(AbstractStructure):
-    """A Jacobian of equal blocks along the diagonal: independent systems in one state.
-
-    **Arguments:**
-
-    - `size`: rows of a block; it must divide the size of the state.
-
-    **Raises:** `ValueError` for a size that is no positive integer, or does not divide the state.
-
-    Cost: `size` forward-mode sweeps, and an inverse a block.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> field = diffrax.ODETerm(lambda t, y, args: -jnp.arange(1.0, 7.0) * y)
-    >>> solver = srx.RadauIIA5(structure=srx.BlockDiagonal(2))
-    >>> sol = diffrax.diffeqsolve(field, solver, 0.0, 1.0, 0.1, jnp.ones(6))
-    >>> print(f"{sol.ys[-1, 0]:.4f}, {sol.ys[-1, 1]:.4f}")
-    0.3679, 0.1353
-
-    ```
-    """
-
-    size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        if not isinstance(self.size, int) or self.size < 1:
-            raise ValueError(
-                f"`BlockDiagonal({self.size!r})` was given; it needs the number of rows of a block. "
-                "Write for example `BlockDiagonal(3)`."
-            )
-
-    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "k b b"]:
-        b = self.size
-        if y.size % b:
-            raise ValueError(
-                f"`BlockDiagonal({b})` was given for a state of {y.size} components; the size of a "
-                "block must divide it. Pad the state, or use `Banded`."
-            )
-        columns = probes(field, t, y, jnp.arange(y.size) % b, b)
-        return jnp.moveaxis(columns.reshape(b, -1, b), 0, -1)
-
-    def mass_matrix(self, mass: Mass) -> Float[Array, "k b b"]:
-        b = self.size
-        if mass.is_diagonal:
-            identity = jnp.eye(b, dtype=mass.entries.dtype)[None]
-            return mass.entries.reshape(-1, b)[:, :, None] * identity
-        blocks = mass.entries.reshape(len(mass.entries) // b, b, -1, b)
-        index = jnp.arange(len(blocks))
-        return blocks[index, :, index]
-
-    def leaves_out(self, mass: Mass) -> Array | bool:
-        if mass.is_diagonal:
-            return False
-        block = jnp.arange(len(mass.entries)) // self.size
-        return jnp.any((block[:, None] != block[None]) & (mass.entries != 0))
-
-    def factor(
-        self, shifts: np.ndarray, hJ: Float[Array, "k b b"], M: Float[Array, "k b b"] | None = None
-    ) -> Any:
-        M = jnp.eye(self.size, dtype=hJ.dtype)[None] if M is None else M
-
-        def one(shift: Array) -> Array:
-            # One matrix at a time under `vmap`: a batch does not go to the library.
-            matrices = shift * M.astype(shift.dtype) - hJ.astype(shift.dtype)
-            return jax.vmap(small_inverse)(matrices)
-
-        return [one(shifted(shift, hJ.dtype)) for shift in shifts]
-
-    def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        def one(inverse: Array, b: Array) -> Array:
-            blocks = b.reshape(-1, self.size)
-            return jnp.sum(inverse * blocks[:, None, :], axis=-1).reshape(-1)
-
-        return jnp.stack([one(f, b) for f, b in zip(factors, rhs, strict=True)])

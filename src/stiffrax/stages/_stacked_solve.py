@@ -8,11 +8,7 @@ from jaxtyping import Array, Float
 
 from ._products import short_sum, small_matmul
 from ._scaled_inverse import scaled_inverse
-from ._small_inverse import unchecked_inverse
-
-# A block elimination is believed whose residual is this many units of rounding of its terms.
-# Chosen, not measured: four digits lost in float32 leave three, which Newton's method can use.
-_LARGEST_RESIDUAL = 1e4
+from ._small_inverse import LARGEST_RESIDUAL, unchecked_inverse
 
 
 def stacked_mass_matrix(
@@ -85,7 +81,7 @@ def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
     terms = hJ * x[:, None, :]
     residual = jnp.abs(small_matmul(a, x) - short_sum(terms) - rhs)
     size = small_matmul(jnp.abs(a), jnp.abs(x)) + short_sum(jnp.abs(terms)) + jnp.abs(rhs)
-    small = residual <= _LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
+    small = residual <= LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
     # Of a right-hand side that is not finite nothing better can be had.
     return jnp.all(small) | ~jnp.all(jnp.isfinite(rhs))
 

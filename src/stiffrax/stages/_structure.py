@@ -131,14 +131,6 @@ def shifted(shift: Any, dtype: Any) -> Array:
     return jnp.asarray(shift).astype(_dtype_of(np.asarray(shift), dtype))
 
 
-def probes(
-    field: FlatField, t: Array, y: Float[Array, " n"], groups: Array, num_groups: int
-) -> Float[Array, "groups n"]:
-    """J times the sum of unit vectors of each group of columns: a forward-mode sweep a group."""
-    seeds = (groups[None] == jnp.arange(num_groups)[:, None]).astype(y.dtype)
-    return jax.vmap(lambda seed: jax.jvp(lambda x: field(t, x), (y,), (seed,))[1])(seeds)
-
-
 def _as_complex(matrix: Any, dtype: Any) -> Array:
     return jnp.asarray(matrix).astype(complex_of(dtype))
 

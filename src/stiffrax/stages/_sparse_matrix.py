@@ -1,0 +1,133 @@
+"""Matrices of a fixed pattern: their values from a vector field, their factors, their solutions."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact
+
+from ._dissection import Tree
+from ._fronts import Level, order_of, plan_fronts
+from ._mass import Mass
+from ._multifrontal import factor_fronts, solve_fronts
+from ._sparse_scales import Lines, sparse_scales
+
+
+@final
+class Pattern:
+    """Where a matrix may have entries, the diagonal among them; equal to any other of the same.
+
+    `groups`: of columns that share no row; `tree` is called for the order of elimination, once.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        n: int,
+        groups: np.ndarray,
+        tree: Callable[[], Tree],
+    ):
+        self.rows, self.columns, self.n = rows.astype(np.int32), columns.astype(np.int32), n
+        self.groups, self.num_groups = groups, int(groups.max(initial=-1)) + 1
+        self._tree = tree
+        self._key = (n, self.rows.tobytes(), self.columns.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @functools.cached_property
+    def levels(self) -> list[Level]:
+        """The plan of the factorization; a dense one where a sparse one would cost more."""
+        levels = plan_fronts(self.rows, self.columns, self.n, self._tree())
+        if sum(level.cost for level in levels) > self.n**3:
+            return plan_fronts(self.rows, self.columns, self.n, [[np.arange(self.n)]])
+        return levels
+
+    @functools.cached_property
+    def order(self) -> np.ndarray:
+        """Where the pivots of all levels hold each unknown."""
+        return order_of(self.levels)
+
+    @functools.cached_property
+    def lines(self) -> tuple[Lines, Lines]:
+        """The entries by rows, and by columns."""
+        return Lines(self.rows, self.n), Lines(self.columns, self.n)
+
+    @functools.cached_property
+    def is_diagonal(self) -> np.ndarray:
+        """Which entries are on the diagonal."""
+        return self.rows == self.columns
+
+
+@final
+class SparseMatrix(eqx.Module):
+    """The values of a matrix, in the order of its pattern."""
+
+    values: Inexact[Array, " nnz"]
+    pattern: Pattern = eqx.field(static=True)
+
+    def as_matrix(self) -> Inexact[Array, "n n"]:
+        """All of it."""
+        n, at = self.pattern.n, (self.pattern.rows, self.pattern.columns)
+        return jnp.zeros((n, n), self.values.dtype).at[at].set(self.values, unique_indices=True)
+
+
+@final
+class SparseFactors(eqx.Module):
+    """Factors of a matrix whose rows and columns have been scaled."""
+
+    fronts: Any
+    row_scales: Float[Array, " n"]
+    column_scales: Float[Array, " n"]
+    pattern: Pattern = eqx.field(static=True)
+
+    def solve(self, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+        """Solves for one right-hand side."""
+        levels, order = self.pattern.levels, self.pattern.order
+        left, right = (x.astype(rhs.dtype) for x in (self.row_scales, self.column_scales))
+        return right * solve_fronts(levels, order, self.fronts, left * rhs)
+
+
+def factor_shifted_sparse(
+    shifts: list[Array], hJ: SparseMatrix, M: SparseMatrix | None
+) -> list[SparseFactors]:
+    """Factors of `shift M - h J` for each shift, all scaled alike."""
+    pattern = hJ.pattern
+    mass = jnp.asarray(pattern.is_diagonal, hJ.values.dtype) if M is None else M.values
+    if not shifts:
+        return []
+    largest = functools.reduce(jnp.maximum, [jnp.abs(shift) for shift in shifts])
+    size = largest * jnp.abs(mass) + jnp.abs(hJ.values)
+    left, right = sparse_scales(*pattern.lines, pattern.rows, pattern.columns, size)
+    factors = []
+    for shift in shifts:
+        values = shift * mass.astype(shift.dtype) - hJ.values.astype(shift.dtype)
+        scale = left[pattern.rows].astype(shift.dtype), right[pattern.columns].astype(shift.dtype)
+        fronts = factor_fronts(pattern.levels, scale[0] * values * scale[1])
+        factors.append(SparseFactors(fronts, left, right, pattern))
+    return factors
+
+
+def sparse_mass(mass: Mass, pattern: Pattern) -> SparseMatrix:
+    """The entries of a mass matrix that the pattern has."""
+    at = pattern.rows, pattern.columns
+    if mass.is_diagonal:
+        values = jnp.where(pattern.is_diagonal, mass.entries[pattern.rows], 0)
+    else:
+        values = mass.entries[at]
+    return SparseMatrix(values, pattern)
+
+
+def is_outside(mass: Mass, pattern: Pattern) -> Array | bool:
+    """Whether a mass matrix has entries that the pattern does not have."""
+    if mass.is_diagonal:
+        return False
+    inside = jnp.zeros(mass.entries.shape, bool).at[pattern.rows, pattern.columns].set(True)
+    return jnp.any(~inside & (mass.entries != 0))
