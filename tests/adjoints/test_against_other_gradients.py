@@ -80,7 +80,6 @@ def test_under_vmap_a_failed_lane_has_no_gradient_and_the_others_keep_theirs():
     [
         ({"solver": diffrax.Kvaerno5()}, "RecursiveCheckpointAdjoint"),
         ({"max_steps": None}, "max_steps"),
-        ({"saveat": diffrax.SaveAt(dense=True)}, "dense"),
     ],
 )
 def test_what_it_cannot_do_is_refused_by_name(change, message):

@@ -13,8 +13,8 @@ import stiffrax as srx
 from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation, LinearKenCarp, LinearRadau
 from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
 from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
-from stiffrax.adjoints._saved_values import SavedCotangents
-from stiffrax.diffrax_loop import StepRecord
+from stiffrax.adjoints._saved_values import saved_places
+from stiffrax.diffrax_loop import SavedValues, StepRecord
 
 KINDS = (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint)
 
@@ -84,12 +84,18 @@ def record(ends):
     return StepRecord(starts, jnp.array([*ends, 0.0]), y0, y0[0], None, jnp.array(len(ends)))
 
 
+def places_of(steps, ts):
+    saved = SavedValues(ts, jnp.zeros((ts.size, 1)))
+    return saved_places(steps, saved, diffrax.SubSaveAt(ts=ts), ts.dtype)
+
+
 @pytest.mark.slow
 def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
     ts = jnp.array([0.5, 2.0, jnp.inf])
-    one = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2.0], [4.0]]), True)
-    two = SavedCotangents(ts[1:2], jnp.array([True]), jnp.array([[5.0]]), True)
-    jumps = cotangent_jumps(record([1.0, 2.5]), [one, two])
+    steps = record([1.0, 2.5])
+    places = [places_of(steps, ts), places_of(steps, ts[1:2])]
+    values = [jnp.array([[1.0], [2.0], [4.0]]), jnp.array([[5.0]])]
+    jumps = cotangent_jumps(steps, places, values)
     assert jumps.count == 2
     np.testing.assert_array_equal(jumps.step[:2], [1, 0])
     np.testing.assert_allclose(jumps.fraction[:2], [2 / 3, 0.5], rtol=1e-14)
@@ -100,8 +106,9 @@ def test_cotangents_of_equal_times_are_one_jump_and_slots_not_filled_are_none():
 @pytest.mark.slow
 def test_cotangents_at_ends_of_steps_are_jumps_of_these_ends():
     ts = jnp.array([0.0, 1.0, 1.5, 2.5, jnp.inf])
-    some = SavedCotangents(ts, jnp.isfinite(ts), jnp.array([[1.0], [2], [3], [4], [9]]), True)
-    jumps = cotangent_jumps(record([1.0, 2.5]), [some, some])
+    steps, values = record([1.0, 2.5]), jnp.array([[1.0], [2], [3], [4], [9]])
+    places = places_of(steps, ts)
+    jumps = cotangent_jumps(steps, [places, places], [values, values])
     assert jumps.count == 1
     np.testing.assert_array_equal(jumps.nodes[:, 0], [2.0, 4.0, 8.0, 0.0])
 

@@ -57,11 +57,11 @@ REFUSED = {
         [(by_y0(end, **EVENT), AT_MIDDLE)],
     ),
     "dense": (
-        by_y0(middle, adjoint=OURS[0], **DENSE),
-        r"dense=True.*SaveAt\(ts=\.\.\.\).*RecursiveCheckpointAdjoint",
+        by_y0(middle, adjoint=OURS[1], **DENSE),
+        r"dense=True.*SaveAt\(ts=\.\.\.\).*DiscreteAdjoint",
         [
-            (by_y0(middle, **DENSE), AT_MIDDLE),
-            (by_y0(end, adjoint=OURS[0], saveat=diffrax.SaveAt(ts=[0.5])), AT_MIDDLE),
+            (by_y0(middle, adjoint=OURS[0], **DENSE), AT_MIDDLE),
+            (by_y0(end, adjoint=OURS[1], saveat=diffrax.SaveAt(ts=[0.5])), AT_MIDDLE),
         ],
     ),
     "max_steps": (
@@ -76,9 +76,9 @@ REFUSED = {
         ],
     ),
     "time": (
-        by_time(adjoint=OURS[0]),
-        "with respect to `t1`.*RecursiveCheckpointAdjoint.*stop_gradient",
-        [(by_time(), BY_TIME), (still(adjoint=OURS[0]), AT_END)],
+        by_time(adjoint=OURS[1]),
+        "with respect to `t1`.*DiscreteAdjoint.*stop_gradient",
+        [(by_time(adjoint=OURS[0]), BY_TIME), (still(adjoint=OURS[1]), AT_END)],
     ),
     "solver": (
         by_y0(end, adjoint=OURS[0], solver=diffrax.Tsit5()),

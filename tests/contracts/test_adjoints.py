@@ -261,23 +261,44 @@ def stop(t, y, args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("adjoint", "options", "message"),
     [
-        ({"event": diffrax.Event(stop)}, "event.*RecursiveCheckpointAdjoint"),
-        ({"saveat": lambda _: diffrax.SaveAt(dense=True)}, r"dense=True.*SaveAt\(ts=\.\.\.\)"),
-        ({"max_steps": None}, "max_steps=None.*max_steps=4096"),
+        (
+            srx.DiscreteAdjoint(),
+            {"event": diffrax.Event(stop)},
+            "event.*RecursiveCheckpointAdjoint",
+        ),
+        (
+            srx.GaussAdjoint(),
+            {"saveat": lambda _: diffrax.SaveAt(dense=True)},
+            r"dense=True.*SaveAt\(ts=\.\.\.\).*stiffrax.DiscreteAdjoint",
+        ),
+        (srx.DiscreteAdjoint(), {"max_steps": None}, "max_steps=None.*max_steps=4096"),
     ],
 )
-def test_what_has_no_gradient_here_is_refused_only_under_a_gradient(options, message):
-    adjoint = srx.DiscreteAdjoint()
+def test_what_has_no_gradient_here_is_refused_only_under_a_gradient(adjoint, options, message):
     jax.eval_shape(lambda: loss(INPUTS, adjoint, **({"saveat": at_end} | options)))
     with pytest.raises(ValueError, match=message):
         gradient(adjoint=adjoint, **({"saveat": at_end} | options))
 
 
-def test_gradients_of_times_are_refused_by_name():
-    with pytest.raises(ValueError, match="with respect to `t1`.*RecursiveCheckpointAdjoint"):
-        jax.grad(lambda t1: loss(INPUTS, srx.DiscreteAdjoint(), t1=t1))(1.0)
+@pytest.mark.parametrize("adjoint", [srx.GaussAdjoint(), srx.ForwardSensitivity()])
+def test_gradients_of_times_are_refused_by_name_where_there_are_none(adjoint):
+    with pytest.raises(ValueError, match="with respect to `t1`.*stiffrax.DiscreteAdjoint"):
+        jax.grad(lambda t1: loss(INPUTS, adjoint, t1=t1))(1.0)
+
+
+def test_forward_mode_is_refused_by_continuous_adjoints():
+    with pytest.raises(ValueError, match="in forward mode.*stiffrax.DiscreteAdjoint"):
+        jax.jvp(lambda y0: end_of_decay(y0, srx.GaussAdjoint()), (jnp.array(1.0),), (1.0,))
+
+
+def end_of_decay(y0, adjoint):
+    decay = diffrax.ODETerm(lambda t, y, args: -y)
+    solver = srx.BackwardEuler()
+    return diffrax.diffeqsolve(decay, solver, 0.0, 1.0, 0.5, y0, adjoint=adjoint, max_steps=4).ys[
+        -1
+    ]
 
 
 def test_solvers_of_other_equations_are_refused_by_name():

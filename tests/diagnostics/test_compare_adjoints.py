@@ -22,8 +22,12 @@ class Halved(AbstractRecordedAdjoint):
 
     failed: str = "zero"
 
-    def gradient(self, steps, record, saved):
-        return jax.tree.map(lambda x: x / 2, srx.DiscreteAdjoint().gradient(steps, record, saved))
+    def push(self, solved, tangents):
+        return jax.tree.map(lambda x: x / 2, srx.DiscreteAdjoint().push(solved, tangents))
+
+    def pull(self, solved, cotangents, *, times):
+        found = srx.DiscreteAdjoint().pull(solved, cotangents, times=times)
+        return jax.tree.map(lambda x: x / 2, found)
 
 
 ADJOINTS = {

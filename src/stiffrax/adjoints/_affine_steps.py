@@ -1,4 +1,4 @@
-"""Linearized steps as affine maps of the cotangents of their ends, composed in three ways."""
+"""Linearized steps as affine maps, of cotangents back or of tangents ahead, composed in three ways."""
 
 import abc
 from collections.abc import Callable
@@ -23,43 +23,49 @@ from ._linearized_step import (
     stacked_mass_matrices,
     stacked_matrix,
 )
+from ._tangent_step import TangentStep
 
 
 @final
 class Chunk(eqx.Module):
-    """Consecutive steps in order of time.
+    """Consecutive steps in order of time, transposed for cotangents and plain for tangents.
 
     - `used`: where not, a step only passes on what it gets.
     - `linear_solver`: for the equations of each step; `None` takes the fastest for small ones.
     """
 
-    steps: LinearizedStep
+    steps: LinearizedStep | TangentStep
     used: Bool[Array, " k"]
     linear_solver: lx.AbstractLinearSolver | None
 
     def matrices(self) -> Float[Array, "k mn mn"]:
         """The equations of each step as one matrix."""
-        if self.steps.M_T is None:
-            return stacked_matrix(self.steps.tableau, self.steps.hJ_T)
-        return stacked_mass_matrices(self.steps)
+        hJ, M = self.steps.matrices
+        if M is None:
+            return stacked_matrix(self.steps.couplings, hJ)
+        return stacked_mass_matrices(self.steps.couplings, hJ, M)
 
-    def from_end(self, ends: Float[Array, "k n"]) -> Float[Array, "k mn"]:
-        """The right-hand sides of the stages for cotangents of the ends of the steps."""
-        return jax.vmap(lambda step, y1_bar: step.from_end(y1_bar))(self.steps, ends)
+    def right_sides(self, x: Float[Array, "k n *c"]) -> Float[Array, "k mn *c"]:
+        """Those of the stages for what enters each step."""
+        return jax.vmap(lambda step, x: step.right_sides(x))(self.steps, x)
+
+    def across(self, x: Float[Array, "k n *c"], V: Float[Array, "k mn *c"]) -> Array:
+        """What leaves each step."""
+        return jax.vmap(lambda step, x, V: step.across(x, V))(self.steps, x, V)
 
 
 @final
 class Entering(eqx.Module):
-    """Cotangents that enter at each step beside that of its end: at its stages and its start."""
+    """What enters at each step beside what comes from the one before: at its stages, and behind it."""
 
     stages: Float[Array, "k mn"] | None
-    starts: Float[Array, "k n"]
+    behind: Float[Array, "k n"]
 
 
 def entering(
     chunk: Chunk, nodes: Float[Array, "k n"], polynomials: Float[Array, "k s n"] | None
 ) -> Entering:
-    """Those of the states at the starts of the steps, and of their polynomials."""
+    """The cotangents of the states at the starts of the steps, and of their polynomials."""
     if polynomials is None:
         return Entering(None, nodes)
     G = jax.vmap(lambda step, p: step.from_polynomial(p))(chunk.steps, polynomials)
@@ -70,20 +76,32 @@ def entering(
 
 
 class AbstractRecurrence(eqx.Module):
-    """Steps that are factored once, to be gone through back in time as often as is asked."""
+    """Steps that are factored once, to be gone through as often as is asked."""
 
     @abc.abstractmethod
+    def run(
+        self, first: Float[Array, " n"], given: Entering, *, back: bool
+    ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
+        """What leaves the last step passed, what enters each of them, and all stages."""
+
     def back(
         self, end: Float[Array, " n"], given: Entering
     ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
         """The cotangents of the first start, of the ends of all steps and of all stages."""
+        return self.run(end, given, back=True)
+
+    def ahead(
+        self, start: Float[Array, " n"], given: Entering
+    ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
+        """The tangents of the last end, of the starts of all steps and of all stages."""
+        return self.run(start, given, back=False)
 
 
 @final
 class AffineSteps(AbstractRecurrence):
-    r"""Steps of the adjoint as affine maps of the cotangents `y1_bar` of their ends:
+    r"""Steps as affine maps of what enters them, the cotangent of an end or the tangent of a start:
 
-    $$\bar y_0 = P \bar y_1 + q, \qquad V = W \bar y_1 + v.$$
+    $$x_{k+1} = P_k x_k + q_k, \qquad V_k = W_k x_k + v_k.$$
     """
 
     chunk: Chunk
@@ -92,17 +110,15 @@ class AffineSteps(AbstractRecurrence):
     P: Float[Array, "k n n"]
     W: Float[Array, "k mn n"]
 
-    def back(self, end: Array, given: Entering) -> tuple[Array, Array, Array]:
-        q, v = given.starts, 0.0
+    def run(self, first: Array, given: Entering, *, back: bool) -> tuple[Array, Array, Array]:
+        q, v = given.behind, 0.0
         if given.stages is not None:
             k, n = q.shape
             v = self.solve((blocks(given.stages.reshape(k, -1, n, 1)),))[..., 0]
-            starts = jax.vmap(lambda s, v: s.start_from_end(jnp.zeros_like(end), v))(
-                self.chunk.steps, v
-            )
-            q = q + jnp.where(self.chunk.used[:, None], starts, 0)
-        start, ends = self.compose(self.P, q, end)
-        return start, ends, jnp.einsum("kij,kj->ki", self.W, ends) + v
+            behind = self.chunk.across(jnp.zeros_like(q), v)
+            q = q + jnp.where(self.chunk.used[:, None], behind, 0)
+        last, entering = self.compose(self.P, q, first, back=back)
+        return last, entering, jnp.einsum("kij,kj->ki", self.W, entering) + v
 
 
 def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
@@ -115,48 +131,49 @@ def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r
         column = lambda state, g: solver.compute(state, g, {})[0]  # noqa: E731
         columns = jax.vmap(column, (None, -1), -1)
         return lambda rhs: eqx.filter_vmap(columns)(states, stacked(rhs))
-    if steps.M_T is None:
-        factors = lax.stop_gradient(factor_blocks(steps.tableau, steps.hJ_T))
-        return lambda rhs: solve_all(steps.tableau, steps.hJ_T, factors, rhs, chunk.used)
+    hJ, M = steps.matrices
+    if M is None:
+        factors = lax.stop_gradient(factor_blocks(steps.couplings, hJ))
+        return lambda rhs: solve_all(steps.couplings, hJ, factors, rhs, chunk.used)
     matrices = chunk.matrices()
     inverses = lax.stop_gradient(factor_rows(matrices))
     return lambda rhs: solve_by_rows(matrices, inverses, stacked(rhs))
 
 
 def _affine_steps(chunk: Chunk, compose: Callable) -> AffineSteps:
-    """Solves every step for all unit cotangents of its end."""
-    k, _, n, _ = chunk.steps.hJ_T.shape
-    identity = jnp.eye(n, dtype=chunk.steps.hJ_T.dtype)
+    """Solves every step for all units of what enters it."""
+    hJ, _ = chunk.steps.matrices
+    k, _, n, _ = hJ.shape
+    identity = jnp.eye(n, dtype=hJ.dtype)
     units = jnp.broadcast_to(identity, (k, n, n))
-    # None where `d_i` is zero, at all stages but the last mostly.
-    rhs = tuple(d * units if d else None for d in chunk.steps.tableau.d.tolist())
     solve = _solver(chunk)
-    W = solve((rhs,))
-    P = jax.vmap(lambda step, V: step.start_from_end(identity, V))(chunk.steps, W)
-    P = jnp.where(chunk.used[:, None, None], P, identity)
+    W = solve((chunk.steps.unit_columns(units),))
+    P = jnp.where(chunk.used[:, None, None], chunk.across(units, W), identity)
     return AffineSteps(chunk, solve, compose, P, W)
 
 
-def in_turn(P: Array, q: Array, end: Array) -> tuple[Array, Array]:
-    """The start of the first step and the ends of all: one product a step, last step first."""
+def in_turn(P: Array, q: Array, first: Array, *, back: bool = True) -> tuple[Array, Array]:
+    """What leaves the last step and enters all of them: one product a step."""
 
-    def body(y1_bar: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+    def body(x: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         P, q = step
-        return P @ y1_bar + q, y1_bar
+        return P @ x + q, x
 
-    return lax.scan(body, end, (P, q), reverse=True)
+    return lax.scan(body, first, (P, q), reverse=back)
 
 
-def by_halves(P: Array, q: Array, end: Array) -> tuple[Array, Array]:
+def by_halves(P: Array, q: Array, first: Array, *, back: bool = True) -> tuple[Array, Array]:
     """As `in_turn` by an associative scan: more work, but only log k rounds of it."""
 
-    def compose(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
-        (P2, q2), (P1, q1) = later, earlier
+    def compose(passed: tuple[Array, Array], next_: tuple[Array, Array]) -> tuple[Array, Array]:
+        (P2, q2), (P1, q1) = passed, next_
         return P1 @ P2, jnp.einsum("kij,kj->ki", P1, q2) + q1
 
-    P, q = lax.associative_scan(compose, (P, q), reverse=True)
-    starts = jnp.einsum("kij,j->ki", P, end) + q
-    return starts[0], jnp.concatenate([starts[1:], end[None]])
+    P, q = lax.associative_scan(compose, (P, q), reverse=back)
+    left = jnp.einsum("kij,j->ki", P, first) + q
+    if back:
+        return left[0], jnp.concatenate([left[1:], first[None]])
+    return left[-1], jnp.concatenate([first[None], left[:-1]])
 
 
 @final
@@ -167,21 +184,20 @@ class FactoredSteps(AbstractRecurrence):
     solver: lx.AbstractLinearSolver
     factors: Any
 
-    def back(self, end: Array, given: Entering) -> tuple[Array, Array, Array]:
+    def run(self, first: Array, given: Entering, *, back: bool) -> tuple[Array, Array, Array]:
         dynamic, static = eqx.partition((self.chunk.steps, self.factors), eqx.is_array)
 
-        def body(y1_bar: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array]]:
+        def body(x: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array]]:
             dynamic, used, given = inputs
             step, factors = eqx.combine(dynamic, static)
-            G = step.from_end(y1_bar)
+            G = step.right_sides(x)
             G = G if given.stages is None else G + given.stages
             V, _, _ = self.solver.compute(factors, G, {})
-            start = jnp.where(used, step.start_from_end(y1_bar, V), y1_bar) + given.starts
-            return start, (y1_bar, V)
+            return jnp.where(used, step.across(x, V), x) + given.behind, (x, V)
 
         inputs = (dynamic, self.chunk.used, given)
-        start, (ends, V) = lax.scan(body, end, inputs, reverse=True)
-        return start, ends, V
+        last, (entering, V) = lax.scan(body, first, inputs, reverse=back)
+        return last, entering, V
 
 
 def _factored_steps(chunk: Chunk) -> FactoredSteps:

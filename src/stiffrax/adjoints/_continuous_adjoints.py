@@ -1,21 +1,19 @@
 """The continuous adjoints: a linear differential equation, solved back in time."""
 
 import abc
-from typing import ClassVar, final
+from typing import ClassVar, cast, final
 
 import equinox as eqx
-from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice, check_count, check_tolerances
 from .._options import Failed
-from ..diffrax_loop import StepRecord
 from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
 from ._adjoint_loop import AdjointTolerances, solve_adjoint
 from ._cotangent_jumps import cotangent_jumps
-from ._differentiable_solve import AbstractRecordedAdjoint
-from ._refusals import refuse_singular_mass
-from ._saved_values import SavedCotangents
+from ._differentiable_solve import AbstractRecordedAdjoint, Recorded
+from ._refusals import FORWARD, refuse_singular_mass
 from ._step_equations import StepEquations
+from ._sweeps import SavedTangents, SolveTangents
 
 
 class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
@@ -42,20 +40,23 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """The method for the adjoint of steps of so many stages."""
 
-    def gradient(
-        self, steps: StepEquations, record: StepRecord, saved: list[SavedCotangents]
-    ) -> tuple[Float[Array, " n"], PyTree]:
+    def push(self, solved: Recorded, tangents: SolveTangents) -> SavedTangents:
+        """Refused: an adjoint equation has no solution that runs ahead."""
+        raise ValueError(FORWARD.format(adjoint=type(self).__name__))
+
+    def pull(self, solved: Recorded, cotangents: SavedTangents, *, times: bool) -> SolveTangents:
         """Solves the adjoint equation and the parameter integral."""
+        steps, record = cast(StepEquations, solved.steps), solved.record
         refuse_singular_mass(type(self).__name__, steps.terms)
         method = self.method(steps.solver.tableau.nodes.size)
         state = solve_adjoint(
             steps,
             record,
-            cotangent_jumps(record, saved),
+            cotangent_jumps(record, solved.places, cotangents.rows),
             AdjointTolerances(self.rtol, self.atol, method, self.uses_quadrature),
             max_steps=self.max_steps,
         )
-        return state.adjoint, state.integral
+        return SolveTangents(state.adjoint, state.integral, None)
 
 
 @final

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Shaped
 
 from ..diffrax_loop import StepRecord
-from ._saved_values import SavedCotangents
+from ._saved_values import SavedPlaces
 
 
 @final
@@ -34,20 +34,22 @@ class CotangentJumps(eqx.Module):
         return jnp.where(exists, self.fraction[row], 0), jnp.where(exists, self.values[row], 0)
 
 
-def cotangent_jumps(record: StepRecord, saved: list[SavedCotangents]) -> CotangentJumps:
+def cotangent_jumps(
+    record: StepRecord, places: list[SavedPlaces], cotangents: list[Float[Array, "_ n"]]
+) -> CotangentJumps:
     """Sorts the cotangents of all saved states by time, and adds up those of equal times."""
     y, _ = ravel_pytree(record.y_end)
     nodes = jnp.zeros((record.t1.size + 1, y.size), y.dtype)
     # One row that nothing fills: there may be no other.
     all_ts, all_values = [jnp.full(1, -jnp.inf, record.t0.dtype)], [jnp.zeros((1, y.size), y.dtype)]
-    for one in saved:
-        k, fraction = record.place(one.ts)
-        between = one.filled & (fraction > 0) & (fraction < 1)
-        at_node = jnp.where((one.filled & ~between)[:, None], one.ys_bar, 0)
+    for place, ys_bar in zip(places, cotangents, strict=True):
+        k, fraction = jnp.maximum(place.step, 0), place.fraction
+        between = place.filled & (fraction > 0) & (fraction < 1)
+        at_node = jnp.where((place.filled & ~between)[:, None], ys_bar, 0)
         nodes = nodes.at[k + (fraction >= 1).astype(k.dtype)].add(at_node)
-        if one.interior:
-            all_ts.append(jnp.where(between, one.ts, -jnp.inf))
-            all_values.append(jnp.where(between[:, None], one.ys_bar, 0))
+        if place.interior:
+            all_ts.append(jnp.where(between, place.ts, -jnp.inf))
+            all_values.append(jnp.where(between[:, None], ys_bar, 0))
     ts, values = jnp.concatenate(all_ts), jnp.concatenate(all_values)
     order = jnp.argsort(-ts)
     ts, values = ts[order], values[order]

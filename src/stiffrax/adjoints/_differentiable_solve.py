@@ -1,10 +1,8 @@
-"""A solve with a gradient of its own: forward in the loop of diffrax, backward by a rule."""
+"""A solve with a derivative of its own: the loop of diffrax, and a linear map over its steps."""
 
 import abc
-import functools as ft
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import diffrax
 import equinox as eqx
@@ -12,66 +10,55 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from .._options import Failed
 from ..diffrax_loop import (
-    SavedValues,
     StepRecord,
     and_state,
     close_terms,
     counted_loop,
     nondiff_solver_controller_state,
-    only_transpose_ys,
+    only_transpose_saved,
     recorded_loop,
     saved_values,
-    saved_ys,
     solve_loop,
     split_fns,
     split_states,
+    split_step_to,
     start_of,
-    starting_from,
+    step_times,
     subs_of,
     succeeded,
-    with_fns,
     with_room_for_states,
+    with_tangents,
 )
 from ..solvers import LearnableRungeKutta
 from ..stages import stop_gradient
+from ._linear_map import linear_map
 from ._recorded_steps import AbstractRecordedSteps
-from ._refusals import REVERSE_TWICE, refuse_checked_axes, refuse_gradient, refuse_solver
-from ._saved_values import SavedCotangents, cotangents_through_fn, saved_cotangents
+from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver
+from ._saved_tangents import TimeTangents, tangents_through_fn, time_tangents
+from ._saved_values import SavedPlaces, saved_places
+from ._solve_inputs import SolveInputs, is_moved
 from ._step_equations import StepEquations
 from ._step_maps import StepMaps
+from ._sweeps import SavedTangents, SolveTangents
 
 
 @final
-class SolveInputs(eqx.Module):
-    """What gradients may be asked of, and in `frozen` what they are refused of by name.
+class Recorded(eqx.Module):
+    """The steps of a solve, where its saved values lie in them, and whether it came to its end."""
 
-    `solver` is one whose tableau is trained; any other is in `frozen`.
-    """
-
-    y0: PyTree[Array]
-    args: PyTree
-    terms: PyTree
-    fns: list[Callable | None]
-    solver: LearnableRungeKutta | None
-    frozen: dict[str, Any]
-
-    def loop_arguments(self, init_state: Any, fns: list[Callable | None]) -> dict[str, Any]:
-        saveat = with_fns(self.frozen["saveat"], fns)
-        return self.frozen | {
-            "saveat": saveat,
-            "terms": self.terms,
-            "args": self.args,
-            "solver": self.frozen["solver"] if self.solver is None else self.solver,
-            "init_state": starting_from(init_state, self.y0),
-        }
+    steps: AbstractRecordedSteps
+    record: StepRecord
+    places: list[SavedPlaces]
+    dense: bool = eqx.field(static=True)
+    ok: Bool[Array, ""]
 
 
-class AbstractGradientRule(eqx.Module):
-    """How an adjoint makes a gradient of the record of a solve."""
+class AbstractDerivativeRule(eqx.Module):
+    """How an adjoint differentiates the record of a solve."""
 
     failed: eqx.AbstractVar[Failed]
 
@@ -80,120 +67,194 @@ class AbstractGradientRule(eqx.Module):
         """Whether the record needs the polynomials of the steps, or only their starts."""
         return True
 
+    @property
+    def moves_times(self) -> bool:
+        """Whether derivatives reach times, and states of which the time is not known before."""
+        return False
+
     @abc.abstractmethod
-    def gradient(
-        self, steps: AbstractRecordedSteps, record: StepRecord, saved: list[SavedCotangents]
-    ) -> tuple[Float[Array, " n"], PyTree]:
-        """The cotangents of the initial state and of the parameters, from those of saved states."""
+    def push(self, solved: Recorded, tangents: SolveTangents) -> SavedTangents:
+        """The tangents of saved states."""
+
+    @abc.abstractmethod
+    def pull(self, solved: Recorded, cotangents: SavedTangents, *, times: bool) -> SolveTangents:
+        """The cotangents of the initial state, of parameters and of `times`."""
 
 
-@eqx.filter_custom_vjp
 def differentiable_solve(
-    inputs: SolveInputs, *, rule: AbstractGradientRule, init_state: Any, **kwargs: Any
+    inputs: SolveInputs, *, rule: AbstractDerivativeRule, init_state: Any, **kwargs: Any
 ) -> Any:
-    """Runs diffrax's loop; its gradient is that of the steps that were taken."""
+    """Runs diffrax's loop; its derivative is that of the steps that were taken."""
+    # What is not an array has no tangent, and JAX no place for it.
+    static: list[Any] = []
+    out = _solve(inputs, rule=rule, init_state=init_state, static=static.append, **kwargs)
+    return eqx.combine(out, static[-1])
+
+
+def _arrays(out: Any, static: Any) -> Any:
+    arrays, others = eqx.partition(out, eqx.is_array)
+    static(others)
+    return arrays
+
+
+@eqx.filter_custom_jvp
+def _solve(inputs: SolveInputs, *, rule: Any, init_state: Any, static: Any, **kwargs: Any) -> Any:
     del rule
-    return counted_loop(solve_loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+    out = counted_loop(solve_loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
+    return _arrays(out, static)
 
 
-@differentiable_solve.def_fwd
-def _solve_forward(
-    perturbed: SolveInputs,
-    inputs: SolveInputs,
+@_solve.def_jvp
+def _(
+    primals: tuple[SolveInputs],
+    tangents: tuple[SolveInputs],
     *,
-    rule: AbstractGradientRule,
+    rule: AbstractDerivativeRule,
     init_state: Any,
     max_steps: Any,
+    static: Any,
     **kwargs: Any,
-) -> Any:
-    name = type(rule).__name__
-    refuse_gradient(name, inputs.frozen["saveat"], max_steps, kwargs["event"], perturbed.frozen)
+) -> tuple[Any, Any]:
+    (inputs,), (moved,) = primals, tangents
+    name, dense = type(rule).__name__, inputs.saveat.dense
+    moving = is_moved(moved.times)
+    refused = moved.frozen if rule.moves_times else moved.times | moved.frozen
+    refuse_derivative(
+        name, inputs.saveat, max_steps, kwargs["event"], refused, moves_times=rule.moves_times
+    )
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
     arguments["init_state"] = with_room_for_states(arguments["init_state"], inputs.fns)
-    solve = ft.partial(recorded_loop, solve_loop, keep_stages=rule.keep_stages)
-    final_state, aux_stats, record = counted_loop(solve)(  # pyright: ignore[reportAssignmentType]
+    final_state, aux_stats, record = counted_loop(recorded_loop)(  # pyright: ignore[reportAssignmentType]
+        keep_stages=rule.keep_stages or moving or dense,
         max_steps=max_steps,
         **arguments,
         **kwargs,
     )
     final_state, states = split_states(final_state, inputs.fns)
+    refusal = TWICE.format(adjoint=name)
+    solved = _recorded(inputs, moved, final_state, record)
+    times = None
+    if moving:
+        controller = arguments["stepsize_controller"]
+        followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ends_at_t1=True)
+        times = time_tangents(inputs, moved, solved.record, followed)
+    change = _change_of_states(rule, inputs, moved, solved, times, refusal)
+    final_dot = _change_of_state(inputs, moved, final_state, states, solved, change, times)
+    out = _arrays((final_state, aux_stats), static)
+    stats_dot = jax.tree.map(lambda _: None, out[1])
+    # The loop itself has a derivative in forward mode only.
+    out = eqxi.nondifferentiable_backward(out, msg=refusal, symbolic=True)
+    return out, (final_dot, stats_dot)
+
+
+def _recorded(
+    inputs: SolveInputs, moved: SolveInputs, final_state: Any, record: StepRecord
+) -> Recorded:
     ok = succeeded(final_state)
-    # A failed solve has no steps to go back over.
+    # A failed solve has no steps to go over.
     record = eqx.tree_at(lambda r: r.count, record, jnp.where(ok, record.count, 0))
-    return (final_state, aux_stats), (record, saved_values(final_state), states, ok)
+    flat, _ = ravel_pytree(inputs.y0)
+    buffers = zip(saved_values(final_state), subs_of(inputs.saveat), strict=True)
+    places = [saved_places(record, saved, sub, flat.dtype) for saved, sub in buffers]
+    return Recorded(recorded_steps(inputs, moved), record, places, inputs.saveat.dense, ok)
 
 
-@differentiable_solve.def_bwd
-def _solve_backward(
-    residuals: Any,
-    cotangents: Any,
-    perturbed: SolveInputs,
-    inputs: SolveInputs,
-    *,
-    rule: AbstractGradientRule,
-    **kwargs: Any,
-) -> SolveInputs:
-    del kwargs
-    record, values, states, ok = residuals
-    final_bar, _ = cotangents
-    saved, args_bar, fns_bar = _through_saving(
-        values, states, saved_ys(final_bar), inputs, perturbed
-    )
-    steps = _recorded_steps(inputs, perturbed)
-    y0_bar, (terms_bar, more_args_bar, *solver_bar) = rule.gradient(steps, record, saved)
-    _, restore = ravel_pytree(inputs.y0)
-    args_bar = jax.tree.map(jnp.add, args_bar, more_args_bar)
-    in_failure = math.nan if rule.failed == "nan" else 0.0
-    y0_bar, args_bar, terms_bar, fns_bar, solver_bar = jax.tree.map(
-        lambda x: jnp.where(ok, x, in_failure),
-        (restore(y0_bar), args_bar, terms_bar, fns_bar, solver_bar),
-    )
-    (solver_bar,) = solver_bar or (None,)
-    frozen = jax.tree.map(lambda _: None, inputs.frozen)
-    gradient = SolveInputs(y0_bar, args_bar, terms_bar, fns_bar, solver_bar, frozen)
-    message = REVERSE_TWICE.format(adjoint=type(rule).__name__)
-    return eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
-
-
-def _recorded_steps(inputs: SolveInputs, perturbed: SolveInputs) -> AbstractRecordedSteps:
-    """The recorded steps as a function of what gradients are wanted of."""
-    wanted, flags = (inputs.terms, inputs.args), (perturbed.terms, perturbed.args)
+def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedSteps:
+    """The recorded steps as a function of what derivatives are wanted of."""
+    flags = jax.tree.map(lambda x: x is not None, moved, is_leaf=lambda x: x is None)
+    wanted, flags = (inputs.terms, inputs.args), (flags.terms, flags.args)
     if inputs.solver is not None:
-        wanted, flags = (*wanted, inputs.solver), (*flags, perturbed.solver)
+        wanted = (*wanted, inputs.solver)
+        flags = (*flags, jax.tree.map(lambda x: x is not None, moved.solver, is_leaf=_is_none))
         return StepMaps(*eqx.partition(wanted, flags), inputs.y0)
     return StepEquations(inputs.frozen["solver"], *eqx.partition(wanted, flags), inputs.y0)
 
 
-def _through_saving(
-    values: list[SavedValues],
-    states: list[PyTree],
-    values_bar: list[PyTree],
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _or_zero(tangents: PyTree, values: PyTree[Array]) -> PyTree[Array]:
+    def one(value: Array, dot: Array | None) -> Array:
+        return jnp.zeros_like(value) if dot is None else dot
+
+    return jax.tree.map(one, values, tangents)
+
+
+def _change_of_states(
+    rule: AbstractDerivativeRule,
     inputs: SolveInputs,
-    perturbed: SolveInputs,
-) -> tuple[list[SavedCotangents], PyTree, list[PyTree]]:
-    """From the cotangents of all saved values to those of states, `args` and saving functions."""
-    args_bar = jax.tree.map(jnp.zeros_like, eqx.filter(inputs.args, perturbed.args))
-    saved, fns_bar = [], []
-    buffers = zip(values, values_bar, strict=True)
-    functions = zip(inputs.fns, perturbed.fns, states, strict=True)
-    subs = subs_of(inputs.frozen["saveat"])
-    for (value, ys_bar), (fn, fn_wanted, ys), sub in zip(buffers, functions, subs, strict=True):
-        fn_bar = None
+    moved: SolveInputs,
+    solved: Recorded,
+    times: TimeTangents | None,
+    refusal: str,
+) -> SavedTangents:
+    """The tangents of the states in all slots, at fixed fractions of their steps."""
+    y0_dot, _ = ravel_pytree(_or_zero(moved.y0, inputs.y0))
+    parameters = (moved.terms, moved.args)
+    if inputs.solver is not None:
+        parameters = (*parameters, moved.solver)
+    along = SolveTangents(y0_dot, parameters, None if times is None else (times.starts, times.ends))
+    in_failure = math.nan if rule.failed == "nan" else 0.0
+
+    def gated(solved: Recorded, tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: jnp.where(solved.ok, x, in_failure).astype(x.dtype), tree)
+
+    def push(solved: Recorded, tangents: SolveTangents) -> SavedTangents:
+        return gated(solved, rule.push(solved, tangents))
+
+    def pull(solved: Recorded, cotangents: SavedTangents) -> SolveTangents:
+        return gated(solved, rule.pull(solved, cotangents, times=times is not None))
+
+    def like() -> SavedTangents:
+        rows = [jnp.zeros((place.ts.size, y0_dot.size), y0_dot.dtype) for place in solved.places]
+        if not solved.dense:
+            return SavedTangents(rows)
+        nodes = jnp.zeros((solved.record.t0.size, y0_dot.size), y0_dot.dtype)
+        polynomials = jnp.zeros((len(nodes), solved.steps.num_powers, y0_dot.size), y0_dot.dtype)
+        return SavedTangents(rows, nodes, polynomials)
+
+    struct = jax.eval_shape(like)
+    return linear_map(push, pull, solved, along, struct, refusal=refusal)
+
+
+def _change_of_state(
+    inputs: SolveInputs,
+    moved: SolveInputs,
+    final_state: Any,
+    states: list[PyTree],
+    solved: Recorded,
+    change: SavedTangents,
+    times: TimeTangents | None,
+) -> Any:
+    """The tangent of all that the loop returns."""
+    _, restore = ravel_pytree(inputs.y0)
+    ts_dots, ys_dots = [], []
+    values, subs = saved_values(final_state), subs_of(inputs.saveat)
+    moved_ts = [None if moved.saveat is None else sub.ts for sub in subs_of(moved.saveat)]
+    buffers = zip(values, subs, moved_ts, solved.places, change.rows, strict=True)
+    functions = zip(inputs.fns, moved.fns, states, strict=True)
+    for (value, sub, sub_moved, place, rows), (fn, fn_dot, ys) in zip(
+        buffers, functions, strict=True
+    ):
+        ts_dot = None
+        if times is not None:
+            ts = None if sub.ts is None else _or_zero(sub_moved, sub.ts)
+            ts_dot = jnp.where(place.filled, times.of_slots(place, sub, ts), 0)
+            rows = rows + times.moved(place, ts_dot)
+        ys_dot = jax.vmap(restore)(rows)
         if fn is not None:
-            wanted = (perturbed.args, fn_wanted)
-            ys_bar, new_args_bar, fn_bar = cotangents_through_fn(
-                fn, value, ys, inputs.args, wanted, ys_bar
+            ys_dot = tangents_through_fn(
+                fn, value, ys, inputs.args, (ts_dot, ys_dot, moved.args, fn_dot)
             )
-            args_bar = jax.tree.map(jnp.add, args_bar, new_args_bar)
-        fns_bar.append(fn_bar)
-        if jax.tree.leaves(ys_bar):
-            ys_bar = jax.tree.map(_materialized, value.ys if fn is None else ys, ys_bar)
-            saved.append(saved_cotangents(value, sub, ys_bar))
-    return saved, args_bar, fns_bar
-
-
-def _materialized(value: Array, cotangent: Array | None) -> Array:
-    return jnp.zeros_like(value) if cotangent is None else cotangent
+        ts_dots.append(ts_dot)
+        ys_dots.append(ys_dot)
+    dense = None
+    if solved.dense:
+        nodes, polynomials = cast(tuple[Array, Array], (change.nodes, change.polynomials))
+        ends = None if times is None else (times.starts, times.ends)
+        dense = (jax.vmap(restore)(nodes), jax.vmap(jax.vmap(restore))(polynomials), ends)
+    return with_tangents(final_state, ts_dots, ys_dots, dense)
 
 
 def _traced(tree: PyTree) -> PyTree:
@@ -244,17 +305,19 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
             self, init_state, passed_solver_state, passed_controller_state
         )
         saveat, fns = split_fns(saveat, lambda fn: eqx.filter_closure_convert(fn, t, y0, args))
+        stepsize_controller, step_to = split_step_to(stepsize_controller)
         inputs = SolveInputs(
             y0=y0,
             args=args,
             terms=close_terms(terms, t, y0, args),
             fns=fns,
+            t0=t0,
+            t1=t1,
+            saveat=saveat,
+            step_to=step_to,
             solver=solver if trained else None,
             frozen={
-                "t0": t0,
-                "t1": t1,
                 "dt0": dt0,
-                "saveat": saveat,
                 "stepsize_controller": stepsize_controller,
                 "solver": None if trained else solver,
             },
@@ -267,12 +330,12 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
             max_steps=max_steps,
             progress_meter=progress_meter,
         )
-        return only_transpose_ys(final_state), aux_stats
+        return only_transpose_saved(final_state), aux_stats
 
 
-class AbstractRecordedAdjoint(AbstractSolveAdjoint, AbstractGradientRule):
-    """An adjoint that records the steps of a stiffrax solver and makes the gradient of them."""
+class AbstractRecordedAdjoint(AbstractSolveAdjoint, AbstractDerivativeRule):
+    """An adjoint that records the steps of a stiffrax solver and differentiates them."""
 
     def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
-        """Forward with a record of the steps, backward over it."""
+        """With a record of the steps, and a linear map over it."""
         return differentiable_solve(inputs, rule=self, **kwargs)

@@ -1,18 +1,15 @@
-"""The gradient of the steps that were taken: back over them in parallel."""
+"""The derivative of the steps that were taken: ahead or back over them in parallel."""
 
 from typing import final
 
 import equinox as eqx
-from jaxtyping import Array, Float, PyTree
+from jax.flatten_util import ravel_pytree
 
 from .._arguments import check_choice
 from .._options import Failed, Memory, Recurrence
-from ..diffrax_loop import StepRecord
 from ._affine_steps import RECURRENCES
-from ._backward_sweep import backward_sweep
-from ._differentiable_solve import AbstractRecordedAdjoint
-from ._recorded_steps import AbstractRecordedSteps
-from ._saved_values import SavedCotangents, step_cotangents
+from ._differentiable_solve import AbstractRecordedAdjoint, Recorded
+from ._sweeps import SavedTangents, SolveTangents, Sweep
 
 # Up to this size a batch of inverses needs no library factorization (`stiffrax.stages`).
 _LARGEST_PROPAGATOR = 64
@@ -20,7 +17,7 @@ _LARGEST_PROPAGATOR = 64
 
 @final
 class DiscreteAdjoint(AbstractRecordedAdjoint):
-    r"""Exact reverse-mode gradients of the steps that a stiffrax solver took, sizes held fixed.
+    r"""Exact derivatives of the steps that a stiffrax solver took, sizes held fixed, in every mode.
 
     Step `k` solves `R(Z; y_k) = 0` for its stage increments `Z` (see [`stiffrax.RadauIIA5`][]), and
     $y_{k+1} = y_k + \sum_i d_i Z_i$. With `J_i` the Jacobian of the vector field at stage `i`,
@@ -35,9 +32,14 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     batches over the accepted steps; only one `n x n` matrix-vector product a step remains in
     sequence.
 
-    Gradients reach `y0`, `args` and whatever the vector field and `SaveAt(fn=...)` close over; with
-    every `SaveAt` and `SubSaveAt` but dense output; under `jit` and `vmap`. Forward over reverse
-    works (`jax.hessian`, Hessian-vector products), forward mode alone does not.
+    Forward mode pushes tangents ahead by the same equations, not transposed.
+
+    Derivatives reach `y0`, `args`, whatever the vector field and `SaveAt(fn=...)` close over, and
+    `t0`, `t1` and `SaveAt(ts=...)`: the ends of steps follow `t0` and `t1` as diffrax moves them,
+    and what is saved between them moves along the polynomial of its step. With every `SaveAt` and
+    `SubSaveAt`; under `jit` and `vmap`; by `jax.grad`, `jax.jvp`, `jax.linearize`, and forward over
+    either (`jax.hessian`, Hessian-vector products). Columns of a Jacobian, by `jax.jacfwd` or
+    `jax.jacrev`, share the linearized steps.
 
     **Arguments:**
 
@@ -54,8 +56,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
       `"nan"`. Other lanes of a batch are not affected.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
-    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a gradient for events,
-    `SaveAt(dense=True)`, `max_steps=None`, or with respect to times and tolerances.
+    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a derivative for events,
+    `max_steps=None`, with respect to `dt0` and tolerances, and in reverse mode for the second time.
 
     Cost: `m` Jacobians and one elimination of the `m n x m n` system a step (about the time of the
     forward solve), and two reverse sweeps of the vector field at every stage: the second for what the
@@ -101,13 +103,23 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         """Whether the stages of all steps are kept."""
         return self.memory == "full"
 
-    def gradient(
-        self, steps: AbstractRecordedSteps, record: StepRecord, saved: list[SavedCotangents]
-    ) -> tuple[Float[Array, " n"], PyTree]:
+    @property
+    def moves_times(self) -> bool:
+        """Steps follow the times that they are between."""
+        return True
+
+    def push(self, solved: Recorded, tangents: SolveTangents) -> SavedTangents:
+        """One sweep ahead over the steps."""
+        return self._sweep(solved).ahead(tangents)
+
+    def pull(self, solved: Recorded, cotangents: SavedTangents, *, times: bool) -> SolveTangents:
         """One sweep back over the steps."""
-        cotangents = step_cotangents(record, saved, steps.num_powers)
-        small = cotangents.nodes.shape[1] <= _LARGEST_PROPAGATOR
+        return self._sweep(solved).back(cotangents, times=times)
+
+    def _sweep(self, solved: Recorded) -> Sweep:
+        y0, _ = ravel_pytree(solved.steps.state)
+        small = y0.size <= _LARGEST_PROPAGATOR
         recurrence = self.recurrence or ("scan" if small else "solve")
-        return backward_sweep(
-            steps, record, cotangents, chunk_size=self.chunk, recurrence=recurrence
+        return Sweep(
+            solved.steps, solved.record, solved.places, solved.dense, self.chunk, recurrence
         )

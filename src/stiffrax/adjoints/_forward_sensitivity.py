@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import check_choice
 from .._options import Failed
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
-from ._differentiable_solve import AbstractSolveAdjoint, SolveInputs
-from ._refusals import REVERSE_TWICE, refuse_gradient
+from ._differentiable_solve import AbstractSolveAdjoint
+from ._refusals import TWICE, refuse_derivative
+from ._solve_inputs import SolveInputs
 
 
 @final
@@ -99,9 +100,9 @@ def _solve(inputs: SolveInputs, *, adjoint: ForwardSensitivity, **kwargs: Any) -
 
 @_solve.def_fwd
 def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: Any) -> Any:
-    saveat, event = inputs.frozen["saveat"], kwargs["event"]
+    saveat, event, refused = inputs.saveat, kwargs["event"], perturbed.times | perturbed.frozen
     # Nothing is recorded, so that the number of steps needs no bound.
-    refuse_gradient(type(adjoint).__name__, saveat, 1, event, perturbed.frozen)
+    refuse_derivative(type(adjoint).__name__, saveat, 1, event, refused)
     wanted, fixed = eqx.partition(inputs, perturbed)
     parameters, restore = ravel_pytree(wanted)
     static = []
@@ -163,7 +164,7 @@ def _(
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
                 gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim)
     in_failure = math.nan if adjoint.failed == "nan" else 0.0
-    message = REVERSE_TWICE.format(adjoint=type(adjoint).__name__)
+    message = TWICE.format(adjoint=type(adjoint).__name__)
     gradient = eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
     return restore(jnp.where(ok, gradient, in_failure))
 

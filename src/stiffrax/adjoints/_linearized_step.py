@@ -1,7 +1,8 @@
 """The transposed linear equations of solved steps, and their solution for all columns at once."""
 
 import functools as ft
-from typing import Any, TypeAlias, cast, final
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -23,6 +24,22 @@ from ..tableaus import Tableau
 # Columns of right-hand sides at each stage; `None` stands for zero.
 Blocks: TypeAlias = tuple[Float[Array, "k n _"] | None, ...]
 
+
+@final
+@dataclass(frozen=True)
+class PlainEquations:
+    """Couplings with which the solves for transposed equations solve the plain ones."""
+
+    tableau: Tableau
+
+    @property
+    def A_inverse(self) -> np.ndarray:
+        """What is transposed once more."""
+        return self.tableau.A_inverse.T
+
+
+Couplings: TypeAlias = Tableau | PlainEquations
+
 # A block elimination is believed whose residual is this many units of rounding of its terms.
 _LARGEST_RESIDUAL = 1e4
 
@@ -35,11 +52,11 @@ def _minus(a: Array | None, b: Array) -> Array:
     return -b if a is None else a - b
 
 
-def _couplings(tableau: Tableau, dtype: jnp.dtype) -> Float[Array, "m m"]:
+def _couplings(tableau: Couplings, dtype: jnp.dtype) -> Float[Array, "m m"]:
     return jnp.asarray(tableau.A_inverse.T, dtype)
 
 
-def stacked_matrix(tableau: Tableau, hJ_T: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
+def stacked_matrix(tableau: Couplings, hJ_T: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
     """The transposed stage equations as one matrix."""
     identity = jnp.eye(hJ_T.shape[-1], dtype=hJ_T.dtype)
     return stacked_mass_matrix(_couplings(tableau, hJ_T.dtype), identity, hJ_T)
@@ -114,7 +131,7 @@ def _times(factor: Array, x: Array) -> Array:
     return factor * x if factor.ndim == 0 else _product(factor, x)
 
 
-def factor_blocks(tableau: Tableau, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
+def factor_blocks(tableau: Couplings, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
     """Gaussian elimination by `n x n` blocks, without pivoting.
 
     Blocks off the diagonal are multiples of the identity, so that the first elimination needs no
@@ -153,7 +170,7 @@ def _solve_rows(factors: ScaledInverse, rhs: Float[Array, "k mn r"]) -> Float[Ar
     return jax.vmap(lambda factors, b: factors.solve(b))(factors, rhs)
 
 
-def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
+def _is_solved(tableau: Couplings, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
     """Whether every equation holds to rounding, for one combination of all columns."""
     k, m, n, _ = hJ_T.shape
     # Columns have units of their own: each counts as much as its largest entry.
@@ -170,7 +187,7 @@ def _is_solved(tableau: Tableau, hJ_T: Array, solution: Array, rhs: Array) -> Bo
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def solve_all(
-    tableau: Tableau,
+    tableau: Couplings,
     hJ_T: Float[Array, "k m n n"],
     factors: BlockFactors,
     rhs: tuple[Blocks, ...],
@@ -193,7 +210,7 @@ def solve_all(
 
 
 @solve_all.defjvp
-def _(tableau: Tableau, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _(tableau: Couplings, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     hJ_T, factors, rhs, used = primals
     hJ_T_dot, _, rhs_dot, _ = tangents
     solution = solve_all(tableau, hJ_T, factors, rhs, used)
@@ -221,6 +238,29 @@ class LinearizedStep(eqx.Module):
     hJ_T: Float[Array, "*k m n n"]
     hJ0: Float[Array, "*k n n"] | None
     M_T: Float[Array, "*k n n"] | None = None
+
+    @property
+    def couplings(self) -> Tableau:
+        """What couples the stages."""
+        return self.tableau
+
+    @property
+    def matrices(self) -> tuple[Float[Array, "*k m n n"], Float[Array, "*k n n"] | None]:
+        """`h J_i^T` and `M^T`."""
+        return self.hJ_T, self.M_T
+
+    def unit_columns(self, units: Float[Array, "k n n"]) -> Blocks:
+        """Right-hand sides of every step for all unit cotangents of its end."""
+        # None where `d_i` is zero, at all stages but the last mostly.
+        return tuple(d * units if d else None for d in self.tableau.d.tolist())
+
+    def right_sides(self, y1_bar: Float[Array, "n *c"]) -> Float[Array, "mn *c"]:
+        """Those of the stages for a cotangent of the end."""
+        return self.from_end(y1_bar)
+
+    def across(self, y1_bar: Float[Array, "n *c"], V: Float[Array, "mn *c"]) -> Array:
+        """The cotangent of the start."""
+        return self.start_from_end(y1_bar, V)
 
     def from_end(self, y1_bar: Float[Array, "n *c"]) -> Float[Array, "mn *c"]:
         """`G` for a cotangent of the end of the step."""
@@ -271,11 +311,12 @@ def linearize(system: StageSystem, Z: Float[Array, "m n"]) -> LinearizedStep:
     return LinearizedStep(system.tableau, hJ_T, hJ0, M_T)
 
 
-def stacked_mass_matrices(steps: LinearizedStep) -> Float[Array, "k mn mn"]:
+def stacked_mass_matrices(
+    tableau: Couplings, hJ_T: Float[Array, "k m n n"], M_T: Float[Array, "k n n"]
+) -> Float[Array, "k mn mn"]:
     """The transposed stage equations of each step as one matrix."""
-    couplings = _couplings(steps.tableau, steps.hJ_T.dtype)
-    M_T = cast(Array, steps.M_T)
-    return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, steps.hJ_T)
+    couplings = _couplings(tableau, hJ_T.dtype)
+    return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, hJ_T)
 
 
 @jax.custom_jvp

@@ -1,18 +1,36 @@
-"""Recorded steps as a function of what gradients are wanted of."""
+"""Recorded steps as a function of what derivatives are wanted of."""
 
 import abc
+from typing import final
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from ..diffrax_loop import Step
 
 
+@final
+class StepTangents(eqx.Module):
+    """Tangents (or cotangents) of what steps depend on beside their starts.
+
+    `times`: of both ends of each step; `None` where they stand still.
+    """
+
+    parameters: PyTree
+    times: tuple[Shaped[Array, " k"], Shaped[Array, " k"]] | None
+
+
 class AbstractRecordedSteps(eqx.Module):
-    """The steps of a solve as a function of their starts and of parameters.
+    """The steps of a solve as a function of their starts, of their times and of parameters.
+
+    This is all that `DiscreteAdjoint` knows of a solver: how a batch of its steps pushes tangents
+    ahead, and pulls cotangents back. Another kind of step joins by a subclass, chosen in
+    `recorded_steps`. Where a step is a map of its start that JAX can differentiate,
+    `StepMaps` is that subclass; one of its own pays where linear systems can be shared, as
+    `StepEquations` does for implicit Runge-Kutta methods.
 
     `parameters` are the leaves of terms, arguments and, where it is trained, the solver whose
-    cotangents are wanted; `others` are the rest, and `state` is an example state.
+    derivatives are wanted; `others` are the rest, and `state` is an example state.
     """
 
     parameters: eqx.AbstractVar[PyTree]
@@ -25,23 +43,39 @@ class AbstractRecordedSteps(eqx.Module):
         """The degree of the polynomials within the steps."""
 
     @abc.abstractmethod
-    def chunk_cotangents(
+    def pushed(
         self,
         steps: Step,
         used: Bool[Array, " k"],
-        nodes: Float[Array, "k n"],
-        polynomials: Float[Array, "k s n"] | None,
-        end: Float[Array, " n"],
+        start: Float[Array, " n"],
+        along: StepTangents,
         recurrence: str,
-    ) -> tuple[Float[Array, " n"], PyTree]:
-        """From the cotangent of the end of consecutive steps to those of start and parameters.
+        *,
+        interior: bool,
+    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+        """From the tangent of the start of consecutive steps, and along what else they depend on.
 
         **Arguments:**
 
         - `steps`: the steps, in order of time.
         - `used`: where not, a step only passes on what it gets.
-        - `nodes`: cotangents that enter at the starts of the steps.
-        - `polynomials`: those of the polynomials of the steps, if anything there was saved.
-        - `end`: that of the end of the last step.
+        - `start`, `along`: the tangents.
         - `recurrence`: how the steps are composed, a name in `RECURRENCES`.
+        - `interior`: whether polynomials are wanted.
+
+        **Returns:** the tangents of the starts of all steps and of the last end, and of the
+        coefficients of their polynomials.
         """
+
+    @abc.abstractmethod
+    def pulled(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        recurrence: str,
+        *,
+        times: bool,
+    ) -> tuple[Float[Array, " n"], StepTangents]:
+        """The transpose of `pushed`; `times`: whether cotangents of times are wanted."""

@@ -8,14 +8,21 @@ import jax
 from ..diffrax_loop import unwrap_term
 from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
 
+_EVERYTHING = "stiffrax.DiscreteAdjoint()"
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
 
-REVERSE_TWICE = (
-    "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its gradient; it can be "
+TWICE = (
+    "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its derivative; it can be "
     "differentiated once more in forward mode only. Write `jax.jvp` or `jax.jacfwd` outside and "
     "`jax.grad` inside (as `jax.hessian` does), or `adjoint=diffrax.DirectAdjoint()`."
 )
-"""What a gradient says that is differentiated once more in reverse mode."""
+"""What a derivative says that is differentiated once more in reverse mode."""
+
+FORWARD = (
+    "`adjoint={adjoint}()` was asked for a derivative in forward mode; it solves the adjoint "
+    "equation, which runs back in time. Write `adjoint=stiffrax.DiscreteAdjoint()`."
+)
+"""What a continuous adjoint says in forward mode."""
 
 
 def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
@@ -44,24 +51,26 @@ def refuse_singular_mass(adjoint: str, terms: Any) -> None:
         )
 
 
-def refuse_gradient(
+def refuse_derivative(
     adjoint: str,
     saveat: diffrax.SaveAt,
     max_steps: int | None,
     event: Any,
     perturbed: dict[str, Any],
+    *,
+    moves_times: bool = False,
 ) -> None:
-    """Refuses a gradient of, or with respect to, what has none here."""
+    """Refuses a derivative of, or with respect to, what has none here."""
     if event is not None:
         raise ValueError(
             f"`adjoint={adjoint}()` was asked for the gradient of a solve with an event; its "
             f"steps must end at `t1`. Write `adjoint={_INSTEAD}`."
         )
-    if saveat.dense:
+    if saveat.dense and not moves_times:
         raise ValueError(
             f"`adjoint={adjoint}()` was asked for the gradient of a solve with "
             "`SaveAt(dense=True)`; it needs the times at which values are used. Write "
-            f"`SaveAt(ts=...)`, or `adjoint={_INSTEAD}`."
+            f"`SaveAt(ts=...)`, or `adjoint={_EVERYTHING}`."
         )
     if max_steps is None:
         raise ValueError(
@@ -71,13 +80,12 @@ def refuse_gradient(
             "...)`."
         )
     for name, flags in perturbed.items():
-        if any(jax.tree.leaves(flags)):
-            what = "SaveAt(ts=...)" if name == "saveat" else name
+        if any(x is not False for x in jax.tree.leaves(flags)):
+            other = "diffrax.RecursiveCheckpointAdjoint()" if moves_times else _EVERYTHING
             raise ValueError(
-                f"`adjoint={adjoint}()` was asked for the gradient with respect to `{what}`; "
-                "it holds steps and times as they were, and gives gradients with respect to `y0`, "
-                "`args`, and whatever the vector field and `SaveAt(fn=...)` close over. Write "
-                f"`adjoint={_INSTEAD}`, or `jax.lax.stop_gradient`."
+                f"`adjoint={adjoint}()` was asked for the gradient with respect to `{name}`; it "
+                "gives gradients with respect to `y0`, `args`, and whatever the vector field and "
+                f"`SaveAt(fn=...)` close over. Write `adjoint={other}`, or `jax.lax.stop_gradient`."
             )
 
 

@@ -1,103 +1,72 @@
-"""From the cotangents of saved values to cotangents of the steps that made them."""
+"""Saved values as points of the steps that made them."""
 
-from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ..diffrax_loop import SavedValues, StepRecord
 
 
 @final
-class StepCotangents(eqx.Module):
-    """What a loss of saved values says of each step.
-
-    `nodes[k]` belongs to the state at the start of step `k`, which is the end of step `k - 1`;
-    `coefficients[k]` to the polynomial of step `k`, and is `None` where nothing was saved between
-    the ends of steps.
-    """
-
-    nodes: Float[Array, "steps_plus_1 n"]
-    coefficients: Float[Array, "steps s n"] | None
-
-
-@final
-class SavedCotangents(eqx.Module):
-    """The cotangents of states in the slots of one buffer, zero where a slot was not filled.
-
-    `interior`: whether states between the ends of steps may have been saved.
-    """
-
-    ts: Shaped[Array, " slots"]
-    filled: Bool[Array, " slots"]
-    ys_bar: Float[Array, "slots n"]
-    interior: bool = eqx.field(static=True)
-
-
-def saved_cotangents(
-    saved: SavedValues, sub: diffrax.SubSaveAt, ys_bar: PyTree[Array]
-) -> SavedCotangents:
-    """Flattens the cotangents of saved states."""
-    rows = jax.vmap(lambda y: ravel_pytree(y)[0])(ys_bar)
-    rows = jnp.where(saved.filled[:, None], rows, 0)
-    return SavedCotangents(saved.ts, saved.filled, rows, sub.ts is not None)
-
-
-def step_cotangents(
-    record: StepRecord, saved: list[SavedCotangents], num_powers: int
-) -> StepCotangents:
-    """Gives each saved state to the step that it is a point of.
+class SavedPlaces(eqx.Module):
+    """Where the slots of one buffer lie: in which step, and at what fraction of it.
 
     Every saved state is a point of some step's polynomial, whichever of `t0`, `ts`, `steps` and
     `t1` asked for it: its time alone says which point.
+
+    - `filled`: which slots hold a value.
+    - `interior`: whether states between the ends of steps may have been saved.
+    - `by_step`: whether there are as many slots as steps.
     """
-    y, _ = ravel_pytree(record.y_end)
-    steps = record.t1.size
-    nodes, coefficients = jnp.zeros((steps + 1, y.size), y.dtype), None
-    if any(one.interior for one in saved):
-        coefficients = jnp.zeros((steps, num_powers, y.size), y.dtype)
-    for one in saved:
-        k, theta = record.place(one.ts)
-        theta = jnp.where(one.filled, theta, 0).astype(y.dtype)
-        at_end = theta >= 1
-        nodes = nodes.at[k + at_end.astype(k.dtype)].add(one.ys_bar)
-        if coefficients is not None:
-            powers = theta[:, None] ** jnp.arange(1, num_powers + 1, dtype=theta.dtype)[None]
-            powers = jnp.where(at_end[:, None], 0, powers)
-            coefficients = coefficients.at[k].add(powers[..., None] * one.ys_bar[:, None])
-    return StepCotangents(nodes, coefficients)
+
+    ts: Shaped[Array, " slots"]
+    step: Int[Array, " slots"]
+    fraction: Float[Array, " slots"]
+    filled: Bool[Array, " slots"]
+    interior: bool = eqx.field(static=True)
+    by_step: bool = eqx.field(static=True)
+
+    def read(
+        self,
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        base: Any,
+    ) -> Float[Array, "slots n"]:
+        """The states of the slots that lie in the steps from `base` on; zero in the others.
+
+        `nodes` are the states at the starts of the steps and at the last end.
+        """
+        k = self.step - jnp.asarray(base).astype(self.step.dtype)
+        within = self.filled & (k >= 0) & (k < len(nodes) - 1)
+        k = jnp.clip(k, 0, len(nodes) - 2)
+        at_end = self.fraction >= 1
+        ys = nodes[k + at_end.astype(k.dtype)]
+        if polynomials is not None and self.interior:
+            _, *powers = powers_of(self.fraction, polynomials.shape[1])
+            weights = jnp.where(at_end[:, None], 0, jnp.stack(powers, axis=1))
+            ys = ys + jnp.sum(weights[..., None] * polynomials[k], axis=1)
+        return jnp.where(within[:, None], ys, 0)
 
 
-def cotangents_through_fn(
-    fn: Callable,
-    saved: SavedValues,
-    ys: PyTree[Array],
-    args: PyTree,
-    wanted: tuple[PyTree, PyTree],
-    cotangents: PyTree,
-) -> tuple[PyTree[Array], PyTree, PyTree]:
-    """Pulls cotangents of saved `fn(t, y, args)` back to `y`, `args` and what `fn` closes over."""
-    filled = saved.filled
-    # Slots never filled repeat the first one, where zero times what `fn` does is zero.
-    rows = jnp.where(filled, jnp.arange(filled.size), 0)
-    ts, ys = saved.ts[rows], jax.tree.map(lambda y: y[rows], ys)
-    outer, inner = eqx.partition((args, fn), wanted)
+def powers_of(theta: Float[Array, " slots"], degree: int) -> list[Float[Array, " slots"]]:
+    """The powers from zero to `degree`; by products, for `0 ** 0` has the derivative NaN."""
+    powers = [jnp.ones_like(theta)]
+    for _ in range(degree):
+        powers.append(powers[-1] * theta)
+    return powers
 
-    def values_of(ys: PyTree[Array], outer: PyTree) -> PyTree:
-        args, fn = eqx.combine(outer, inner)
-        out = jax.vmap(lambda t, y: fn(t, y, args))(ts, ys)
-        return eqx.filter(out, eqx.is_inexact_array)
 
-    def masked(value: Array, cotangent: Array | None) -> Array:
-        if cotangent is None:
-            return jnp.zeros_like(value)
-        return jnp.where(filled.reshape(-1, *(1,) * (value.ndim - 1)), cotangent, 0)
-
-    values, pull = jax.vjp(values_of, ys, outer)
-    ys_bar, (args_bar, fn_bar) = pull(jax.tree.map(masked, values, cotangents))
-    return ys_bar, args_bar, fn_bar
+def saved_places(
+    record: StepRecord, saved: SavedValues, sub: diffrax.SubSaveAt, dtype: Any
+) -> SavedPlaces:
+    """Finds the step of every slot."""
+    k, theta = record.place(saved.ts)
+    # Of a solve of no length no slot is in a step.
+    k = jnp.where(record.count > 0, k, -1)
+    theta = jnp.where(saved.filled, theta, 0).astype(dtype)
+    return SavedPlaces(
+        saved.ts, k, theta, saved.filled, interior=sub.ts is not None, by_step=sub.steps != 0
+    )

@@ -1,7 +1,7 @@
-"""The stage equations of recorded steps, and the cotangents that they give their parameters."""
+"""The stage equations of recorded steps, linearized to push tangents and pull cotangents."""
 
-import functools as ft
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, final
 
 import equinox as eqx
@@ -14,8 +14,9 @@ from ..diffrax_loop import Step
 from ..solvers import AbstractImplicitRungeKutta, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial, round_products
 from ._affine_steps import RECURRENCES, Chunk, Entering, entering
-from ._linearized_step import linearize
-from ._recorded_steps import AbstractRecordedSteps
+from ._linearized_step import LinearizedStep, linearize
+from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._tangent_step import TangentStep
 
 
 @final
@@ -56,47 +57,92 @@ class StepEquations(AbstractRecordedSteps):
         solution = self.solver.solve_fixed_step(self.system(self.parameters, step), guess)
         return jnp.where(solution.converged, solution.Z, jnp.nan)
 
-    def pull(self, steps: Step, Z: Float[Array, "k m n"]) -> Callable[[Array, Array | None], Any]:
-        """Pulls cotangents of `-R` at every stage, and of `h f_0`, to the parameters and to `Z`.
+    def _equations(self, steps: Step) -> Callable[..., tuple[Array, Array | None]]:
+        """`-R` at every stage, and `h f_0`, as a function of all but the starts of the steps.
 
         By the user's field itself, not by its Jacobian, whose entries are rounded: of two fast
         reactions, one the reverse of the other, little else is left in the sum than what those
         entries have lost.
         """
 
-        def equations(parameters: PyTree, Z: Array) -> tuple[Array, Array | None]:
+        def equations(parameters: PyTree, times: Any, Z: Array) -> tuple[Array, Array | None]:
             def one(step: Step, Z: Array) -> tuple[Array, Array | None]:
                 system = self.system(parameters, step)
                 return -system.residual(Z), system.hf0
 
-            return jax.vmap(one)(steps, Z)
+            t0, t1 = (steps.t0, steps.t1) if times is None else times
+            return jax.vmap(one)(replace(steps, t0=t0, t1=t1), Z)
 
-        _, pull = jax.vjp(equations, self.parameters, Z)
-        rounded = round_products(lambda _, *cotangents: pull(cotangents))
-        return ft.partial(rounded, steps.t0[0])
+        return equations
 
-    def chunk_cotangents(
+    def _linearized(self, steps: Step) -> tuple[Float[Array, "k m n"], LinearizedStep]:
+        Z = jax.vmap(self.stages)(steps)
+        return Z, jax.vmap(lambda step, Z: linearize(self.system(self.parameters, step), Z))(
+            steps, Z
+        )
+
+    def pushed(
         self,
         steps: Step,
         used: Bool[Array, " k"],
-        nodes: Float[Array, "k n"],
-        polynomials: Float[Array, "k s n"] | None,
-        end: Float[Array, " n"],
+        start: Float[Array, " n"],
+        along: StepTangents,
         recurrence: str,
-    ) -> tuple[Float[Array, " n"], PyTree]:
+        *,
+        interior: bool,
+    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """One batch of linearized stage equations; the steps are composed by `recurrence`.
+
+        What the solution leaves of the equations is solved for once more.
+        """
+        Z, linearized = self._linearized(steps)
+        tangent = TangentStep.of(linearized)
+        chunk = Chunk(tangent, used, self.solver.linear_solver)
+        equations = RECURRENCES[recurrence](chunk)
+        at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
+        _, push = jax.linearize(self._equations(steps), *at, Z)
+        rounded = round_products(lambda _, *tangents: push(*tangents))
+
+        def pushed(U: Array) -> tuple[Array, Array | None]:
+            residual, slope = rounded(steps.t0[0], along.parameters, along.times, U)
+            return jnp.where(used[:, None], residual.reshape(len(U), -1), 0), slope
+
+        still = jnp.zeros((len(Z), start.size), start.dtype)
+        sources, slope = pushed(jnp.zeros_like(Z))
+        end, starts, U = equations.ahead(start, Entering(sources, still))
+        residual = pushed(U.reshape(Z.shape))[0]
+        residual = residual + jnp.where(used[:, None], chunk.right_sides(starts), 0)
+        last, changes, correction = equations.ahead(
+            jnp.zeros_like(start), Entering(residual, still)
+        )
+        starts = starts + changes
+        polynomials = None
+        if interior:
+            U = (U + correction).reshape(Z.shape)
+            polynomials = jax.vmap(lambda step, *x: step.polynomial(*x))(tangent, starts, U, slope)
+        return jnp.concatenate([starts, (end + last)[None]]), polynomials
+
+    def pulled(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        recurrence: str,
+        *,
+        times: bool,
+    ) -> tuple[Float[Array, " n"], StepTangents]:
+        """One batch of transposed stage equations; the steps are composed by `recurrence`.
 
         What the solution leaves of the equations is solved for once more, and both are pulled to
         the parameters apart: their sum would round what the second one holds.
         """
-        Z = jax.vmap(self.stages)(steps)
-        linearized = jax.vmap(lambda step, Z: linearize(self.system(self.parameters, step), Z))(
-            steps, Z
-        )
+        Z, linearized = self._linearized(steps)
         chunk = Chunk(linearized, used, self.solver.linear_solver)
+        nodes, end = nodes[:-1], nodes[-1]
         equations, given = RECURRENCES[recurrence](chunk), entering(chunk, nodes, polynomials)
         start, ends, V = equations.back(end, given)
-        G = chunk.from_end(ends)
+        G = chunk.right_sides(ends)
         G = G if given.stages is None else G + given.stages
         slope_bar = None
         if self.solver.tableau.explicit_first_stage:
@@ -105,15 +151,18 @@ class StepEquations(AbstractRecordedSteps):
                 slope_bar = jax.vmap(lambda s, p: s.slope_from_polynomial(p))(
                     linearized, polynomials
                 )
-        pull = self.pull(steps, Z)
+        at = self.parameters, (steps.t0, steps.t1) if times else None
+        _, pull = jax.vjp(self._equations(steps), *at, Z)
+        rounded = round_products(lambda _, *cotangents: pull(cotangents))
 
-        def pulled(V: Array, slope_bar: Array | None) -> tuple[PyTree, Array]:
-            return pull(jnp.where(used[:, None, None], V.reshape(Z.shape), 0), slope_bar)
+        def pulled(V: Array, slope_bar: Array | None) -> tuple[PyTree, Any, Array]:
+            V = jnp.where(used[:, None, None], V.reshape(Z.shape), 0)
+            return rounded(steps.t0[0], V, slope_bar)
 
-        by_solution, Z_bar = pulled(V, slope_bar)
+        *by_solution, Z_bar = pulled(V, slope_bar)
         residual = jnp.where(used[:, None], G + Z_bar.reshape(G.shape), 0)
         change, _, correction = equations.back(
             jnp.zeros_like(end), Entering(residual, jnp.zeros_like(nodes))
         )
-        by_correction, _ = pulled(correction, jax.tree.map(jnp.zeros_like, slope_bar))
-        return start + change, jax.tree.map(jnp.add, by_solution, by_correction)
+        *by_correction, _ = pulled(correction, jax.tree.map(jnp.zeros_like, slope_bar))
+        return start + change, StepTangents(*jax.tree.map(jnp.add, by_solution, by_correction))

@@ -1,17 +1,19 @@
-"""Recorded steps of a solver that is trained, as maps of their starts."""
+"""Recorded steps as maps of their starts, differentiated by JAX: of a solver that is trained."""
 
-from typing import final
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..diffrax_loop import Step
 from ..solvers import DENSE_DEGREE
-from ._recorded_steps import AbstractRecordedSteps
+from ._affine_steps import in_turn
+from ._recorded_steps import AbstractRecordedSteps, StepTangents
 
 
 @final
@@ -43,38 +45,69 @@ class StepMaps(AbstractRecordedSteps):
         flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])
         return ravel_pytree(y1)[0], flat(dense_info["coefficients"])
 
-    def chunk_cotangents(
+    def _ends(self, steps: Step) -> Callable[..., tuple[Array, Array]]:
+        """Ends and polynomials as a function of all that the steps depend on."""
+
+        def ends(parameters: PyTree, times: Any, y0: Array) -> tuple[Array, Array]:
+            t0, t1 = (steps.t0, steps.t1) if times is None else times
+            at = replace(steps, t0=t0, t1=t1)
+            return jax.vmap(lambda step, y: self.step(parameters, step, y))(at, y0)
+
+        return ends
+
+    def pushed(
         self,
         steps: Step,
         used: Bool[Array, " k"],
-        nodes: Float[Array, "k n"],
-        polynomials: Float[Array, "k s n"] | None,
-        end: Float[Array, " n"],
+        start: Float[Array, " n"],
+        along: StepTangents,
         recurrence: str,
-    ) -> tuple[Float[Array, " n"], PyTree]:
-        """One batch over the steps: their solution, and its derivative for all unit cotangents of
-        the end, which make a step an affine map; then the sum for the parameters."""
+        *,
+        interior: bool,
+    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+        """One batch over the steps: their derivative along all unit tangents of the start, which
+        make a step an affine map; then along what they are."""
         del recurrence
-        n = nodes.shape[1]
+        still = jax.tree.map(jnp.zeros_like, along)
+        at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
+        _, push = jax.linearize(self._ends(steps), *at, steps.y0)
 
-        def ends(parameters: PyTree, y0: Array) -> tuple[Array, Array]:
-            return jax.vmap(lambda step, y: self.step(parameters, step, y))(steps, y0)
+        def push_unit(unit: Array) -> Array:
+            units = jnp.broadcast_to(unit, steps.y0.shape)
+            return push(still.parameters, still.times, units)[0]
 
-        (y1, p), pull = jax.vjp(ends, self.parameters, steps.y0)
+        identity = jnp.eye(start.size, dtype=start.dtype)
+        P = jnp.where(used[:, None, None], jax.vmap(push_unit, out_axes=2)(identity), identity)
+        q = push(along.parameters, along.times, jnp.zeros_like(steps.y0))[0]
+        end, starts = in_turn(P, jnp.where(used[:, None], q, 0), start, back=False)
+        polynomials = push(along.parameters, along.times, starts)[1] if interior else None
+        return jnp.concatenate([starts, end[None]]), polynomials
+
+    def pulled(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        recurrence: str,
+        *,
+        times: bool,
+    ) -> tuple[Float[Array, " n"], StepTangents]:
+        """One batch over the steps: their derivative for all unit cotangents of the end, which
+        make a step an affine map; then the sum for the parameters."""
+        del recurrence
+        at = self.parameters, (steps.t0, steps.t1) if times else None
+        (y1, p), pull = jax.vjp(self._ends(steps), *at, steps.y0)
         p_bar = jnp.zeros_like(p) if polynomials is None else polynomials
 
         def pull_unit(unit: Array) -> Array:
-            return pull((jnp.broadcast_to(unit, y1.shape), jnp.zeros_like(p)))[1]
+            return pull((jnp.broadcast_to(unit, y1.shape), jnp.zeros_like(p)))[-1]
 
-        identity = jnp.eye(n, dtype=y1.dtype)
-        # Rows of P are indexed by the unit cotangents, after the steps.
-        P = jnp.where(used[:, None, None], jax.vmap(pull_unit, out_axes=1)(identity), identity)
-        q = pull((jnp.zeros_like(y1), p_bar))[1]
-        q = jnp.where(used[:, None], q, 0) + nodes
-
-        def before(y1_bar: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-            P, q = step
-            return y1_bar @ P + q, y1_bar
-
-        start, y1_bars = lax.scan(before, end, (P, q), reverse=True)
-        return start, pull((jnp.where(used[:, None], y1_bars, 0), p_bar))[0]
+        nodes, end = nodes[:-1], nodes[-1]
+        identity = jnp.eye(end.size, dtype=end.dtype)
+        # Rows of the transposed map are indexed by the unit cotangents, after the steps.
+        P = jnp.where(used[:, None, None], jax.vmap(pull_unit, out_axes=2)(identity), identity)
+        q = pull((jnp.zeros_like(y1), p_bar))[-1]
+        start, ends = in_turn(P, jnp.where(used[:, None], q, 0) + nodes, end)
+        *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
+        return start, StepTangents(*bar)

@@ -11,7 +11,6 @@ from ._enclosing_solve import (
 from ._private_names import (
     AdjointTerm as AdjointTerm,
     nondiff_solver_controller_state as nondiff_solver_controller_state,
-    only_transpose_ys as only_transpose_ys,
     use_stepsize_tol as use_stepsize_tol,
 )
 from ._recorded_loop import (
@@ -22,6 +21,7 @@ from ._recorded_loop import (
 from ._save_buffers import (
     SavedValues as SavedValues,
     and_state as and_state,
+    only_transpose_saved as only_transpose_saved,
     saved_values as saved_values,
     saved_ys as saved_ys,
     split_fns as split_fns,
@@ -29,6 +29,7 @@ from ._save_buffers import (
     subs_of as subs_of,
     with_fns as with_fns,
     with_room_for_states as with_room_for_states,
+    with_tangents as with_tangents,
 )
 from ._scaled_error import ErrorLeaf as ErrorLeaf, scaled_error as scaled_error
 from ._smallest_step import smallest_step as smallest_step
@@ -44,5 +45,12 @@ from ._step_report import (
     StepWork as StepWork,
     asks_for_report as asks_for_report,
     plain_norm as plain_norm,
+)
+from ._step_times import (
+    StepTimes as StepTimes,
+    moving_with as moving_with,
+    split_step_to as split_step_to,
+    step_times as step_times,
+    with_step_to as with_step_to,
 )
 from ._wrapped_terms import close_terms as close_terms, unwrap_term as unwrap_term

@@ -11,7 +11,6 @@ from diffrax._term import AdjointTerm as AdjointTerm, WrapTerm as WrapTerm
 inner_loop = _adjoint._inner_loop
 outer_loop = _adjoint._outer_loop
 nondiff_solver_controller_state = _adjoint._nondiff_solver_controller_state
-only_transpose_ys = _adjoint._only_transpose_ys
 
 # diffrax tells open tolerances by the identity of this one object: a copy must hold the same one.
 copyreg.pickle(type(use_stepsize_tol), lambda _: "use_stepsize_tol")

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from ._solve_loop import solve_loop
+
 
 class _RecordingSolver(eqx.Module):
     """A solver whose dense output also holds the ends of each step, exactly as it was given them.
@@ -109,7 +111,6 @@ def _is_none(x: Any) -> bool:
 
 
 def recorded_loop(
-    loop: Callable[..., Any],
     *,
     keep_stages: bool,
     terms: Any,
@@ -141,14 +142,14 @@ def recorded_loop(
             lambda _: 1, info["dense_info"]["coefficients"]
         )
     buffers = jax.tree.map(lambda x, k: jnp.zeros((k, *x.shape), x.dtype), info, rows)
-    times = jnp.zeros(max_steps + 1, state.tprev.dtype)
+    times = jnp.full(max_steps + 1, jnp.inf, state.tprev.dtype)
     init_state = eqx.tree_at(
         lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index),
         init_state,
         (times, buffers, 0),
         is_leaf=_is_none,
     )
-    final_state, aux_stats = loop(
+    final_state, aux_stats = solve_loop(
         terms=terms,
         args=args,
         solver=recording,
@@ -158,10 +159,22 @@ def recorded_loop(
         **kwargs,
     )
     record = _record_of(final_state, keep_stages)
-    final_state = eqx.tree_at(
-        lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index), final_state, (None, None, None)
-    )
-    return final_state, aux_stats, record
+    return _without_record(final_state, saveat), aux_stats, record
+
+
+def _without_record(final_state: Any, saveat: diffrax.SaveAt) -> Any:
+    """The state with dense output as the caller asked for it."""
+    kept = (None, None, None)
+    if saveat.dense:
+        count = final_state.dense_save_index
+
+        def unfilled(x: Array) -> Array:
+            filled = (jnp.arange(len(x)) < count).reshape(-1, *(1,) * (x.ndim - 1))
+            return jnp.where(filled, x, jnp.inf)
+
+        infos = jax.tree.map(unfilled, final_state.dense_infos["dense_info"])
+        kept = (final_state.dense_ts, infos, count)
+    return eqx.tree_at(lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index), final_state, kept)
 
 
 def _record_of(final_state: Any, keep_stages: bool) -> StepRecord:

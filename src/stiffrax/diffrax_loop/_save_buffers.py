@@ -5,6 +5,7 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree, Shaped
@@ -98,7 +99,57 @@ def split_states(final_state: Any, fns: list[Callable | None]) -> tuple[Any, lis
     return _map_buffers(plain, final_state, fns), states
 
 
+def _kept(state: Any) -> list:
+    """What a solution returns of the loop that derivatives reach."""
+    buffers = _buffers(state)
+    kept = [buffer.ts for buffer in buffers] + [buffer.ys for buffer in buffers]
+    return kept if state.dense_ts is None else [*kept, state.dense_ts, state.dense_infos]
+
+
+def with_tangents(
+    final_state: Any,
+    ts: list[Array | None],
+    ys: list[PyTree],
+    dense: tuple[PyTree, PyTree, tuple[Array, Array] | None] | None,
+) -> Any:
+    """The tangent of a final state: of saved times and values, and of dense output; else `None`.
+
+    `dense` holds the tangents of starts, of polynomials and of both ends of all steps.
+    """
+    tangents = [*ts, *ys]
+    if dense is not None:
+        nodes, coefficients, ends = dense
+        dense_ts = None if ends is None else jnp.concatenate([ends[0][:1], ends[1]])
+        tangents += [dense_ts, {"y0": nodes, "coefficients": coefficients}]
+    arrays = eqx.filter(final_state, eqx.is_array)
+    marked = eqx.tree_at(_kept, arrays, [_Tangent(x) for x in tangents])
+    return jax.tree.map(
+        lambda x: x.tangent if isinstance(x, _Tangent) else None, marked, is_leaf=_is_tangent
+    )
+
+
+class _Tangent:
+    """A leaf, whatever it holds."""
+
+    def __init__(self, tangent: Any):
+        self.tangent = tangent
+
+
+def _is_tangent(x: Any) -> bool:
+    return isinstance(x, _Tangent)
+
+
+def only_transpose_saved(final_state: Any) -> Any:
+    """Refuses the gradient of anything that a solve returns beside what it saves."""
+    frozen = eqxi.nondifferentiable_backward(
+        final_state, name="What a solve returns beside its saved values", symbolic=False
+    )
+    return eqx.tree_at(_kept, frozen, _kept(final_state))
+
+
 def _map_buffers(function: Callable, state: Any, fns: list[Callable | None]) -> Any:
+    if not fns:
+        return state
     structure = jax.tree.structure(state.save_state, is_leaf=_is_save_state)
     pairs = zip(_buffers(state), fns, strict=True)
     new = jax.tree.unflatten(structure, [function(buffer, fn) for buffer, fn in pairs])

@@ -1,0 +1,116 @@
+"""From tangents of states at fixed points of the steps to those of all that a solve returns."""
+
+from collections.abc import Callable
+from typing import cast, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from ..diffrax_loop import SavedValues, StepRecord, StepTimes
+from ._saved_values import SavedPlaces, powers_of
+from ._solve_inputs import SolveInputs
+
+
+@final
+class TimeTangents(eqx.Module):
+    """Tangents of the times of a solve, and what states at moving times need of its steps.
+
+    - `starts`, `ends`: tangents of both ends of all steps.
+    - `t0`, `t1`: of start and end; `slope`: of the state, where there is no step.
+    """
+
+    record: StepRecord
+    starts: Shaped[Array, " max_steps"]
+    ends: Shaped[Array, " max_steps"]
+    t0: Shaped[Array, ""]
+    t1: Shaped[Array, ""]
+    slope: Float[Array, " n"]
+
+    def carried(self, place: SavedPlaces) -> Shaped[Array, " slots"]:
+        """Those of the slots if each stays at its fraction of its step."""
+        k = jnp.maximum(place.step, 0)
+        theta = place.fraction.astype(self.starts.dtype)
+        return (1 - theta) * self.starts[k] + theta * self.ends[k]
+
+    def of_slots(
+        self, place: SavedPlaces, sub: diffrax.SubSaveAt, ts: Shaped[Array, " ts"] | None
+    ) -> Shaped[Array, " slots"]:
+        """Those of the times of the slots, `ts` being the tangents of `SaveAt(ts=...)`."""
+        if not place.by_step:
+            # What is saved at `t0` comes first, what is saved at `t1` last.
+            parts = [self.t0[None]] if sub.t0 else []
+            parts += [] if ts is None else [ts]
+            parts += [self.t1[None]] if sub.t1 else []
+            return jnp.concatenate(parts)
+        tangents = self.carried(place)
+        if ts is None:
+            return tangents
+        step, _ = self.record.place(cast(Array, sub.ts))
+        before = step // sub.steps + int(sub.t0)
+        slots = jnp.arange(ts.size) + before
+        return tangents.at[slots].add(ts - tangents[slots], unique_indices=True)
+
+    def moved(self, place: SavedPlaces, slots: Shaped[Array, " slots"]) -> Float[Array, "slots n"]:
+        """What the slots' states change by, because they move within their steps."""
+        record, k = self.record, jnp.maximum(place.step, 0)
+        p = jax.vmap(jax.vmap(lambda tree: ravel_pytree(tree)[0]))(record.coefficients)[k]
+        powers = enumerate(powers_of(place.fraction, p.shape[1] - 1), start=1)
+        weights = jnp.stack([degree * power for degree, power in powers], axis=1)
+        length = (record.t1 - record.t0)[k]
+        there = place.step >= 0
+        length = jnp.where(there & (length > 0), length, 1).astype(p.dtype)
+        slopes = jnp.sum(weights[..., None] * p, axis=1) / length[:, None]
+        slopes = jnp.where(there[:, None], slopes, self.slope[None])
+        along = (slots - self.carried(place)).astype(p.dtype)
+        return jnp.where(place.filled[:, None], along[:, None] * slopes, 0)
+
+
+def time_tangents(
+    inputs: SolveInputs, moved: SolveInputs, record: StepRecord, times: StepTimes
+) -> TimeTangents:
+    """From the tangents `moved` of the inputs, `None` where there is none."""
+    zero = jnp.zeros_like(inputs.t0)
+    t0, t1 = (zero if x is None else x for x in (moved.t0, moved.t1))
+    starts, ends = times.tangents(t0, t1, moved.step_to)
+    slope = inputs.the_solver.func(inputs.terms, inputs.t0, inputs.y0, inputs.args)
+    # The control has the direction of time, which the slope has not.
+    unit = inputs.terms.contr(zero, zero + 1)
+    slope = ravel_pytree(slope)[0]
+    return TimeTangents(record, starts, ends, t0, t1, slope * unit.astype(slope.dtype))
+
+
+def tangents_through_fn(
+    fn: Callable,
+    saved: SavedValues,
+    ys: PyTree[Array],
+    args: PyTree,
+    tangents: tuple[Array | None, PyTree[Array], PyTree, PyTree],
+) -> PyTree:
+    """Pushes tangents of times, states, `args` and of what `fn` closes over to saved values.
+
+    The tangents of values that are not floating are `None`.
+    """
+    ts_dot, ys_dot, args_dot, fn_dot = tangents
+    filled = saved.filled
+    # Slots never filled repeat the first one, where zero times what `fn` does is zero.
+    rows = jnp.where(filled, jnp.arange(filled.size), 0)
+    ts, ys = saved.ts[rows], jax.tree.map(lambda y: y[rows], ys)
+    ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
+    ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot[rows]
+    moving = jax.tree.map(lambda x: x is not None, (args_dot, fn_dot), is_leaf=lambda x: x is None)
+    outer, inner = eqx.partition((args, fn), moving)
+
+    def values_of(ts: Array, ys: PyTree[Array], outer: PyTree) -> PyTree:
+        args, fn = eqx.combine(outer, inner)
+        out = jax.vmap(lambda t, y: fn(t, y, args))(ts, ys)
+        return eqx.filter(out, eqx.is_inexact_array)
+
+    def masked(value: Array) -> Array:
+        return jnp.where(filled.reshape(-1, *(1,) * (value.ndim - 1)), value, 0)
+
+    _, values = jax.jvp(values_of, (ts, ys, outer), (ts_dot, ys_dot, (args_dot, fn_dot)))
+    return jax.tree.map(masked, values)
