@@ -42,7 +42,7 @@ $(LOWEST)/installed: pyproject.toml
 	$(LOWEST)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
 		pyproject.toml --output-file $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
-		--constraint $(LOWEST)/constraints.txt --editable '.[test]'
+		--constraint $(LOWEST)/constraints.txt --editable '.[test-lowest]'
 	@touch $@
 
 test-lowest: $(LOWEST)/installed  ## run the tests on the lowest supported versions

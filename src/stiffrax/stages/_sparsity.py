@@ -1,15 +1,17 @@
 """Jacobians whose zeros are known: bands, and any pattern."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 from scipy.sparse import csc_matrix, csr_matrix, issparse
 
+from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
 from ._mass import Mass
 from ._probes import probe, refuse_entries_outside
@@ -140,6 +142,8 @@ class Sparsity(AbstractStructure):
       anything but zero; the diagonal belongs to it in any case.
     - `linear_solver`: any lineax solver, to which dense matrices are given instead.
 
+    [`stiffrax.Sparsity.detect`][] finds the pattern.
+
     **Raises:** `ValueError` for a pattern that is not square, or not of the size of the state; at run
     time if the Jacobian has an entry outside of the pattern, larger than 1e-4 of its row (1e-2 in
     single precision).
@@ -178,6 +182,49 @@ class Sparsity(AbstractStructure):
             csr_matrix(pattern if issparse(pattern) else np.asarray(pattern))
         )
         self.dense = None if linear_solver is None else Dense(linear_solver)
+
+    @classmethod
+    def detect(
+        cls,
+        vector_field: Callable[..., PyTree],
+        y0: PyTree[ArrayLike],
+        args: Any = None,
+        *,
+        t0: Any = 0.0,
+        linear_solver: lx.AbstractLinearSolver | None = None,
+    ) -> "Sparsity":
+        """The pattern read from the program of a vector field, by `asdex`.
+
+        It holds for all times and states, not for other `args`: a zero in a stoichiometric matrix
+        among them is taken for one. Should an entry be missing in a solve, it is refused.
+
+        **Arguments:**
+
+        - `vector_field`: called as `vector_field(t, y, args)`, as in `diffrax.ODETerm`.
+        - `y0`, `args`, `t0`: a state, with which the solve starts for example, arguments and time.
+        - `linear_solver`: as of the class.
+
+        **Returns:** the structure; components are numbered as `jax.flatten_util.ravel_pytree` does.
+
+        **Raises:** `ImportError` without the package asdex, `ValueError` for a state that is not
+        real floating point.
+
+        Cost: the vector field is traced once, and each of its operations is interpreted on sets of
+        indices.
+
+        ??? cite "Reference"
+            Hill, *asdex: automatic sparse differentiation in JAX*, doi:10.5281/zenodo.18788242.
+
+        ```python
+        >>> import jax.numpy as jnp, stiffrax as srx
+        >>> def chain(t, y, args):
+        ...     return jnp.concatenate([-y[:1], y[:-1] ** 2 - y[1:]])
+        >>> srx.Sparsity.detect(chain, jnp.ones(50)).num_groups  # doctest: +SKIP
+        2
+
+        ```
+        """
+        return cls(detect_pattern(vector_field, y0, args, t0), linear_solver)
 
     @property
     def num_groups(self) -> int:

@@ -1,0 +1,38 @@
+"""The pattern of a Jacobian, read from the program that computes the vector field."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, PyTree
+from scipy.sparse import csr_matrix
+
+from .._arguments import check_state
+
+
+def detect_pattern(
+    vector_field: Callable[..., PyTree], y0: PyTree[ArrayLike], args: Any, t0: Any
+) -> csr_matrix:
+    """Which component of the vector field can depend on which state, whatever time and state are.
+
+    **Raises:** `ImportError` that says what to install.
+    """
+    try:
+        asdex = importlib.import_module("asdex")
+    except ImportError as error:
+        raise ImportError(
+            "`Sparsity.detect` needs the package asdex, and JAX 0.9 or later: run "
+            "`pip install 'stiffrax[sparse]'`, or write the pattern: `Sparsity(pattern)`."
+        ) from error
+    check_state(y0)
+    flat, unravel = ravel_pytree(y0)
+
+    def field(t: Array, x: Array) -> Array:
+        return ravel_pytree(vector_field(t, unravel(x), args))[0]
+
+    found = asdex.jacobian_sparsity(field, jnp.asarray(t0, flat.dtype), flat, argnums=1)
+    ones = np.ones(len(found.rows), bool)
+    return csr_matrix((ones, (found.rows, found.cols)), shape=(flat.size, flat.size))
