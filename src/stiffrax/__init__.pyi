@@ -77,6 +77,7 @@ from .recovery import (
 )
 from .solvers import (
     AbstractImplicitRungeKutta as AbstractImplicitRungeKutta,
+    AbstractRosenbrock as AbstractRosenbrock,
     BackwardEuler as BackwardEuler,
     CollocationInterpolation as CollocationInterpolation,
     GaussLegendre2 as GaussLegendre2,
@@ -89,6 +90,10 @@ from .solvers import (
     RadauIIA5 as RadauIIA5,
     RadauIIA9 as RadauIIA9,
     RadauIIA13 as RadauIIA13,
+    Rodas3P as Rodas3P,
+    Rodas4P as Rodas4P,
+    Rodas5P as Rodas5P,
+    Rosenbrock23 as Rosenbrock23,
     Trapezoid as Trapezoid,
     consistent_initial_values as consistent_initial_values,
     segment_predictions as segment_predictions,

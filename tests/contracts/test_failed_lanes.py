@@ -26,6 +26,8 @@ HEALTHY = [
     ([0.7, 0.2], -1.0, 0.01, 11.0, 1.0),
 ]
 POLE = 3.637834252744496  # of the real system of Radau IIA 5
+# That of Rodas5P.
+ROSENBROCK_POLE = 1 / 0.21193756319429014
 FAILED = {
     "NaN state": ([jnp.nan, 1.0], 0.0, 0.0, 10.0, 1.0),
     "NaN parameter of its own": ([0.5, 1.0], jnp.nan, 0.0, 10.0, 1.0),
@@ -35,6 +37,7 @@ FAILED = {
     "no real root": ([0.5, 1.0], 0.0, 50.0, 10.0, 1.0),
     "overflow": ([1e200, 1.0], 0.0, 1e200, 10.0, 1.0),
     "singular matrix": ([0.5, 0.5], POLE / H, 0.0, 0.0, 0.0),
+    "singular matrix of Rodas5P": ([0.5, 0.5], ROSENBROCK_POLE / H, 0.0, 0.0, 0.0),
 }
 
 
@@ -108,6 +111,9 @@ ROUTES = {
     "checkpointed, trapezoid rule": (reverse, solve, srx.Trapezoid(), CHECKPOINTED),
     "direct, Radau IIA 5": (reverse, solve, srx.RadauIIA5(), DIRECT),
     "forward mode, Radau IIA 5": (forward, solve, srx.RadauIIA5(), diffrax.ForwardMode()),
+    "segments, Rodas5P": (reverse, predict, srx.Rodas5P()),
+    "checkpointed, Rodas5P": (reverse, solve, srx.Rodas5P(), CHECKPOINTED),
+    "discrete, Rodas5P": (reverse, solve, srx.Rodas5P(), srx.DiscreteAdjoint()),
     "segments, any root finder": (
         reverse,
         predict,
@@ -116,8 +122,13 @@ ROUTES = {
 }
 
 
-# Each compiles for ten seconds; what these two do, others do with another solver or adjoint.
-SLOW = ("checkpointed, trapezoid rule", "direct, Radau IIA 5")
+# Each compiles for ten seconds; what these do, others do with another solver or adjoint.
+SLOW = (
+    "checkpointed, trapezoid rule",
+    "direct, Radau IIA 5",
+    "checkpointed, Rodas5P",
+    "discrete, Rodas5P",
+)
 every_route = pytest.mark.parametrize(
     "route",
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ROUTES],
@@ -143,6 +154,8 @@ def all_healthy(route):
 def skip_if_regular(route, failure):
     if failure == "singular matrix" and "Radau IIA 5" not in route:
         pytest.skip("this matrix is singular for Radau IIA 5")
+    if failure == "singular matrix of Rodas5P" and "Rodas5P" not in route:
+        pytest.skip("this matrix is singular for Rodas5P")
 
 
 @pytest.mark.parametrize("failure", FAILED)

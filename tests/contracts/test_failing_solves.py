@@ -31,15 +31,20 @@ def root(t, y, args):
     return -jnp.sqrt(y)
 
 
-def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on():
+both = pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()], ids=repr)
+
+
+@both
+def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on(solver):
     # A first step of 1.9 has stages at negative states.
-    sol = solve(root, 1.9, jnp.array(1.0))
+    sol = solve(root, 1.9, jnp.array(1.0), solver=solver)
     assert sol.result == RESULTS.successful
     np.testing.assert_allclose(sol.ys[-1], (1 - 1.9 / 2) ** 2, rtol=1e-4)
 
 
-def test_a_solution_that_leaves_the_domain_ends_with_a_code_and_not_with_a_number():
-    sol = solve(lambda t, y, args: -1 - jnp.sqrt(y), 3.0, jnp.array(1.0))
+@both
+def test_a_solution_that_leaves_the_domain_ends_with_a_code_and_not_with_a_number(solver):
+    sol = solve(lambda t, y, args: -1 - jnp.sqrt(y), 3.0, jnp.array(1.0), solver=solver)
     assert sol.result != RESULTS.successful
 
 
@@ -69,17 +74,33 @@ def test_too_few_steps_are_said():
 
 
 @pytest.mark.slow
-def test_a_vector_field_that_is_not_a_number_ends_with_a_code():
-    sol = solve(lambda t, y, args: y * jnp.nan, 1.0, jnp.array(1.0))
-    assert sol.result != RESULTS.successful
+@both
+def test_a_vector_field_that_is_not_a_number_ends_with_a_code(solver):
+    sol = solve(lambda t, y, args: y * jnp.nan, 1.0, jnp.array(1.0), solver=solver)
+    assert sol.result == RESULTS.nonfinite
 
 
 @pytest.mark.slow
-def test_a_lane_that_fails_beside_fifteen_changes_nothing_for_them():
+def test_fixed_steps_outside_the_domain_say_what_was_not_finite():
+    sol = solve(
+        lambda t, y, args: jnp.sqrt(y - t),
+        1.0,
+        jnp.array(0.0),
+        solver=srx.Rodas5P(),
+        controller=diffrax.ConstantStepSize(),
+    )
+    assert sol.result == RESULTS.nonfinite
+    assert "the stages of y1 are not finite" in srx.diagnostics.explain(sol)
+
+
+@pytest.mark.slow
+@both
+def test_a_lane_that_fails_beside_fifteen_changes_nothing_for_them(solver):
     rates = jnp.linspace(0.1, 1.0, 16)
 
     def lane(rate, power):
-        return solve(lambda t, y, args: rate * y**power, 2.0, jnp.array(1.0), max_steps=128)
+        field = lambda t, y, args: rate * y**power  # noqa: E731
+        return solve(field, 2.0, jnp.array(1.0), max_steps=128, solver=solver)
 
     powers = jnp.ones(16).at[7].set(4.0).at[15].set(1.0)
     run = jax.jit(jax.vmap(lane))

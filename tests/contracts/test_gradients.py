@@ -24,6 +24,10 @@ SOLVERS = {
         srx.GaussLegendre2,
         srx.GaussLegendre4,
         srx.GaussLegendre6,
+        srx.Rosenbrock23,
+        srx.Rodas3P,
+        srx.Rodas4P,
+        srx.Rodas5P,
     )
 }
 
@@ -94,7 +98,9 @@ def assert_equal(found, expected, rtol):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("Trapezoid", "RadauIIA5") else pytest.param(name, marks=pytest.mark.slow)
+        name
+        if name in ("Trapezoid", "RadauIIA5", "Rodas5P")
+        else pytest.param(name, marks=pytest.mark.slow)
         for name in SOLVERS
     ],
 )
@@ -104,15 +110,16 @@ def test_gradients_are_those_of_central_differences(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid"])
+@pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid", "Rodas5P"])
 def test_gradients_with_given_step_times_are_those_of_central_differences(name):
     f = functools.partial(end, SOLVERS[name], step_to=True)
     assert_equal(gradient(f), central_differences(f), 1e-7)
 
 
 @pytest.mark.slow
-def test_every_way_to_differentiate_gives_the_same_gradient():
-    solver = SOLVERS["RadauIIA5"]
+@pytest.mark.parametrize("name", ["RadauIIA5", "Rodas5P"])
+def test_every_way_to_differentiate_gives_the_same_gradient(name):
+    solver = SOLVERS[name]
     checkpointed = gradient(functools.partial(end, solver))
     direct = functools.partial(end, solver, adjoint=diffrax.DirectAdjoint())
     assert_equal(gradient(direct), checkpointed, 1e-11)
@@ -180,7 +187,7 @@ def segment_loss(p, solver, args):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid"])
+@pytest.mark.parametrize("name", ["RadauIIA5", "Trapezoid", "Rodas5P"])
 def test_first_and_second_derivatives_of_segments_are_those_of_central_differences(name):
     f = functools.partial(segment_loss, solver=SOLVERS[name], args=20.0)
     p, h = jnp.array([1.0, 5.0]), 1e-4

@@ -16,6 +16,10 @@ SOLVERS = {
         srx.RadauIIA5(),
         srx.GaussLegendre4(),
         srx.RadauIIA9(),
+        srx.Rosenbrock23(),
+        srx.Rodas3P(),
+        srx.Rodas4P(),
+        srx.Rodas5P(),
     )
 }
 
@@ -25,7 +29,9 @@ def step(term, solver, t, h, y, memory=None):
     return solver.step(term, t, t + h, y, None, memory, False)
 
 
-@pytest.mark.slow_cases("Trapezoid", "GaussLegendre4", "RadauIIA9")
+@pytest.mark.slow_cases(
+    "Trapezoid", "GaussLegendre4", "RadauIIA9", "Rosenbrock23", "Rodas3P", "Rodas4P"
+)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_estimate_falls_with_its_order(name):
     solver, term = SOLVERS[name], diffrax.ODETerm(lambda t, y, args: -(y**2) + jnp.cos(t))
@@ -59,16 +65,18 @@ def test_a_controller_of_ones_own_holds_its_tolerance_on_a_stiff_problem():
 
 
 @pytest.mark.slow
-def test_the_estimate_of_a_step_that_fails_is_infinite():
+@pytest.mark.parametrize("name", ["RadauIIA5", "Rodas5P"])
+def test_the_estimate_of_a_step_that_fails_is_infinite(name):
     term = diffrax.ODETerm(lambda t, y, args: jnp.sqrt(y - 2))
-    _, error, *_ = step(term, srx.RadauIIA5(), jnp.asarray(0.0), 0.1, jnp.array([1.0]))
+    _, error, *_ = step(term, SOLVERS[name], jnp.asarray(0.0), 0.1, jnp.array([1.0]))
     assert jnp.all(jnp.isinf(error))
 
 
 @pytest.mark.slow
-def test_the_estimate_is_in_units_of_the_state():
+@pytest.mark.parametrize("name", ["RadauIIA5", "Rodas5P"])
+def test_the_estimate_is_in_units_of_the_state(name):
     def error(unit):
         term = diffrax.ODETerm(lambda t, y, args: -(y**2) / unit)
-        return step(term, srx.RadauIIA5(), jnp.asarray(0.0), 0.1, jnp.array([unit]))[1][0]
+        return step(term, SOLVERS[name], jnp.asarray(0.0), 0.1, jnp.array([unit]))[1][0]
 
     np.testing.assert_allclose(error(2.0**-80), error(1.0) * 2.0**-80, rtol=1e-9)

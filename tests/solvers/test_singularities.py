@@ -58,6 +58,7 @@ def ending(t, y, index):
         srx.RadauIIA9(),
         pytest.param(srx.RadauIIA13(), marks=pytest.mark.slow),
         pytest.param(srx.RadauIIA(), marks=pytest.mark.slow),
+        pytest.param(srx.Rodas4P(), marks=pytest.mark.slow),
     ],
     ids=repr,
 )
@@ -128,10 +129,12 @@ def test_a_mode_that_grows_for_long_is_solved_and_resolved():
     assert steps < 200  # h J of 1.1 a step
 
 
-def test_a_quiet_start_off_an_unstable_state_is_not_stepped_over():
+@pytest.mark.slow_cases("RadauIIA9()")
+@pytest.mark.parametrize("solver", [srx.RadauIIA9(), srx.Rodas5P()], ids=repr)
+def test_a_quiet_start_off_an_unstable_state_is_not_stepped_over(solver):
     # y' = 1000 y (1 - y) from 1e-30: below atol until t = 0.06, and one soon after.
     logistic = lambda t, y, args: 1000 * y * (1 - y)  # noqa: E731
     y0 = jnp.asarray(1e-30)
-    y, result, _ = solve(logistic, srx.RadauIIA9(), jnp.asarray(1.0), jnp.asarray(1e-4), y0)
+    y, result, _ = solve(logistic, solver, jnp.asarray(1.0), jnp.asarray(1e-4), y0)
     assert result == SUCCESS
     np.testing.assert_allclose(y, 1.0, rtol=1e-3)

@@ -6,7 +6,8 @@ Ordinary Differential Equations II*, section IV.15):
 
 - Radau IIA of `s` stages: error `h^s / |lambda|`;
 - the trapezoid rule: `h^2 / |lambda|`;
-- Gauss of `s` stages: `h^s` for even, `h^(s + 1)` for odd `s`, with no help from `lambda`.
+- Gauss of `s` stages: `h^s` for even, `h^(s + 1)` for odd `s`, with no help from `lambda`;
+- Rodas3P, 4P, 5P: `h^2`, `h^3` and `h^3` over `|lambda|`; Rosenbrock23 `h^2`, not stiffly accurate.
 """
 
 import functools
@@ -30,15 +31,20 @@ STIFF_ORDERS = {
     "GaussLegendre2": 2,
     "GaussLegendre4": 2,
     "GaussLegendre6": 4,
+    "Rosenbrock23": 2,
+    "Rodas3P": 2,
+    "Rodas4P": 3,
+    "Rodas5P": 3,
 }
 # One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
-# many, and not stiffly accurate. The others have other numbers in the same programs.
-KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4")
+# many, not stiffly accurate, and without an iteration. The others have other numbers in the same
+# programs.
+KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4", "Rodas5P")
 CASES = {
     name: name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
     for name in STIFF_ORDERS
 }
-DAMPING = [name for name in CASES if not name.startswith("Gauss")]
+DAMPING = [name for name in CASES if not name.startswith(("Gauss", "Rosen"))]
 
 
 def phi(t):

@@ -8,3 +8,4 @@ from ._continuous_adjoints import (
 )
 from ._discrete_adjoint import DiscreteAdjoint as DiscreteAdjoint
 from ._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
+from ._refusals import records_steps as records_steps

@@ -33,7 +33,7 @@ from ..diffrax_loop import (
     with_room_for_states,
     with_tangents,
 )
-from ..solvers import LearnableRungeKutta
+from ..solvers import AbstractRosenbrock, LearnableRungeKutta
 from ..stages import stop_gradient
 from ._linear_map import linear_map
 from ._recorded_steps import AbstractRecordedSteps
@@ -167,7 +167,10 @@ def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedS
         wanted = (*wanted, inputs.solver)
         flags = (*flags, jax.tree.map(lambda x: x is not None, moved.solver, is_leaf=_is_none))
         return StepMaps(*eqx.partition(wanted, flags), inputs.y0)
-    return StepEquations(inputs.frozen["solver"], *eqx.partition(wanted, flags), inputs.y0)
+    solver = inputs.frozen["solver"]
+    if isinstance(solver, AbstractRosenbrock):
+        return StepMaps(*eqx.partition(wanted, flags), inputs.y0, solver)
+    return StepEquations(solver, *eqx.partition(wanted, flags), inputs.y0)
 
 
 def _is_none(x: Any) -> bool:

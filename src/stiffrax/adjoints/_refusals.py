@@ -6,7 +6,7 @@ import diffrax
 import jax
 
 from ..diffrax_loop import unwrap_term
-from ..solvers import AbstractImplicitRungeKutta, LearnableRungeKutta
+from ..solvers import AbstractImplicitRungeKutta, AbstractRosenbrock, LearnableRungeKutta
 
 _EVERYTHING = "stiffrax.DiscreteAdjoint()"
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
@@ -25,6 +25,11 @@ FORWARD = (
 """What a continuous adjoint says in forward mode."""
 
 
+def records_steps(solver: Any) -> bool:
+    """Whether `DiscreteAdjoint` takes the solver."""
+    return isinstance(solver, AbstractImplicitRungeKutta | AbstractRosenbrock)
+
+
 def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
     """Refuses a solve whose steps are not those of a stiffrax solver."""
     if isinstance(solver, LearnableRungeKutta):
@@ -34,10 +39,19 @@ def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
             f"`adjoint={adjoint}()` was given a LearnableRungeKutta; its gradient would not reach "
             "the tableau. Write `adjoint=stiffrax.DiscreteAdjoint()`."
         )
-    if not isinstance(solver, AbstractImplicitRungeKutta):
+    if isinstance(solver, AbstractRosenbrock):
+        if learnable:
+            return
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs an "
+            "implicit Runge-Kutta solver of stiffrax, such as `stiffrax.RadauIIA5()`, whose stages "
+            "lie on the solution between the ends of steps. Write "
+            "`adjoint=stiffrax.DiscreteAdjoint()`."
+        )
+    if not records_steps(solver):
         raise ValueError(
             f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs "
-            "an implicit Runge-Kutta solver of stiffrax, such as `stiffrax.RadauIIA5()`. Write "
+            "a solver of stiffrax, such as `stiffrax.RadauIIA5()`. Write "
             f"`adjoint={_INSTEAD}` for other solvers."
         )
 

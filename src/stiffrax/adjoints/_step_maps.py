@@ -1,4 +1,4 @@
-"""Recorded steps as maps of their starts, differentiated by JAX: of a solver that is trained."""
+"""Recorded steps as maps of their starts, differentiated by JAX: Rosenbrock and trained methods."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,33 +11,37 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..diffrax_loop import Step
-from ..solvers import DENSE_DEGREE
+from ..solvers import DENSE_DEGREE, AbstractRosenbrock
 from ._affine_steps import in_turn
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
 
 
 @final
 class StepMaps(AbstractRecordedSteps):
-    """Steps as maps of their start and of `(terms, args, solver)`.
+    """Steps as maps of their start and of `(terms, args)`, and of a solver that is trained.
 
-    `parameters` are the leaves whose cotangents are wanted, `others` the rest. Through the maps,
-    not through the stage equations, since those of the explicit kind have no inverse of `A`.
+    `parameters` are the leaves whose cotangents are wanted, `others` the rest; `solver` is one that
+    is not trained. Through the maps, not through stage equations: those of a Rosenbrock step hold
+    its Jacobian, so that it is differentiated as the step is, and those of the explicit kind have no
+    inverse of `A`.
     """
 
     parameters: PyTree
     others: PyTree
     state: PyTree[Array]
+    solver: AbstractRosenbrock | None = None
 
     @property
     def num_powers(self) -> int:
-        """The degree of the dense output of learnable methods."""
-        return DENSE_DEGREE
+        """The degree of the dense output."""
+        return DENSE_DEGREE if self.solver is None else self.solver.tableau.polynomial.shape[1]
 
     def step(
         self, parameters: PyTree, step: Step, y0: Float[Array, " n"]
     ) -> tuple[Float[Array, " n"], Float[Array, "p n"]]:
         """The end of a step, and the polynomial within it."""
-        terms, args, solver = eqx.combine(parameters, self.others)
+        terms, args, *trained = eqx.combine(parameters, self.others)
+        solver: Any = trained[0] if trained else self.solver
         _, restore = ravel_pytree(self.state)
         y1, _, dense_info, _, _ = solver.step(
             terms, step.t0, step.t1, restore(y0), args, None, False

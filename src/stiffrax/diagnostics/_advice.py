@@ -102,6 +102,8 @@ def _after_success(stats: dict) -> list[str]:
         return [_HIGHER_ORDER.format(order=int(setup["order"]))] if many and low else []
     if stats["setup"]["unpreconditioned"]:
         return [_PRECONDITIONER]
+    if int(stats["num_newton_iterations"]) == 0:
+        return [_FIELD]
     return [_LOWER_ORDER if stats["setup"]["predictive"] else _PREDICTIVE]
 
 

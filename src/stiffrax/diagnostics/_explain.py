@@ -82,10 +82,25 @@ def _failure(solution: diffrax.Solution, names: Sequence[str] | None) -> str:
         return f"Stopped at the limit of steps, {where}; {name} has the largest error there."
     if last["converged"]:
         return f"Failed {where}: the error of {name} is the largest, and too large."
+    if not _iterates(solution.stats):
+        return f"Failed {where}: the stages of {name} are not finite."
     return f"Failed {where}: the iteration for {name} did not converge."
 
 
+def _iterates(stats: dict) -> bool:
+    """Whether the method is one that iterates: Rosenbrock methods do not."""
+    return int(stats["num_newton_iterations"]) > 0
+
+
 def _work(stats: dict) -> str:
+    if not _iterates(stats):
+        return (
+            f"{stats['num_steps']} steps, {stats['num_rejected_steps']} of them rejected "
+            f"({stats['num_rejected_by_error']} by their error, {stats['num_rejected_by_newton']} "
+            f"because their stages were not finite); {stats['num_f_evaluations']} evaluations of the "
+            f"vector field, {stats['num_jacobians']} Jacobians, {stats['num_factorizations']} "
+            "factorizations."
+        )
     return (
         f"{stats['num_steps']} steps, {stats['num_rejected_steps']} of them rejected "
         f"({stats['num_rejected_by_error']} by their error, {stats['num_rejected_by_newton']} "

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import check_count, check_instance, check_tolerances
-from ..adjoints import DiscreteAdjoint
+from ..adjoints import DiscreteAdjoint, records_steps
 from ..data import Measurements, Trajectories
 from ..models import System
-from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
+from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
 from ._simulation import Simulation, Simulator
@@ -94,7 +94,7 @@ class LikelihoodLoss(AbstractLoss):
         check_tolerances("LikelihoodLoss", rtol, atol, positive=True)
         self.rtol, self.atol = float(rtol), float(atol)
         if adjoint is None:
-            ours = isinstance(self.solver, AbstractImplicitRungeKutta)
+            ours = records_steps(self.solver)
             adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
         self.adjoint = adjoint
         self.max_steps = check_count("max_steps", max_steps)

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
-from ..adjoints import DiscreteAdjoint
+from ..adjoints import DiscreteAdjoint, records_steps
 from ..data import Trajectories, cut_windows, default_scale
-from ..solvers import AbstractImplicitRungeKutta, RadauIIA5
+from ..solvers import RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._failed_prediction import failed_solve
 from ._loss import AbstractLoss, LossValue
@@ -90,7 +90,7 @@ class TrajectoryLoss(AbstractLoss):
         check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), atol
         if adjoint is None:
-            ours = isinstance(self.solver, AbstractImplicitRungeKutta)
+            ours = records_steps(self.solver)
             adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
         self.adjoint = adjoint
         self.max_steps = check_count("max_steps", max_steps)

@@ -26,6 +26,13 @@ from ._methods import (
     RadauIIA13 as RadauIIA13,
     Trapezoid as Trapezoid,
 )
+from ._rosenbrock import AbstractRosenbrock as AbstractRosenbrock
+from ._rosenbrock_methods import (
+    Rodas3P as Rodas3P,
+    Rodas4P as Rodas4P,
+    Rodas5P as Rodas5P,
+    Rosenbrock23 as Rosenbrock23,
+)
 from ._segments import (
     predict_segment as predict_segment,
     scan_window as scan_window,

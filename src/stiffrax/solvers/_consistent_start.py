@@ -19,6 +19,7 @@ from ..stages import (
     ErrorTolerance,
     FlatField,
     Mass,
+    RosenbrockSystem,
     StageSystem,
     factor_shifted,
     flat_field,
@@ -27,7 +28,7 @@ from ..stages import (
     scales,
     stop_gradient,
 )
-from ..tableaus import Tableau
+from ..tableaus import RosenbrockTableau, Tableau
 from ._mass_matrix_term import MassMatrixTerm
 
 _VIOLATED = (
@@ -45,7 +46,11 @@ _LEFT_OUT = (
 
 
 def check_mass(
-    name: str, tableau: Tableau, structure: AbstractStructure, term: Any, mass: Mass
+    name: str,
+    tableau: Tableau | RosenbrockTableau,
+    structure: AbstractStructure,
+    term: Any,
+    mass: Mass,
 ) -> None:
     """Refuses what is known to go wrong before anything is computed."""
     damps = tableau.stiffly_accurate and not tableau.explicit_first_stage
@@ -61,11 +66,12 @@ def check_mass(
 
 def check_start(
     solver: Any,
-    system: StageSystem,
+    system: StageSystem | RosenbrockSystem,
     mass: Mass,
     terms: Any,
     tolerance: ErrorTolerance | None,
     structure: AbstractStructure,
+    gamma: float,
 ) -> Bool[Array, ""]:
     """Whether a solve may start at `y0`; raises for what is wrong, if the solve raises at all.
 
@@ -81,7 +87,7 @@ def check_start(
         able = ~mass.is_singular()
     consistent = jnp.asarray(True)
     if damps and unwrap_term(terms).singular is not False:
-        consistent = _is_consistent(system, mass, tolerance, structure)
+        consistent = _is_consistent(system, mass, tolerance, structure, gamma)
     if throws:
         name = type(structure).__name__
         consistent = eqx.error_if(consistent, ~fits, _LEFT_OUT.format(structure=name))
@@ -92,18 +98,18 @@ def check_start(
 
 
 def _is_consistent(
-    system: StageSystem,
+    system: StageSystem | RosenbrockSystem,
     mass: Mass,
     tolerance: ErrorTolerance | None,
     structure: AbstractStructure,
+    gamma: float,
 ) -> Bool[Array, ""]:
     h, f = system.h, system.field(system.t0, system.y0)
     violation = mass.out_of_range(f)
-    gamma = np.array([system.tableau.gamma])
     # Library factorizations that run side by side may wait for each other for ever.
     h, violation = lax.optimization_barrier((h, violation))
     hJ = structure.scaled(h, structure.jacobian(system.field, system.t0, system.y0))
-    factors = factor_shifted(gamma, hJ, structure, mass)
+    factors = factor_shifted(np.array([gamma]), hJ, structure, mass)
     change = _change_of(lambda y: system.field(system.t0, y), system.y0)
     # What a change of the whole state would move these components by: a size in their units.
     correction, moved = (

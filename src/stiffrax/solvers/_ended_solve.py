@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..diffrax_loop import smallest_step
-from ..stages import MatrixFree, StageSolution, StageSystem
+from ..stages import MatrixFree, RosenbrockSystem, StageSolution, StageSystem
 from ._step_memory import Attempt, StepMemory
 
 RESULTS: Any = diffrax.RESULTS
@@ -36,13 +36,15 @@ class Ending(eqx.Module):
 
 
 def step_ending(
-    system: StageSystem,
-    memory: StepMemory,
+    system: StageSystem | RosenbrockSystem,
+    last_h: Float[Array, ""],
+    consistent: Bool[Array, ""] | None,
     starts: Bool[Array, ""] | None,
     accepts: Bool[Array, ""] | None,
 ) -> Ending:
     """How a step ends its solve, if it does.
 
+    `last_h`: the last step. `consistent`: whether the solve started where its constraints hold.
     `starts`: whether a step of any size could be accepted from here; `accepts`: whether the
     controller will accept this one. `None` where there is no error control, or no error.
 
@@ -50,16 +52,16 @@ def step_ending(
     starts just before a jump. From a second one no controller finds out, since they multiply.
     """
     empty = system.dt == 0
-    stuck = (empty & (memory.polynomial.h == 0)) | jnp.isnan(system.dt)
+    stuck = (empty & (last_h == 0)) | jnp.isnan(system.dt)
     if accepts is not None:
         stuck = stuck | (~empty & ~accepts & (system.dt <= smallest_step(system.t0)))
     stays = empty | stuck
     code = RESULTS.where(stuck, RESULTS.dt_min_reached, RESULTS.successful)
     if starts is not None:
         stays, code = stays | ~starts, RESULTS.where(starts, code, RESULTS.nonfinite)
-    if memory.consistent is not None:
-        stays = stays | ~memory.consistent
-        code = RESULTS.where(memory.consistent, code, RESULTS.nonlinear_divergence)
+    if consistent is not None:
+        stays = stays | ~consistent
+        code = RESULTS.where(consistent, code, RESULTS.nonlinear_divergence)
     return Ending(stays, code)
 
 

@@ -178,7 +178,9 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             system, _ = system_of_terms(self.tableau, terms, t0, t1, y0, args)
             mass = stop_gradient(mass.with_projector())
             tolerance = self._tolerance(y0)
-            consistent = check_start(self, system, mass, terms, tolerance, structure)
+            consistent = check_start(
+                self, system, mass, terms, tolerance, structure, self.tableau.gamma
+            )
         linearization = None
         if self._reuses(flat.size):
             linearization = no_linearization(
@@ -226,7 +228,8 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         error, evaluations = self._error(frozen, f0, attempt, solution, tolerance)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         worst = worst_component(error, tolerance)
-        ending = step_ending(frozen, solver_state, starts, accepts)
+        last_h, consistent = solver_state.polynomial.h, solver_state.consistent
+        ending = step_ending(frozen, last_h, consistent, starts, accepts)
         y1 = restore(ending.unless(y1, stayed=system.y0))
         coefficients = ending.unless(coefficients)
         if error is not None:

@@ -42,8 +42,8 @@ def segment_predictions(
     - `model`: the vector field, called as `model(t, y, args)`.
     - `ts`: sample times, increasing along a run; unit of the model's time.
     - `ys`: samples.
-    - `solver`: an implicit Runge-Kutta solver of stiffrax, by default [`stiffrax.RadauIIA9`][]; or any
-        other diffrax solver.
+    - `solver`: a solver of stiffrax, by default [`stiffrax.RadauIIA9`][]; or any other diffrax
+        solver.
     - `substeps`: equal steps for each pair.
     - `args`: passed to the model.
     - `mask`: `True` where a sample is present. Samples are predicted from the last present one

@@ -18,6 +18,17 @@ def check_parts(solver: Any) -> None:
         "an optimistix root finder",
         "root_finder=stiffrax.SimplifiedNewton()",
     )
+    check_linear_algebra(solver)
+    check_count("root_find_max_steps", solver.root_find_max_steps, write="root_find_max_steps=50")
+    if solver.mixed_precision and isinstance(solver.structure, MatrixFree):
+        raise ValueError(
+            "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
+            "factors to keep in single precision. Leave one of them out."
+        )
+
+
+def check_linear_algebra(solver: Any) -> None:
+    """Refuses a linear solver or a structure of another kind, and both at once."""
     check_instance(
         "linear_solver",
         solver.linear_solver,
@@ -32,14 +43,8 @@ def check_parts(solver: Any) -> None:
         "the structure of a Jacobian",
         "structure=stiffrax.Banded(1, 1)",
     )
-    check_count("root_find_max_steps", solver.root_find_max_steps, write="root_find_max_steps=50")
     if solver.linear_solver is not None and solver.structure is not None:
         raise ValueError(
             "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
             "or leave one of them out."
-        )
-    if solver.mixed_precision and isinstance(solver.structure, MatrixFree):
-        raise ValueError(
-            "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
-            "factors to keep in single precision. Leave one of them out."
         )

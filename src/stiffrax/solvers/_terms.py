@@ -20,13 +20,13 @@ def check_term(terms: Any, *, may_have_mass: bool = False) -> None:
         return
     if isinstance(term, AdjointTerm):
         raise ValueError(
-            "`adjoint=diffrax.BacksolveAdjoint()` was given to an implicit Runge-Kutta solver; it "
+            "`adjoint=diffrax.BacksolveAdjoint()` was given to a solver of stiffrax; it "
             "solves the state again back in time, which is unstable on stiff problems. Write "
             "`adjoint=stiffrax.GaussAdjoint()`, or `adjoint=stiffrax.DiscreteAdjoint()`."
         )
     if not isinstance(term, diffrax.ODETerm):
         raise ValueError(
-            f"A {type(term).__name__} was given to an implicit Runge-Kutta solver; it needs a "
+            f"A {type(term).__name__} was given to a solver of stiffrax; it needs a "
             "`diffrax.ODETerm(vector_field)`. For a sum of stiff and non-stiff terms use "
             "`diffrax.KenCarp4`, for noise an SDE solver."
         )
@@ -45,11 +45,16 @@ def system_of_terms(
 ) -> tuple[StageSystem, Callable[[Array], PyTree]]:
     """The stage system of the step from `t0` to `t1`, and the function that restores the state."""
     check_term(terms, may_have_mass=True)
+    t0, dt, control = step_times(terms, t0, t1)
+    vector_field = lambda t, y: terms.vf(t, y, args)  # noqa: E731
+    return stage_system(tableau, vector_field, t0, dt, control, y0, mass_of(terms, y0))
+
+
+def step_times(terms: Any, t0: Any, t1: Any) -> tuple[Array, Array, Any]:
+    """The start of a step, its length in time, and what slopes are multiplied by."""
     # Stages lie between whole numbers: integers given for `t0` and `t1` would round them.
     dtype = jnp.result_type(t0, t1)
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
     # The control carries the direction of time, which `t1 - t0` does not: never rebuild it.
-    control = terms.contr(t0, t1)
-    vector_field = lambda t, y: terms.vf(t, y, args)  # noqa: E731
-    return stage_system(tableau, vector_field, t0, t1 - t0, control, y0, mass_of(terms, y0))
+    return t0, t1 - t0, terms.contr(t0, t1)

@@ -1,7 +1,11 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
 from ._block_diagonal import BlockDiagonal as BlockDiagonal
-from ._growing_modes import grows_unresolved as grows_unresolved
+from ._controller_tolerances import ControllerTolerances as ControllerTolerances
+from ._growing_modes import (
+    grows_unresolved as grows_unresolved,
+    stiff_powers as stiff_powers,
+)
 from ._linearization import (
     LEAST_SIZE_TO_REUSE as LEAST_SIZE_TO_REUSE,
     Linearization as Linearization,
@@ -14,8 +18,15 @@ from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._products import (
     largest_of_rows as largest_of_rows,
+    small_matmul as small_matmul,
     weighted_sum as weighted_sum,
 )
+from ._rosenbrock_stages import (
+    RosenbrockSolution as RosenbrockSolution,
+    rosenbrock_increments as rosenbrock_increments,
+    solve_rosenbrock as solve_rosenbrock,
+)
+from ._rosenbrock_system import RosenbrockSystem as RosenbrockSystem
 from ._rounded_products import round_products as round_products
 from ._scaled_inverse import (
     ScaledInverse as ScaledInverse,
@@ -62,6 +73,7 @@ from ._stopping_rules import (
     given_tolerance_rule as given_tolerance_rule,
     most_iterations as most_iterations,
     next_eta as next_eta,
+    plain_tolerance as plain_tolerance,
     rounding_rule as rounding_rule,
     weighed_rule as weighed_rule,
     worst_component as worst_component,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ._rosenbrock_system import RosenbrockSystem
 from ._stage_system import SlopeSystem, StageSystem
 
 # The share of a batch to which the lanes still open are packed together, and the least number of
@@ -115,7 +116,7 @@ def _packed(
     return lax.while_loop(lambda c: count(c) > 0, some, carry)
 
 
-System = TypeVar("System", StageSystem, SlopeSystem)
+System = TypeVar("System", StageSystem, SlopeSystem, RosenbrockSystem)
 
 
 @jax.custom_batching.custom_vmap

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import Literal
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 _PRODUCTS = {"mul", "integer_pow", "square"}
@@ -15,7 +16,16 @@ _PRODUCTS = {"mul", "integer_pow", "square"}
 _TAKES_FACTORS = {*_PRODUCTS, "div", "dot_general"}
 
 
-def round_products(function: Callable) -> Callable:
+def reads_input(jaxpr: Any, index: int) -> bool:
+    """Whether an output of a jaxpr may depend on one of its inputs.
+
+    An operation that takes the input and whose output is used counts, whatever it computes.
+    """
+    _, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return used[index]
+
+
+def round_products(function: Callable, look_at: Callable[[Any], None] | None = None) -> Callable:
     r"""The same function of `t` and of pytrees, each of its products rounded to the nearest number.
 
     Compilers contract `a b + c` to one fused multiply-add, which keeps the product to twice the
@@ -28,11 +38,14 @@ def round_products(function: Callable) -> Callable:
     species loses and another one gains then has one cotangent, the difference of theirs. Written
     apart, both would be multiplied by the rate constant first, and rounded.
 
-    Loops, branches and functions with derivatives of their own are left as they are.
+    Loops, branches and functions with derivatives of their own are left as they are. `look_at` is
+    given the trace of the function, in which the time is the first input.
     """
 
     def rounded(t: Array, *args: PyTree[Array]) -> PyTree[Array]:
         closed, struct = jax.make_jaxpr(function, return_shape=True)(t, *args)
+        if look_at is not None:
+            look_at(closed.jaxpr)
         inputs = jax.tree.leaves((t, *args))
         values = _evaluate(closed.jaxpr, closed.consts, inputs, _Operations(_unknown_zero(t)))
         return jax.tree.unflatten(jax.tree.structure(struct), values)

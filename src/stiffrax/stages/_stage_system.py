@@ -15,7 +15,7 @@ from .._arguments import check_state
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
-from ._rounded_products import round_cotangents, round_products
+from ._rounded_products import reads_input, round_cotangents, round_products
 from ._scaled_inverse import ScaledInverse, scaled_inverse
 
 
@@ -25,9 +25,11 @@ class FlatField(eqx.Module):
 
     The user's function is traced once, here; every later evaluation replays that trace. Values it
     closes over (parameters, `args`) become leaves, so that derivatives reach them.
+    `depends_on_time` is false only where the trace shows that the time is not read.
     """
 
     field: Callable
+    depends_on_time: bool = eqx.field(static=True, default=True)
 
     def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
         return self.field(t, y)
@@ -70,7 +72,10 @@ def flat_field(
             )
         return ravel_pytree(slope)[0].astype(flat.dtype)
 
-    return FlatField(eqx.filter_closure_convert(round_products(field), t, flat)), flat, unravel
+    reads: list[bool] = []
+    rounded = round_products(field, lambda jaxpr: reads.append(reads_input(jaxpr, 0)))
+    converted = eqx.filter_closure_convert(rounded, t, flat)
+    return FlatField(converted, reads[-1]), flat, unravel
 
 
 def _shapes(tree: PyTree) -> str:

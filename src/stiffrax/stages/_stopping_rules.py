@@ -119,6 +119,21 @@ def error_tolerance(
     tableau: Tableau, y0: PyTree[ArrayLike], rtol: Any, atol: Any, norm: Callable[[Array], Array]
 ) -> ErrorTolerance:
     """Scales `atol + rtol |y0|`; where `rtol` is zero the ratio is taken from `atol` instead."""
+    given = plain_tolerance(y0, rtol, atol, norm)
+    flat_scale, dtype = given.scale, given.scale.dtype
+    rtol, atol = given.rtol, jnp.asarray(atol, dtype)
+    base = jnp.where(rtol > 0, rtol, jnp.max(atol))
+    exponent = tableau.error_order / (tableau.order + 1)
+    if tableau.num_stages <= 2:
+        exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
+    ratio = 0.1 * base ** (exponent - 1)
+    return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
+
+
+def plain_tolerance(
+    y0: PyTree[ArrayLike], rtol: Any, atol: Any, norm: Callable[[Array], Array]
+) -> ErrorTolerance:
+    """The tolerances as they were given, for an estimate that is compared with them as it is."""
 
     def scale(y: ArrayLike) -> Array:
         # In the precision of the state, whatever that of the tolerances.
@@ -126,13 +141,7 @@ def error_tolerance(
 
     flat_scale, _ = ravel_pytree(jax.tree.map(scale, y0))
     dtype = flat_scale.dtype
-    rtol, atol = jnp.asarray(rtol, dtype), jnp.asarray(atol, dtype)
-    base = jnp.where(rtol > 0, rtol, jnp.max(atol))
-    exponent = tableau.error_order / (tableau.order + 1)
-    if tableau.num_stages <= 2:
-        exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
-    ratio = 0.1 * base ** (exponent - 1)
-    return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
+    return ErrorTolerance(flat_scale, jnp.asarray(rtol, dtype), jnp.ones((), dtype), norm)
 
 
 def most_iterations(tableau: Tableau) -> int:

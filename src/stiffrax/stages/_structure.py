@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Inexact
 from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._products import small_matmul
-from ._small_inverse import small_inverse, unchecked_inverse
+from ._small_inverse import probed_inverse, small_inverse, unchecked_inverse
 from ._stage_system import FlatField
 
 
@@ -182,6 +182,19 @@ def factor_shifted(
     if mass is None:
         return structure.factor(shifts, hJ)
     return structure.factor(shifts, hJ, structure.mass_matrix(mass))
+
+
+def checked_factors(
+    shift: float, hJ: Any, structure: AbstractStructure, mass: Mass | None, probe: Array
+) -> Any:
+    """Factors of one real `shift M - h J`, whose solutions nothing corrects.
+
+    `probe`: a right-hand side to try an inverse on that was eliminated without pivoting.
+    """
+    if mass is None and isinstance(structure, Dense) and structure.linear_solver is None:
+        identity = jnp.eye(hJ.shape[0], dtype=hJ.dtype)
+        return probed_inverse(shift * identity - hJ, probe)[None]
+    return factor_shifted(np.array([shift]), hJ, structure, mass)
 
 
 def _single(tree: Any) -> Any:

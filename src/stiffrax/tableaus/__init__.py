@@ -19,6 +19,13 @@ from ._order_conditions import (
     stage_conditions as stage_conditions,
     transposed_stage_conditions as transposed_stage_conditions,
 )
+from ._rosenbrock_tableau import RosenbrockTableau as RosenbrockTableau
+from ._rosenbrock_tableaus import (
+    rodas3p as rodas3p,
+    rodas4p as rodas4p,
+    rodas5p as rodas5p,
+    rosenbrock23 as rosenbrock23,
+)
 from ._stability import (
     is_a_stable as is_a_stable,
     stability_angle as stability_angle,

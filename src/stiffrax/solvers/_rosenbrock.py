@@ -1,0 +1,294 @@
+"""The step shared by every Rosenbrock method: linear systems with one matrix, and no iteration."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias, final
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import lax
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+
+from .._arguments import check_tolerances
+from ..diffrax_loop import (
+    ErrorLeaf,
+    StepReport,
+    StepWork,
+    asks_for_report,
+    enclosing_steps_are_fixed,
+    unwrap_term,
+)
+from ..stages import (
+    AbstractStructure,
+    ControllerTolerances,
+    Dense,
+    ErrorTolerance,
+    Mass,
+    MatrixFree,
+    RosenbrockSolution,
+    RosenbrockSystem,
+    accepts_error,
+    flat_field,
+    grows_unresolved,
+    plain_tolerance,
+    rosenbrock_increments,
+    small_matmul,
+    solve_rosenbrock,
+    stiff_powers,
+    stop_gradient,
+    weighted_sum,
+    worst_component,
+)
+from ..tableaus import RosenbrockTableau
+from ._consistent_start import check_mass, check_start, typical_slope
+from ._ended_solve import step_ending
+from ._solver_parts import check_linear_algebra
+from ._step_memory import CollocationInterpolation
+from ._terms import check_term, mass_of, step_times
+
+Y: TypeAlias = PyTree[ArrayLike]
+RESULTS: Any = diffrax.RESULTS
+
+
+@final
+class RosenbrockMemory(eqx.Module):
+    """What a step leaves for the next: its size, and what `init` found out of a mass matrix."""
+
+    h: Float[Array, ""]
+    consistent: Bool[Array, ""] | None
+    mass: Mass | None
+
+
+class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
+    r"""A Rosenbrock method as a diffrax solver: linearly implicit, without any iteration.
+
+    A subclass gives a tableau; this class does the rest. With `J` and $f_t$ the derivatives of `f`
+    at the start of the step, its stages are linear systems with one and the same matrix:
+
+    $$\left(\tfrac{1}{\gamma} M - h J\right) U_i = h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big)
+      + M \sum_{j<i} C_{ij} U_j + d_i h^2 f_t, \qquad y_1 = y_0 + \sum_i m_i U_i$$
+
+    The Jacobian must be exact: it is part of the method, not the means of an iteration. Its
+    derivatives are part of the gradient.
+
+    **Arguments:**
+
+    - `linear_solver`: any lineax solver for the linear systems; by default an explicit inverse, the
+      fastest choice for small ones.
+    - `structure`: what is known of the Jacobian: [`stiffrax.Banded`][], [`stiffrax.BlockDiagonal`][]
+      or [`stiffrax.Sparsity`][]; by default [`stiffrax.Dense`][].
+
+    **Raises:** `ValueError` if both are given, and for `MatrixFree`.
+
+    ```python
+    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
+    >>> issubclass(srx.Rodas5P, srx.AbstractRosenbrock)
+    True
+
+    ```
+    """
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., CollocationInterpolation]] = CollocationInterpolation
+    root_find_max_steps: ClassVar[int] = 0
+
+    linear_solver: lx.AbstractLinearSolver | None = None
+    structure: AbstractStructure | None = None
+    # No root is found: where a root finder would be, diffrax puts the controller's tolerances.
+    root_finder: ControllerTolerances = eqx.field(
+        init=False, repr=False, default_factory=ControllerTolerances
+    )
+
+    def __repr__(self) -> str:
+        parts = ("linear_solver", "structure")
+        given = [(name, getattr(self, name)) for name in parts]
+        shown = [f"{name}={type(x).__name__}(...)" for name, x in given if x is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __check_init__(self):
+        _check_parts(self)
+
+    @property
+    @abc.abstractmethod
+    def tableau(self) -> RosenbrockTableau:
+        """The coefficients of the method."""
+
+    @property
+    def _jacobian_structure(self) -> AbstractStructure:
+        return Dense(self.linear_solver) if self.structure is None else self.structure
+
+    def order(self, terms: Any) -> int:
+        """Order of convergence."""
+        del terms
+        return self.tableau.order
+
+    def error_order(self, terms: Any) -> int:
+        """Power of the step size in the error estimate."""
+        del terms
+        return self.tableau.error_order
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> RosenbrockMemory:
+        """No step before.
+
+        **Raises:** `ValueError` for a term that is no ordinary differential equation, or a mass
+        matrix that the method or the structure cannot take.
+        """
+        check_term(terms, may_have_mass=True)
+        mass, consistent = mass_of(terms, y0), None
+        dtype = jnp.result_type(*jax.tree.leaves(y0))
+        if mass is not None:
+            name, structure = type(self).__name__, self._jacobian_structure
+            _check_index(name, mass)
+            check_mass(name, self.tableau, structure, unwrap_term(terms), mass)
+            system, _ = self._system(terms, t0, t1, y0, args)
+            mass = stop_gradient(mass.with_projector())
+            tolerance = self._tolerance(y0)
+            consistent = check_start(
+                self, system, mass, terms, tolerance, structure, self.tableau.shift
+            )
+        return RosenbrockMemory(jnp.ones((), dtype), consistent, mass)
+
+    def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
+        """The vector field; with a mass matrix, a slope that it allows."""
+        mass = mass_of(terms, y0)
+        return terms.vf(t0, y0, args) if mass is None else typical_slope(terms, mass, t0, y0, args)
+
+    def step(
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: Y,
+        args: Any,
+        solver_state: RosenbrockMemory | None,
+        made_jump: Any,
+    ) -> tuple[Y, Y | None, dict[str, Any], RosenbrockMemory, diffrax.RESULTS]:
+        """One step: linearize, factorize, go through the stages, estimate the error.
+
+        Called by hand, outside of `diffeqsolve`, it returns the error estimate in units of the
+        state, for a controller of your own: of order `error_order(terms)` in the step, infinite
+        where the step failed. Under fixed steps nobody asks for the estimate, and it is `None`.
+        """
+        del made_jump
+        tableau = self.tableau
+        system, restore = self._system(terms, t0, t1, y0, args)
+        # A recorded step is taken once more without one.
+        memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None, None)
+        frozen = stop_gradient(system)
+        tolerance = self._tolerance(y0)
+        solution = solve_rosenbrock(frozen)
+        U = rosenbrock_increments(system, solution)
+
+        y1 = system.y0 + weighted_sum(tableau.m, U)
+        polynomial = small_matmul(jnp.asarray(tableau.polynomial.T, U.dtype), U)
+        finite = solution.finite & jnp.all(jnp.isfinite(lax.stop_gradient(y1)))
+        error = self._error(frozen, solution, finite, tolerance)
+        accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
+        starts = None if tolerance is None else solution.starts
+        ending = step_ending(frozen, memory.h, memory.consistent, starts, accepts)
+        y1 = restore(ending.unless(y1, stayed=system.y0))
+        coefficients = ending.unless(polynomial)
+        worst = worst_component(error, tolerance)
+        if error is not None:
+            error = restore(ending.unless(error))
+            error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
+        code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
+        result = ending.result(code)
+        if asks_for_report(self.root_finder.norm):
+            error = self._report(solution, finite, error, worst)
+        dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
+        memory = RosenbrockMemory(frozen.h, memory.consistent, memory.mass)
+        return y1, error, dense_info, memory, result
+
+    def _system(
+        self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any
+    ) -> tuple[RosenbrockSystem, Callable[[Array], PyTree]]:
+        check_term(terms, may_have_mass=True)
+        t0, dt, control = step_times(terms, t0, t1)
+        field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
+        h, mass = jnp.asarray(control, flat.dtype), mass_of(terms, y0)
+        structure = self._jacobian_structure
+        return RosenbrockSystem(self.tableau, structure, field, t0, dt, h, flat, mass), restore
+
+    def _tolerance(self, y0: Y) -> ErrorTolerance | None:
+        """The tolerances that an adaptive controller filled in, if there is one."""
+        given = self.root_finder
+        if not given.are_known:
+            return None
+        check_tolerances("PIDController", given.rtol, given.atol, state=y0)
+        return plain_tolerance(lax.stop_gradient(y0), given.rtol, given.atol, given.norm)
+
+    def _error(
+        self,
+        system: RosenbrockSystem,
+        solution: RosenbrockSolution,
+        finite: Bool[Array, ""],
+        tolerance: ErrorTolerance | None,
+    ) -> Float[Array, " n"] | None:
+        """The embedded estimate.
+
+        Infinite where the step failed, or is too large for a growing mode.
+        """
+        if tolerance is None and enclosing_steps_are_fixed():
+            return None
+        tableau, structure = self.tableau, system.structure
+        error = weighted_sum(tableau.e, solution.U)
+
+        def slow(error: Array) -> Array:
+            rhs = tableau.shift * system.times_mass(error)
+            return structure.solve(solution.factors, rhs[None])[0]
+
+        times = tableau.order + 3 - tableau.error_order
+        _, powers = stiff_powers(slow, error, times, written_out=isinstance(structure, Dense))
+        scale = 1.0 if tolerance is None else tolerance.scale
+        largest = tableau.largest_growth / tableau.shift
+        usable = finite & ~grows_unresolved(powers, scale, largest)
+        return jnp.where(usable, error, jnp.inf)
+
+    def _report(
+        self, solution: RosenbrockSolution, finite: Array, error: Y | None, worst: Array
+    ) -> StepReport:
+        """The error estimate, with what a controller or an adjoint may want to know beside it."""
+        U, none = solution.U, jnp.asarray(0)
+        size = jnp.where(jnp.isfinite(U), jnp.abs(U), jnp.inf)
+        largest = jnp.argmax(jnp.max(size, axis=0))
+        return StepReport(
+            error=error,
+            converged=finite,
+            finite=finite,
+            theta=jnp.full((), jnp.nan, U.dtype),
+            most_iterations=jnp.asarray(1),
+            component=jnp.where(finite, worst, largest),
+            work=StepWork(
+                f_evaluations=jnp.asarray(self.tableau.num_stages),
+                jacobians=jnp.asarray(1),
+                factorizations=jnp.asarray(1),
+                linear_solves=jnp.asarray(self.tableau.num_stages),
+                newton_iterations=none,
+            ),
+        ).sent()
+
+
+def _check_parts(solver: AbstractRosenbrock) -> None:
+    """Refuses parts of another kind, parts that exclude each other, and solves without a matrix."""
+    check_linear_algebra(solver)
+    name = type(solver).__name__
+    if isinstance(solver.structure, MatrixFree):
+        raise ValueError(
+            f"`{name}(structure=MatrixFree(...))` was given; a Rosenbrock method needs its linear "
+            "systems solved to rounding, which no iteration on products does. Write "
+            f"`{name}(structure=stiffrax.Banded(1, 1))`, `BlockDiagonal` or `Sparsity`, or "
+            "`stiffrax.RadauIIA5(structure=stiffrax.MatrixFree(...))`."
+        )
+
+
+def _check_index(name: str, mass: Mass) -> None:
+    if mass.powers is not None:
+        index = tuple(power + 1 for power in mass.powers)
+        raise ValueError(
+            f"`{name}` was given a mass matrix with `index={index}`; Rosenbrock methods solve "
+            "differential-algebraic equations of index 1. Write `stiffrax.RadauIIA5()`."
+        )

@@ -1,0 +1,148 @@
+"""The stages of a Rosenbrock step: one matrix, as many linear systems as stages, no iteration."""
+
+from dataclasses import replace
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ._lanes import linearization_point
+from ._own_derivative import with_derivative
+from ._products import largest_size, stage_sum
+from ._rosenbrock_system import RosenbrockSystem
+from ._structure import checked_factors
+
+# Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,
+# not measured: of a matrix that is singular in exact numbers rounding leaves a few units.
+_LOST = 100
+
+
+@final
+class RosenbrockSolution(eqx.Module):
+    """The increments of a step, and what they were found with; outside of differentiation.
+
+    `finite`: whether increments and end are, and not lost in the rounding of a singular matrix;
+    `starts`: whether what a step of any size is made of is finite.
+    """
+
+    U: Float[Array, "s n"]
+    finite: Bool[Array, ""]
+    starts: Bool[Array, ""]
+    factors: Any
+
+
+def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
+    """Factors the matrix and goes through the stages.
+
+    In a loop, which evaluates the field in one place: written out the stages take up to twice as
+    long to compile, and no less to run.
+    """
+    tableau, structure, h, y0 = system.tableau, system.structure, system.h, system.y0
+    J = structure.jacobian(system.field, system.t0, y0)
+    f_t = system.time_derivative()
+    probe = jnp.cos(1.0 + jnp.arange(y0.size, dtype=y0.dtype)) * y0
+    factors = checked_factors(tableau.shift, structure.scaled(h, J), structure, system.mass, probe)
+    A, C, d = (jnp.asarray(x, y0.dtype) for x in (tableau.A, tableau.C, tableau.d))
+    times = system.times
+
+    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        U, hf0 = carry
+        hf = h * system.field(times[i], y0 + stage_sum(A[i], U))
+        rhs = hf + system.times_mass(stage_sum(C[i], U))
+        if f_t is not None:
+            rhs = rhs + d[i] * system.of_time(f_t)
+        U = lax.dynamic_update_slice_in_dim(U, structure.solve(factors, rhs[None]), i, 0)
+        return U, jnp.where(i == 0, hf, hf0)
+
+    start = jnp.zeros((tableau.num_stages, y0.size), y0.dtype), jnp.zeros_like(y0)
+    U, hf0 = lax.fori_loop(0, tableau.num_stages, stage, start)
+    size = jnp.maximum(largest_size(y0), largest_size(hf0))
+    lost = _LOST * jnp.finfo(y0.dtype).eps * largest_size(largest_size(U)) > size
+    # The slope is judged without the step, which may be what is not finite.
+    entries = [y0, jnp.where(jnp.isfinite(h), hf0, 0), *jax.tree.leaves(J)]
+    entries += [] if f_t is None else [f_t]
+    starts = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in entries]))
+    finite = jnp.all(jnp.isfinite(U)) & ~lost
+    return RosenbrockSolution(U, finite, starts, factors)
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _solve_linearized(
+    system: RosenbrockSystem, U: Float[Array, "s n"], rhs: Float[Array, "s n"]
+) -> Float[Array, "s n"]:
+    """Solves dR/dU V = rhs: forward substitution, with the same matrix in every stage."""
+    tableau, structure, s = system.tableau, system.structure, system.tableau.num_stages
+    frozen = jax.tree.map(lambda x: lax.stop_gradient(x) if eqx.is_array(x) else x, system)
+    hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, frozen.t0, frozen.y0))
+    factors = checked_factors(tableau.shift, hJ, structure, frozen.mass, jnp.ones_like(system.y0))
+
+    def times_mass(v: Array) -> Array:
+        # Not by `Mass.times`, whose product has no transpose.
+        if system.mass is None:
+            return v
+        entries = system.mass.entries
+        return entries * v if system.mass.is_diagonal else _product(entries, v)
+
+    def product(v: Array) -> Array:
+        return tableau.shift * times_mass(v) - system.times_jacobian(v[None])[0]
+
+    def solve(_: Any, b: Array) -> Array:
+        return structure.solve(factors, b[None])[0]
+
+    def transposed(_: Any, b: Array) -> Array:
+        return jax.vjp(lambda x: solve(None, x), jnp.zeros_like(b))[1](b)[0]
+
+    def stage(V: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
+        i, a, C, t, y, b = given
+        moved = _product(a, V)
+        slope = jax.jvp(lambda y: system.field(t, y), (y,), (moved,))[1]
+        b = b + times_mass(_product(C, V)) + system.h * slope
+        v = lax.custom_linear_solve(product, b, solve, transposed)
+        return V.at[i].set(v), None
+
+    A, C = (jnp.asarray(x, U.dtype) for x in (tableau.A, tableau.C))
+    given = jnp.arange(s), A, C, system.times, system.states(U), rhs
+    return lax.scan(stage, jnp.zeros_like(U), given)[0]
+
+
+def _derivative(primals: Any, tangents: Any) -> Any:
+    system, found, ok = primals
+    U = _increments(system, found, ok)
+    point, U_point = linearization_point(system, U, ok)
+    # Without a step the matrix of a failed lane is that of the mass, and none of its derivatives is
+    # anything but a number.
+    point = replace(point, h=jnp.where(ok, point.h, 0))
+    if point.mass is not None:
+        entries = point.mass.entries
+        one = jnp.ones_like(entries) if entries.ndim == 1 else jnp.eye(len(entries))
+        mass = replace(point.mass, entries=jnp.where(ok, entries, one.astype(entries.dtype)))
+        point = replace(point, mass=mass)
+    change = eqx.filter_jvp(lambda system: system.residual(U_point), (point,), (tangents[0],))[1]
+    change = jnp.where(ok, change, 0)
+    return U, jnp.where(ok, _solve_linearized(point, U_point, -change), 0)
+
+
+def _found(system: RosenbrockSystem, U: Array, ok: Array) -> Array:
+    del system, ok
+    return U
+
+
+_increments = with_derivative("rosenbrock_increments", _found, _derivative)
+
+
+def rosenbrock_increments(
+    system: RosenbrockSystem, solution: RosenbrockSolution
+) -> Float[Array, "s n"]:
+    """The increments, differentiable in everything that `system` holds.
+
+    The derivative is exact: that of the Jacobian and of the time derivative, which the step
+    contains, are second derivatives of the vector field, taken as products. A step that failed has
+    the derivative zero and does not disturb others in its batch.
+    """
+    return _increments(system, lax.stop_gradient(solution.U), solution.finite)
