@@ -2,24 +2,28 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
-from scipy.sparse import csr_matrix
 
 from .._arguments import check_state
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def detect_pattern(
     vector_field: Callable[..., PyTree], y0: PyTree[ArrayLike], args: Any, t0: Any
-) -> csr_matrix:
+) -> "csr_matrix":
     """Which component of the vector field can depend on which state, whatever time and state are.
 
     **Raises:** `ImportError` that says what to install.
     """
+    from scipy.sparse import csr_matrix
+
     try:
         asdex = importlib.import_module("asdex")
     except ImportError as error:

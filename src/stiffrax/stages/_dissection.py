@@ -1,10 +1,11 @@
 """Orders of elimination: graphs cut in two again and again by small separators."""
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching, reverse_cuthill_mckee
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # Unknowns for each node of a level, the root first; the nodes of the next level follow in the order
 # of their parents.
@@ -36,7 +37,7 @@ def dissect_band(n: int, width: int) -> Tree:
     return _merged(levels, max(16, 3 * width))
 
 
-def dissect(graph: csr_matrix) -> Tree:
+def dissect(graph: "csr_matrix") -> Tree:
     """The order for any symmetric graph: each part is cut across its Cuthill-McKee order.
 
     The separator is the smallest set of unknowns that touches every edge across the cut.
@@ -58,7 +59,10 @@ def dissect(graph: csr_matrix) -> Tree:
     return _merged(levels, _MERGED)
 
 
-def _cut_in_two(graph: csr_matrix, part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cut_in_two(graph: "csr_matrix", part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
     if len(part) < 2:
         return part, part[:0], part[:0]
     rows = csr_matrix(graph[part])
@@ -85,6 +89,9 @@ def _cut_in_two(graph: csr_matrix, part: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _least_cover(rows: np.ndarray, columns: np.ndarray, n: int) -> np.ndarray:
     """The fewest unknowns that touch every edge between two sets, by a matching (Koenig)."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
     partner = maximum_bipartite_matching(edges, perm_type="column")
     matched = np.full(n, -1)

@@ -1,12 +1,14 @@
 """The symbolic part of a sparse factorization: which entries meet in which small dense matrix."""
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from ._dissection import Tree
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # Above this many pivots a front is inverted by blocks of as many as the second; see `pivot_inverse`.
 _UNBLOCKED, BLOCK = 48, 32
@@ -64,6 +66,8 @@ class _Numbering:
 
 def plan_fronts(rows: np.ndarray, columns: np.ndarray, n: int, tree: Tree) -> list[Level]:
     """The levels from the leaves to the root."""
+    from scipy.sparse import csr_matrix
+
     graph = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
     graph = (graph + graph.T).tocsr()
     number = _Numbering(tree, n)
@@ -118,7 +122,7 @@ def _padded(pivots: int) -> int:
 
 
 def _around(
-    graph: csr_matrix, number: _Numbering, level: int, node: np.ndarray, below: list[np.ndarray]
+    graph: "csr_matrix", number: _Numbering, level: int, node: np.ndarray, below: list[np.ndarray]
 ) -> np.ndarray:
     """What the pivots of a node, and those below it, are coupled to above; first eliminated first."""
     neighbors = [graph.indices[graph.indptr[i] : graph.indptr[i + 1]] for i in node]

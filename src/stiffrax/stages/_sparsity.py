@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
-from scipy.sparse import csc_matrix, csr_matrix, issparse
 
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
@@ -24,6 +23,9 @@ from ._sparse_matrix import (
 )
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, Dense, shifted
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def _sparse_jacobian(
@@ -178,9 +180,7 @@ class Sparsity(AbstractStructure):
                 f"A pattern of shape {shape} was given; it needs one row and one column for "
                 "each component of the state. Write for example `Sparsity(np.eye(n, dtype=bool))`."
             )
-        self.pattern = _pattern_of(
-            csr_matrix(pattern if issparse(pattern) else np.asarray(pattern))
-        )
+        self.pattern = _pattern_of(pattern)
         self.dense = None if linear_solver is None else Dense(linear_solver)
 
     @classmethod
@@ -257,9 +257,11 @@ class Sparsity(AbstractStructure):
         return self.dense.solve(factors, rhs)
 
 
-def _pattern_of(given: csr_matrix) -> Pattern:
-    n = len(given.indptr) - 1
-    at = given.nonzero()
+def _pattern_of(given: Any) -> Pattern:
+    from scipy.sparse import csr_matrix, issparse
+
+    given = csr_matrix(given if issparse(given) else np.asarray(given))
+    n, at = len(given.indptr) - 1, given.nonzero()
     rows, columns = (np.concatenate([x, np.arange(n)]) for x in at)
     entries = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
     entries.sum_duplicates()
@@ -268,8 +270,10 @@ def _pattern_of(given: csr_matrix) -> Pattern:
     return Pattern(rows, columns, n, _colors(entries), functools.partial(dissect, graph))
 
 
-def _colors(entries: csr_matrix) -> np.ndarray:
+def _colors(entries: "csr_matrix") -> np.ndarray:
     """A group for each column, such that no two columns of a group share a row; fullest first."""
+    from scipy.sparse import csc_matrix
+
     by_column = csc_matrix(entries)
     n = len(entries.indptr) - 1
     colors, taken = np.zeros(n, int), np.zeros((0, n), bool)
