@@ -51,6 +51,7 @@ from .losses import (
 )
 from .models import (
     AbstractLinearModel as AbstractLinearModel,
+    AbstractTermModel as AbstractTermModel,
     ConstrainedField as ConstrainedField,
     CoupledField as CoupledField,
     Library as Library,
@@ -58,6 +59,7 @@ from .models import (
     PartiallyKnown as PartiallyKnown,
     PiNet as PiNet,
     Polynomial as Polynomial,
+    ReactionNetwork as ReactionNetwork,
     ScaledField as ScaledField,
     SteadyState as SteadyState,
     System as System,
@@ -72,6 +74,9 @@ from .recovery import (
     from_sympy as from_sympy,
     from_text as from_text,
     to_latex as to_latex,
+    to_mhchem as to_mhchem,
+    to_reactions as to_reactions,
+    to_sbml as to_sbml,
     to_sympy as to_sympy,
     to_text as to_text,
 )

@@ -15,7 +15,9 @@ from ._parameter import (
 from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown
 from ._pi_net import PiNet as PiNet
 from ._polynomial import Polynomial as Polynomial
+from ._reaction_network import ReactionNetwork as ReactionNetwork
 from ._system import SteadyState as SteadyState, System as System
+from ._term_model import AbstractTermModel as AbstractTermModel
 from ._wrapped_fields import (
     CoupledField as CoupledField,
     ScaledField as ScaledField,

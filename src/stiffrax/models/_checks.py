@@ -31,8 +31,8 @@ def check_indices(name: str, indices: Sequence[int] | None, num_states: int) -> 
 
 
 def check_coefficients(
-    coefficients: Any, active: Any, shape: tuple[int, int]
-) -> tuple[Float[Array, "outputs features"], Bool[Array, "outputs features"]]:
+    coefficients: Any, active: Any, shape: tuple[int, ...]
+) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
     """Coefficients, zero where not active, and mask; by default all zero and all true."""
     coefficients = (
         jnp.zeros(shape) if coefficients is None else _array("coefficients", coefficients)
@@ -41,8 +41,8 @@ def check_coefficients(
     for name, value in (("coefficients", coefficients), ("active", active)):
         if value.shape != shape:
             raise ValueError(
-                f"`{name}` must have shape (outputs, features) = {shape}, got {value.shape}: "
-                "`feature_names()` of the model lists the features in their order."
+                f"`{name}` must have shape {shape}, got {value.shape}: one number for each term. "
+                "`feature_names()` or `reactions()` of the model lists them in their order."
             )
     if active.dtype != bool:
         raise ValueError(

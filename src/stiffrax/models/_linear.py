@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, SupportsIndex, TypeVar, final
+from typing import Any, SupportsIndex, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,26 +11,22 @@ from jaxtyping import Array, Bool, Float
 from .._arguments import check_count
 from ..data._names import state_names
 from ._checks import check_coefficients, check_state
-
-# Not `typing.Self`: the run-time check of annotations in the tests cannot resolve it.
-Model = TypeVar("Model", bound="AbstractLinearModel")
+from ._term_model import AbstractTermModel
 
 
-class AbstractLinearModel(eqx.Module):
-    r"""A vector field that is linear in its coefficients.
+class AbstractLinearModel(AbstractTermModel):
+    r"""A vector field with one coefficient for each output and feature.
 
     $$f_i(y) = \sum_j c_{ij} \varphi_j(y)$$
 
-    The features `phi_j` are what a subclass says; the coefficients `c` are what is learned. A term
-    whose entry of `active` is false is switched off: it adds exactly zero and its gradient is zero.
-    Derivative regression, pruning and recovery need no more than this.
+    The features `phi_j` are what a subclass says; the coefficients `c`, in the unit of `dy/dt` over
+    that of the feature, are what is learned. Terms are switched off as those of any
+    [`stiffrax.AbstractTermModel`][]. Derivative regression and recovery need no more than this.
 
     **Attributes:**
 
-    - `coefficients`: `c`, `Float[Array, "outputs features"]`, the leaf that is trained, in the unit
-        of `dy/dt` over that of the feature.
-    - `active`: the mask, `Bool[Array, "outputs features"]`. A leaf, so that another mask needs no
-        new compilation; boolean, so that no optimizer touches it.
+    - `coefficients`: `c`, `Float[Array, "outputs features"]`.
+    - `active`: the mask, `Bool[Array, "outputs features"]`.
     - `num_states`: `n`, the length of the state.
 
     ```python
@@ -72,33 +68,6 @@ class AbstractLinearModel(eqx.Module):
         # `where`, for it cuts the gradient too. `@`, for broadcast-multiply-sum measured slower
         # here at 8 states of degree 2, for one lane and for batches.
         return jnp.where(self.active, self.coefficients, 0) @ self.features(y)
-
-    def with_coefficients(self: Model, coefficients: Any) -> Model:
-        """This model with other coefficients; those that are not active become zero.
-
-        **Arguments:**
-
-        - `coefficients`: `Float[Array, "outputs features"]`.
-
-        **Raises:** `ValueError` if they have another shape or are complex.
-        """
-        return self._with(coefficients, self.active)
-
-    def with_active(self: Model, active: Any) -> Model:
-        """This model with another mask; coefficients that are not active become zero.
-
-        **Arguments:**
-
-        - `active`: `Bool[Array, "outputs features"]`, true where a term is kept. A term that is
-            switched on again starts at zero.
-
-        **Raises:** `ValueError` if it has another shape or holds other things than booleans.
-        """
-        return self._with(self.coefficients, active)
-
-    def _with(self: Model, coefficients: Any, active: Any) -> Model:
-        new = check_coefficients(coefficients, active, (self.num_outputs, self.num_features))
-        return eqx.tree_at(lambda model: (model.coefficients, model.active), self, new)
 
 
 @final

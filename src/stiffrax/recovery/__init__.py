@@ -11,4 +11,6 @@ from ._equations import (
     to_sympy as to_sympy,
 )
 from ._jax_function import jax_function as jax_function
+from ._reactions import to_mhchem as to_mhchem, to_reactions as to_reactions
+from ._sbml import to_sbml as to_sbml
 from ._text import from_text as from_text, to_latex as to_latex, to_text as to_text

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..data._names import state_names
-from ..models import AbstractLinearModel, PartiallyKnown, PiNet
+from ..models import AbstractLinearModel, PartiallyKnown, PiNet, ReactionNetwork
 from ..models._checks import check_state
 from ._jax_function import jax_function
 from ._numbers import check_digits, round_floats, to_number
@@ -99,14 +99,15 @@ def to_sympy(
     """The equations of a model as SymPy expressions.
 
     A linear model gives its coefficients times its features, a `PiNet` is multiplied out first, a
-    `PartiallyKnown` gives the sum of its parts. The formulas of the functions of a `Library`, of
-    the known part and of any other vector field are read from their trace by JAX.
+    `ReactionNetwork` gives its rate equations, a `PartiallyKnown` the sum of its parts. The formulas
+    of the functions of a `Library`, of the known part and of any other vector field are read from
+    their trace by JAX.
 
     **Arguments:**
 
     - `model`: a model, or any function `f(t, y, args) -> dy/dt` made of arithmetic, powers and
         elementary functions; for the latter `names` must be given. The time is the symbol `t`.
-    - `names`: the names of the states; default `y1 ... yn`.
+    - `names`: the names of the states; default `y1 ... yn`, and the species of a network.
     - `args`: the `args` with which parts are traced.
     - `digits`: significant digits to which coefficients are rounded; default all.
     - `threshold`: coefficients of at most this size are left out.
@@ -133,6 +134,7 @@ def to_sympy(
             f"`threshold` must be a number of at least 0, got {threshold!r}: write for example "
             "`threshold=1e-8`."
         )
+    names = getattr(model, "species", None) if names is None else names
     size = getattr(model, "num_states", None if names is None else len(names))
     if size is None:
         raise ValueError(
@@ -142,7 +144,7 @@ def to_sympy(
     time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in symbol_names(names, size)]
 
     def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
-        if isinstance(part, PiNet):
+        if isinstance(part, PiNet | ReactionNetwork):
             part = part.to_polynomial()
         if isinstance(part, AbstractLinearModel):
             return _linear(part, states, digits, threshold)
@@ -198,6 +200,7 @@ def as_system(
         names = tuple(equations)
         equations = as_expressions(equations.values())
     if callable(equations):
+        names = getattr(equations, "species", None) if names is None else names
         expressions = to_sympy(equations, names, digits=digits)
         states = symbol_names(names, getattr(equations, "num_states", len(names or ())))
     else:

@@ -9,11 +9,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..models import AbstractLinearModel
+from ..models import AbstractTermModel, ReactionNetwork
 
 
 def _is_linear(node: Any) -> bool:
-    return isinstance(node, AbstractLinearModel)
+    return isinstance(node, AbstractTermModel)
 
 
 @final
@@ -25,6 +25,7 @@ class FreeParameters:
 
     - `index`: which entries of the vector are free.
     - `droppable`: which of the free ones are terms of a linear model.
+    - `lower`: bounds of all numbers: zero for the rates of reactions.
     """
 
     def __init__(self, model: Any):
@@ -44,6 +45,8 @@ class FreeParameters:
             )
 
         self.droppable = np.asarray(droppable)[self.index]
+        rates, _ = ravel_pytree(jax.tree.map(_rates, model, is_leaf=_is_linear))
+        self.lower = np.where(rates, 0.0, -np.inf)
 
     def without(self, drop: np.ndarray) -> Any:
         """The model with the given free parameters, coefficients all, switched off."""
@@ -77,6 +80,13 @@ def _free_entries(node: Any) -> Any:
     if _is_linear(node):
         free = eqx.tree_at(lambda tree: tree.coefficients, free, jnp.asarray(node.active))
     return free
+
+
+def _rates(node: Any) -> Any:
+    """Which entries are rates of reactions."""
+    is_network = isinstance(node, ReactionNetwork)
+    entries = eqx.filter(node, eqx.is_inexact_array)
+    return jax.tree.map(lambda x: jnp.full(x.shape, is_network), entries)
 
 
 def _droppable_entries(node: Any) -> Any:

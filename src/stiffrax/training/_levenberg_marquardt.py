@@ -93,16 +93,18 @@ def levenberg_marquardt(
         R = R.astype(float)
         return _Point(x, R, Misfit.of(R[:, -1], failures))
 
-    here = point(np.asarray(free.values, float))
+    lower = free.lower
+    here = point(np.maximum(np.asarray(free.values, float), lower))
     misfits, size = [here.misfit], _column_sizes(here.R[:, free.index])
     bar = progress_bar(progress, max_steps, "least squares")
     rise, eps = _RISE, residuals.eps
-    verdict = _Verdict(free.index, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
+    verdict = _Verdict(free.index, lower, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
     stopped = verdict(here, misfits, size)
     for _ in range(max_steps):
         if stopped:
             break
-        step, predicted = _step(here.R[:, free.index], here.R[:, -1], size, damping)
+        room = (lower - here.x)[free.index]
+        step, predicted = _step(here.R[:, free.index], here.R[:, -1], size, damping, room)
         x = here.x.copy()
         x[free.index] += step
         # Steps of a linear model are good but for rounding; those of a network often are not, and
@@ -139,12 +141,15 @@ class _Verdict(NamedTuple):
     """
 
     index: np.ndarray
+    lower: np.ndarray
     smallest: float
     enough: float
 
     def gradient(self, here: _Point) -> float:
         """The projected gradient, of residuals that are more than rounding."""
         C, c = here.R[:, self.index], here.R[:, -1]
+        # At its bound a parameter can only move inward.
+        C = C[:, (here.x > self.lower)[self.index] | (c @ C < 0)]
         return projected_gradient(C, c, self.smallest / LARGEST_GRADIENT)
 
     def __call__(self, here: _Point, misfits: list[Misfit], size: np.ndarray) -> str:
@@ -219,10 +224,17 @@ def _damped_factors(
 
 
 def _step(
-    C: np.ndarray, c: np.ndarray, size: np.ndarray, damping: float
+    C: np.ndarray, c: np.ndarray, size: np.ndarray, damping: float, room: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """The damped step, and by how much it should lower the sum of squares."""
+    """The damped step, not below `room`, and by how much it should lower the sum of squares."""
     Q, T = _damped_factors(C, damping, size)
-    step = np.linalg.solve(T, -(Q[: len(c)].T @ c)) / np.where(size > 0, size, 1.0)
+    unit = np.where(size > 0, size, 1.0)
+    right = -(Q[: len(c)].T @ c)
+    step = np.linalg.solve(T, right) / unit
+    if np.any(step < room):
+        from scipy.optimize import lsq_linear
+
+        step = lsq_linear(T, right, (room * unit, np.inf), method="bvls").x / unit
+        step = np.maximum(step, room)
     predicted = np.sum(c**2) - np.sum((C @ step + c) ** 2)
     return step, float(predicted)

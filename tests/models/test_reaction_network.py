@@ -1,0 +1,119 @@
+"""Reaction networks: their rate equations against closed forms, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+ROBERTSON = srx.ReactionNetwork(
+    ["A -> B", "2 B -> B + C", "B + C -> A + C"], rates=[0.04, 3e7, 1e4]
+)
+
+
+def test_rate_equations_are_those_of_the_literature():
+    field = srx.problems.robertson().vector_field
+    for y in np.random.default_rng(0).uniform(0, 1, (5, 3)):
+        np.testing.assert_allclose(ROBERTSON(0.0, jnp.asarray(y)), field(0.0, y), rtol=1e-14)
+
+
+def test_values_and_derivatives_are_exact_at_zero_and_below():
+    square = srx.ReactionNetwork(["2 A -> B"], rates=[3.0])
+    jacobian = jax.jacfwd(lambda y: square(0.0, y))
+    np.testing.assert_array_equal(jacobian(jnp.zeros(2)), np.zeros((2, 2)))
+    np.testing.assert_allclose(square(0.0, jnp.array([-2.0, 0.0])), [-24.0, 12.0])
+    np.testing.assert_allclose(jacobian(jnp.array([-2.0, 0.0])), [[24.0, 0], [-12.0, 0]])
+
+
+def test_what_comes_from_outside_has_a_constant_speed():
+    source = srx.ReactionNetwork(["0 -> A", "A -> "], rates=[2.0, 0.5])
+    assert source.reactions() == ("0 -> A", "A -> 0")
+    np.testing.assert_allclose(source(0.0, jnp.array([1.0])), [1.5])
+
+
+def test_molecules_are_counted_however_they_are_written():
+    texts = ["A + A + B -> C", "2A + B -> 2 C", "2*A+B->3C"]
+    network = srx.ReactionNetwork(texts)
+    np.testing.assert_array_equal(network.reactants, 3 * [[2, 1, 0]])
+    np.testing.assert_array_equal(network.stoichiometry[:, 2], [1, 2, 3])
+
+
+def test_a_reaction_that_is_off_adds_nothing_and_has_no_gradient():
+    off = ROBERTSON.with_active([True, False, True])
+    y = jnp.array([1.0, 2.0, 3.0])
+    slope = jax.grad(lambda k: jnp.sum(off.with_coefficients(k)(0.0, y) ** 2))(jnp.ones(3))
+    assert slope[1] == 0
+    assert off.kept().reactions() == ("A -> B", "B + C -> A + C")
+    np.testing.assert_array_equal(off.kept()(0.0, y), off(0.0, y))
+
+
+def test_its_polynomial_is_the_same_field():
+    y = jnp.array([0.3, 0.2, 0.5])
+    np.testing.assert_allclose(ROBERTSON.to_polynomial()(0.0, y), ROBERTSON(0.0, y), rtol=1e-15)
+    assert "dB/dt = 0.04*A - 30000000*B**2 - 10000*B*C" in srx.to_text(ROBERTSON)
+
+
+def test_candidates_conserve_what_was_asked():
+    network = srx.ReactionNetwork.candidates(["A", "B", "C"], conserved=[[1, 1, 2]])
+    assert "A + B -> C" in network.reactions()
+    assert "A -> C" not in network.reactions()
+    np.testing.assert_array_equal(network.stoichiometry @ [1, 1, 2], 0)
+
+
+def test_no_two_candidates_have_rate_equations_that_differ_by_a_factor():
+    network = srx.ReactionNetwork.candidates(["A", "B"])
+    rows = np.concatenate([network.reactants, network.stoichiometry], axis=1)
+    units = rows[:, 2:] / np.linalg.norm(rows[:, 2:], axis=1, keepdims=True)
+    assert len(np.unique(np.round(np.c_[rows[:, :2], units], 9), axis=0)) == len(rows)
+    assert "2 A -> A + B" in network.reactions()
+    assert "2 A -> 2 B" not in network.reactions()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("A -> B",), "is the text 'A -> B'; it needs a sequence"),
+        ((["A = B"],), "is no reaction: write reactants, an arrow"),
+        ((["A -> B -> C"],), "is no reaction"),
+        ((["A -> 2.5 B"],), "is no species: write a name, or a whole number"),
+        ((["A -> A"],), "changes nothing"),
+        ((["A -> B", "A -> B"],), "is given twice"),
+        ((["A -> B"], ["A"]), r"have \['B'\] besides"),
+        (([],), "Give one reaction or more"),
+    ],
+)
+def test_what_is_no_network_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        srx.ReactionNetwork(*arguments)
+
+
+def test_rates_of_another_number_are_refused():
+    with pytest.raises(ValueError, match=r"must have shape \(3,\), got \(2,\)"):
+        ROBERTSON.with_coefficients([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reactants": 0}, "`reactants=0` was given"),
+        ({"conserved": [1, 1]}, "rows of 2 numbers; each needs one for every species, 3"),
+        ({"conserved": np.eye(3)}, "There are 0 candidates"),
+        ({"reactants": 8, "products": 8}, "candidates; a search needs one to 20000"),
+    ],
+)
+def test_candidates_that_no_fit_can_hold_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        srx.ReactionNetwork.candidates(["A", "B", "C"], **options)
+
+
+def test_a_fit_keeps_rates_from_becoming_negative():
+    ts = np.linspace(0, 2, 21)
+    runs = np.stack([[a * np.exp(-ts), b + a * (1 - np.exp(-ts))] for a, b in ((1, 0), (2, 1))])
+    noisy = runs + 0.02 * np.random.default_rng(3).normal(size=runs.shape)
+    data = srx.Trajectories.from_arrays(ts, noisy.transpose(0, 2, 1), names=["A", "B"])
+    network = srx.ReactionNetwork(["A -> B", "B -> A", "2 A -> A + B"])
+    fit = srx.fit_least_squares(network, data, srx.RadauIIA5(), progress=False)
+    assert fit.stopped == "converged"
+    assert np.all(fit.model.rates >= 0)
+    assert np.any(fit.model.rates == 0)

@@ -1,0 +1,144 @@
+"""Reactions out of rate equations, and out of the package."""
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+HIRES = srx.ReactionNetwork(
+    [
+        "0 -> y1",
+        "y1 -> y2",
+        "y2 -> y1",
+        "y2 -> y4",
+        "y3 -> y1",
+        "y3 -> y4",
+        "y4 -> y3",
+        "y4 -> y6",
+        "y5 -> y3",
+        "y5 -> y6",
+        "y6 -> y5",
+        "y7 -> y8",
+        "y7 -> y5 + y8",
+        "y7 -> y6 + y8",
+        "y6 + y8 -> y7",
+    ],
+    [f"y{k}" for k in range(1, 9)],
+    rates=[
+        7e-4,
+        1.71,
+        0.43,
+        8.32,
+        8.32,
+        1.71,
+        0.43,
+        0.69,
+        0.035,
+        1.71,
+        0.43,
+        0.69,
+        0.43,
+        0.69,
+        280,
+    ],
+)
+
+
+def rates(network):
+    return dict(zip(network.reactions(), np.asarray(network.rates), strict=True))
+
+
+def test_hires_is_the_reaction_network_of_its_authors():
+    field, y = srx.problems.hires().vector_field, jnp.linspace(0.1, 0.8, 8)
+    np.testing.assert_allclose(HIRES(0.0, y), field(0.0, y), rtol=1e-12)
+    found = rates(srx.to_reactions(HIRES))
+    assert set(found) == set(HIRES.reactions())
+    for reaction, rate in rates(HIRES).items():
+        np.testing.assert_allclose(found[reaction], rate, rtol=1e-9)
+
+
+def test_coefficients_that_differ_by_less_than_the_tolerance_become_one_rate():
+    equations = srx.Polynomial(2, degree=1, coefficients=[[0, -2.0, 0], [0, 2.01, 0]])
+    network = srx.to_reactions(equations)
+    assert network.reactions() == ("y1 -> y2",)
+    np.testing.assert_allclose(network.rates, [2.005], rtol=1e-12)
+    with pytest.raises(ValueError, match="No reactions of y1"):
+        srx.to_reactions(equations, products=1, tolerance=1e-4)
+
+
+def test_of_networks_that_say_the_same_the_smaller_one_is_taken():
+    two = srx.ReactionNetwork(["B + C -> 2 A", "B + C -> 2 C"], ["A", "B", "C"], rates=[5.0, 5.0])
+    assert rates(srx.to_reactions(two)) == {"B + C -> A + C": pytest.approx(10.0)}
+
+
+def test_a_species_that_is_lost_without_taking_part_is_named():
+    equations = srx.Polynomial(2, degree=1, coefficients=[[0, 0, -1.0], [0, 0, 0]])
+    with pytest.raises(ValueError, match=r"No reactions of B .* A: -1: a species can only be lost"):
+        srx.to_reactions(equations, ["A", "B"])
+
+
+def test_what_is_no_polynomial_is_refused():
+    with pytest.raises(ValueError, match="it needs a polynomial"):
+        srx.to_reactions(lambda t, y, args: y)
+    with pytest.raises(ValueError, match="`tolerance=2.0` was given"):
+        srx.to_reactions(HIRES, tolerance=2.0)
+
+
+def test_latex_has_one_reaction_a_line():
+    lines = srx.to_mhchem(HIRES).split("\\\\\n")
+    assert len(lines) == 15
+    assert lines[0] == r"\ce{$\varnothing$ &->[0.0007] y1}"
+    assert lines[-1] == r"\ce{y6 + y8 &->[280] y7}"
+    with pytest.raises(ValueError, match="it needs a reaction network"):
+        srx.to_mhchem(HIRES.to_polynomial())
+
+
+@pytest.mark.slow
+def test_pruning_finds_the_reactions_among_candidates():
+    ts = np.linspace(0.0, 2.0, 12)
+    ys = [[a * np.exp(-ts), a * (1 - np.exp(-ts)) + b] for a, b in ((1, 0), (2, 1), (0.5, 3))]
+    data = srx.Trajectories.from_arrays(ts, np.transpose(ys, (0, 2, 1)), names=["A", "B"])
+    candidates = srx.ReactionNetwork.candidates(["A", "B"], conserved=[1, 1])
+    pruned = srx.prune_and_refit(candidates, data, srx.RadauIIA5(), refine=1, progress=False)
+    found = rates(srx.to_reactions(pruned.model))
+    assert set(found) == {"A -> B"}
+    np.testing.assert_allclose(found["A -> B"], 1.0, rtol=1e-9)
+
+
+class TestSbml:
+    def test_it_is_valid_and_has_the_rate_equations(self):
+        libsbml, sympy = pytest.importorskip("libsbml"), pytest.importorskip("sympy")
+        pytest.importorskip("petab")
+        from stiffrax.petab._sbml import read_sbml
+
+        y = np.arange(1.0, 9.0) / 8
+        document = libsbml.readSBMLFromString(srx.to_sbml(HIRES, y))
+        document.setConsistencyChecks(libsbml.LIBSBML_CAT_UNITS_CONSISTENCY, False)
+        document.checkConsistency()
+        assert document.getNumErrors(libsbml.LIBSBML_SEV_ERROR) == 0
+        model = read_sbml(document)
+        at = {name: float(value) for name, value in model.values.items()}
+        assert [at[name] for name in HIRES.species] == y.tolist()
+        at |= dict(zip(HIRES.species, y, strict=True))
+
+        def value(formula):
+            while names := [s for s in formula.free_symbols if s.name in model.rules]:
+                formula = formula.subs({s: model.rules[s.name] for s in names})
+            return float(formula.subs({s: at[s.name] for s in formula.free_symbols}))
+
+        found = [value(sympy.sympify(model.rates[name])) for name in HIRES.species]
+        np.testing.assert_allclose(found, HIRES(0.0, jnp.asarray(y)), rtol=1e-12)
+
+    def test_what_it_cannot_write_is_refused(self):
+        with pytest.raises(ValueError, match="it needs a reaction network"):
+            srx.to_sbml(HIRES.to_polynomial(), np.ones(8))
+        with pytest.raises(ValueError, match=r"has shape \(3,\); it needs \(8,\)"):
+            srx.to_sbml(HIRES, np.ones(3))
+
+    def test_without_the_library_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "libsbml", None)
+        with pytest.raises(ImportError, match="stiffrax\\[petab\\]"):
+            srx.to_sbml(HIRES, np.ones(8))
