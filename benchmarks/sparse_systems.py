@@ -160,7 +160,7 @@ def square_row(side):
         at = (pattern.rows, pattern.columns)
         return csc_matrix((np.asarray(values(y)), at), shape=(y.size, y.size))
 
-    np.asarray(field(y0)), np.asarray(values(y0))
+    jax.block_until_ready((field(y0), values(y0)))
     peer = []
     for rtol in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         start = time.perf_counter()
