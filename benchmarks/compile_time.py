@@ -35,6 +35,8 @@ def methods():
         "RadauIIA5": srx.RadauIIA5(),
         "RadauIIA9": srx.RadauIIA9(),
         "RadauIIA13": srx.RadauIIA13(),
+        "Rodas4P": srx.Rodas4P(),
+        "Rodas5P": srx.Rodas5P(),
     }
 
 

@@ -29,6 +29,10 @@ SOLVERS = (
     "GaussLegendre2",
     "GaussLegendre4",
     "GaussLegendre6",
+    "Rosenbrock23",
+    "Rodas3P",
+    "Rodas4P",
+    "Rodas5P",
 )
 # The problem, its first step, and atol / rtol: where a component stops to count.
 PROBLEMS = {
