@@ -51,10 +51,10 @@ def still(**options):
 
 REFUSED = {
     "event": (
-        by_y0(end, adjoint=OURS[0], **EVENT),
-        "an event.*RecursiveCheckpointAdjoint",
+        by_y0(end, adjoint=OURS[1], **EVENT),
+        "an event.*DiscreteAdjoint",
         # At the step end where the state is below a half for the first time.
-        [(by_y0(end, **EVENT), AT_MIDDLE)],
+        [(by_y0(end, adjoint=OURS[0], **EVENT), AT_MIDDLE)],
     ),
     "dense": (
         by_y0(middle, adjoint=OURS[1], **DENSE),

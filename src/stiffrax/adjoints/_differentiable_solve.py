@@ -2,6 +2,7 @@
 
 import abc
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, cast, final
 
 import diffrax
@@ -16,8 +17,10 @@ from .._options import Failed
 from ..diffrax_loop import (
     StepRecord,
     and_state,
+    close_event,
     close_terms,
     counted_loop,
+    has_root,
     nondiff_solver_controller_state,
     only_transpose_saved,
     recorded_loop,
@@ -28,6 +31,7 @@ from ..diffrax_loop import (
     split_step_to,
     start_of,
     step_times,
+    stopped_by_event,
     subs_of,
     succeeded,
     with_room_for_states,
@@ -35,6 +39,7 @@ from ..diffrax_loop import (
 )
 from ..solvers import AbstractRosenbrock, LearnableRungeKutta
 from ..stages import stop_gradient
+from ._event_tangents import event_place
 from ._linear_map import linear_map
 from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver
@@ -117,15 +122,15 @@ def _(
 ) -> tuple[Any, Any]:
     (inputs,), (moved,) = primals, tangents
     name, dense = type(rule).__name__, inputs.saveat.dense
-    moving = is_moved(moved.times)
+    root, moving = has_root(inputs.event), is_moved(moved.times)
     refused = moved.frozen if rule.moves_times else moved.times | moved.frozen
     refuse_derivative(
-        name, inputs.saveat, max_steps, kwargs["event"], refused, moves_times=rule.moves_times
+        name, inputs.saveat, max_steps, inputs.event, refused, moves_times=rule.moves_times
     )
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
     arguments["init_state"] = with_room_for_states(arguments["init_state"], inputs.fns)
     final_state, aux_stats, record = counted_loop(recorded_loop)(  # pyright: ignore[reportAssignmentType]
-        keep_stages=rule.keep_stages or moving or dense,
+        keep_stages=rule.keep_stages or moving or root or dense,
         max_steps=max_steps,
         **arguments,
         **kwargs,
@@ -133,12 +138,21 @@ def _(
     final_state, states = split_states(final_state, inputs.fns)
     refusal = TWICE.format(adjoint=name)
     solved = _recorded(inputs, moved, final_state, record)
-    times = None
-    if moving:
-        controller = arguments["stepsize_controller"]
-        followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ends_at_t1=True)
+    times, event = None, None
+    if moving or root:
+        controller, stopped = arguments["stepsize_controller"], stopped_by_event(final_state)
+        followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ~stopped)
         times = time_tangents(inputs, moved, solved.record, followed)
-    change = _change_of_states(rule, inputs, moved, solved, times, refusal)
+    if root:
+        values, subs = saved_values(final_state), subs_of(inputs.saveat)
+        event = event_place(inputs, final_state, solved.record, values, subs)
+        solved = eqx.tree_at(lambda s: s.places, solved, [*solved.places, event.place])
+    change = _change_of_states(rule, inputs, moved, solved, times if moving else None, refusal)
+    if event is not None:
+        *rows, (y_dot,) = change.rows
+        change = eqx.tree_at(lambda c: c.rows, change, rows)
+        times = replace(cast(TimeTangents, times), event=event)
+        times = replace(times, at_event=event.tangent(inputs, moved, times, y_dot))
     final_dot = _change_of_state(inputs, moved, final_state, states, solved, change, times)
     out = _arrays((final_state, aux_stats), static)
     stats_dot = jax.tree.map(lambda _: None, out[1])
@@ -155,7 +169,10 @@ def _recorded(
     record = eqx.tree_at(lambda r: r.count, record, jnp.where(ok, record.count, 0))
     flat, _ = ravel_pytree(inputs.y0)
     buffers = zip(saved_values(final_state), subs_of(inputs.saveat), strict=True)
-    places = [saved_places(record, saved, sub, flat.dtype) for saved, sub in buffers]
+    stops = has_root(inputs.event)
+    places = [
+        saved_places(record, saved, sub, flat.dtype, may_stop=stops) for saved, sub in buffers
+    ]
     return Recorded(recorded_steps(inputs, moved), record, places, inputs.saveat.dense, ok)
 
 
@@ -235,7 +252,8 @@ def _change_of_state(
     ts_dots, ys_dots = [], []
     values, subs = saved_values(final_state), subs_of(inputs.saveat)
     moved_ts = [None if moved.saveat is None else sub.ts for sub in subs_of(moved.saveat)]
-    buffers = zip(values, subs, moved_ts, solved.places, change.rows, strict=True)
+    places = solved.places[: len(subs)]
+    buffers = zip(values, subs, moved_ts, places, change.rows, strict=True)
     functions = zip(inputs.fns, moved.fns, states, strict=True)
     for (value, sub, sub_moved, place, rows), (fn, fn_dot, ys) in zip(
         buffers, functions, strict=True
@@ -243,7 +261,7 @@ def _change_of_state(
         ts_dot = None
         if times is not None:
             ts = None if sub.ts is None else _or_zero(sub_moved, sub.ts)
-            ts_dot = jnp.where(place.filled, times.of_slots(place, sub, ts), 0)
+            ts_dot = times.of_slots(place, sub, ts)
             rows = rows + times.moved(place, ts_dot)
         ys_dot = jax.vmap(restore)(rows)
         if fn is not None:
@@ -307,6 +325,9 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         init_state = nondiff_solver_controller_state(
             self, init_state, passed_solver_state, passed_controller_state
         )
+        given = {"terms": terms, "solver": solver, "saveat": saveat, "max_steps": max_steps}
+        given |= {"t0": t0, "t1": t1, "dt0": dt0, "stepsize_controller": stepsize_controller}
+        event = close_event(event, t, y0, args, **given)
         saveat, fns = split_fns(saveat, lambda fn: eqx.filter_closure_convert(fn, t, y0, args))
         stepsize_controller, step_to = split_step_to(stepsize_controller)
         inputs = SolveInputs(
@@ -318,6 +339,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
             t1=t1,
             saveat=saveat,
             step_to=step_to,
+            event=event,
             solver=solver if trained else None,
             frozen={
                 "dt0": dt0,
@@ -329,7 +351,6 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         final_state, aux_stats = self.differentiable_solve(
             inputs,
             init_state=stop_gradient(init_state),
-            event=event,
             max_steps=max_steps,
             progress_meter=progress_meter,
         )

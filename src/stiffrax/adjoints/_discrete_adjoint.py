@@ -36,10 +36,11 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
 
     Derivatives reach `y0`, `args`, whatever the vector field and `SaveAt(fn=...)` close over, and
     `t0`, `t1` and `SaveAt(ts=...)`: the ends of steps follow `t0` and `t1` as diffrax moves them,
-    and what is saved between them moves along the polynomial of its step. With every `SaveAt` and
-    `SubSaveAt`; under `jit` and `vmap`; by `jax.grad`, `jax.jvp`, `jax.linearize`, and forward over
-    either (`jax.hessian`, Hessian-vector products). Columns of a Jacobian, by `jax.jacfwd` or
-    `jax.jacrev`, share the linearized steps.
+    and what is saved between them moves along the polynomial of its step; the time of an event
+    follows by the implicit function theorem. With every `SaveAt` and `SubSaveAt`; under `jit` and
+    `vmap`; by `jax.grad`, `jax.jvp`, `jax.linearize`, and forward over either (`jax.hessian`,
+    Hessian-vector products). Columns of a Jacobian, by `jax.jacfwd` or `jax.jacrev`, share the
+    linearized steps.
 
     **Arguments:**
 
@@ -56,7 +57,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
       `"nan"`. Other lanes of a batch are not affected.
 
     **Raises:** `ValueError` while tracing, naming what to use instead: for another solver than
-    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a derivative for events,
+    those of stiffrax, for terms other than `diffrax.ODETerm`, and under a derivative for
     `max_steps=None`, with respect to `dt0` and tolerances, and in reverse mode for the second time.
 
     Cost: `m` Jacobians and one elimination of the `m n x m n` system a step (about the time of the

@@ -100,7 +100,7 @@ def _solve(inputs: SolveInputs, *, adjoint: ForwardSensitivity, **kwargs: Any) -
 
 @_solve.def_fwd
 def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: Any) -> Any:
-    saveat, event, refused = inputs.saveat, kwargs["event"], perturbed.times | perturbed.frozen
+    saveat, event, refused = inputs.saveat, inputs.event, perturbed.times | perturbed.frozen
     # Nothing is recorded, so that the number of steps needs no bound.
     refuse_derivative(type(adjoint).__name__, saveat, 1, event, refused)
     wanted, fixed = eqx.partition(inputs, perturbed)

@@ -75,10 +75,10 @@ def refuse_derivative(
     moves_times: bool = False,
 ) -> None:
     """Refuses a derivative of, or with respect to, what has none here."""
-    if event is not None:
+    if event is not None and not moves_times:
         raise ValueError(
             f"`adjoint={adjoint}()` was asked for the gradient of a solve with an event; its "
-            f"steps must end at `t1`. Write `adjoint={_INSTEAD}`."
+            f"steps must end at `t1`. Write `adjoint={_EVERYTHING}`."
         )
     if saveat.dense and not moves_times:
         raise ValueError(

@@ -1,7 +1,7 @@
 """From tangents of states at fixed points of the steps to those of all that a solve returns."""
 
 from collections.abc import Callable
-from typing import cast, final
+from typing import Any, cast, final
 
 import diffrax
 import equinox as eqx
@@ -21,6 +21,7 @@ class TimeTangents(eqx.Module):
 
     - `starts`, `ends`: tangents of both ends of all steps.
     - `t0`, `t1`: of start and end; `slope`: of the state, where there is no step.
+    - `at_event`: of the time of the `event` that stopped the solve, if one can.
     """
 
     record: StepRecord
@@ -29,6 +30,8 @@ class TimeTangents(eqx.Module):
     t0: Shaped[Array, ""]
     t1: Shaped[Array, ""]
     slope: Float[Array, " n"]
+    event: Any = None
+    at_event: Shaped[Array, ""] | None = None
 
     def carried(self, place: SavedPlaces) -> Shaped[Array, " slots"]:
         """Those of the slots if each stays at its fraction of its step."""
@@ -40,6 +43,14 @@ class TimeTangents(eqx.Module):
         self, place: SavedPlaces, sub: diffrax.SubSaveAt, ts: Shaped[Array, " ts"] | None
     ) -> Shaped[Array, " slots"]:
         """Those of the times of the slots, `ts` being the tangents of `SaveAt(ts=...)`."""
+        tangents = self._of_slots(place, sub, ts)
+        if self.event is not None and self.at_event is not None:
+            tangents = jnp.where(self.event.slots(place, sub), self.at_event, tangents)
+        return jnp.where(place.filled, tangents, 0)
+
+    def _of_slots(
+        self, place: SavedPlaces, sub: diffrax.SubSaveAt, ts: Shaped[Array, " ts"] | None
+    ) -> Shaped[Array, " slots"]:
         if not place.by_step:
             # What is saved at `t0` comes first, what is saved at `t1` last.
             parts = [self.t0[None]] if sub.t0 else []
@@ -54,8 +65,8 @@ class TimeTangents(eqx.Module):
         slots = jnp.arange(ts.size) + before
         return tangents.at[slots].add(ts - tangents[slots], unique_indices=True)
 
-    def moved(self, place: SavedPlaces, slots: Shaped[Array, " slots"]) -> Float[Array, "slots n"]:
-        """What the slots' states change by, because they move within their steps."""
+    def slopes(self, place: SavedPlaces) -> Float[Array, "slots n"]:
+        """Those of the polynomials at the slots; where there is no step, of the solution."""
         record, k = self.record, jnp.maximum(place.step, 0)
         p = jax.vmap(jax.vmap(lambda tree: ravel_pytree(tree)[0]))(record.coefficients)[k]
         powers = enumerate(powers_of(place.fraction, p.shape[1] - 1), start=1)
@@ -64,8 +75,12 @@ class TimeTangents(eqx.Module):
         there = place.step >= 0
         length = jnp.where(there & (length > 0), length, 1).astype(p.dtype)
         slopes = jnp.sum(weights[..., None] * p, axis=1) / length[:, None]
-        slopes = jnp.where(there[:, None], slopes, self.slope[None])
-        along = (slots - self.carried(place)).astype(p.dtype)
+        return jnp.where(there[:, None], slopes, self.slope[None])
+
+    def moved(self, place: SavedPlaces, slots: Shaped[Array, " slots"]) -> Float[Array, "slots n"]:
+        """What the slots' states change by, because they move within their steps."""
+        slopes = self.slopes(place)
+        along = (slots - self.carried(place)).astype(slopes.dtype)
         return jnp.where(place.filled[:, None], along[:, None] * slopes, 0)
 
 

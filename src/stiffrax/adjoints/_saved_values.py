@@ -60,13 +60,17 @@ def powers_of(theta: Float[Array, " slots"], degree: int) -> list[Float[Array, "
 
 
 def saved_places(
-    record: StepRecord, saved: SavedValues, sub: diffrax.SubSaveAt, dtype: Any
+    record: StepRecord,
+    saved: SavedValues,
+    sub: diffrax.SubSaveAt,
+    dtype: Any,
+    *,
+    may_stop: bool = False,
 ) -> SavedPlaces:
-    """Finds the step of every slot."""
+    """Finds the step of every slot; a solve that `may_stop` at an event ends within a step."""
     k, theta = record.place(saved.ts)
     # Of a solve of no length no slot is in a step.
     k = jnp.where(record.count > 0, k, -1)
     theta = jnp.where(saved.filled, theta, 0).astype(dtype)
-    return SavedPlaces(
-        saved.ts, k, theta, saved.filled, interior=sub.ts is not None, by_step=sub.steps != 0
-    )
+    interior, by_step = may_stop or sub.ts is not None, sub.steps != 0
+    return SavedPlaces(saved.ts, k, theta, saved.filled, interior=interior, by_step=by_step)

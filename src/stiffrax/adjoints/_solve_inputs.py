@@ -16,8 +16,9 @@ from ..solvers import LearnableRungeKutta
 class SolveInputs(eqx.Module):
     """What derivatives may be asked of, and in `frozen` what they are refused of by name.
 
-    `saveat` holds the times of `SaveAt(ts=...)`, `fns` its functions; `step_to` the times of a
-    `diffrax.StepTo`. `solver` is one whose tableau is trained; any other is in `frozen`.
+    `saveat` holds the times of `SaveAt(ts=...)`, `fns` its functions, `event` its conditions;
+    `step_to` the times of a `diffrax.StepTo`. `solver` is one whose tableau is trained; any other is
+    in `frozen`.
     """
 
     y0: PyTree[Array]
@@ -28,6 +29,7 @@ class SolveInputs(eqx.Module):
     saveat: diffrax.SaveAt
     step_to: Shaped[Array, " ts"] | None
     fns: list[Callable | None]
+    event: diffrax.Event | None
     solver: LearnableRungeKutta | None
     frozen: dict[str, Any]
 
@@ -59,6 +61,7 @@ class SolveInputs(eqx.Module):
             "dt0": self.frozen["dt0"],
             "stepsize_controller": controller,
             "solver": self.the_solver,
+            "event": self.event,
             "init_state": starting_from(init_state, self.y0),
         }
 

@@ -53,7 +53,7 @@ class StepEquations(AbstractRecordedSteps):
         nodes = jnp.asarray(self.solver.tableau.nodes, step.y0.dtype)
         if step.coefficients is not None:
             return evaluate_polynomial(step.coefficients, nodes)
-        guess = nodes[:, None] * (step.y1 - step.y0)
+        guess = nodes[:, None] * (step.y1 - step.y0)[None]
         solution = self.solver.solve_fixed_step(self.system(self.parameters, step), guess)
         return jnp.where(solution.converged, solution.Z, jnp.nan)
 

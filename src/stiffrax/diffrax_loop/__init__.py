@@ -8,6 +8,13 @@ from ._enclosing_solve import (
     enclosing_solve_throws as enclosing_solve_throws,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
 )
+from ._events import (
+    close_event as close_event,
+    event_mask as event_mask,
+    event_value as event_value,
+    has_root as has_root,
+    stopped_by_event as stopped_by_event,
+)
 from ._private_names import (
     AdjointTerm as AdjointTerm,
     nondiff_solver_controller_state as nondiff_solver_controller_state,

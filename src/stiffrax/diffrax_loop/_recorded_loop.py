@@ -149,6 +149,9 @@ def recorded_loop(
         (times, buffers, 0),
         is_leaf=_is_none,
     )
+    if state.event_dense_info is not None:
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), info)
+        init_state = eqx.tree_at(lambda s: s.event_dense_info, init_state, nothing)
     final_state, aux_stats = solve_loop(
         terms=terms,
         args=args,
@@ -174,6 +177,9 @@ def _without_record(final_state: Any, saveat: diffrax.SaveAt) -> Any:
 
         infos = jax.tree.map(unfilled, final_state.dense_infos["dense_info"])
         kept = (final_state.dense_ts, infos, count)
+    if final_state.event_dense_info is not None:
+        plain = final_state.event_dense_info["dense_info"]
+        final_state = eqx.tree_at(lambda s: s.event_dense_info, final_state, plain)
     return eqx.tree_at(lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index), final_state, kept)
 
 

@@ -28,5 +28,7 @@ def starting_from(init_state: Any, y0: PyTree[Array]) -> Any:
 
 
 def succeeded(final_state: Any) -> Bool[Array, ""]:
-    """Whether a loop came to its end."""
-    return final_state.result == diffrax.RESULTS.successful
+    """Whether a loop came to its end, or to an event."""
+    result = final_state.result
+    stopped = result == diffrax.RESULTS.event_occurred
+    return (result == diffrax.RESULTS.successful) | stopped
