@@ -6,7 +6,7 @@ import diffrax
 import jax
 
 from ..diffrax_loop import unwrap_term
-from ..solvers import AbstractImplicitRungeKutta, AbstractRosenbrock, LearnableRungeKutta
+from ..solvers import AbstractImplicitRungeKutta, AbstractRosenbrock, LearnableRungeKutta, RadauIIA
 
 _EVERYTHING = "stiffrax.DiscreteAdjoint()"
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
@@ -47,6 +47,12 @@ def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
             "implicit Runge-Kutta solver of stiffrax, such as `stiffrax.RadauIIA5()`, whose stages "
             "lie on the solution between the ends of steps. Write "
             "`adjoint=stiffrax.DiscreteAdjoint()`."
+        )
+    if isinstance(solver, RadauIIA):
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given `RadauIIA` of variable order; it needs steps of one "
+            "number of stages. Write `stiffrax.RadauIIA5()` or `stiffrax.RadauIIA9()`, or "
+            f"`adjoint={_INSTEAD}`."
         )
     if not records_steps(solver):
         raise ValueError(
