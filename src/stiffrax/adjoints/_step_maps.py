@@ -111,7 +111,9 @@ class StepMaps(AbstractRecordedSteps):
         identity = jnp.eye(end.size, dtype=end.dtype)
         # Rows of the transposed map are indexed by the unit cotangents, after the steps.
         P = jnp.where(used[:, None, None], jax.vmap(pull_unit, out_axes=2)(identity), identity)
-        q = pull((jnp.zeros_like(y1), p_bar))[-1]
-        start, ends = in_turn(P, jnp.where(used[:, None], q, 0) + nodes, end)
+        q = nodes
+        if polynomials is not None:
+            q = q + jnp.where(used[:, None], pull((jnp.zeros_like(y1), p_bar))[-1], 0)
+        start, ends = in_turn(P, q, end)
         *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
         return start, StepTangents(*bar)
