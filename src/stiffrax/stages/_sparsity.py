@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 
+from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
 from ._mass import Mass
@@ -64,10 +65,15 @@ def _band(n: int, lower: int, upper: int) -> Pattern:
 class Banded(AbstractStructure):
     r"""A Jacobian that is zero below and above a band around its diagonal.
 
-    Eliminated by the multifrontal method of [`stiffrax.Sparsity`][], in an order made for bands:
-    `max(lower, upper)` unknowns in the middle part those before from those after, again and again,
-    so that there are few rounds, each of them one batch. Rows are exchanged within the small
-    matrices of a round only, where a diagonal entry is small.
+    In blocks of `max(lower, upper)` rows the matrix is block tridiagonal. With blocks of up to three
+    rows cyclic reduction eliminates every other block row,
+
+    $$D_i \leftarrow D_i - L_i D_{i-1}^{-1} U_{i-1} - U_i D_{i+1}^{-1} L_{i+1},$$
+
+    all at once, and after about log2(n) rounds a small matrix is left. Wider bands are eliminated by
+    the multifrontal method of [`stiffrax.Sparsity`][]: `max(lower, upper)` unknowns in the middle
+    part those before from those after, again and again. Rows are exchanged within the small matrices
+    of a round only: made for Newton matrices, whose diagonal blocks weigh most.
 
     **Arguments:**
 
@@ -80,8 +86,9 @@ class Banded(AbstractStructure):
     quadratic and linear in the bandwidth.
 
     ??? cite "Reference"
-        George, *Nested dissection of a regular finite element mesh*, SIAM Journal on Numerical
-        Analysis 10 (1973).
+        Heller, *Some aspects of the cyclic reduction algorithm for block tridiagonal linear
+        systems*, SIAM Journal on Numerical Analysis 13 (1976); George, *Nested dissection of a
+        regular finite element mesh*, SIAM Journal on Numerical Analysis 10 (1973).
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -118,6 +125,9 @@ class Banded(AbstractStructure):
         return is_outside(mass, self._pattern(len(mass.entries)))
 
     def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
+        block = max(self.lower, self.upper, 1)
+        if block <= WIDEST_BLOCK:
+            return factor_shifted_band(shifts, hJ, M, block)
         return _factor(shifts, hJ, M)
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
