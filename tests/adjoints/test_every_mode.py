@@ -243,3 +243,34 @@ def test_least_squares_of_optimistix_recover_rates_of_robertson_from_samples(met
         robertson_residuals, method(rtol=1e-10, atol=1e-10), start, args, max_steps=100
     )
     np.testing.assert_allclose(found.value, truth, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1.3, 1.999])
+def test_dense_output_has_the_derivative_of_the_steps_taken(at):
+    def field(t, y, args):
+        return jnp.stack([jnp.sin(t) * y[1] - args * y[0], jnp.cos(3 * t) - 2 * y[1]])
+
+    def value(t0, t1, rate, adjoint):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            srx.RadauIIA5(),
+            t0,
+            t1,
+            0.1,
+            jnp.array([1.0, 0.5]),
+            rate,
+            saveat=diffrax.SaveAt(dense=True),
+            stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-10),
+            adjoint=adjoint,
+            max_steps=100,
+        )
+        return solution.evaluate(at)[0]
+
+    found, expected = (
+        jax.jit(jax.grad(lambda *x, adjoint=adjoint: value(*x, adjoint), argnums=(0, 1, 2)))(
+            0.0, 2.0, 5.0
+        )
+        for adjoint in (srx.DiscreteAdjoint(), diffrax.RecursiveCheckpointAdjoint())
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
