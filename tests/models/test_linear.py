@@ -113,7 +113,7 @@ def test_outputs_may_differ_from_states(make):
 @both
 @pytest.mark.parametrize("name", ["coefficients", "active"])
 def test_wrong_shape_is_refused(make, name):
-    with pytest.raises(ValueError, match=rf"`{name}` must have shape .* = \(2, 3\), got \(3, 2\)"):
+    with pytest.raises(ValueError, match=rf"`{name}` must have shape \(2, 3\), got \(3, 2\)"):
         make(**{name: np.ones((3, 2), bool)})
 
 
