@@ -39,6 +39,7 @@ SLOW = {
     "stages/_matrix_free.py",
     "stages/_sparsity.py",
     "training/_fit.py",
+    "training/_fit_least_squares.py",
     "training/_fit_homotopy.py",
     "training/_history.py",
     "training/_parameter_fit.py",

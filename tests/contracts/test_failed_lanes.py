@@ -126,6 +126,7 @@ ROUTES = {
 SLOW = (
     "checkpointed, trapezoid rule",
     "direct, Radau IIA 5",
+    "forward mode, Radau IIA 5",
     "checkpointed, Rodas5P",
     "discrete, Rodas5P",
 )

@@ -76,7 +76,7 @@ def misfit(model, data):
     return np.sum(~solved), np.sqrt(np.mean(r**2)), projected
 
 
-@pytest.mark.slow_cases("0", "1")
+@pytest.mark.slow_cases("0", "1", "2", "3")
 @pytest.mark.parametrize("case", CASES)
 def test_no_fit_with_failures_is_preferred_to_one_without(case):
     data, model = samples(case), start(case)
