@@ -1,6 +1,7 @@
 """Orders of convergence, on problems with closed form, in step windows where they are asymptotic."""
 
 import functools
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -163,7 +164,8 @@ def test_dense_output_inside_a_step_has_the_order_of_the_method_there(name):
     h = jnp.array(STEPS.get(name, 0.03))
     order = jnp.log(error(h) / error(h / 1.5)) / jnp.log(1.5)
     # A step of h leaves an error of h^(s + 1): order s, less than that of the ends of the steps.
-    inside = INSIDE[name] if name in INSIDE else solver.tableau.stage_order
+    tableau: Any = solver.tableau
+    inside = INSIDE[name] if name in INSIDE else tableau.stage_order
     assert abs(order - (inside + 1)) < 0.2
 
 
