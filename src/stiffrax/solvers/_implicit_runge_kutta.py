@@ -64,16 +64,17 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import Tableau
-from ._consistent_start import check_mass, check_start, typical_slope
+from ._consistent_start import check_mass, check_start
 from ._ended_solve import can_start, step_ending
 from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
+from ._tableau_solver import AbstractTableauSolver
 from ._terms import check_term, mass_of, system_of_terms
 
 Y: TypeAlias = PyTree[ArrayLike]
 
 
-class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
+class AbstractImplicitRungeKutta(AbstractTableauSolver):
     r"""An implicit Runge-Kutta method as a diffrax solver.
 
     A subclass gives a tableau; this class does the rest. In each step the stage increments solve
@@ -140,10 +141,6 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
         check_parts(self)
 
     @property
-    def _given_structure(self) -> AbstractStructure:
-        return Dense(self.linear_solver) if self.structure is None else self.structure
-
-    @property
     def _jacobian_structure(self) -> AbstractStructure:
         given = self._given_structure
         return SingleFactors(given) if self.mixed_precision else given
@@ -152,16 +149,6 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
     @abc.abstractmethod
     def tableau(self) -> Tableau:
         """The coefficients of the method."""
-
-    def order(self, terms: Any) -> int:
-        """Order of convergence."""
-        del terms
-        return self.tableau.order
-
-    def error_order(self, terms: Any) -> int:
-        """Power of the step size in the error estimate: the number of stages, plus one."""
-        del terms
-        return self.tableau.error_order
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> StepMemory:
         """No polynomial to continue yet, and no contraction known.
@@ -188,11 +175,6 @@ class AbstractImplicitRungeKutta(diffrax.AbstractImplicitSolver, diffrax.Abstrac
             )
         polynomial, one = no_polynomial(self.tableau, flat), jnp.ones((), flat.dtype)
         return StepMemory(polynomial, one, one, linearization, consistent, mass)
-
-    def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
-        """The vector field; with a mass matrix, a slope that it allows."""
-        mass = mass_of(terms, y0)
-        return terms.vf(t0, y0, args) if mass is None else typical_slope(terms, mass, t0, y0, args)
 
     def step(
         self,

@@ -43,10 +43,11 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import RosenbrockTableau
-from ._consistent_start import check_mass, check_start, typical_slope
+from ._consistent_start import check_mass, check_start
 from ._ended_solve import step_ending
 from ._solver_parts import check_linear_algebra
 from ._step_memory import CollocationInterpolation
+from ._tableau_solver import AbstractTableauSolver
 from ._terms import check_term, mass_of, step_times
 
 Y: TypeAlias = PyTree[ArrayLike]
@@ -62,7 +63,7 @@ class RosenbrockMemory(eqx.Module):
     mass: Mass | None
 
 
-class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
+class AbstractRosenbrock(AbstractTableauSolver):
     r"""A Rosenbrock method as a diffrax solver: linearly implicit, without any iteration.
 
     A subclass gives a tableau; this class does the rest. With `J` and $f_t$ the derivatives of `f`
@@ -116,20 +117,6 @@ class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiv
     def tableau(self) -> RosenbrockTableau:
         """The coefficients of the method."""
 
-    @property
-    def _jacobian_structure(self) -> AbstractStructure:
-        return Dense(self.linear_solver) if self.structure is None else self.structure
-
-    def order(self, terms: Any) -> int:
-        """Order of convergence."""
-        del terms
-        return self.tableau.order
-
-    def error_order(self, terms: Any) -> int:
-        """Power of the step size in the error estimate."""
-        del terms
-        return self.tableau.error_order
-
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> RosenbrockMemory:
         """No step before.
 
@@ -140,7 +127,7 @@ class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiv
         mass, consistent = mass_of(terms, y0), None
         dtype = jnp.result_type(*jax.tree.leaves(y0))
         if mass is not None:
-            name, structure = type(self).__name__, self._jacobian_structure
+            name, structure = type(self).__name__, self._given_structure
             _check_index(name, mass)
             check_mass(name, self.tableau, structure, unwrap_term(terms), mass)
             system, _ = self._system(terms, t0, t1, y0, args)
@@ -150,11 +137,6 @@ class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiv
                 self, system, mass, terms, tolerance, structure, self.tableau.shift
             )
         return RosenbrockMemory(jnp.ones((), dtype), consistent, mass)
-
-    def func(self, terms: Any, t0: Any, y0: Y, args: Any) -> Y:
-        """The vector field; with a mass matrix, a slope that it allows."""
-        mass = mass_of(terms, y0)
-        return terms.vf(t0, y0, args) if mass is None else typical_slope(terms, mass, t0, y0, args)
 
     def step(
         self,
@@ -210,7 +192,7 @@ class AbstractRosenbrock(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiv
         t0, dt, control = step_times(terms, t0, t1)
         field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
         h, mass = jnp.asarray(control, flat.dtype), mass_of(terms, y0)
-        structure = self._jacobian_structure
+        structure = self._given_structure
         return RosenbrockSystem(self.tableau, structure, field, t0, dt, h, flat, mass), restore
 
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
