@@ -9,7 +9,9 @@ from ._parameter import (
     Parameter as Parameter,
     bounded as bounded,
     fixed as fixed,
+    is_fixed as is_fixed,
     positive as positive,
+    split_trainable as split_trainable,
     within_bounds as within_bounds,
 )
 from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKnown as PartiallyKnown

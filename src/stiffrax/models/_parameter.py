@@ -130,6 +130,18 @@ def fixed(value: Any) -> Any:
     return paramax.NonTrainable(jnp.asarray(value, float) if np.isscalar(value) else value)
 
 
+def split_trainable(tree: Any) -> tuple[Any, Any]:
+    """The floating-point arrays of a tree that are not fixed, and the rest of it."""
+    # A stopped gradient alone would not keep what is fixed from weight decay, and least squares
+    # would see columns of zeros.
+    return eqx.partition(tree, eqx.is_inexact_array, is_leaf=is_fixed)
+
+
+def is_fixed(node: Any) -> bool:
+    """Whether a part of a tree is not trained."""
+    return isinstance(node, paramax.NonTrainable)
+
+
 def within_bounds(tree: Any) -> Any:
     """The tree with every parameter moved to the nearest of its bounds, if it is beyond one."""
 

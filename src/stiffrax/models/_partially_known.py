@@ -7,19 +7,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
 from ._checks import check_indices, check_state
+from ._parameter import split_trainable
 
 
+@jax.tree_util.register_static
 class _Constant:
-    """A box that equinox does not look into.
+    """A box that JAX does not look into: what is inside is part of the program, and not trained.
 
-    As an ordinary field, the arrays of a known equinox module would be trained: a stopped gradient
-    would not save them from weight decay, and least squares would see columns of zeros. As a static
-    field they would need a hash. Boxes are equal where their contents are: a copy is.
+    As a static field it would need a hash. Boxes are equal where their contents are: a copy is.
     """
 
     def __init__(self, content: Any):
@@ -49,7 +50,9 @@ class PartiallyKnown(eqx.Module):
     \qquad o = \mathrm{outputs}$$
 
     Only `learned` is trained. `known` is a constant of the model, compiled in; numbers in it that
-    vary from call to call belong in `args`.
+    vary from call to call belong in `args`. With `train_known=True` its numbers are trained beside
+    the learned part; its terms are never dropped. Numbers in both parts may be wrapped:
+    [`stiffrax.positive`][], [`stiffrax.bounded`][], [`stiffrax.fixed`][].
 
     **Arguments:**
 
@@ -59,8 +62,11 @@ class PartiallyKnown(eqx.Module):
     - `inputs`: the states that `learned` sees, counted from 0; default all.
     - `outputs`: the equations that `learned` is added to, counted from 0; default all.
     - `num_states`: the number `n` of states; default that of `learned`, if it sees all of them.
+    - `train_known`: whether the floating-point arrays in `known`, an equinox module, are trained,
+        but those that are fixed.
 
-    **Raises:** `ValueError` for indices that are no states and for parts whose sizes do not fit.
+    **Raises:** `ValueError` for indices that are no states, for parts whose sizes do not fit, and for
+    a known part without a number to train.
 
     ```python
     >>> import jax.numpy as jnp
@@ -81,7 +87,8 @@ class PartiallyKnown(eqx.Module):
     inputs: tuple[int, ...] = eqx.field(static=True)
     outputs: tuple[int, ...] = eqx.field(static=True)
     num_states: int = eqx.field(static=True)
-    _known: _Constant = eqx.field(static=True)
+    # In a box, or as it is.
+    _known: Any
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class PartiallyKnown(eqx.Module):
         inputs: Sequence[int] | None = None,
         outputs: Sequence[int] | None = None,
         num_states: SupportsIndex | None = None,
+        train_known: bool = False,
     ):
         if num_states is None and inputs is None:
             num_states = getattr(learned, "num_states", None)
@@ -99,7 +107,12 @@ class PartiallyKnown(eqx.Module):
                 "`num_states` must be given when `learned` sees only some of the states or does "
                 "not tell how many it takes: write for example `num_states=8`."
             )
-        self._known = _Constant(known)
+        if train_known and not jax.tree.leaves(split_trainable(known)[0]):
+            raise ValueError(
+                "`train_known=True` was given, and `known` holds no number to train: write it as an "
+                "`equinox.Module` with arrays or `srx.positive(1.0)` as fields, or leave it out."
+            )
+        self._known = known if train_known else _Constant(known)
         self.learned = learned
         self.num_states = check_count("num_states", num_states)
         self.inputs = check_indices("inputs", inputs, self.num_states)
@@ -118,13 +131,14 @@ class PartiallyKnown(eqx.Module):
     @property
     def known(self) -> Callable[..., Any]:
         """The known part, as it was given."""
-        return self._known.content
+        return self._known.content if isinstance(self._known, _Constant) else self._known
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " states"]:
         """`known(t, y, args)` with `learned(t, y[inputs], args)` added into `outputs`."""
         y = check_state(y, self.num_states)
-        known = jnp.asarray(self.known(t, y, args))
-        learned = jnp.asarray(self.learned(t, y[np.array(self.inputs)], args))
+        known_part, learned_part = paramax.unwrap((self.known, self.learned))
+        known = jnp.asarray(known_part(t, y, args))
+        learned = jnp.asarray(learned_part(t, y[np.array(self.inputs)], args))
         for name, value, size in (
             ("known", known, self.num_states),
             ("learned", learned, len(self.outputs)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jaxtyping import Array, Float
 
 from ..data._names import state_names
@@ -144,6 +145,7 @@ def to_sympy(
     time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in symbol_names(names, size)]
 
     def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
+        part = paramax.unwrap(part)
         if isinstance(part, PiNet | ReactionNetwork):
             part = part.to_polynomial()
         if isinstance(part, AbstractLinearModel):

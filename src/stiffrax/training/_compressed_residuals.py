@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ..losses import failed_step
+from ..models import split_trainable
 from ._misfit import Misfit
 from ._sample_windows import Windows
 from ._window_residuals import WindowResiduals, failed_rows
@@ -105,7 +106,7 @@ class CompressedResiduals:
         return R, failures
 
     def _one_pass(self, model: Any, before: np.ndarray | None) -> tuple[np.ndarray, int, bool]:
-        leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+        leaves = jax.tree.leaves(split_trainable(model)[0])
         q = 1 + sum(leaf.size for leaf in leaves)
         dtype = np.result_type(*(leaf.dtype for leaf in leaves))
         divisor = np.eye(q, dtype=dtype) if before is None else before.copy()
@@ -132,7 +133,7 @@ def _values(residuals: WindowResiduals, model: Any, block: Windows) -> Array:
 @eqx.filter_jit
 def _rows(residuals: WindowResiduals, model: Any, block: Windows) -> tuple[Array, Array]:
     """`[J, r]` of one block, `(rows, p + 1)`, and the number of its failures."""
-    trainable, static = eqx.partition(model, eqx.is_inexact_array)
+    trainable, static = split_trainable(model)
     theta, unravel = ravel_pytree(trainable)
 
     def rows(window: Windows) -> tuple[Array, Array]:

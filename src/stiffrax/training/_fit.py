@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from .._arguments import check_count
 from ..data import Measurements, Trajectories
 from ..losses import AbstractLoss, check_data, fix_to_data
-from ..models import PartiallyKnown, PiNet, ScaledField
+from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
 from ._history import History, Record
@@ -154,7 +154,7 @@ def fit(
         warn_if_unscaled(model, data)
     loss = fix_to_data(loss, data)
     batches = make_batches(loss, data, batch_size, mesh)
-    parameters, static = split_trainable(model)
+    parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
     training = Training(
         static=place(static),
@@ -189,9 +189,9 @@ def _check_counts(held_out: Any, **counts: Any) -> None:
         )
 
 
-def split_trainable(model: Any) -> tuple[Any, Any]:
+def trained_part(model: Any) -> tuple[Any, Any]:
     """The parameters that are trained, and the rest of the model."""
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    parameters, static = split_trainable(model)
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"The model {type(model).__name__} has no floating-point array to train. Pass an "

@@ -10,7 +10,7 @@ from .._arguments import check_count
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
-from ._fit import Fit, result_of, split_trainable
+from ._fit import Fit, result_of, trained_part
 from ._homotopy_schedule import HomotopySchedule
 from ._progress import progress_bar
 from ._session import Judgement, Session
@@ -79,7 +79,7 @@ def fit_homotopy(
             "`HomotopyLoss(TrajectoryLoss(...), coupling=...)`."
         )
     check_count("judge_every", judge_every, most=MOST_STEPS)
-    parameters, static = split_trainable(model)
+    parameters, static = trained_part(model)
     loss = loss.for_data(data)
     training = Training(
         static=static,

@@ -1,5 +1,7 @@
 """The trainable numbers of a model as one vector, without those that are switched off."""
 
+import functools as ft
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -9,11 +11,27 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..models import AbstractTermModel, ReactionNetwork
+from ..models import (
+    AbstractTermModel,
+    Parameter,
+    PartiallyKnown,
+    ReactionNetwork,
+    is_fixed,
+    split_trainable,
+)
 
 
 def _is_linear(node: Any) -> bool:
     return isinstance(node, AbstractTermModel)
+
+
+def _is_part(node: Any) -> bool:
+    return _is_linear(node) or isinstance(node, Parameter) or is_fixed(node)
+
+
+def _of_parts(entries: Callable[[Any], Any], model: Any) -> Any:
+    """A tree of one entry for each number that is trained."""
+    return jax.tree.map(entries, model, is_leaf=_is_part)
 
 
 @final
@@ -25,18 +43,17 @@ class FreeParameters:
 
     - `index`: which entries of the vector are free.
     - `droppable`: which of the free ones are terms of a linear model.
-    - `lower`: bounds of all numbers: zero for the rates of reactions.
+    - `lower`, `upper`: bounds of all numbers: zero from below for the rates of reactions.
     """
 
     def __init__(self, model: Any):
         self._model = model
-        trainable, self._static = eqx.partition(model, eqx.is_inexact_array)
+        trainable, self._static = split_trainable(model)
         self._flat, _ = ravel_pytree(trainable)
         self._leaves, self._tree = jax.tree.flatten(trainable)
         self._ends = np.cumsum([leaf.size for leaf in self._leaves])
-        free = jax.tree.map(_free_entries, model, is_leaf=_is_linear)
-        mask, self._unravel_mask = ravel_pytree(free)
-        droppable, _ = ravel_pytree(jax.tree.map(_droppable_entries, model, is_leaf=_is_linear))
+        mask, self._unravel_mask = ravel_pytree(_of_parts(_free_entries, model))
+        droppable, _ = ravel_pytree(_droppable(model))
         self.index = np.flatnonzero(np.asarray(mask))
         if len(self.index) == 0:
             raise ValueError(
@@ -45,8 +62,10 @@ class FreeParameters:
             )
 
         self.droppable = np.asarray(droppable)[self.index]
-        rates, _ = ravel_pytree(jax.tree.map(_rates, model, is_leaf=_is_linear))
-        self.lower = np.where(rates, 0.0, -np.inf)
+        self.lower, self.upper = (
+            np.asarray(ravel_pytree(_of_parts(ft.partial(_bounds, end), model))[0], float)
+            for end in ("lower", "upper")
+        )
 
     def without(self, drop: np.ndarray) -> Any:
         """The model with the given free parameters, coefficients all, switched off."""
@@ -57,7 +76,7 @@ class FreeParameters:
         def switch(node: Any, active: Any) -> Any:
             return node.with_active(active.coefficients) if _is_linear(node) else node
 
-        return jax.tree.map(switch, self._model, kept, is_leaf=_is_linear)
+        return jax.tree.map(switch, self._model, kept, is_leaf=_is_part)
 
     @property
     def values(self) -> Float[Array, " parameters"]:
@@ -73,27 +92,40 @@ class FreeParameters:
         return eqx.combine(jax.tree.unflatten(self._tree, leaves), self._static)
 
 
+def _full(node: Any, value: Any) -> Any:
+    """A tree of the numbers of a part that are trained, all of this value."""
+    return jax.tree.map(lambda x: jnp.full(x.shape, value), split_trainable(node)[0])
+
+
 def _free_entries(node: Any) -> Any:
-    """A tree of booleans over the floating-point arrays of a leaf or a linear model."""
-    trainable = eqx.filter(node, eqx.is_inexact_array)
-    free = jax.tree.map(lambda x: jnp.ones(x.shape, bool), trainable)
+    """Which numbers of a part are not switched off."""
+    free = _full(node, True)
     if _is_linear(node):
         free = eqx.tree_at(lambda tree: tree.coefficients, free, jnp.asarray(node.active))
     return free
 
 
-def _rates(node: Any) -> Any:
-    """Which entries are rates of reactions."""
-    is_network = isinstance(node, ReactionNetwork)
-    entries = eqx.filter(node, eqx.is_inexact_array)
-    return jax.tree.map(lambda x: jnp.full(x.shape, is_network), entries)
+def _bounds(end: str, node: Any) -> Any:
+    if isinstance(node, Parameter):
+        return _full(node, getattr(node, end))
+    if end == "lower":
+        return _full(node, 0.0 if isinstance(node, ReactionNetwork) else -np.inf)
+    return _full(node, np.inf)
 
 
-def _droppable_entries(node: Any) -> Any:
-    """Which entries are coefficients of a linear model: only a term can be switched off."""
-    trainable = eqx.filter(node, eqx.is_inexact_array)
-    entries = jax.tree.map(lambda x: jnp.zeros(x.shape, bool), trainable)
-    if _is_linear(node):
-        ones = jnp.ones(node.coefficients.shape, bool)
-        entries = eqx.tree_at(lambda tree: tree.coefficients, entries, ones)
-    return entries
+def _droppable(model: Any) -> Any:
+    """Which numbers are coefficients that can be switched off: terms, but those that are known."""
+
+    def entries(node: Any) -> Any:
+        if isinstance(node, PartiallyKnown):
+            return _droppable(node.learned), _full(node._known, False)
+        dropped = _full(node, False)
+        if _is_linear(node):
+            ones = jnp.ones(node.coefficients.shape, bool)
+            dropped = eqx.tree_at(lambda tree: tree.coefficients, dropped, ones)
+        return dropped
+
+    def is_part(node: Any) -> bool:
+        return _is_part(node) or isinstance(node, PartiallyKnown)
+
+    return jax.tree.map(entries, model, is_leaf=is_part)

@@ -93,20 +93,21 @@ def levenberg_marquardt(
         R = R.astype(float)
         return _Point(x, R, Misfit.of(R[:, -1], failures))
 
-    lower = free.lower
-    here = point(np.maximum(np.asarray(free.values, float), lower))
+    lower, upper = free.lower, free.upper
+    here = point(np.clip(np.asarray(free.values, float), lower, upper))
     misfits, size = [here.misfit], _column_sizes(here.R[:, free.index])
     bar = progress_bar(progress, max_steps, "least squares")
     rise, eps = _RISE, residuals.eps
-    verdict = _Verdict(free.index, lower, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
+    verdict = _Verdict(
+        free.index, lower, upper, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough
+    )
     stopped = verdict(here, misfits, size)
     for _ in range(max_steps):
         if stopped:
             break
-        room = (lower - here.x)[free.index]
+        room = (lower - here.x)[free.index], (upper - here.x)[free.index]
         step, predicted = _step(here.R[:, free.index], here.R[:, -1], size, damping, room)
-        x = here.x.copy()
-        x[free.index] += step
+        x = _moved(here.x, free.index, step, lower, upper)
         # Steps of a linear model are good but for rounding; those of a network often are not, and
         # cost no derivatives then.
         good = linear or residuals.misfit(free.model(x)) < here.misfit
@@ -133,6 +134,17 @@ def levenberg_marquardt(
     )
 
 
+def _moved(
+    x: np.ndarray, index: np.ndarray, step: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> np.ndarray:
+    """`x` after a step, to the last digit at a bound that the step meets."""
+    new, low, high = x.copy(), lower[index], upper[index]
+    room, part = (low - x[index], high - x[index]), 1 - _ROUNDING_OF_SUMS * np.finfo(float).eps
+    inner = np.where(step >= room[1] * part, high, x[index] + step)
+    new[index] = np.where(step <= room[0] * part, low, inner)
+    return new
+
+
 @final
 class _Verdict(NamedTuple):
     """Says at a point that was accepted why the search ends there, or nothing.
@@ -142,6 +154,7 @@ class _Verdict(NamedTuple):
 
     index: np.ndarray
     lower: np.ndarray
+    upper: np.ndarray
     smallest: float
     enough: float
 
@@ -149,7 +162,9 @@ class _Verdict(NamedTuple):
         """The projected gradient, of residuals that are more than rounding."""
         C, c = here.R[:, self.index], here.R[:, -1]
         # At its bound a parameter can only move inward.
-        C = C[:, (here.x > self.lower)[self.index] | (c @ C < 0)]
+        down, up = (here.x > self.lower)[self.index], (here.x < self.upper)[self.index]
+        slope = c @ C
+        C = C[:, (down | (slope < 0)) & (up | (slope > 0))]
         return projected_gradient(C, c, self.smallest / LARGEST_GRADIENT)
 
     def __call__(self, here: _Point, misfits: list[Misfit], size: np.ndarray) -> str:
@@ -224,17 +239,22 @@ def _damped_factors(
 
 
 def _step(
-    C: np.ndarray, c: np.ndarray, size: np.ndarray, damping: float, room: np.ndarray
+    C: np.ndarray,
+    c: np.ndarray,
+    size: np.ndarray,
+    damping: float,
+    room: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, float]:
-    """The damped step, not below `room`, and by how much it should lower the sum of squares."""
+    """The damped step, within `room`, and by how much it should lower the sum of squares."""
     Q, T = _damped_factors(C, damping, size)
     unit = np.where(size > 0, size, 1.0)
     right = -(Q[: len(c)].T @ c)
     step = np.linalg.solve(T, right) / unit
-    if np.any(step < room):
+    low, high = room
+    if np.any((step < low) | (step > high)):
         from scipy.optimize import lsq_linear
 
-        step = lsq_linear(T, right, (room * unit, np.inf), method="bvls").x / unit
-        step = np.maximum(step, room)
+        step = lsq_linear(T, right, (low * unit, high * unit), method="bvls").x / unit
+        step = np.clip(step, low, high)
     predicted = np.sum(c**2) - np.sum((C @ step + c) ** 2)
     return step, float(predicted)

@@ -116,5 +116,6 @@ def _name(path: tuple[Any, ...]) -> str:
         if isinstance(key, jax.tree_util.SequenceKey):
             name += f"[{key.idx}]"
         else:
-            name += f".{getattr(key, 'name', getattr(key, 'key', key))}"
+            # A private field, such as the known part of a model, is read by a property.
+            name += f".{str(getattr(key, 'name', getattr(key, 'key', key))).lstrip('_')}"
     return name.removeprefix(".")
