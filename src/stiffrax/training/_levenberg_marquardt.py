@@ -93,21 +93,18 @@ def levenberg_marquardt(
         R = R.astype(float)
         return _Point(x, R, Misfit.of(R[:, -1], failures))
 
-    lower, upper = free.lower, free.upper
-    here = point(np.clip(np.asarray(free.values, float), lower, upper))
+    here = point(np.clip(np.asarray(free.values, float), free.lower, free.upper))
     misfits, size = [here.misfit], _column_sizes(here.R[:, free.index])
     bar = progress_bar(progress, max_steps, "least squares")
     rise, eps = _RISE, residuals.eps
-    verdict = _Verdict(
-        free.index, lower, upper, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough
-    )
+    verdict = _Verdict(free, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
     stopped = verdict(here, misfits, size)
     for _ in range(max_steps):
         if stopped:
             break
-        room = (lower - here.x)[free.index], (upper - here.x)[free.index]
+        room = (free.lower - here.x)[free.index], (free.upper - here.x)[free.index]
         step, predicted = _step(here.R[:, free.index], here.R[:, -1], size, damping, room)
-        x = _moved(here.x, free.index, step, lower, upper)
+        x = _moved(here.x, free, step, room)
         # Steps of a linear model are good but for rounding; those of a network often are not, and
         # cost no derivatives then.
         good = linear or residuals.misfit(free.model(x)) < here.misfit
@@ -135,13 +132,13 @@ def levenberg_marquardt(
 
 
 def _moved(
-    x: np.ndarray, index: np.ndarray, step: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    x: np.ndarray, free: FreeParameters, step: np.ndarray, room: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """`x` after a step, to the last digit at a bound that the step meets."""
-    new, low, high = x.copy(), lower[index], upper[index]
-    room, part = (low - x[index], high - x[index]), 1 - _ROUNDING_OF_SUMS * np.finfo(float).eps
-    inner = np.where(step >= room[1] * part, high, x[index] + step)
-    new[index] = np.where(step <= room[0] * part, low, inner)
+    part = 1 - _ROUNDING_OF_SUMS * np.finfo(float).eps
+    new, index = x.copy(), free.index
+    inner = np.where(step >= room[1] * part, free.upper[index], x[index] + step)
+    new[index] = np.where(step <= room[0] * part, free.lower[index], inner)
     return new
 
 
@@ -152,17 +149,16 @@ class _Verdict(NamedTuple):
     `smallest` is the norm of residuals that are all rounding.
     """
 
-    index: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
+    free: FreeParameters
     smallest: float
     enough: float
 
     def gradient(self, here: _Point) -> float:
         """The projected gradient, of residuals that are more than rounding."""
-        C, c = here.R[:, self.index], here.R[:, -1]
+        index = self.free.index
+        C, c = here.R[:, index], here.R[:, -1]
         # At its bound a parameter can only move inward.
-        down, up = (here.x > self.lower)[self.index], (here.x < self.upper)[self.index]
+        down, up = (here.x > self.free.lower)[index], (here.x < self.free.upper)[index]
         slope = c @ C
         C = C[:, (down | (slope < 0)) & (up | (slope > 0))]
         return projected_gradient(C, c, self.smallest / LARGEST_GRADIENT)
@@ -181,7 +177,7 @@ class _Verdict(NamedTuple):
         if here.misfit.num_failed:
             return "failures"
         # Nothing depends any more on a parameter that has run away: flat, but no minimum.
-        now = _column_sizes(here.R[:, self.index])
+        now = _column_sizes(here.R[:, self.free.index])
         return "stalled" if np.any(now < np.finfo(float).eps * size) else "converged"
 
 
