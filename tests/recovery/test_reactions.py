@@ -102,7 +102,7 @@ def test_pruning_finds_the_reactions_among_candidates():
     ys = [[a * np.exp(-ts), a * (1 - np.exp(-ts)) + b] for a, b in ((1, 0), (2, 1), (0.5, 3))]
     data = srx.Trajectories.from_arrays(ts, np.transpose(ys, (0, 2, 1)), names=["A", "B"])
     candidates = srx.ReactionNetwork.candidates(["A", "B"], conserved=[1, 1])
-    pruned = srx.prune_and_refit(candidates, data, srx.RadauIIA5(), refine=1, progress=False)
+    pruned = srx.prune_and_refit(candidates, data, srx.RadauIIA9(), refine=1, progress=False)
     found = rates(srx.to_reactions(pruned.model))
     assert set(found) == {"A -> B"}
     np.testing.assert_allclose(found["A -> B"], 1.0, rtol=1e-9)

@@ -133,7 +133,7 @@ def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r
         return lambda rhs: eqx.filter_vmap(columns)(states, stacked(rhs))
     hJ, M = steps.matrices
     if M is None:
-        factors = lax.stop_gradient(factor_blocks(steps.couplings, hJ))
+        factors = factor_blocks(steps.couplings, hJ)
         return lambda rhs: solve_all(steps.couplings, hJ, factors, rhs, chunk.used)
     matrices = chunk.matrices()
     inverses = lax.stop_gradient(factor_rows(matrices))

@@ -12,17 +12,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .. import stages
 from ..stages import (
+    BlockFactors,
+    Blocks,
     ScaledInverse,
     StageSystem,
+    looped_inverse,
     scaled_inverse,
-    small_inverse,
+    stacked_columns,
     stacked_mass_matrix,
 )
 from ..tableaus import Tableau
-
-# Columns of right-hand sides at each stage; `None` stands for zero.
-Blocks: TypeAlias = tuple[Float[Array, "k n _"] | None, ...]
 
 
 @final
@@ -40,16 +41,9 @@ class PlainEquations:
 
 Couplings: TypeAlias = Tableau | PlainEquations
 
-# A block elimination is believed whose residual is this many units of rounding of its terms.
-_LARGEST_RESIDUAL = 1e4
-
 
 def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
-def _minus(a: Array | None, b: Array) -> Array:
-    return -b if a is None else a - b
 
 
 def _couplings(tableau: Couplings, dtype: jnp.dtype) -> Float[Array, "m m"]:
@@ -63,14 +57,8 @@ def stacked_matrix(tableau: Couplings, hJ_T: Float[Array, "*k m n n"]) -> Float[
 
 
 def stacked(rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
-    """All columns as one array."""
-
-    def one(column: Blocks) -> Array:
-        zero = jnp.zeros_like(next(block for block in column if block is not None))
-        filled = [zero if block is None else block for block in column]
-        return jnp.concatenate(filled, axis=1)
-
-    return jnp.concatenate([one(blocks) for blocks in rhs], axis=2)
+    """All columns of every step as one array."""
+    return jax.vmap(stacked_columns)(rhs)
 
 
 def blocks(columns: Float[Array, "k m n r"]) -> Blocks:
@@ -78,87 +66,10 @@ def blocks(columns: Float[Array, "k m n r"]) -> Blocks:
     return tuple(jnp.moveaxis(columns, 1, 0))
 
 
-def _unpivoted_inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Gauss-Jordan in place, one fused pass over the matrix a column: half the cost of pivoting."""
-    n = matrix.shape[0]
-    if n <= 3:
-        return small_inverse(matrix)
-
-    def body(k: Array, A: Array) -> Array:
-        is_k = jnp.arange(n) == k
-        inverse_pivot = 1 / A[k, k]
-        row = jnp.where(is_k, inverse_pivot, A[k] * inverse_pivot)
-        reduced = jnp.where(is_k, 0, A) - A[:, k, None] * row[None]
-        return jnp.where(is_k[:, None], row, reduced)
-
-    return lax.fori_loop(0, n, body, matrix)
-
-
-@final
-class BlockFactors(eqx.Module):
-    """Block elimination: inverses of the pivots, rows right of and multipliers below them."""
-
-    inverses: list[Float[Array, "k n n"]]
-    rows: list[list[Any]]
-    multipliers: list[list[Any]]
-
-    def solve(self, rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
-        """Solves for all columns."""
-        m = len(self.inverses)
-        rhs = tuple(self._eliminated(column) for column in rhs)
-        reduced = jnp.split(stacked(rhs), m, axis=1)
-        solution: list[Any] = [None] * m
-        for p in reversed(range(m)):
-            known = zip(self.rows[p], solution[p + 1 :], strict=True)
-            right = reduced[p] - sum(_times(row, x) for row, x in known)
-            solution[p] = _product(self.inverses[p], right)
-        return jnp.concatenate(solution, axis=1)
-
-    def _eliminated(self, column: Blocks) -> Blocks:
-        left = list(column)
-        for p, below in enumerate(self.multipliers):
-            head = left[p]
-            if head is None:
-                continue
-            # The rows below the first pivot are multiples of its inverse: one product serves all.
-            head = _product(self.inverses[0], head) if p == 0 else head
-            for i, multiplier in enumerate(below, start=p + 1):
-                left[i] = _minus(left[i], _times(multiplier, head))
-        return tuple(left)
-
-
-def _times(factor: Array, x: Array) -> Array:
-    return factor * x if factor.ndim == 0 else _product(factor, x)
-
-
 def factor_blocks(tableau: Couplings, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
-    """Gaussian elimination by `n x n` blocks, without pivoting.
-
-    Blocks off the diagonal are multiples of the identity, so that the first elimination needs no
-    product of matrices. The pivots are `a_ii - h J_i^T` and its Schur complements: harmless where
-    `J` is dissipative, but singular for some growth rates.
-    """
-    m, n = hJ_T.shape[1:3]
-    a, identity = _couplings(tableau, hJ_T.dtype), jnp.eye(n, dtype=hJ_T.dtype)[None]
-    inverse = jax.vmap(_unpivoted_inverse)
-    pivot = inverse(a[0, 0] * identity - hJ_T[:, 0])
-    S = {
-        (i, j): a[i, j] * identity - (a[i, 0] * a[0, j]) * pivot - (hJ_T[:, i] if i == j else 0)
-        for i in range(1, m)
-        for j in range(1, m)
-    }
-    inverses, rows, multipliers = [pivot], [list(a[0, 1:])], [list(a[1:, 0])]
-    for p in range(1, m):
-        later = range(p + 1, m)
-        pivot = inverse(S[p, p])
-        column = [_product(S[i, p], pivot) for i in later]
-        for i, multiplier in zip(later, column, strict=True):
-            for j in later:
-                S[i, j] = S[i, j] - _product(multiplier, S[p, j])
-        inverses.append(pivot)
-        rows.append([S[p, j] for j in later])
-        multipliers.append(column)
-    return BlockFactors(inverses, rows, multipliers)
+    """Elimination by blocks of the transposed stage equations; no derivative goes through it."""
+    a, hJ_T = _couplings(tableau, hJ_T.dtype), lax.stop_gradient(hJ_T)
+    return jax.vmap(lambda hJ_T: stages.factor_blocks(a, hJ_T, looped_inverse))(hJ_T)
 
 
 def factor_rows(matrix: Float[Array, "k mn mn"]) -> ScaledInverse:
@@ -172,17 +83,13 @@ def _solve_rows(factors: ScaledInverse, rhs: Float[Array, "k mn r"]) -> Float[Ar
 
 def _is_solved(tableau: Couplings, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
     """Whether every equation holds to rounding, for one combination of all columns."""
-    k, m, n, _ = hJ_T.shape
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
     combination = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype))[None, None]
     weights = combination / jnp.where(size > 0, size, 1)
-    x, b = (jnp.sum(v * weights, axis=-1).reshape(k, m, n) for v in (solution, rhs))
-    a, terms = _couplings(tableau, rhs.dtype), hJ_T * x[:, :, None]
-    residual = jnp.abs(a @ x - jnp.sum(terms, axis=-1) - b)
-    size = jnp.abs(a) @ jnp.abs(x) + jnp.sum(jnp.abs(terms), axis=-1) + jnp.abs(b)
-    bound = _LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps
-    return jnp.all(residual <= bound * size, axis=(1, 2))
+    x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ_T.shape[:3]) for v in (solution, rhs))
+    a = _couplings(tableau, rhs.dtype)
+    return jax.vmap(lambda hJ_T, x, b: stages.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
 
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -199,7 +106,7 @@ def solve_all(
     close to singular. Steps not `used` are solved too, but not checked. Of `factors`, those of
     `hJ_T`, no derivative is taken.
     """
-    solution, columns = factors.solve(rhs), stacked(rhs)
+    solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
     wrong = used & ~_is_solved(tableau, hJ_T, solution, columns)
 
     def again(solution: Array) -> Array:

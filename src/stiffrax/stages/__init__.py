@@ -1,6 +1,13 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
 from ._block_diagonal import BlockDiagonal as BlockDiagonal
+from ._block_elimination import (
+    BlockFactors as BlockFactors,
+    Blocks as Blocks,
+    equations_hold as equations_hold,
+    factor_blocks as factor_blocks,
+    stacked_columns as stacked_columns,
+)
 from ._controller_tolerances import ControllerTolerances as ControllerTolerances
 from ._growing_modes import (
     grows_unresolved as grows_unresolved,
@@ -33,7 +40,7 @@ from ._scaled_inverse import (
     scaled_inverse as scaled_inverse,
     scales as scales,
 )
-from ._small_inverse import small_inverse as small_inverse
+from ._small_inverse import looped_inverse as looped_inverse, small_inverse as small_inverse
 from ._small_inverse_solver import SmallInverse as SmallInverse
 from ._sparsity import Banded as Banded, Sparsity as Sparsity
 from ._stacked_solve import stacked_mass_matrix as stacked_mass_matrix

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._products import short_sum, small_matmul
+from ._block_elimination import equations_hold, factor_blocks
 from ._scaled_inverse import scaled_inverse
-from ._small_inverse import LARGEST_RESIDUAL, unchecked_inverse
 
 
 def stacked_mass_matrix(
@@ -31,43 +30,12 @@ def stacked_matrix(
     return stacked_mass_matrix(a, jnp.eye(hJ.shape[-1], dtype=hJ.dtype), hJ)
 
 
-def _times(matrix: Float[Array, "*k n n"], x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
-    return small_matmul(matrix, x[..., None])[..., 0]
-
-
 def _by_blocks(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
-    """Gaussian elimination by `n x n` blocks without pivoting.
-
-    Blocks off the diagonal are multiples of the identity, so that the first elimination needs no
-    product of matrices. The pivots are `a_ii - h J_i` and its Schur complements: harmless where `J`
-    is dissipative, but singular for some growth rates.
-    """
-    m, n = rhs.shape
-    identity = jnp.eye(n, dtype=hJ.dtype)
-    pivots = [unchecked_inverse(a[0, 0] * identity - hJ[0])]
-    head = _times(pivots[0], rhs[0])
-    right = [rhs[0], *(rhs[i] - a[i, 0] * head for i in range(1, m))]
-    S = {
-        (i, j): a[i, j] * identity - (a[i, 0] * a[0, j]) * pivots[0] - (hJ[i] if i == j else 0)
-        for i in range(1, m)
-        for j in range(1, m)
-    }
-    for p in range(1, m):
-        pivots.append(unchecked_inverse(S[p, p]))
-        for i in range(p + 1, m):
-            multiplier = small_matmul(S[i, p], pivots[p])
-            right[i] = right[i] - _times(multiplier, right[p])
-            for j in range(p + 1, m):
-                S[i, j] = S[i, j] - small_matmul(multiplier, S[p, j])
-    x = [right[0]] * m
-    for p in reversed(range(1, m)):
-        known = sum((_times(S[p, j], x[j]) for j in range(p + 1, m)), jnp.zeros_like(rhs[0]))
-        x[p] = _times(pivots[p], right[p] - known)
-    coupled = sum((a[0, j] * x[j] for j in range(1, m)), jnp.zeros_like(rhs[0]))
-    x[0] = _times(pivots[0], rhs[0] - coupled)
-    return jnp.stack(x)
+    """Elimination by blocks of the equations, without pivoting."""
+    columns = tuple(rhs[:, :, None])
+    return factor_blocks(a, hJ).solve((columns,)).reshape(rhs.shape)
 
 
 def _by_rows(
@@ -75,15 +43,6 @@ def _by_rows(
 ) -> Float[Array, "m n"]:
     """The scaled inverse of the stacked matrix, with pivoting and one refinement."""
     return scaled_inverse(stacked_matrix(a, hJ)).solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
-
-
-def _is_solved(a: Array, hJ: Array, x: Array, rhs: Array) -> Array:
-    terms = hJ * x[:, None, :]
-    residual = jnp.abs(small_matmul(a, x) - short_sum(terms) - rhs)
-    size = small_matmul(jnp.abs(a), jnp.abs(x)) + short_sum(jnp.abs(terms)) + jnp.abs(rhs)
-    small = residual <= LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
-    # Of a right-hand side that is not finite nothing better can be had.
-    return jnp.all(small) | ~jnp.all(jnp.isfinite(rhs))
 
 
 @jax.custom_batching.custom_vmap
@@ -102,7 +61,7 @@ def _(axis_size: int, in_batched: list[bool], *inputs: Array) -> tuple[Array, bo
 
 def _solve_checked(a: Array, hJ: Array, rhs: Array) -> Array:
     x = _by_blocks(a, hJ, rhs)
-    wrong = ~_is_solved(a, hJ, x, rhs)
+    wrong = ~equations_hold(a, hJ, x, rhs)
 
     def again(x: Array) -> Array:
         return jnp.where(wrong, _by_rows(a, hJ, rhs), x)
