@@ -74,7 +74,7 @@ def test_a_banded_matrix_is_factored_in_single_precision_as_well():
     structure = SingleFactors(srx.Banded(1, 1))
     heat = lambda t, y, args: jnp.diff(jnp.pad(y, 1), 2)  # noqa: E731
     solver = srx.RadauIIA5(structure=srx.Banded(1, 1), mixed_precision=True)
-    y0 = jnp.sin(jnp.pi * jnp.arange(1, 20) / 20)
+    y0 = jnp.sin(jnp.pi * jnp.arange(1.0, 20.0) / 20)
     found, double = (
         diffrax.diffeqsolve(diffrax.ODETerm(heat), s, 0.0, 1.0, 0.25, y0).ys[-1]
         for s in (solver, srx.RadauIIA5())
