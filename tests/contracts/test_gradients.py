@@ -8,28 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_solver import SOLVERS
 from jax.flatten_util import ravel_pytree
 
 import stiffrax as srx
-
-SOLVERS = {
-    solver.__name__: solver()
-    for solver in (
-        srx.BackwardEuler,
-        srx.Trapezoid,
-        srx.RadauIIA3,
-        srx.RadauIIA5,
-        srx.RadauIIA9,
-        srx.RadauIIA13,
-        srx.GaussLegendre2,
-        srx.GaussLegendre4,
-        srx.GaussLegendre6,
-        srx.Rosenbrock23,
-        srx.Rodas3P,
-        srx.Rodas4P,
-        srx.Rodas5P,
-    )
-}
 
 
 class Reaction(eqx.Module):

@@ -9,36 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_solver import SOLVERS, each_solver
 
 import stiffrax as srx
 
 SUCCESS = diffrax.RESULTS.successful
-SOLVERS = {
-    solver.__name__: solver()
-    for solver in (
-        srx.BackwardEuler,
-        srx.Trapezoid,
-        srx.RadauIIA3,
-        srx.RadauIIA5,
-        srx.RadauIIA9,
-        srx.RadauIIA13,
-        srx.GaussLegendre2,
-        srx.GaussLegendre4,
-        srx.GaussLegendre6,
-        srx.Rosenbrock23,
-        srx.Rodas3P,
-        srx.Rodas4P,
-        srx.Rodas5P,
-    )
-}
-# One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
-# many, not stiffly accurate, and without an iteration. The others have other numbers in the same
-# programs.
-KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4", "Rodas5P")
-every_solver = pytest.mark.parametrize(
-    "name",
-    [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS],
-)
 
 
 def relaxation(t, y, args):
@@ -117,7 +92,7 @@ END_ERRORS = {
 }
 
 
-@every_solver
+@each_solver
 class TestSaving:
     @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     def test_the_end_is_near_the_solution_in_a_nested_state_with_a_scalar_leaf(self, name):
@@ -185,7 +160,7 @@ def batch(name):
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_backward_time_is_forward_time_of_the_reversed_problem(name):
     np.testing.assert_allclose(batch(name)[1], batch(name)[2], rtol=1e-14)
 
@@ -202,7 +177,7 @@ LOGISTIC_ERRORS = {
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_float32_states_stay_float32_and_keep_its_digits(name):
     t = functools.partial(jnp.asarray, dtype="float32")
     sol = jax.jit(
@@ -217,7 +192,7 @@ def test_float32_states_stay_float32_and_keep_its_digits(name):
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_a_scalar_state_is_solved_in_a_batch(name):
     # y / (1 - y) grows by exp(t + t^2 / 2).
     odds = 0.25 * jnp.exp(1.5)
@@ -227,7 +202,7 @@ def test_a_scalar_state_is_solved_in_a_batch(name):
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_steps_are_controlled_by_the_embedded_error(name):
     tolerance = 1e-3 if SOLVERS[name].order(None) == 1 else 1e-5
     sol = jax.jit(
@@ -287,7 +262,7 @@ HIRES_ERRORS = {
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_hires_is_solved_by_equal_steps_taken_by_hand(name):
     problem, steps = srx.problems.hires(), 400
     term, solver = diffrax.ODETerm(problem.vector_field), SOLVERS[name]
@@ -305,7 +280,7 @@ def test_hires_is_solved_by_equal_steps_taken_by_hand(name):
     assert error < HIRES_ERRORS[name] * jnp.max(problem.reference_values[0])
 
 
-@every_solver
+@each_solver
 def test_solvers_are_final_and_diffrax_knows_what_they_are(name):
     make = type(SOLVERS[name])
     assert getattr(make, "__final__", False)

@@ -4,30 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 import pytest
+from every_solver import IMPLICIT, one_of_each_kind
 
 import stiffrax as srx
 
 SUCCESS = diffrax.RESULTS.successful
-SOLVERS = [
-    srx.BackwardEuler,
-    srx.Trapezoid,
-    srx.RadauIIA3,
-    srx.RadauIIA5,
-    srx.RadauIIA9,
-    srx.RadauIIA13,
-    srx.GaussLegendre2,
-    srx.GaussLegendre4,
-    srx.GaussLegendre6,
-]
-every_solver = pytest.mark.parametrize("solver", [make() for make in SOLVERS], ids=repr)
-# One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
-# many, and not stiffly accurate. The others have other numbers in the same programs.
-KINDS = (srx.BackwardEuler, srx.Trapezoid, srx.RadauIIA5, srx.RadauIIA13, srx.GaussLegendre4)
-every_kind = pytest.mark.parametrize(
-    "solver",
-    [make() if make in KINDS else pytest.param(make(), marks=pytest.mark.slow) for make in SOLVERS],
-    ids=repr,
-)
+every_solver = pytest.mark.parametrize("solver", IMPLICIT.values(), ids=repr)
+every_kind = pytest.mark.parametrize("name", one_of_each_kind(IMPLICIT))
 decay = diffrax.ODETerm(lambda t, y, args: -y)
 
 
@@ -94,16 +77,13 @@ class TestFailures:
             assert failed(k, y0), name
 
     @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13")
-    @pytest.mark.parametrize(
-        "make",
-        [make if make in KINDS else pytest.param(make, marks=pytest.mark.slow) for make in SOLVERS],
-    )
-    def test_a_singular_newton_matrix_is_never_called_solved(self, make):
-        transform = make().tableau.transform
+    @every_kind
+    def test_a_singular_newton_matrix_is_never_called_solved(self, name):
+        transform = IMPLICIT[name].tableau.transform
         if not len(transform.real):
             pytest.skip("no real eigenvalue: no real Jacobian is singular")
         pole = float(transform.real[0])
-        sol = solve(lambda t, y, args: pole * y, make(), jnp.ones(2))
+        sol = solve(lambda t, y, args: pole * y, IMPLICIT[name], jnp.ones(2))
         assert sol.result != SUCCESS
 
     def test_a_failure_throws_where_the_caller_asks_for_it(self):
@@ -135,11 +115,11 @@ class TestFailures:
         sol = solve(blow_up, srx.RadauIIA5(), 1.0, 1.1, 0.1, controller)
         assert sol.result != SUCCESS
 
-    @pytest.mark.slow_cases("BackwardEuler()", "Trapezoid()", "RadauIIA13()", "GaussLegendre4()")
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     @every_kind
-    def test_a_failed_step_has_an_infinite_error_and_a_failing_code(self, solver):
+    def test_a_failed_step_has_an_infinite_error_and_a_failing_code(self, name):
         # Both: a controller that may retry needs the one, constant steps the other.
-        adaptive = type(solver)(root_finder=srx.SimplifiedNewton(1e-6, 1e-6))
+        adaptive = type(IMPLICIT[name])(root_finder=srx.SimplifiedNewton(1e-6, 1e-6))
         out_of_domain = diffrax.ODETerm(lambda t, y, args: jnp.sqrt(y - 1 - t))
         y0 = jnp.array([1.0])
         _, error, _, _, result = jax.jit(lambda: step(adaptive, out_of_domain, 0.0, 1.0, y0))()
@@ -189,9 +169,10 @@ class TestByHand:
         assert 1e-8 < abs(y1 + y1**3 - 1) < 1e-2
         assert jnp.isfinite(error)
 
-    @pytest.mark.slow_cases("BackwardEuler()", "Trapezoid()", "RadauIIA13()", "GaussLegendre4()")
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     @every_kind
-    def test_the_last_steps_polynomial_starts_the_next(self, solver):
+    def test_the_last_steps_polynomial_starts_the_next(self, name):
+        solver = IMPLICIT[name]
         # Exact for a solution of its degree: one iteration that changes nothing.
         degree = len(solver.tableau.c)
         power = diffrax.ODETerm(lambda t, y, args: degree * t ** (degree - 1) + 0 * y)

@@ -9,26 +9,9 @@ import numpy as np
 import optimistix as optx
 import pytest
 import scipy.integrate
+from every_solver import IMPLICIT, one_of_each_kind
 
 import stiffrax as srx
-
-SOLVERS = {
-    solver.__name__: solver()
-    for solver in (
-        srx.BackwardEuler,
-        srx.Trapezoid,
-        srx.RadauIIA3,
-        srx.RadauIIA5,
-        srx.RadauIIA9,
-        srx.RadauIIA13,
-        srx.GaussLegendre2,
-        srx.GaussLegendre4,
-        srx.GaussLegendre6,
-    )
-}
-# One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
-# many, and not stiffly accurate. The others have other numbers in the same programs.
-KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4")
 
 
 def field(t, y, args):
@@ -59,8 +42,8 @@ def one_step(term, solver, h=0.1, y0=START):
 def steps_with_twice_the_identity(name):
     @jax.jit
     def run():
-        ours = one_step(srx.MassMatrixTerm(field, 2 * jnp.eye(3)), SOLVERS[name])
-        return ours[:2], one_step(diffrax.ODETerm(half), SOLVERS[name])[:2]
+        ours = one_step(srx.MassMatrixTerm(field, 2 * jnp.eye(3)), IMPLICIT[name])
+        return ours[:2], one_step(diffrax.ODETerm(half), IMPLICIT[name])[:2]
 
     return run()
 
@@ -68,7 +51,7 @@ def steps_with_twice_the_identity(name):
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @pytest.mark.parametrize(
     "name",
-    [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS],
+    one_of_each_kind(IMPLICIT),
 )
 def test_twice_the_identity_is_half_the_vector_field(name):
     steps = steps_with_twice_the_identity(name)

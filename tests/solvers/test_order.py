@@ -9,35 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_solver import SOLVERS, each_solver
 
 import stiffrax as srx
-
-SOLVERS = {
-    solver.__name__: solver()
-    for solver in (
-        srx.BackwardEuler,
-        srx.Trapezoid,
-        srx.RadauIIA3,
-        srx.RadauIIA5,
-        srx.RadauIIA9,
-        srx.RadauIIA13,
-        srx.GaussLegendre2,
-        srx.GaussLegendre4,
-        srx.GaussLegendre6,
-        srx.Rosenbrock23,
-        srx.Rodas3P,
-        srx.Rodas4P,
-        srx.Rodas5P,
-    )
-}
-# One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
-# many, not stiffly accurate, and without an iteration. The others have other numbers in the same
-# programs.
-KINDS = ("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13", "GaussLegendre4", "Rodas5P")
-every_solver = pytest.mark.parametrize(
-    "name",
-    [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS],
-)
 
 ORDERS = dict(zip(SOLVERS, (1, 2, 3, 5, 9, 13, 2, 4, 6, 2, 3, 4, 5), strict=True))
 DECAY = 0.2
@@ -116,13 +90,13 @@ def end_point_orders(name):
 
 
 @pytest.mark.slow_cases("value-*", "start-RadauIIA13", "start-GaussLegendre4", "*-RadauIIA13")
-@every_solver
+@each_solver
 @pytest.mark.parametrize("of", ["value", "start", "parameter"])
 def test_the_end_point_and_its_derivatives_converge_with_the_order_of_the_method(name, of):
     assert abs(end_point_orders(name)[of] - ORDERS[name]) < 0.2
 
 
-@every_solver
+@each_solver
 def test_the_solver_tells_diffrax_its_order(name):
     solver = SOLVERS[name]
     assert solver.order(None) == ORDERS[name]
@@ -146,7 +120,7 @@ STEPS = {
 
 
 @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
-@every_solver
+@each_solver
 def test_dense_output_inside_a_step_has_the_order_of_the_method_there(name):
     solver, term = SOLVERS[name], diffrax.ODETerm(spiral)
     theta = jnp.linspace(0.1, 0.9, 9)
