@@ -15,10 +15,9 @@ import sys
 import time
 import warnings
 
-import diffrax
 import jax
-import jax.numpy as jnp
 import numpy as np
+from sampled_runs import ROBER_STARTS, sampled_runs
 
 import stiffrax as srx
 
@@ -31,7 +30,6 @@ jax.config.update("jax_enable_x64", True)
 NOISE = (0.0, 0.001, 0.01, 0.05)
 SAMPLES = (20, 40, 80)
 THRESHOLDS = np.geomspace(1e-4, 1.0, 13)
-ROBER_STARTS = [[1.0, 0, 0], [0.6, 0, 0.1], [1.3, 1e-5, 0.4], [0.3, 3e-5, 0.9], [0.8, 0, 0.5]]
 SYSTEMS = {
     "triple": (
         srx.problems.quadratic_triple(),
@@ -42,27 +40,6 @@ SYSTEMS = {
     "rober": (srx.problems.robertson(), np.array(ROBER_STARTS), 1e-6, 1e4),
     "hires": (srx.problems.hires(), srx.problems.hires_initial_states(), 1e-3, 321.8122),
 }
-
-
-def exact(problem, starts, ts):
-    """Accurate samples of all runs, `(runs, times, n)`."""
-
-    def run(y0):
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(problem.vector_field),
-            srx.RadauIIA13(),
-            t0=0.0,
-            t1=ts[-1],
-            dt0=ts[1] / 10,
-            y0=y0,
-            saveat=diffrax.SaveAt(ts=ts),
-            stepsize_controller=diffrax.ClipStepSizeController(
-                diffrax.PIDController(rtol=1e-10, atol=1e-16), step_ts=ts
-            ),
-            max_steps=100_000,
-        ).ys
-
-    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(starts)))
 
 
 def ours(ts, ys, size, noise):
@@ -186,7 +163,7 @@ def row(system, samples, noise):
     problem, starts, first, last = SYSTEMS[system]
     true = true_coefficients(problem)
     ts = np.append(0.0, np.geomspace(first, last, samples - 1))
-    clean = exact(problem, starts, ts)
+    clean = sampled_runs(problem.vector_field, starts, ts)
     size = np.sqrt(np.mean(clean**2, axis=(0, 1)))
     ys = clean + noise * size * np.random.default_rng(1).normal(size=clean.shape)
     begin = time.perf_counter()

@@ -9,41 +9,18 @@ to two molecules. Candidates are all such reactions; settings are those of
 import sys
 import time
 
-import diffrax
 import jax
-import jax.numpy as jnp
 import numpy as np
+from sampled_runs import ROBER_STARTS, sampled_runs
 
 import stiffrax as srx
 
 jax.config.update("jax_enable_x64", True)
 NOISE = (0.0, 0.001, 0.01, 0.05)
 SAMPLES = (20, 40, 80)
-STARTS = [[1.0, 0, 0], [0.6, 0, 0.1], [1.3, 1e-5, 0.4], [0.3, 3e-5, 0.9], [0.8, 0, 0.5]]
 TRUE = srx.ReactionNetwork(
     ["A -> B", "2 B -> B + C", "B + C -> A + C"], ["A", "B", "C"], rates=[0.04, 3e7, 1e4]
 )
-
-
-def exact(starts, ts):
-    """Accurate samples of all runs, `(runs, times, 3)`."""
-
-    def run(y0):
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(TRUE),
-            srx.RadauIIA13(),
-            t0=0.0,
-            t1=ts[-1],
-            dt0=ts[1] / 10,
-            y0=y0,
-            saveat=diffrax.SaveAt(ts=ts),
-            stepsize_controller=diffrax.ClipStepSizeController(
-                diffrax.PIDController(rtol=1e-10, atol=1e-16), step_ts=ts
-            ),
-            max_steps=100_000,
-        ).ys
-
-    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(starts)))
 
 
 def found(ts, ys, size, noise):
@@ -70,7 +47,7 @@ def found(ts, ys, size, noise):
 def row(samples, noise, seed):
     """One row of the table, and the network."""
     ts = np.append(0.0, np.geomspace(1e-6, 1e4, samples - 1))
-    clean = exact(STARTS, ts)
+    clean = sampled_runs(TRUE, ROBER_STARTS, ts)
     size = np.sqrt(np.mean(clean**2, axis=(0, 1)))
     ys = clean + noise * size * np.random.default_rng(seed).normal(size=clean.shape)
     begin = time.perf_counter()
