@@ -88,7 +88,11 @@ def folder_of(path):
 
 def imported_layers(path):
     for parts, line in imports(path):
-        if parts[0] == "stiffrax" and len(parts) > 1 and parts[1] not in {"_arguments", "_options"}:
+        if (
+            parts[0] == "stiffrax"
+            and len(parts) > 1
+            and parts[1] not in {"_arguments", "_flat_state", "_options"}
+        ):
             yield parts[1], line
 
 

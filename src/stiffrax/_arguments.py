@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from ._flat_state import real_dtype
+
 # Least relative tolerance in units of rounding. Chosen, not measured; RADAU5 refuses below 10.
 _LEAST_TOLERANCE = 16.0
 
@@ -87,11 +89,10 @@ def check_state(y: Any) -> None:
         )
     for leaf in leaves:
         dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
+        if not jnp.issubdtype(dtype, jnp.inexact):
             raise ValueError(
-                f"The state has a leaf of dtype {dtype}; stiffrax solves real floating-point "
-                "states only. Convert integers with `jnp.asarray(y0, float)`; split a complex "
-                "state into its real and imaginary parts."
+                f"The state has a leaf of dtype {dtype}; stiffrax solves floating-point and complex "
+                "states. Convert integers with `jnp.asarray(y0, float)`."
             )
 
 
@@ -115,7 +116,7 @@ def check_tolerances(
         # Known by itself: `atol` may be an array that is traced.
         known = _numbers(rtol)
         if known is not None and len(known) == 1 and known[0].size == 1:
-            dtype = jnp.result_type(*jax.tree.leaves(state))
+            dtype = real_dtype(state)
             _check_precision(dtype, float(known[0].reshape(())))
     relative, absolute = _numbers(rtol), _numbers(atol)
     if relative is None or absolute is None:

@@ -185,15 +185,10 @@ class TestByHand:
 
 
 class TestRaises:
-    @pytest.mark.parametrize("leaf", [jnp.array(1), jnp.array(1j)])
-    def test_states_that_are_not_real_floating_point(self, leaf):
-        with pytest.raises(ValueError, match=f"leaf of dtype {leaf.dtype}.*jnp.asarray.*split a"):
+    def test_states_that_are_not_floating_point(self):
+        leaf = jnp.array(1)
+        with pytest.raises(ValueError, match=f"leaf of dtype {leaf.dtype}.*floating.*jnp.asarray"):
             step(srx.RadauIIA5(), decay, 0.0, 1.0, {"a": jnp.array(1.0), "b": leaf})
-
-    @pytest.mark.filterwarnings("ignore:Complex dtype support in Diffrax")
-    def test_complex_states_in_diffeqsolve(self):
-        with pytest.raises(ValueError, match="dtype complex128.*real and imaginary parts"):
-            solve(lambda t, y, args: -y, srx.RadauIIA5(), 1j)
 
     @pytest.mark.filterwarnings("ignore:.*is not marked as converging to either")
     @pytest.mark.parametrize("kind", ["MultiTerm", "ControlTerm"])

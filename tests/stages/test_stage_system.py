@@ -30,10 +30,6 @@ class TestFlatField:
         with pytest.raises(ValueError, match=message):
             flat_field(lambda t, y: y, T, (jnp.array(1.0), leaf))
 
-    def test_complex_states_are_refused(self):
-        with pytest.raises(ValueError, match="dtype complex128.*split.*real and imaginary parts"):
-            flat_field(lambda t, y: y, T, jnp.array(1j))
-
     @pytest.mark.parametrize(
         "slope",
         [

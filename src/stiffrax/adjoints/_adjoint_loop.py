@@ -70,7 +70,7 @@ class AdjointTolerances(eqx.Module):
 
         def squares(error: Array, old: Array, new: Array) -> Array:
             size = jnp.maximum(jnp.abs(old), jnp.abs(new))
-            scaled = error / (ratio * (self.atol + self.rtol * size))
+            scaled = jnp.abs(error) / (ratio * (self.atol + self.rtol * size))
             return jnp.sum(jnp.where(jnp.isfinite(size), scaled, jnp.inf) ** 2)
 
         leaves = jax.tree.leaves(jax.tree.map(squares, error, old, new))

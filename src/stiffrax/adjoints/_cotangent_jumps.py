@@ -5,9 +5,9 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Shaped
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import StepRecord
 from ._saved_values import SavedPlaces
 
@@ -38,7 +38,7 @@ def cotangent_jumps(
     record: StepRecord, places: list[SavedPlaces], cotangents: list[Float[Array, "_ n"]]
 ) -> CotangentJumps:
     """Sorts the cotangents of all saved states by time, and adds up those of equal times."""
-    y, _ = ravel_pytree(record.y_end)
+    y, _ = flatten_state(record.y_end)
     nodes = jnp.zeros((record.t1.size + 1, y.size), y.dtype)
     # One row that nothing fills: there may be no other.
     all_ts, all_values = [jnp.full(1, -jnp.inf, record.t0.dtype)], [jnp.zeros((1, y.size), y.dtype)]

@@ -10,9 +10,9 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
+from .._flat_state import flatten_state
 from .._options import Failed
 from ..diffrax_loop import (
     StepRecord,
@@ -167,7 +167,7 @@ def _recorded(
     ok = succeeded(final_state)
     # A failed solve has no steps to go over.
     record = eqx.tree_at(lambda r: r.count, record, jnp.where(ok, record.count, 0))
-    flat, _ = ravel_pytree(inputs.y0)
+    flat, _ = flatten_state(inputs.y0)
     buffers = zip(saved_values(final_state), subs_of(inputs.saveat), strict=True)
     stops = has_root(inputs.event)
     places = [
@@ -210,7 +210,7 @@ def _change_of_states(
     refusal: str,
 ) -> SavedTangents:
     """The tangents of the states in all slots, at fixed fractions of their steps."""
-    y0_dot, _ = ravel_pytree(_or_zero(moved.y0, inputs.y0))
+    y0_dot, _ = flatten_state(_or_zero(moved.y0, inputs.y0))
     parameters = (moved.terms, moved.args)
     if inputs.solver is not None:
         parameters = (*parameters, moved.solver)
@@ -248,7 +248,7 @@ def _change_of_state(
     times: TimeTangents | None,
 ) -> Any:
     """The tangent of all that the loop returns."""
-    _, restore = ravel_pytree(inputs.y0)
+    _, restore = flatten_state(inputs.y0)
     ts_dots, ys_dots = [], []
     values, subs = saved_values(final_state), subs_of(inputs.saveat)
     moved_ts = [None if moved.saveat is None else sub.ts for sub in subs_of(moved.saveat)]

@@ -3,9 +3,9 @@
 from typing import final
 
 import equinox as eqx
-from jax.flatten_util import ravel_pytree
 
 from .._arguments import check_choice
+from .._flat_state import flatten_state
 from .._options import Failed, Memory, Recurrence
 from ._affine_steps import RECURRENCES
 from ._differentiable_solve import AbstractRecordedAdjoint, Recorded
@@ -118,7 +118,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         return self._sweep(solved).back(cotangents, times=times)
 
     def _sweep(self, solved: Recorded) -> Sweep:
-        y0, _ = ravel_pytree(solved.steps.state)
+        y0, _ = flatten_state(solved.steps.state)
         small = y0.size <= _LARGEST_PROPAGATOR
         recurrence = self.recurrence or ("scan" if small else "solve")
         return Sweep(

@@ -6,9 +6,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import (
     SavedValues,
     StepRecord,
@@ -45,7 +45,7 @@ class EventPlace(eqx.Module):
         y_dot: Float[Array, " n"],
     ) -> Shaped[Array, ""]:
         """That of the time, for the tangent of the state at a fixed fraction of its step."""
-        _, restore = ravel_pytree(inputs.y0)
+        _, restore = flatten_state(inputs.y0)
         slope = times.slopes(self.place)[0]
         carried = times.carried(self.place)[0]
         flags = jax.tree.map(
@@ -90,14 +90,14 @@ def event_place(
             time = jnp.maximum(time, jnp.max(jnp.where(saved.filled, saved.ts, -jnp.inf)))
     start = record.t0[jnp.maximum(record.count - 1, 0)]
     found = stopped_by_event(final_state) & (record.count > 0) & (time > start)
-    y0, _ = ravel_pytree(inputs.y0)
+    y0, _ = flatten_state(inputs.y0)
     at = SavedValues(time[None], y0[None])
     place = saved_places(record, at, diffrax.SubSaveAt(ts=time[None]), y0.dtype)
-    nodes = jax.vmap(lambda tree: ravel_pytree(tree)[0])(record.y0)
-    p = jax.vmap(jax.vmap(lambda tree: ravel_pytree(tree)[0]))(record.coefficients)
+    nodes = jax.vmap(lambda tree: flatten_state(tree)[0])(record.y0)
+    p = jax.vmap(jax.vmap(lambda tree: flatten_state(tree)[0]))(record.coefficients)
     # The state there by the polynomial, whatever function of it is saved.
     base = jnp.maximum(place.step[0], 0)
-    ends = jnp.stack([nodes[base], ravel_pytree(record.y_end)[0]])
+    ends = jnp.stack([nodes[base], flatten_state(record.y_end)[0]])
     y = eqx.tree_at(lambda s: s.step, place, jnp.zeros_like(place.step)).read(
         ends, p[base][None], 0
     )

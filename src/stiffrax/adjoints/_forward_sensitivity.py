@@ -8,10 +8,10 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_choice
+from .._flat_state import flatten_state
 from .._options import Failed
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint
@@ -104,7 +104,7 @@ def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: An
     # Nothing is recorded, so that the number of steps needs no bound.
     refuse_derivative(type(adjoint).__name__, saveat, 1, event, refused)
     wanted, fixed = eqx.partition(inputs, perturbed)
-    parameters, restore = ravel_pytree(wanted)
+    parameters, restore = flatten_state(wanted)
     static = []
 
     def values(parameters: Array) -> tuple[list[PyTree], Any]:
@@ -154,7 +154,7 @@ def _(
     del kwargs
     jacobian, filled, ok = residuals
     final_bar, _ = cotangents
-    parameters, restore = ravel_pytree(eqx.filter(inputs, perturbed))
+    parameters, restore = flatten_state(eqx.filter(inputs, perturbed))
     gradient = jnp.zeros_like(parameters)
     for values, bar, used in zip(jacobian, saved_ys(final_bar), filled, strict=True):
         for J, y_bar in zip(_leaves(values), _leaves(bar), strict=True):
@@ -162,11 +162,12 @@ def _(
                 use = used.reshape(-1, *(1,) * (y_bar.ndim - 1))
                 # Slots never filled hold infinities.
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
-                gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim)
+                gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim).real
     in_failure = math.nan if adjoint.failed == "nan" else 0.0
     message = TWICE.format(adjoint=type(adjoint).__name__)
     gradient = eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)
-    return restore(jnp.where(ok, gradient, in_failure))
+    # JAX's gradient by a complex number is the conjugate of the one by its parts.
+    return jax.tree.map(jnp.conj, restore(jnp.where(ok, gradient, in_failure)))
 
 
 def _leaves(tree: PyTree) -> list[Any]:

@@ -7,9 +7,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import SavedValues, StepRecord, StepTimes
 from ._saved_values import SavedPlaces, powers_of
 from ._solve_inputs import SolveInputs
@@ -68,7 +68,7 @@ class TimeTangents(eqx.Module):
     def slopes(self, place: SavedPlaces) -> Float[Array, "slots n"]:
         """Those of the polynomials at the slots; where there is no step, of the solution."""
         record, k = self.record, jnp.maximum(place.step, 0)
-        p = jax.vmap(jax.vmap(lambda tree: ravel_pytree(tree)[0]))(record.coefficients)[k]
+        p = jax.vmap(jax.vmap(lambda tree: flatten_state(tree)[0]))(record.coefficients)[k]
         powers = enumerate(powers_of(place.fraction, p.shape[1] - 1), start=1)
         weights = jnp.stack([degree * power for degree, power in powers], axis=1)
         length = (record.t1 - record.t0)[k]
@@ -94,7 +94,7 @@ def time_tangents(
     slope = inputs.the_solver.func(inputs.terms, inputs.t0, inputs.y0, inputs.args)
     # The control has the direction of time, which the slope has not.
     unit = inputs.terms.contr(zero, zero + 1)
-    slope = ravel_pytree(slope)[0]
+    slope = flatten_state(slope)[0]
     return TimeTangents(record, starts, ends, t0, t1, slope * unit.astype(slope.dtype))
 
 

@@ -7,9 +7,9 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import AbstractImplicitRungeKutta, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial, round_products
@@ -44,7 +44,7 @@ class StepEquations(AbstractRecordedSteps):
     def system(self, parameters: PyTree, step: Step) -> StageSystem:
         """The equations of one step."""
         terms, args = eqx.combine(parameters, self.others)
-        _, restore = ravel_pytree(self.state)
+        _, restore = flatten_state(self.state)
         tableau, y0 = self.solver.tableau, restore(step.y0)
         return system_of_terms(tableau, terms, step.t0, step.t1, y0, args)[0]
 

@@ -7,9 +7,9 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import DENSE_DEGREE, AbstractRosenbrock
 from ._affine_steps import in_turn
@@ -42,12 +42,12 @@ class StepMaps(AbstractRecordedSteps):
         """The end of a step, and the polynomial within it."""
         terms, args, *trained = eqx.combine(parameters, self.others)
         solver: Any = trained[0] if trained else self.solver
-        _, restore = ravel_pytree(self.state)
+        _, restore = flatten_state(self.state)
         y1, _, dense_info, _, _ = solver.step(
             terms, step.t0, step.t1, restore(y0), args, None, False
         )
-        flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])
-        return ravel_pytree(y1)[0], flat(dense_info["coefficients"])
+        flat = jax.vmap(lambda tree: flatten_state(tree)[0])
+        return flatten_state(y1)[0], flat(dense_info["coefficients"])
 
     def _ends(self, steps: Step) -> Callable[..., tuple[Array, Array]]:
         """Ends and polynomials as a function of all that the steps depend on."""

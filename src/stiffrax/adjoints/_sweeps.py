@@ -9,9 +9,9 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import StepRecord
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
 from ._saved_values import SavedPlaces
@@ -146,7 +146,7 @@ class Sweep(eqx.Module):
     def back(self, cotangents: SavedTangents, *, times: bool) -> SolveTangents:
         """The transpose of `ahead`."""
         few, by_step = self._split(cotangents.rows)
-        y0, _ = ravel_pytree(self.steps.state)
+        y0, _ = flatten_state(self.steps.state)
         size, dtype = y0.size, y0.dtype
         buffers = self._buffers(dtype, size)
         buffers = _transposed(self._read_all, buffers, replace(cotangents, rows=by_step))

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._arguments import check_callable, check_state, check_tolerances
+from .._flat_state import real_dtype
 from ..diffrax_loop import ErrorLeaf, ReportingNorm, StepReport, scaled_error, smallest_step
 
 
@@ -113,7 +114,7 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
             self.rtol, self.atol, norm=self.norm, dtmin=self.dtmin, dtmax=self.dtmax
         )
         end, _ = first.init(terms, t0, t1, y0, dt0, args, func, error_order)
-        dtype = jnp.result_type(*jax.tree.leaves(y0))
+        dtype = real_dtype(y0)
         no = jnp.asarray(False)
         return end, ControllerMemory(jnp.asarray(end - t0), jnp.ones((), dtype), no, no)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
+from .._flat_state import entry_at, real_dtype
 from ._private_names import use_stepsize_tol
 from ._step_report import ReportingNorm, StepWork, asks_for_report
 
@@ -67,7 +68,7 @@ class _CountingController(eqx.Module):
             "converged": report.converged,
             "contraction": report.theta,
             "finite": report.finite,
-            "component": report.component,
+            "component": entry_at(y0, report.component),
         }
         counts = Counts(
             jax.tree.map(jnp.add, counts.work, report.work),
@@ -136,7 +137,7 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
         asking = solver
         if not asks_for_report(norm_of(solver)):
             asking = eqx.tree_at(norm_of, solver, replace_fn=_reporting)
-        dtype = jnp.result_type(*jax.tree.leaves(init_state.y))
+        dtype = real_dtype(init_state.y)
         counts = _nothing_counted(jnp.asarray(init_state.tprev), dtype)
         init_state = eqx.tree_at(
             lambda s: s.controller_state,

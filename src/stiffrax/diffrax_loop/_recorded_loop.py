@@ -7,9 +7,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from .._flat_state import flatten_state
 from ._solve_loop import solve_loop
 
 
@@ -99,7 +99,7 @@ class StepRecord(eqx.Module):
 
 
 def _flat(tree: PyTree[Array]) -> Array:
-    return ravel_pytree(tree)[0]
+    return flatten_state(tree)[0]
 
 
 def _rows(tree: PyTree[Array], index: Array) -> PyTree[Array]:

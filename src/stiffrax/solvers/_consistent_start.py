@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._flat_state import flatten_state, parts_of_state
 from ..diffrax_loop import enclosing_solve_throws, unwrap_term
 from ..stages import (
     AbstractStructure,
@@ -135,7 +135,7 @@ def _wave(y: Float[Array, " n"]) -> Float[Array, " n"]:
 
 def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
     """A derivative of the size of `y'`, for the choice of the first step."""
-    slope, restore = ravel_pytree(terms.vf(t0, y0, args))
+    slope, restore = flatten_state(terms.vf(t0, y0, args))
     return restore(mass.typical_slope(slope))
 
 
@@ -251,12 +251,13 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
         )
     if fixed is not None:
         held = np.array([x for leaf in jax.tree.leaves(fixed) for x in np.ravel(leaf)], bool)
-        if held.size != len(entries):
+        entry, _ = parts_of_state(y0)
+        if held.size != entry[-1] + 1:
             raise ValueError(
-                f"`fixed` has {held.size} entries; the state has {len(entries)} components. Write "
+                f"`fixed` has {held.size} entries; the state has {entry[-1] + 1} components. Write "
                 "`True` or `False` for each of them."
             )
-        right = np.eye(len(entries))[:, ~held]
+        right = np.eye(len(entries))[:, ~held[entry]]
         if right.shape != left.shape:
             raise ValueError(
                 f"`fixed` leaves {right.shape[1]} components free; the mass matrix has "

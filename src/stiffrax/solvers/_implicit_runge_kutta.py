@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._arguments import check_tolerances
+from .._flat_state import magnitudes
 from ..diffrax_loop import (
     ErrorLeaf,
     StepReport,
@@ -215,7 +216,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         y1 = restore(ending.unless(y1, stayed=system.y0))
         coefficients = ending.unless(coefficients)
         if error is not None:
-            error = restore(ending.unless(error))
+            error = magnitudes(restore(ending.unless(error)))
             error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
         result = ending.result(diffrax.RESULTS.promote(solution.result))
         if asks_for_report(self.root_finder.norm):

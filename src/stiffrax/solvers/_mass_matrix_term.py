@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._arguments import check_callable
+from .._flat_state import has_complex
 from ..stages import is_operator
 
 
@@ -108,7 +109,7 @@ class MassMatrixTerm(diffrax.AbstractTerm):
 
 
 def _floating(mass: Any) -> Any:
-    if is_operator(mass):
+    if is_operator(mass) and not has_complex(mass):
         return mass
     if callable(mass):
         raise ValueError(
@@ -119,8 +120,8 @@ def _floating(mass: Any) -> Any:
             "mass=(1.0, 0.0))` and `y0=(y, z)`."
         )
     try:
+        usable = not has_complex(mass)
         mass = jnp.asarray(mass)
-        usable = not jnp.iscomplexobj(mass)
         usable &= isinstance(mass, Tracer) or bool(np.all(np.isfinite(mass)))
     except (TypeError, ValueError):
         usable = False

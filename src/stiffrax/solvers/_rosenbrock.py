@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from .._arguments import check_tolerances
+from .._flat_state import magnitudes, real_dtype
 from ..diffrax_loop import (
     ErrorLeaf,
     StepReport,
@@ -125,7 +126,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         """
         check_term(terms, may_have_mass=True)
         mass, consistent = mass_of(terms, y0), None
-        dtype = jnp.result_type(*jax.tree.leaves(y0))
+        dtype = real_dtype(y0)
         if mass is not None:
             name, structure = type(self).__name__, self._given_structure
             _check_index(name, mass)
@@ -175,7 +176,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         coefficients = ending.unless(polynomial)
         worst = worst_component(error, tolerance)
         if error is not None:
-            error = restore(ending.unless(error))
+            error = magnitudes(restore(ending.unless(error)))
             error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)

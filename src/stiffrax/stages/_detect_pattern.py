@@ -4,12 +4,13 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
 from .._arguments import check_state
+from .._flat_state import flatten_state
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -32,10 +33,13 @@ def detect_pattern(
             "`pip install 'stiffrax[sparse]'`, or write the pattern: `Sparsity(pattern)`."
         ) from error
     check_state(y0)
-    flat, unravel = ravel_pytree(y0)
+    flat, unravel = flatten_state(y0)
 
     def field(t: Array, x: Array) -> Array:
-        return ravel_pytree(vector_field(t, unravel(x), args))[0]
+        slope = vector_field(t, unravel(x), args)
+        return flatten_state(jax.tree.map(lambda s, y: jnp.asarray(s, y.dtype), slope, unravel(x)))[
+            0
+        ]
 
     found = asdex.jacobian_sparsity(field, jnp.asarray(t0, flat.dtype), flat, argnums=1)
     ones = np.ones(len(found.rows), bool)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._flat_state import flatten_state, has_complex, parts_of_state
 from ._products import small_matmul
 from ._scaled_inverse import scaled_inverse, scales
 
@@ -155,7 +155,15 @@ def flat_mass(mass: PyTree, y: PyTree[Array], powers: tuple[int, ...] | None) ->
 
     **Raises:** `ValueError` for shapes or structures that do not match the state.
     """
-    flat, _ = ravel_pytree(y)
+    if has_complex(y):
+        whole = flat_mass(mass, jax.tree.map(jnp.real, y), powers)
+        entry, part = parts_of_state(y)
+        powers = None if powers is None else tuple(powers[i] for i in entry)
+        if whole.is_diagonal:
+            return Mass(whole.entries[entry], powers)
+        same = jnp.asarray(part[:, None] == part[None])
+        return Mass(jnp.where(same, whole.entries[entry][:, entry], 0), powers)
+    flat, _ = flatten_state(y)
     if powers is not None and len(powers) != flat.size:
         raise ValueError(
             f"`index` was given for {len(powers)} components of a state that has {flat.size}; it "

@@ -104,7 +104,9 @@ class _Operations:
         return self.known[key][0]
 
     def _is_negative(self, x: Any) -> bool:
-        return bool(x < 0) if _is_literal(x) else id(x) in self.negatives
+        if _is_literal(x):
+            return not np.iscomplexobj(x) and bool(x < 0)
+        return id(x) in self.negatives
 
     def _without_sign(self, x: Any) -> Any:
         return abs(x) if _is_literal(x) else self.negatives.get(id(x), x)

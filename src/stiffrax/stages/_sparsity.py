@@ -214,7 +214,8 @@ class Sparsity(AbstractStructure):
         - `y0`, `args`, `t0`: a state, with which the solve starts for example, arguments and time.
         - `linear_solver`: as of the class.
 
-        **Returns:** the structure; components are numbered as `jax.flatten_util.ravel_pytree` does.
+        **Returns:** the structure; components are numbered as `jax.flatten_util.ravel_pytree` does,
+        both parts of a complex one.
 
         **Raises:** `ImportError` without the package asdex, `ValueError` for a state that is not
         real floating point.

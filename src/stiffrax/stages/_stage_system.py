@@ -8,10 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
 from .._arguments import check_state
+from .._flat_state import flatten_state
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._products import small_matmul
@@ -55,7 +55,7 @@ def flat_field(
     another structure or other shapes than the state has.
     """
     check_state(y)
-    flat, unravel = ravel_pytree(y)
+    flat, unravel = flatten_state(y)
     expected = jax.eval_shape(lambda: y)
 
     def field(t: Array, x: Array) -> Array:
@@ -70,7 +70,7 @@ def flat_field(
                 f"The vector field returned {_shapes(given)} for a state of {_shapes(expected)}; "
                 "it must return one derivative for every component, in the same structure."
             )
-        return ravel_pytree(slope)[0].astype(flat.dtype)
+        return flatten_state(slope)[0].astype(flat.dtype)
 
     reads: list[bool] = []
     rounded = round_products(field, lambda jaxpr: reads.append(reads_input(jaxpr, 0)))
@@ -187,7 +187,7 @@ def stage_system(
 
 def _divided_by(mass: Mass, vector_field: Callable) -> Callable:
     def field(t: Array, y: PyTree) -> PyTree:
-        slope, restore = ravel_pytree(vector_field(t, y))
+        slope, restore = flatten_state(vector_field(t, y))
         return restore(mass.divide(slope))
 
     return field

@@ -7,10 +7,11 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
+from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from .._flat_state import flatten_state, has_complex, magnitudes, real_dtype
 from ..diffrax_loop import scaled_error
 from ..tableaus import Tableau
 from ._newton import StoppingRule, at_rounding_level
@@ -127,7 +128,7 @@ def error_tolerance(
     if tableau.num_stages <= 2:
         exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
     ratio = 0.1 * base ** (exponent - 1)
-    return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, norm)
+    return ErrorTolerance(ratio * flat_scale, ratio * rtol, ratio, given.norm)
 
 
 def plain_tolerance(
@@ -137,10 +138,17 @@ def plain_tolerance(
 
     def scale(y: ArrayLike) -> Array:
         # In the precision of the state, whatever that of the tolerances.
-        return ((atol + rtol * jnp.abs(y)) + 0 * y).astype(jnp.result_type(y))
+        size = (atol + rtol * jnp.abs(y)) + 0 * jnp.abs(y)
+        size = size.astype(real_dtype(y))
+        # Both parts of a complex entry have the tolerance of its size.
+        return lax.complex(size, size) if jnp.iscomplexobj(y) else size
 
-    flat_scale, _ = ravel_pytree(jax.tree.map(scale, y0))
-    dtype = flat_scale.dtype
+    flat_scale, _ = flatten_state(jax.tree.map(scale, y0))
+    dtype, given = flat_scale.dtype, norm
+    if has_complex(y0):
+        _, restore = flatten_state(y0)
+        # As the controller takes it: of absolute values.
+        norm = lambda x: given(flatten_state(magnitudes(restore(x)))[0])  # noqa: E731
     return ErrorTolerance(flat_scale, jnp.asarray(rtol, dtype), jnp.ones((), dtype), norm)
 
 
