@@ -105,6 +105,32 @@ def test_coupling_of_the_wrong_shape_is_refused():
         srx.HomotopyLoss(TRAJECTORY, np.ones(2))(WRONG, ONE)
 
 
+def test_coupling_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="`coupling='strong'` was given; it needs `\"auto\"`"):
+        srx.HomotopyLoss(TRAJECTORY, "strong")
+
+
+def test_chosen_coupling_is_twice_the_largest_rate_in_standard_deviations():
+    ts = np.linspace(0.0, 2 * np.pi, 201)
+    # Rates of sqrt(2) / 2 over the same deviation; the third does not change.
+    ys = np.stack([np.sin(ts), 5 * np.cos(3 * ts), np.ones_like(ts)], axis=1)
+    chosen = lambda ts, ys: (
+        srx.HomotopyLoss(srx.TrajectoryLoss())
+        .for_data(srx.Trajectories.from_arrays(ts, ys))
+        .coupling
+    )
+    np.testing.assert_allclose(chosen(ts, ys), 6.0, rtol=1e-2)
+    np.testing.assert_allclose(chosen(60 * ts, 1e-9 * ys), 0.1, rtol=1e-2)
+
+
+def test_chosen_coupling_is_that_of_all_runs_of_any_length():
+    runs = [TWO.ys[0], TWO.ys[1, :6]]
+    data = srx.Trajectories.from_arrays([TS, TS[:6]], runs)
+    found = srx.HomotopyLoss(TRAJECTORY).for_data(data).coupling
+    slopes, spread = np.concatenate([ys[:-1] for ys in runs]), np.std(np.concatenate(runs))
+    np.testing.assert_allclose(found, 2 * np.sqrt(np.mean(slopes**2)) / spread, rtol=0.05)
+
+
 def test_windows_are_refused():
     with pytest.raises(ValueError, match="`window=3`"):
         srx.HomotopyLoss(srx.TrajectoryLoss(window=3), 1.0)

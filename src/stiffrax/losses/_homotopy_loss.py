@@ -5,6 +5,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..data import SmoothingSpline, Trajectories
@@ -13,6 +14,18 @@ from ._loss import AbstractLoss, LossValue
 from ._model_and_data import check_data, check_model
 from ._solve_runs import solve_runs, value_of_runs
 from ._trajectory_loss import TrajectoryLoss
+
+# The distance of a model with rates of zero from the samples that hold it, in standard deviations.
+_DISTANCE = 0.5
+
+
+def _coupling_of(splines: SmoothingSpline, data: Trajectories) -> Array:
+    """The coupling that holds a model with rates of zero within `_DISTANCE` of the samples."""
+    slopes = splines.coefficients[1]
+    number = jnp.sum(jnp.isfinite(splines.ts[:, 1:]), dtype=slopes.dtype)
+    rates = jnp.sqrt(jnp.sum(slopes**2, axis=(0, 1)) / number)
+    deviation = jnp.asarray(np.std(data.ys[data.mask], axis=0))
+    return jnp.max(jnp.where(deviation > 0, rates / deviation, 0.0)) / _DISTANCE
 
 
 @final
@@ -29,8 +42,10 @@ class HomotopyLoss(AbstractLoss):
 
     - `trajectory`: what is solved, and how errors count: a [`stiffrax.TrajectoryLoss`][] over whole
         runs.
-    - `coupling`: `k`, as in [`stiffrax.CoupledField`][]; about the size of the states. Too large
-        a value makes the loss flat.
+    - `coupling`: `k`, per unit of time, as in [`stiffrax.CoupledField`][]. `"auto"`: twice the
+        largest root mean square rate of a state, in its standard deviations. A model that knows
+        nothing, with rates near zero, then follows the samples at a distance of about half of their
+        spread. Much more makes the loss flat.
     - `alpha`: of the [`stiffrax.SmoothingSpline`][].
     - `strength`: $\lambda$.
 
@@ -63,7 +78,7 @@ class HomotopyLoss(AbstractLoss):
     def __init__(
         self,
         trajectory: TrajectoryLoss,
-        coupling: Any,
+        coupling: Any = "auto",
         alpha: float = 0.0,
         *,
         strength: Any = 1.0,
@@ -72,6 +87,11 @@ class HomotopyLoss(AbstractLoss):
             raise ValueError(
                 f"The trajectory loss has `window={trajectory.window}`; homotopy trains on whole "
                 "runs: leave `window` out."
+            )
+        if isinstance(coupling, str) and coupling != "auto":
+            raise ValueError(
+                f'`coupling={coupling!r}` was given; it needs `"auto"`, a number, one number a '
+                "state, or a matrix."
             )
         self.trajectory = trajectory
         self.coupling = coupling
@@ -84,12 +104,15 @@ class HomotopyLoss(AbstractLoss):
         return eqx.tree_at(lambda loss: loss.strength, self, jnp.asarray(strength, float))
 
     def for_data(self, data: Trajectories) -> "HomotopyLoss":
-        """This loss with its scale and its splines."""
-        check_coupling(self.coupling, data.num_states)
+        """This loss with its scale, its splines and its coupling."""
+        target = SmoothingSpline.for_runs(data, self.alpha)
+        chosen = isinstance(self.coupling, str)
+        coupling = _coupling_of(target, data) if chosen else self.coupling
+        check_coupling(coupling, data.num_states)
         return eqx.tree_at(
-            lambda loss: (loss.trajectory, loss.target),
+            lambda loss: (loss.trajectory, loss.target, loss.coupling),
             self,
-            (self.trajectory.for_data(data), SmoothingSpline.for_runs(data, self.alpha)),
+            (self.trajectory.for_data(data), target, coupling),
             is_leaf=lambda x: x is None,
         )
 

@@ -63,7 +63,7 @@ def fit_homotopy(
     >>> import numpy as np, optax, stiffrax as srx
     >>> ts = np.linspace(0.0, 2.0, 9)
     >>> data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
-    >>> loss = srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=2.0)
+    >>> loss = srx.HomotopyLoss(srx.TrajectoryLoss())
     >>> fit = srx.fit_homotopy(
     ...     srx.Polynomial(1, degree=1), data, loss, optimizer=optax.adam(0.1),
     ...     schedule=srx.HomotopySchedule(values=3, steps=40), judge_every=20, progress=False)
@@ -76,7 +76,7 @@ def fit_homotopy(
     if not isinstance(loss, HomotopyLoss):
         raise ValueError(
             f"`loss` is a {type(loss).__name__}; homotopy training needs a `HomotopyLoss`: write "
-            "`HomotopyLoss(TrajectoryLoss(...), coupling=...)`."
+            "`HomotopyLoss(TrajectoryLoss(...))`."
         )
     check_count("judge_every", judge_every, most=MOST_STEPS)
     parameters, static = trained_part(model)
