@@ -239,3 +239,19 @@ def test_functions_share_parameters_and_a_spread_that_none_gives_is_that_of_the_
     # By log k: of A is (1 - k t) A and of B twice that, with residuals of one sd each.
     slopes = (1 - 2 * TS) * values[:, 0] / 0.1 + (2 - 2 * TS) * values[:, 1] / 0.3
     np.testing.assert_allclose(gradient.parameters["k"].raw, -np.sum(slopes), rtol=1e-6)
+
+
+def test_the_default_tolerance_follows_the_size_of_each_state():
+    rates, start = np.array([1.0, 10.0]), np.array([1e9, 1e-9])
+    data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2)), names=["A", "B"])
+
+    def field(t, y, args):
+        return -jnp.asarray(rates) * y
+
+    system = srx.System(field, jnp.asarray(start))
+    found = srx.LikelihoodLoss().simulate(system, data).values[0, 1]
+    exact = start * np.exp(-rates)
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    one = srx.System(field, jnp.asarray(start / start))
+    ones = srx.LikelihoodLoss().simulate(one, data).values[0, 1]
+    np.testing.assert_allclose(found / start, ones, rtol=1e-9)

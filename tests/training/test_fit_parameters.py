@@ -92,6 +92,11 @@ class TestLinearRegression:
         half = scipy.stats.norm.ppf(0.975) * np.sqrt(spread)
         np.testing.assert_allclose((upper - lower)[0, :, 0] / 2, half, rtol=1e-6)
 
+    def test_beyond_the_bounds_there_is_no_density(self):
+        # The bounds are -5 and 5.
+        beyond = jnp.array([5.1, 0.0])[: len(regression(None).x)]
+        assert regression(None).log_density(beyond) == -jnp.inf
+
     @pytest.mark.slow
     def test_the_log_density_is_minus_the_cost_and_differentiable(self):
         found = regression(0.1)

@@ -41,7 +41,9 @@ class LikelihoodLoss(AbstractLoss):
     - `noise`: [`stiffrax.NormalNoise`][] by default; [`stiffrax.LogNormalNoise`][],
         [`stiffrax.LaplaceNoise`][], [`stiffrax.StudentNoise`][], or a dictionary by column.
     - `rtol`: relative tolerance of the solve.
-    - `atol`: absolute tolerance, in the unit of the states: below the smallest value that matters.
+    - `atol`: absolute tolerance, in the unit of the states: below the smallest value that matters. By
+        default 1e-12 of what each state starts with in the run, or is dosed with; for a state that
+        starts at zero, of the smallest that does not.
     - `adjoint`: of gradients; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.
@@ -66,7 +68,7 @@ class LikelihoodLoss(AbstractLoss):
     solver: diffrax.AbstractSolver
     noise: Any
     rtol: float
-    atol: float
+    atol: float | None
     adjoint: diffrax.AbstractAdjoint
     max_steps: int
     # For which columns the data do not know the standard deviation of every cell.
@@ -78,7 +80,7 @@ class LikelihoodLoss(AbstractLoss):
         noise: Any = None,
         *,
         rtol: float = 1e-6,
-        atol: float = 1e-12,
+        atol: float | None = None,
         adjoint: diffrax.AbstractAdjoint | None = None,
         max_steps: int = 4096,
     ):
@@ -91,8 +93,8 @@ class LikelihoodLoss(AbstractLoss):
                     f"`noise={one!r}` was given; it needs a noise model, as in "
                     "`noise=srx.NormalNoise()`, or a dictionary of them by column."
                 )
-        check_tolerances("LikelihoodLoss", rtol, atol, positive=True)
-        self.rtol, self.atol = float(rtol), float(atol)
+        check_tolerances("LikelihoodLoss", rtol, 1.0 if atol is None else atol, positive=True)
+        self.rtol, self.atol = float(rtol), None if atol is None else float(atol)
         if adjoint is None:
             ours = records_steps(self.solver)
             adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()

@@ -21,6 +21,9 @@ from ._solve_runs import solve_runs
 # A system is at rest if it is the same, to a hundred tolerances, at a tenth of this many times the
 # time that the data cover, and at the end: modes that are slower show in no measurement.
 _TIMES_TO_REST, _TOLERANCES_AT_REST = 1e6, 100.0
+# Of the size of a state: a species that reacts at once may be 1e-9 of the others, as in Robertson's
+# reaction, and needs its three digits.
+_PART_OF_SIZE = 1e-12
 
 
 @final
@@ -56,7 +59,7 @@ class Simulator(eqx.Module):
 
     solver: diffrax.AbstractSolver
     rtol: float
-    atol: float
+    atol: float | None
     max_steps: int
     adjoint: diffrax.AbstractAdjoint
 
@@ -105,13 +108,14 @@ class Simulator(eqx.Module):
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
-            solution = self._solve(system, args, begin, stop, y + amount, at)
+            solution = self._solve(system, args, begin, stop, y + amount, at, atol)
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
             ys = jnp.where(here[:, None], new[:-1], ys)
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
         count = len(ends) - 1
+        atol = self._atol(y0, added)
         parts = ends[:-1], ends[1:], added, jnp.arange(count) == count - 1
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
@@ -120,8 +124,21 @@ class Simulator(eqx.Module):
             (_, ys, failed), _ = lax.scan(stretch, begin, parts)
         return ys, failed | ~jnp.all(jnp.isfinite(ys))
 
+    def _atol(self, y0: Array, added: Array) -> Any:
+        """The one given, or a part of what each state starts with or is dosed with.
+
+        A state that starts at zero has no size of its own: the smallest of the others is on the safe
+        side.
+        """
+        if self.atol is not None:
+            return self.atol
+        size = lax.stop_gradient(jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0)))
+        known = (size > 0) & jnp.isfinite(size)
+        smallest = jnp.min(size, where=known, initial=jnp.inf)
+        return _PART_OF_SIZE * jnp.where(known, size, jnp.where(jnp.any(known), smallest, 1))
+
     def _solve(
-        self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array
+        self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array, atol: Any
     ) -> diffrax.Solution:
         term = diffrax.ODETerm(field)
         mass = field.mass if isinstance(field, System) else None
@@ -136,7 +153,7 @@ class Simulator(eqx.Module):
             y0,
             args,
             saveat=diffrax.SaveAt(ts=ts),
-            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=atol),
             adjoint=self.adjoint,
             max_steps=self.max_steps,
             throw=False,
@@ -149,9 +166,10 @@ class Simulator(eqx.Module):
         if system.mass is not None:
             frozen = System(frozen, mass=system.mass)
         ts = jnp.stack([long / 10, long])
-        solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts)
+        atol = self._atol(y0, jnp.zeros_like(y0)[None])
+        solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts, atol)
         before, y = jnp.asarray(solution.ys)
-        change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (self.atol + self.rtol * jnp.abs(y))
+        change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
         return jnp.where(rests, y, jnp.nan)
 

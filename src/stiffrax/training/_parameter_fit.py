@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, final
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -83,6 +84,8 @@ class ParameterFit:
     - `data`: the measurements.
     - `cost`: its negative log-likelihood, with what was added to it.
     - `estimates`: an [`stiffrax.Estimate`][] for each parameter by name.
+    - `x`: the best parameters in that order, logarithms where the scale is logarithmic.
+    - `covariance`: of `x`, from the Fisher information; NaN for what is at a bound or unknown.
     - `starts`: all searches, the best first: `x`, `cost`, `steps`, `num_failed_steps`, `stopped`.
 
     ```python
@@ -104,7 +107,7 @@ class ParameterFit:
         best = self.starts[0]
         self.x, self.cost = best.x, best.cost
         self.system = model.vector.system(best.x)
-        self._covariance = self._find_covariance()
+        self.covariance = self._find_covariance()
         self.estimates = {name: self._estimate(i) for i, name in enumerate(model.vector.names)}
 
     @classmethod
@@ -182,7 +185,7 @@ class ParameterFit:
         return "upper" if self._box.upper[i] - self.x[i] <= near else ""
 
     def _estimate(self, i: int) -> Estimate:
-        vector, error = self._model.vector, float(np.sqrt(self._covariance[i, i]))
+        vector, error = self._model.vector, float(np.sqrt(self.covariance[i, i]))
         reach = self._quantile(0.95) * error
         ends = np.array([self.x[i] - reach, self.x[i] + reach])
         ends = np.where(np.isnan(ends), [-np.inf, np.inf], ends)
@@ -219,7 +222,7 @@ class ParameterFit:
             self.starts[0],
             list(index),
             rise=self._rise(level),
-            errors=np.sqrt(np.diagonal(self._covariance)),
+            errors=np.sqrt(np.diagonal(self.covariance)),
             max_steps=max_steps,
             progress=progress,
         )
@@ -250,8 +253,8 @@ class ParameterFit:
         """
         data = self.data if points is None else self.data.resampled(points)
         values, slopes = self._model.on(data).sensitivities(self.x)
-        known = np.isfinite(np.diagonal(self._covariance))
-        inner = self._covariance[np.ix_(known, known)]
+        known = np.isfinite(np.diagonal(self.covariance))
+        inner = self.covariance[np.ix_(known, known)]
         variance = np.einsum("...i,ij,...j->...", slopes[..., known], inner, slopes[..., known])
         reach = self._quantile(level) * np.sqrt(np.maximum(variance, 0))
         return Band(np.asarray(data.ts), values, values - reach, values + reach)
@@ -276,12 +279,21 @@ class ParameterFit:
     def log_density(self, x: Float[Array, " p"]) -> Float[Array, ""]:
         """The logarithm of the likelihood, and of priors added to the loss, for samplers.
 
+        Without priors it is a posterior density that is flat in `x` between the bounds; beyond them,
+        and where a solve fails, it is minus infinity. It takes `jit`, `vmap`, `grad` and `jacfwd`;
+        reverse mode is that of the loss's adjoint. A standard deviation that is put in by formula is
+        no parameter: for its posterior write it as one, `sd=srx.positive(...)`.
+
         **Arguments:**
 
         - `x`: parameters in the order of `estimates`, logarithms where the scale is logarithmic;
             `fit.x` is the best.
         """
-        return -self._model.cost(x)
+        x = jnp.asarray(x)
+        inside = jnp.all((x >= self._box.lower) & (x <= self._box.upper))
+        # Nothing is solved beyond the bounds: the solve would be as long as the stiffest of a batch.
+        cost = self._model.cost(jnp.clip(x, self._box.lower, self._box.upper))
+        return jnp.where(inside, -cost, -jnp.inf)
 
     def __repr__(self) -> str:
         rows = [f"{'parameter':24} {'value':>12} {'std. error':>11}   95 % interval"]

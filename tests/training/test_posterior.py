@@ -1,0 +1,77 @@
+"""The log density of a fit as samplers use it: in batches, in both modes, against a closed form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.linspace(0.0, 4.0, 9)
+NOISE = np.random.default_rng(0).normal(size=9)
+
+
+@functools.cache
+def line():
+    """A fit of a line by its value and slope at the start, noise of 0.1."""
+    start = srx.bounded([1.0, 0.5], -5.0, 5.0)
+    system = srx.System(
+        lambda t, y, args: jnp.stack([y[1], 0 * y[1]]),
+        start,
+        lambda t, y, args: {"A": y[0]},
+        states=["A", "slope"],
+    )
+    values = (1.0 + 0.5 * TS + 0.1 * NOISE)[:, None]
+    data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.1)
+    return srx.fit_parameters(system, data, srx.LikelihoodLoss())
+
+
+def normal():
+    """Mean and covariance of the posterior, by the normal equations."""
+    design = np.stack([np.ones(9), TS], axis=1)
+    covariance = 0.01 * np.linalg.inv(design.T @ design)
+    return covariance @ design.T @ (1.0 + 0.5 * TS + 0.1 * NOISE) / 0.01, covariance
+
+
+@pytest.mark.slow
+def test_the_covariance_is_that_of_the_normal_equations():
+    np.testing.assert_allclose(line().covariance, normal()[1], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["grad", "jacfwd"])
+def test_a_batch_of_gradients_is_the_closed_form(mode):
+    mean, covariance = normal()
+    z = np.array([[0.0, 0.0], [1.0, -1.0], [-2.0, 0.5], [0.3, 3.0]])
+    x = mean + z @ np.linalg.cholesky(covariance).T
+    found = jax.jit(jax.vmap(getattr(jax, mode)(line().log_density)))(x)
+    np.testing.assert_allclose(found, -(x - mean) @ np.linalg.inv(covariance), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_four_chains_of_nuts_draw_from_the_closed_form():
+    blackjax = pytest.importorskip("blackjax")
+    fit, (mean, covariance) = line(), normal()
+    nuts = blackjax.nuts(fit.log_density, 0.7, fit.covariance)
+
+    def draw(states, key):
+        states, info = jax.vmap(nuts.step)(jax.random.split(key, 4), states)
+        return states, (states.position, info.is_divergent)
+
+    @jax.jit
+    def sample(key):
+        states = jax.vmap(nuts.init)(jnp.tile(jnp.asarray(fit.x), (4, 1)))
+        return jax.lax.scan(draw, states, jax.random.split(key, 550))[1]
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        x, diverged = (np.asarray(part)[50:] for part in sample(jax.random.key(0)))
+        effective = np.asarray(blackjax.ess(x, chain_axis=1, sample_axis=0))
+        assert np.max(blackjax.rhat(x, chain_axis=1, sample_axis=0)) < 1.02
+    assert not diverged.any()
+    # Four standard errors of the mean of so many independent draws.
+    error = 4 * np.sqrt(np.diagonal(covariance) / effective)
+    assert np.all(effective > 300)
+    assert np.all(np.abs(x.mean(axis=(0, 1)) - mean) < error)
+    np.testing.assert_allclose(np.cov(x.reshape(-1, 2).T), covariance, rtol=0.3)
