@@ -11,6 +11,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ..stages import SparseMatrix, SparseStages, factor_sparse_stages
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
@@ -38,12 +39,30 @@ class Chunk(eqx.Module):
     used: Bool[Array, " k"]
     linear_solver: lx.AbstractLinearSolver | None
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the pattern of the equations is known."""
+        return isinstance(self.steps.matrices[0], SparseMatrix)
+
     def matrices(self) -> Float[Array, "k mn mn"]:
         """The equations of each step as one matrix."""
         hJ, M = self.steps.matrices
         if M is None:
             return stacked_matrix(self.steps.couplings, hJ)
         return stacked_mass_matrices(self.steps.couplings, hJ, M)
+
+    def factors(self) -> "SparseStages | LibraryFactors":
+        """Factors of the equations of each step, sparse ones or those of the linear solver."""
+        if self.is_sparse:
+            a = jnp.asarray(self.steps.couplings.A_inverse.T, self.steps.matrices[0].values.dtype)
+            return jax.vmap(
+                lambda step: factor_sparse_stages(a, step.matrices[1], step.matrices[0])
+            )(self.steps)
+        solver = lx.LU() if self.linear_solver is None else self.linear_solver
+        states = jax.vmap(lambda matrix: solver.init(lx.MatrixLinearOperator(matrix), {}))(
+            self.matrices()
+        )
+        return LibraryFactors(solver, states)
 
     def right_sides(self, x: Float[Array, "k n *c"]) -> Float[Array, "k mn *c"]:
         """Those of the stages for what enters each step."""
@@ -52,6 +71,18 @@ class Chunk(eqx.Module):
     def across(self, x: Float[Array, "k n *c"], V: Float[Array, "k mn *c"]) -> Array:
         """What leaves each step."""
         return jax.vmap(lambda step, x, V: step.across(x, V))(self.steps, x, V)
+
+
+@final
+class LibraryFactors(eqx.Module):
+    """Factors of a lineax solver."""
+
+    solver: lx.AbstractLinearSolver
+    states: Any
+
+    def solve(self, rhs: Float[Array, " mn"]) -> Float[Array, " mn"]:
+        """Solves for one right-hand side."""
+        return self.solver.compute(self.states, rhs, {})[0]
 
 
 @final
@@ -123,14 +154,11 @@ class AffineSteps(AbstractRecurrence):
 
 def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
     """Solves the equations of every step for columns of right-hand sides, factored once."""
-    solver, steps = chunk.linear_solver, chunk.steps
-    if solver is not None:
-        states = jax.vmap(lambda matrix: solver.init(lx.MatrixLinearOperator(matrix), {}))(
-            chunk.matrices()
-        )
-        column = lambda state, g: solver.compute(state, g, {})[0]  # noqa: E731
-        columns = jax.vmap(column, (None, -1), -1)
-        return lambda rhs: eqx.filter_vmap(columns)(states, stacked(rhs))
+    steps = chunk.steps
+    if chunk.is_sparse or chunk.linear_solver is not None:
+        factors = chunk.factors()
+        columns = jax.vmap(lambda factors, g: factors.solve(g), (None, -1), -1)
+        return lambda rhs: eqx.filter_vmap(columns)(factors, stacked(rhs))
     hJ, M = steps.matrices
     if M is None:
         factors = factor_blocks(steps.couplings, hJ)
@@ -143,8 +171,9 @@ def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r
 def _affine_steps(chunk: Chunk, compose: Callable) -> AffineSteps:
     """Solves every step for all units of what enters it."""
     hJ, _ = chunk.steps.matrices
-    k, _, n, _ = hJ.shape
-    identity = jnp.eye(n, dtype=hJ.dtype)
+    sparse = isinstance(hJ, SparseMatrix)
+    n, dtype = (hJ.pattern.n, hJ.values.dtype) if sparse else (hJ.shape[-1], hJ.dtype)
+    k, identity = len(chunk.used), jnp.eye(n, dtype=dtype)
     units = jnp.broadcast_to(identity, (k, n, n))
     solve = _solver(chunk)
     W = solve((chunk.steps.unit_columns(units),))
@@ -181,7 +210,6 @@ class FactoredSteps(AbstractRecurrence):
     """One solve a step in turn instead of n: for large n, or an iterative solver."""
 
     chunk: Chunk
-    solver: lx.AbstractLinearSolver
     factors: Any
 
     def run(self, first: Array, given: Entering, *, back: bool) -> tuple[Array, Array, Array]:
@@ -192,7 +220,7 @@ class FactoredSteps(AbstractRecurrence):
             step, factors = eqx.combine(dynamic, static)
             G = step.right_sides(x)
             G = G if given.stages is None else G + given.stages
-            V, _, _ = self.solver.compute(factors, G, {})
+            V = factors.solve(G)
             return jnp.where(used, step.across(x, V), x) + given.behind, (x, V)
 
         inputs = (dynamic, self.chunk.used, given)
@@ -200,16 +228,8 @@ class FactoredSteps(AbstractRecurrence):
         return last, entering, V
 
 
-def _factored_steps(chunk: Chunk) -> FactoredSteps:
-    solver = lx.LU() if chunk.linear_solver is None else chunk.linear_solver
-    factors = jax.vmap(lambda matrix: solver.init(lx.MatrixLinearOperator(matrix), {}))(
-        chunk.matrices()
-    )
-    return FactoredSteps(chunk, solver, factors)
-
-
 RECURRENCES: dict[str, Callable[[Chunk], AbstractRecurrence]] = {
     "scan": lambda chunk: _affine_steps(chunk, in_turn),
     "associative": lambda chunk: _affine_steps(chunk, by_halves),
-    "solve": _factored_steps,
+    "solve": lambda chunk: FactoredSteps(chunk, chunk.factors()),
 }

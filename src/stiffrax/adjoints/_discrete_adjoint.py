@@ -50,7 +50,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
       iteration, and are NaN if a step cannot be solved again.
     - `recurrence`: `"scan"` takes the steps in turn as affine maps; `"associative"` composes the
       maps in a logarithmic number of rounds, for accelerators; `"solve"` solves one system a step
-      in turn. By default `"scan"` up to n = 64, and `"solve"` above.
+      in turn. By default `"scan"` up to n = 64, and `"solve"` above and where the solver has a
+      `structure` with a pattern: the backward pass is sparse then, too.
     - `chunk`: steps in a batch. The work is that of the accepted steps, rounded up to whole chunks,
       not of `max_steps`; memory grows by `chunk * m * n * (m + 1) * n`.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
@@ -119,8 +120,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
 
     def _sweep(self, solved: Recorded) -> Sweep:
         y0, _ = flatten_state(solved.steps.state)
-        small = y0.size <= _LARGEST_PROPAGATOR
-        recurrence = self.recurrence or ("scan" if small else "solve")
+        dense = y0.size <= _LARGEST_PROPAGATOR and not solved.steps.is_sparse
+        recurrence = self.recurrence or ("scan" if dense else "solve")
         return Sweep(
             solved.steps, solved.record, solved.places, solved.dense, self.chunk, recurrence
         )

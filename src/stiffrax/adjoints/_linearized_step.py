@@ -14,16 +14,24 @@ from jaxtyping import Array, Bool, Float
 
 from .. import stages
 from ..stages import (
+    AbstractStructure,
     BlockFactors,
     Blocks,
     ScaledInverse,
+    SparseMatrix,
     StageSystem,
     looped_inverse,
     scaled_inverse,
+    sparse_mass_matrix,
+    sparse_stage_jacobians,
     stacked_columns,
     stacked_mass_matrix,
 )
 from ..tableaus import Tableau
+
+# One matrix or many, of each step or of each of its stages.
+Matrices: TypeAlias = Float[Array, "*k n n"] | SparseMatrix
+StageMatrices: TypeAlias = Float[Array, "*k m n n"] | SparseMatrix
 
 
 @final
@@ -40,6 +48,11 @@ class PlainEquations:
 
 
 Couplings: TypeAlias = Tableau | PlainEquations
+
+
+def transposed(matrices: Array | SparseMatrix) -> Any:
+    """Each of one matrix or many transposed."""
+    return matrices.T if isinstance(matrices, SparseMatrix) else jnp.swapaxes(matrices, -1, -2)
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -138,13 +151,13 @@ class LinearizedStep(eqx.Module):
 
     The second form needs no Jacobian, and does not cancel where `h J` is huge. With an explicit
     first stage `h f_0` has a cotangent too, `w^T V` and that of the polynomial, pulled by `h J_0`.
-    `M_T` is `None` where `M` is the identity.
+    `M_T` is `None` where `M` is the identity. Where the Jacobian has a known pattern, all are sparse.
     """
 
     tableau: Tableau = eqx.field(static=True)
-    hJ_T: Float[Array, "*k m n n"]
-    hJ0: Float[Array, "*k n n"] | None
-    M_T: Float[Array, "*k n n"] | None = None
+    hJ_T: StageMatrices
+    hJ0: Matrices | None
+    M_T: Matrices | None = None
 
     @property
     def couplings(self) -> Tableau:
@@ -152,7 +165,7 @@ class LinearizedStep(eqx.Module):
         return self.tableau
 
     @property
-    def matrices(self) -> tuple[Float[Array, "*k m n n"], Float[Array, "*k n n"] | None]:
+    def matrices(self) -> tuple[Any, Any]:
         """`h J_i^T` and `M^T`."""
         return self.hJ_T, self.M_T
 
@@ -208,14 +221,30 @@ class LinearizedStep(eqx.Module):
         return jnp.tensordot(weights, V.reshape(weights.size, -1, *V.shape[1:]), axes=1)
 
 
-def linearize(system: StageSystem, Z: Float[Array, "m n"]) -> LinearizedStep:
+def linearize(
+    system: StageSystem, Z: Float[Array, "m n"], structure: AbstractStructure | None = None
+) -> LinearizedStep:
     """The exact transposed equations at the stages of a solved step."""
+    if structure is not None and structure.has_pattern:
+        return _linearize_sparse(system, Z, structure)
     hJ_T = jnp.swapaxes(system.h * system.stage_jacobians(Z), -1, -2)
     hJ0 = None
     if system.hf0 is not None:
         hJ0 = system.h * system.field.jacobian(system.t0, system.y0)
     M_T = None if system.mass is None else system.mass.as_matrix().T
     return LinearizedStep(system.tableau, hJ_T, hJ0, M_T)
+
+
+def _linearize_sparse(
+    system: StageSystem, Z: Float[Array, "m n"], structure: AbstractStructure
+) -> LinearizedStep:
+    hJ, hJ0, M_T = sparse_stage_jacobians(system, Z, structure), None, None
+    if system.hf0 is not None:
+        jacobian = structure.jacobian(system.field, system.t0, system.y0)
+        hJ0 = structure.as_sparse(jax.tree.map(lambda x: system.h * x, jacobian), system.y0.size)
+    if system.mass is not None:
+        M_T = sparse_mass_matrix(system.mass, structure).T
+    return LinearizedStep(system.tableau, hJ.T, hJ0, M_T)
 
 
 def stacked_mass_matrices(

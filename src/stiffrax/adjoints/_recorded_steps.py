@@ -42,6 +42,11 @@ class AbstractRecordedSteps(eqx.Module):
     def num_powers(self) -> int:
         """The degree of the polynomials within the steps."""
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the solver was told a pattern, with which no map of a step is formed."""
+        return False
+
     @abc.abstractmethod
     def pushed(
         self,

@@ -41,6 +41,11 @@ class StepEquations(AbstractRecordedSteps):
         """The degree of the collocation polynomial."""
         return self.solver.tableau.polynomial.shape[1]
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the structure of the solver has a pattern."""
+        return self.solver.structure is not None and self.solver.structure.has_pattern
+
     def system(self, parameters: PyTree, step: Step) -> StageSystem:
         """The equations of one step."""
         terms, args = eqx.combine(parameters, self.others)
@@ -77,9 +82,11 @@ class StepEquations(AbstractRecordedSteps):
 
     def _linearized(self, steps: Step) -> tuple[Float[Array, "k m n"], LinearizedStep]:
         Z = jax.vmap(self.stages)(steps)
-        return Z, jax.vmap(lambda step, Z: linearize(self.system(self.parameters, step), Z))(
-            steps, Z
-        )
+
+        def one(step: Step, Z: Array) -> LinearizedStep:
+            return linearize(self.system(self.parameters, step), Z, self.solver.structure)
+
+        return Z, jax.vmap(one)(steps, Z)
 
     def pushed(
         self,

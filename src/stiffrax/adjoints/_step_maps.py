@@ -7,6 +7,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state
@@ -30,6 +31,12 @@ class StepMaps(AbstractRecordedSteps):
     others: PyTree
     state: PyTree[Array]
     solver: AbstractRosenbrock | None = None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the structure of the solver has a pattern."""
+        structure = None if self.solver is None else self.solver.structure
+        return structure is not None and structure.has_pattern
 
     @property
     def num_powers(self) -> int:
@@ -70,8 +77,9 @@ class StepMaps(AbstractRecordedSteps):
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """One batch over the steps: their derivative along all unit tangents of the start, which
-        make a step an affine map; then along what they are."""
-        del recurrence
+        make a step an affine map; then along what they are. By `"solve"` one by one."""
+        if recurrence == "solve":
+            return self._pushed_in_turn(steps, used, start, along, interior=interior)
         still = jax.tree.map(jnp.zeros_like, along)
         at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
         _, push = jax.linearize(self._ends(steps), *at, steps.y0)
@@ -98,8 +106,9 @@ class StepMaps(AbstractRecordedSteps):
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:
         """One batch over the steps: their derivative for all unit cotangents of the end, which
-        make a step an affine map; then the sum for the parameters."""
-        del recurrence
+        make a step an affine map; then the sum for the parameters. By `"solve"` one by one."""
+        if recurrence == "solve":
+            return self._pulled_in_turn(steps, used, nodes, polynomials, times=times)
         at = self.parameters, (steps.t0, steps.t1) if times else None
         (y1, p), pull = jax.vjp(self._ends(steps), *at, steps.y0)
         p_bar = jnp.zeros_like(p) if polynomials is None else polynomials
@@ -117,3 +126,40 @@ class StepMaps(AbstractRecordedSteps):
         start, ends = in_turn(P, q, end)
         *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
         return start, StepTangents(*bar)
+
+    def _one(self, step: Step) -> Callable[..., tuple[Array, Array]]:
+        """End and polynomial of one step as a function of all that it depends on."""
+        return lambda parameters, times, y0: self.step(
+            parameters, step if times is None else replace(step, t0=times[0], t1=times[1]), y0
+        )
+
+    def _pushed_in_turn(
+        self, steps: Step, used: Array, start: Array, along: StepTangents, *, interior: bool
+    ) -> tuple[Array, Array | None]:
+        def body(start: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array | None]]:
+            step, used, times_dot = inputs
+            at = self.parameters, None if times_dot is None else (step.t0, step.t1), step.y0
+            dot = along.parameters, times_dot, start
+            _, (end, polynomial) = jax.jvp(self._one(step), at, dot)
+            return jnp.where(used, end, start), (start, polynomial if interior else None)
+
+        end, (starts, polynomials) = lax.scan(body, start, (steps, used, along.times))
+        return jnp.concatenate([starts, end[None]]), polynomials
+
+    def _pulled_in_turn(
+        self, steps: Step, used: Array, nodes: Array, polynomials: Array | None, *, times: bool
+    ) -> tuple[Array, StepTangents]:
+        def body(carry: tuple, inputs: tuple) -> tuple[tuple, Any]:
+            end, bar = carry
+            step, used, node, p_bar = inputs
+            at = self.parameters, (step.t0, step.t1) if times else None, step.y0
+            (_, p), pull = jax.vjp(self._one(step), *at)
+            p_bar = jnp.zeros_like(p) if p_bar is None else p_bar
+            bar_new, times_bar, start = pull((end, p_bar))
+            bar = jax.tree.map(lambda x, new: x + jnp.where(used, new, 0), bar, bar_new)
+            return (node + jnp.where(used, start, end), bar), times_bar
+
+        still = jax.tree.map(jnp.zeros_like, self.parameters)
+        inputs = steps, used, nodes[:-1], polynomials
+        (start, bar), times_bar = lax.scan(body, (nodes[-1], still), inputs, reverse=True)
+        return start, StepTangents(bar, times_bar)

@@ -1,6 +1,6 @@
 """The linear equations of solved steps themselves, which push tangents ahead in time."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..tableaus import Tableau
-from ._linearized_step import Blocks, LinearizedStep, PlainEquations, blocks
+from ._linearized_step import (
+    Blocks,
+    LinearizedStep,
+    Matrices,
+    PlainEquations,
+    StageMatrices,
+    blocks,
+    transposed,
+)
 
 
 @final
@@ -26,15 +34,15 @@ class TangentStep(eqx.Module):
     """
 
     tableau: Tableau = eqx.field(static=True)
-    hJ: Float[Array, "*k m n n"]
-    hJ0: Float[Array, "*k n n"] | None
-    M: Float[Array, "*k n n"] | None
+    hJ: StageMatrices
+    hJ0: Matrices | None
+    M: Matrices | None
 
     @staticmethod
     def of(step: LinearizedStep) -> "TangentStep":
         """From the transposed equations, of one step or of many."""
-        M = None if step.M_T is None else jnp.swapaxes(step.M_T, -1, -2)
-        return TangentStep(step.tableau, jnp.swapaxes(step.hJ_T, -1, -2), step.hJ0, M)
+        M = None if step.M_T is None else transposed(step.M_T)
+        return TangentStep(step.tableau, transposed(step.hJ_T), step.hJ0, M)
 
     @property
     def couplings(self) -> PlainEquations:
@@ -42,7 +50,7 @@ class TangentStep(eqx.Module):
         return PlainEquations(self.tableau)
 
     @property
-    def matrices(self) -> tuple[Float[Array, "*k m n n"], Float[Array, "*k n n"] | None]:
+    def matrices(self) -> tuple[Any, Any]:
         """`h J_i` and `M`."""
         return self.hJ, self.M
 

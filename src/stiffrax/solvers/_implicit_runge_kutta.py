@@ -308,6 +308,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             max_steps=self.root_find_max_steps,
             # With exact Jacobians at the stages the systems have no structure left.
             retry_exactly=tolerance is None and isinstance(self.structure, Dense | None),
+            structure=self.structure,
         )
 
     def _error(

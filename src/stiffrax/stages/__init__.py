@@ -42,6 +42,13 @@ from ._scaled_inverse import (
 )
 from ._small_inverse import looped_inverse as looped_inverse, small_inverse as small_inverse
 from ._small_inverse_solver import SmallInverse as SmallInverse
+from ._sparse_matrix import SparseMatrix as SparseMatrix
+from ._sparse_stages import (
+    SparseStages as SparseStages,
+    factor_sparse_stages as factor_sparse_stages,
+    sparse_mass_matrix as sparse_mass_matrix,
+    sparse_stage_jacobians as sparse_stage_jacobians,
+)
 from ._sparsity import Banded as Banded, Sparsity as Sparsity
 from ._stacked_solve import stacked_mass_matrix as stacked_mass_matrix
 from ._stage_polynomial import (

@@ -1,5 +1,6 @@
 """Jacobians of equal blocks along the diagonal."""
 
+import functools
 from typing import Any, final
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float, Inexact
 from ._mass import Mass
 from ._probes import probe, refuse_entries_outside
 from ._small_inverse import small_inverse
+from ._sparse_matrix import Pattern, SparseMatrix
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, shifted
 
@@ -94,3 +96,19 @@ class BlockDiagonal(AbstractStructure):
             return jnp.sum(inverse * blocks[:, None, :], axis=-1).reshape(-1)
 
         return jnp.stack([one(f, b) for f, b in zip(factors, rhs, strict=True)])
+
+    @property
+    def has_pattern(self) -> bool:
+        return True
+
+    def as_sparse(self, jacobian: Float[Array, "k b b"], n: int) -> SparseMatrix:
+        return SparseMatrix(jacobian.reshape(-1), _pattern(n, self.size))
+
+
+@functools.lru_cache(maxsize=32)
+def _pattern(n: int, size: int) -> Pattern:
+    """Every block is a front of its own, and none has another above it."""
+    blocks = np.arange(n).reshape(-1, size)
+    rows = np.broadcast_to(blocks[:, :, None], (*blocks.shape, size)).reshape(-1)
+    columns = np.broadcast_to(blocks[:, None], (*blocks.shape, size)).reshape(-1)
+    return Pattern(rows, columns, n, np.arange(n) % size, lambda: [list(blocks)])

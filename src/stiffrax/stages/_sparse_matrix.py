@@ -33,7 +33,7 @@ class Pattern:
     ):
         self.rows, self.columns, self.n = rows.astype(np.int32), columns.astype(np.int32), n
         self.groups, self.num_groups = groups, int(groups.max(initial=-1)) + 1
-        self._tree = tree
+        self.tree = tree
         self._key = (n, self.rows.tobytes(), self.columns.tobytes())
 
     def __eq__(self, other: object) -> bool:
@@ -45,7 +45,7 @@ class Pattern:
     @functools.cached_property
     def levels(self) -> list[Level]:
         """The plan of the factorization; a dense one where a sparse one would cost more."""
-        levels = plan_fronts(self.rows, self.columns, self.n, self._tree())
+        levels = plan_fronts(self.rows, self.columns, self.n, self.tree())
         if sum(level.cost for level in levels) > self.n**3:
             return plan_fronts(self.rows, self.columns, self.n, [[np.arange(self.n)]])
         return levels
@@ -65,13 +65,47 @@ class Pattern:
         """Which entries are on the diagonal."""
         return self.rows == self.columns
 
+    @functools.cached_property
+    def transposed(self) -> "Pattern":
+        """That of the transposed matrix, with the entries in the same order; not for probing."""
+        return Pattern(self.columns, self.rows, self.n, np.zeros(0, int), self.tree)
+
+
+@functools.lru_cache(maxsize=32)
+def stacked_pattern(pattern: Pattern, m: int) -> Pattern:
+    """That of `m` stages, all coupled; the stages of an unknown follow each other.
+
+    First the entries of all within each stage, then those between stages.
+    """
+    pairs = [(i, i) for i in range(m)] + [(i, j) for i in range(m) for j in range(m) if i != j]
+    rows = np.concatenate([pattern.rows * m + i for i, _ in pairs])
+    columns = np.concatenate([pattern.columns * m + j for _, j in pairs])
+
+    def tree() -> Tree:
+        stages = np.arange(m)[None]
+        return [
+            [(node[:, None] * m + stages).reshape(-1) for node in level] for level in pattern.tree()
+        ]
+
+    return Pattern(rows, columns, pattern.n * m, np.zeros(0, int), tree)
+
 
 @final
 class SparseMatrix(eqx.Module):
     """The values of a matrix, in the order of its pattern."""
 
-    values: Inexact[Array, " nnz"]
+    values: Inexact[Array, "*k nnz"]
     pattern: Pattern = eqx.field(static=True)
+
+    @property
+    def T(self) -> "SparseMatrix":
+        """The transposed matrix."""
+        return SparseMatrix(self.values, self.pattern.transposed)
+
+    def __matmul__(self, x: Inexact[Array, "n *c"]) -> Inexact[Array, "n *c"]:
+        values = self.values.reshape(-1, *(1,) * (x.ndim - 1))
+        terms = values * x[self.pattern.columns]
+        return jnp.zeros(x.shape, terms.dtype).at[self.pattern.rows].add(terms)
 
     def as_matrix(self) -> Inexact[Array, "n n"]:
         """All of it."""
@@ -99,18 +133,32 @@ def factor_shifted_sparse(
     shifts: list[Array], hJ: SparseMatrix, M: SparseMatrix | None
 ) -> list[SparseFactors]:
     """Factors of `shift M - h J` for each shift, all scaled alike."""
-    pattern = hJ.pattern
-    mass = jnp.asarray(pattern.is_diagonal, hJ.values.dtype) if M is None else M.values
+    mass = jnp.asarray(hJ.pattern.is_diagonal, hJ.values.dtype) if M is None else M.values
     if not shifts:
         return []
     largest = functools.reduce(jnp.maximum, [jnp.abs(shift) for shift in shifts])
     size = largest * jnp.abs(mass) + jnp.abs(hJ.values)
+    matrices = [
+        shift * mass.astype(shift.dtype) - hJ.values.astype(shift.dtype) for shift in shifts
+    ]
+    return _factor_scaled(hJ.pattern, matrices, size)
+
+
+def factor_sparse(matrix: SparseMatrix) -> SparseFactors:
+    """Factors of one matrix."""
+    (factors,) = _factor_scaled(matrix.pattern, [matrix.values], jnp.abs(matrix.values))
+    return factors
+
+
+def _factor_scaled(
+    pattern: Pattern, matrices: list[Array], size: Float[Array, " nnz"]
+) -> list[SparseFactors]:
     left, right = sparse_scales(*pattern.lines, pattern.rows, pattern.columns, size)
     factors = []
-    for shift in shifts:
-        values = shift * mass.astype(shift.dtype) - hJ.values.astype(shift.dtype)
-        scale = left[pattern.rows].astype(shift.dtype), right[pattern.columns].astype(shift.dtype)
-        fronts = factor_fronts(pattern.levels, scale[0] * values * scale[1])
+    for values in matrices:
+        scales = (x.astype(values.dtype) for x in (left[pattern.rows], right[pattern.columns]))
+        rows, columns = scales
+        fronts = factor_fronts(pattern.levels, rows * values * columns)
         factors.append(SparseFactors(fronts, left, right, pattern))
     return factors
 

@@ -133,6 +133,13 @@ class Banded(AbstractStructure):
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         return _solve(factors, rhs)
 
+    @property
+    def has_pattern(self) -> bool:
+        return True
+
+    def as_sparse(self, jacobian: SparseMatrix, n: int) -> SparseMatrix:
+        return jacobian
+
     def _pattern(self, n: int) -> Pattern:
         return _band(n, self.lower, self.upper)
 
@@ -266,6 +273,13 @@ class Sparsity(AbstractStructure):
         if self.dense is None:
             return _solve(factors, rhs)
         return self.dense.solve(factors, rhs)
+
+    @property
+    def has_pattern(self) -> bool:
+        return self.dense is None
+
+    def as_sparse(self, jacobian: SparseMatrix, n: int) -> SparseMatrix:
+        return jacobian
 
 
 def _pattern_of(given: Any) -> Pattern:

@@ -16,9 +16,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._own_derivative import with_derivative
+from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
 from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents
 from ._stopping_rules import rounding_rule
+from ._structure import AbstractStructure
 
 
 def stop_gradient(tree: PyTree) -> PyTree:
@@ -53,6 +55,7 @@ class StageMethod(eqx.Module):
     under step-size control.
 
     `found`: the solution, where it has been iterated for already; only its derivative is added.
+    `structure`: what the derivative knows of the Jacobians.
     """
 
     root_finder: optx.AbstractRootFinder
@@ -62,6 +65,7 @@ class StageMethod(eqx.Module):
     max_steps: int = eqx.field(static=True)
     retry_exactly: bool = eqx.field(static=True)
     found: StageSolution | None = None
+    structure: AbstractStructure | None = None
 
 
 def _residual(Z: Array, system: StageSystem) -> Array:
@@ -108,6 +112,39 @@ def solve_linearized(
         rhs,
         lambda _, b: solve_stacked(a, fixed, b),
         lambda _, b: solve_stacked(a.T, jnp.swapaxes(fixed, 1, 2), b),
+    )
+
+
+def _solve_sparse(
+    system: StageSystem, Z: Array, rhs: Array, structure: AbstractStructure, ok: Array
+) -> Array:
+    """As `solve_linearized`, by sparse factors; products with Jacobians are forward-mode sweeps."""
+    h = jnp.where(ok, system.h, 0)
+    a = jnp.asarray(system.tableau.A_inverse, h.dtype)
+    entries = None if system.mass is None else system.mass.entries
+
+    def product(V: Array) -> Array:
+        push = lambda t, y, v: jax.jvp(lambda y: system.field(t, y), (y,), (v,))[1]  # noqa: E731
+        slopes = jax.vmap(push)(system.times, system.states(Z), V)
+        if entries is not None:
+            V = entries[None] * V if entries.ndim == 1 else V @ entries.T
+        return a @ V - h * slopes
+
+    frozen = stop_gradient(replace(system, h=h))
+    hJ, M = sparse_stage_jacobians(frozen, lax.stop_gradient(Z), structure), None
+    if frozen.mass is not None:
+        M = sparse_mass_matrix(frozen.mass, structure)
+
+    def solve(transposed: bool, b: Array) -> Array:
+        M_T = None if M is None else M.T
+        parts = (a.T, M_T, hJ.T) if transposed else (a, M, hJ)
+        return factor_sparse_stages(*parts).solve(b.reshape(-1)).reshape(b.shape)
+
+    return lax.custom_linear_solve(
+        product,
+        jnp.where(ok, rhs, 0),
+        lambda _, b: solve(False, b),
+        lambda _, b: solve(True, b),
     )
 
 
@@ -245,6 +282,8 @@ def _implicit_derivative(primals: Any, tangents: Any) -> Any:
         return eqx.filter_jvp(equations, (system,), (t_system,))[1]
 
     def solve(rhs: Array) -> Array:
+        if method.structure is not None and method.structure.has_pattern:
+            return _solve_sparse(system, Z, rhs, method.structure, ok)
         return solve_linearized(system, Z, rhs, method.linear_solver, ok)
 
     r_dot, hf0_dot = pushed()

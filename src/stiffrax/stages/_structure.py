@@ -14,6 +14,7 @@ from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._products import small_matmul
 from ._small_inverse import probed_inverse, small_inverse, unchecked_inverse
+from ._sparse_matrix import SparseMatrix
 from ._stage_system import FlatField
 
 
@@ -65,6 +66,15 @@ class AbstractStructure(eqx.Module):
         """Whether a mass matrix has entries outside of this structure."""
         del mass
         return False
+
+    @property
+    def has_pattern(self) -> bool:
+        """Whether `as_sparse` is defined: exact derivatives of steps are then sparse as well."""
+        return False
+
+    def as_sparse(self, jacobian: Any, n: int) -> SparseMatrix:
+        """A Jacobian, or a mass matrix, of a state of `n` components as entries of a pattern."""
+        raise NotImplementedError
 
 
 @final

@@ -1,0 +1,182 @@
+"""Gradients of steps whose Jacobian has a known pattern: the same numbers, and no dense matrix."""
+
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+import stiffrax as srx
+from stiffrax.stages import SparseMatrix, factor_sparse_stages
+
+ADJOINTS = {
+    "discrete": srx.DiscreteAdjoint(chunk=4),
+    "steps": srx.DiscreteAdjoint(memory="steps", chunk=4),
+    "maps": srx.DiscreteAdjoint(recurrence="scan", chunk=4),
+    "checkpoints": diffrax.RecursiveCheckpointAdjoint(),
+}
+
+
+def chain(t, y, args):
+    """Cells of two species that react, and flow on to the next cell."""
+    u, v = y[::2], y[1::2]
+    before = jnp.concatenate([jnp.ones(1), u[:-1]])
+    reaction = args[0] * u * v**2
+    du, dv = args[1] * (before - u) - reaction, reaction - jnp.sin(t) * v
+    return jnp.stack([du, dv], axis=1).reshape(-1)
+
+
+def cells(t, y, args):
+    """The same without the flow."""
+    u, v = y[::2], y[1::2]
+    reaction = args[0] * u * v**2
+    return jnp.stack([args[1] - reaction, reaction - v], axis=1).reshape(-1)
+
+
+def pattern(n):
+    index = np.arange(n)
+    return np.abs(index[:, None] - index[None]) <= 2
+
+
+def value(field, solver, adjoint, y0, args, mass=None):
+    term = diffrax.ODETerm(field) if mass is None else srx.MassMatrixTerm(field, mass)
+    solution = diffrax.diffeqsolve(
+        term, solver, 0.0, 1.0, 0.2, y0, args, adjoint=adjoint, max_steps=6
+    )
+    return jnp.sum(jnp.asarray(solution.ys)[-1] ** 2)
+
+
+def gradient(field, solver, adjoint, n=26, mass=None):
+    y0, args = jnp.linspace(0.5, 1.5, n), jnp.array([1.0, 3.0])
+    grad = jax.grad(lambda y0, args: value(field, solver, adjoint, y0, args, mass), (0, 1))
+    return jnp.concatenate(jax.jit(grad)(y0, args))
+
+
+GIVEN = {"Banded": srx.Banded(2, 1), "Sparsity": srx.Sparsity(pattern(26))}
+
+
+@functools.cache
+def dense_gradient():
+    return gradient(chain, srx.RadauIIA3(), srx.DiscreteAdjoint())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+@pytest.mark.parametrize("structure", GIVEN)
+def test_gradient_with_a_pattern_is_the_dense_one(structure, adjoint):
+    given = GIVEN[structure]
+    found = gradient(chain, srx.RadauIIA3(structure=given), ADJOINTS[adjoint])
+    np.testing.assert_allclose(found, dense_gradient(), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", ["discrete", "checkpoints"])
+def test_gradient_with_blocks_is_the_dense_one(adjoint):
+    solver = srx.RadauIIA5(structure=srx.BlockDiagonal(2))
+    found = gradient(cells, solver, ADJOINTS[adjoint])
+    expected = gradient(cells, srx.RadauIIA5(), srx.DiscreteAdjoint())
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", [srx.Trapezoid, srx.Rodas4P])
+def test_gradient_with_a_pattern_is_the_dense_one_for_other_steps(solver):
+    found = gradient(chain, solver(structure=srx.Banded(2, 1)), ADJOINTS["discrete"])
+    expected = gradient(chain, solver(), srx.DiscreteAdjoint())
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", ["discrete", "checkpoints"])
+@pytest.mark.parametrize("full", [False, True], ids=["diagonal", "matrix"])
+def test_gradient_with_a_pattern_and_a_mass_is_the_dense_one(full, adjoint):
+    mass = jnp.linspace(1.0, 2.0, 26)
+    mass = jnp.diag(mass) + 0.1 * jnp.eye(26, k=1) if full else mass
+    solver = srx.RadauIIA3(structure=srx.Banded(2, 1))
+    found = gradient(chain, solver, ADJOINTS[adjoint], mass=mass)
+    expected = gradient(chain, srx.RadauIIA3(), srx.DiscreteAdjoint(), mass=mass)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", [srx.RadauIIA3, srx.Rodas4P])
+def test_forward_mode_and_second_derivatives_with_a_pattern_are_the_dense_ones(solver):
+    def rows(given):
+        def of_rates(args):
+            y0 = jnp.linspace(0.5, 1.5, 10)
+            return value(chain, given, ADJOINTS["discrete"], y0, args)
+
+        return jax.jit(lambda a: (jax.jacfwd(of_rates)(a), jax.hessian(of_rates)(a)))
+
+    args = jnp.array([1.0, 3.0])
+    found, expected = rows(solver(structure=srx.Banded(2, 1)))(args), rows(solver())(args)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def shapes(jaxpr):
+    """The shapes of all values that a program computes, in loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
+        for x in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(x):
+                yield from shapes(getattr(x, "jaxpr", x))
+
+
+def is_program(x):
+    return isinstance(x, Jaxpr | ClosedJaxpr)
+
+
+@pytest.mark.slow_cases("checkpoints-*", "steps-*")
+@pytest.mark.parametrize("solver", [srx.RadauIIA3, srx.Rodas4P])
+@pytest.mark.parametrize("adjoint", ["discrete", "steps", "checkpoints"])
+def test_no_matrix_of_all_states_is_formed(adjoint, solver):
+    n = 58  # Twice a prime: no other axis is a multiple of it.
+
+    def grad(given):
+        return jax.grad(lambda y0: value(chain, given, ADJOINTS[adjoint], y0, jnp.ones(2)))
+
+    def matrices(given):
+        program = jax.make_jaxpr(grad(given))(jnp.ones(n))
+        return [s for s in shapes(program.jaxpr) if sum(k > 0 and k % n == 0 for k in s) > 1]
+
+    assert matrices(solver(structure=srx.Banded(2, 1))) == []
+    assert matrices(solver()) != []
+
+
+@jax.jit
+def solved(J, rhs):
+    """Of stage equations with a Jacobian for each stage, transposed and not."""
+    given = srx.Sparsity(pattern(30)).pattern
+    hJ = SparseMatrix(jax.vmap(lambda J: J[given.rows, given.columns])(J), given)
+    return [factor_sparse_stages(a, None, J).solve(rhs) for a, J in ((A, hJ), (A.T, hJ.T))]
+
+
+A = jnp.asarray(srx.tableaus.radau_iia(2).A_inverse)
+
+
+def stage_equations(J):
+    return np.kron(A, np.eye(30)) - jax.scipy.linalg.block_diag(*J)
+
+
+def test_stage_equations_with_a_pattern_are_solved_either_way():
+    rng = np.random.default_rng(0)
+    J = np.where(pattern(30), rng.normal(size=(2, 30, 30)), 0) - 4 * np.eye(30)
+    rhs = rng.normal(size=60)
+    matrix = stage_equations(J)
+    for found, expected in zip(solved(J, rhs), (matrix, matrix.T), strict=True):
+        np.testing.assert_allclose(found, np.linalg.solve(expected, rhs), rtol=1e-12, atol=1e-14)
+
+
+def test_pivots_that_vanish_leave_no_wrong_number():
+    rng = np.random.default_rng(1)
+    # All that is left on the diagonal, of both stages, is zero.
+    J = np.stack([a * np.eye(30) + np.eye(30, k=1) + np.eye(30, k=-1) for a in np.diagonal(A)])
+    rhs = rng.normal(size=60)
+    found = np.asarray(solved(J, rhs)[0])
+    expected = np.linalg.solve(stage_equations(J), rhs)
+    is_lost = np.isnan(found).all()
+    assert is_lost or np.max(np.abs(found - expected)) < 1e-10 * np.max(np.abs(expected))
