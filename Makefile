@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
 WHEEL := .venv-wheel
+CLIENTS := .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-newest test-lowest wheel wheel-test lint format docs docs-full benchmarks clean
+.PHONY: help demo test test-slow test-newest test-lowest test-clients wheel wheel-test lint format docs docs-full benchmarks clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -47,6 +48,15 @@ $(LOWEST)/installed: pyproject.toml
 
 test-lowest: $(LOWEST)/installed  ## run the tests on the lowest supported versions
 	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+# Packages that use diffrax, which the package itself knows nothing of.
+$(CLIENTS)/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --editable '.[test]' dynamiqs
+	@touch $@
+
+test-clients: $(CLIENTS)/installed  ## run packages that use diffrax with a solver of stiffrax in place of theirs
+	@$(CLIENTS)/bin/python -m pytest tests/clients
 
 wheel: $(VENV)/installed-build  ## build wheel and source distribution into dist/
 	rm -rf dist

@@ -288,9 +288,11 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
 
     `trains_tableaus`: whether gradients reach the tableau of a `LearnableRungeKutta`.
+    `any_order`: whether steps may change the order, as those of `RadauIIA` do.
     """
 
     trains_tableaus: ClassVar[bool] = True
+    any_order: ClassVar[bool] = False
 
     @abc.abstractmethod
     def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
@@ -317,7 +319,8 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     ) -> Any:
         """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
         del throw
-        refuse_solver(type(self).__name__, solver, learnable=self.trains_tableaus)
+        kinds = {"learnable": self.trains_tableaus, "any_order": self.any_order}
+        refuse_solver(type(self).__name__, solver, **kinds)
         trained = isinstance(solver, LearnableRungeKutta)
         # Under `pmap` and `shard_map` a value from outside has another type than a traced one: fields
         # converted with it would not take the states of the loop.

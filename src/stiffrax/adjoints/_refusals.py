@@ -30,7 +30,7 @@ def records_steps(solver: Any) -> bool:
     return isinstance(solver, AbstractImplicitRungeKutta | AbstractRosenbrock)
 
 
-def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
+def refuse_solver(adjoint: str, solver: Any, *, learnable: bool, any_order: bool = False) -> None:
     """Refuses a solve whose steps are not those of a stiffrax solver."""
     if isinstance(solver, LearnableRungeKutta):
         if learnable:
@@ -49,10 +49,12 @@ def refuse_solver(adjoint: str, solver: Any, *, learnable: bool) -> None:
             "`adjoint=stiffrax.DiscreteAdjoint()`."
         )
     if isinstance(solver, RadauIIA):
+        if any_order:
+            return
         raise ValueError(
-            f"`adjoint={adjoint}()` was given `RadauIIA` of variable order; it needs steps of one "
-            "number of stages. Write `stiffrax.RadauIIA5()` or `stiffrax.RadauIIA9()`, or "
-            f"`adjoint={_INSTEAD}`."
+            f"`adjoint={adjoint}()` was given `RadauIIA` of variable order; it goes over batches of "
+            "steps, which have one number of stages. Write `stiffrax.RadauIIA5()` or "
+            "`stiffrax.RadauIIA9()`, or `adjoint=stiffrax.ForwardSensitivity()`."
         )
     if not records_steps(solver):
         raise ValueError(
