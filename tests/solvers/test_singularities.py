@@ -49,6 +49,7 @@ def ending(t, y, index):
     "RadauIIA5()-PredictiveController",
     "RadauIIA9()-PIDController",
     "RadauIIA9()-PredictiveController",
+    "Rodas5P()-PIDController",
 )
 @pytest.mark.parametrize("controller", [diffrax.PIDController, srx.PredictiveController])
 @pytest.mark.parametrize(
@@ -58,7 +59,10 @@ def ending(t, y, index):
         srx.RadauIIA9(),
         pytest.param(srx.RadauIIA13(), marks=pytest.mark.slow),
         pytest.param(srx.RadauIIA(), marks=pytest.mark.slow),
+        pytest.param(srx.Rosenbrock23(), marks=pytest.mark.slow),
+        pytest.param(srx.Rodas3P(), marks=pytest.mark.slow),
         pytest.param(srx.Rodas4P(), marks=pytest.mark.slow),
+        srx.Rodas5P(),
     ],
     ids=repr,
 )
@@ -138,3 +142,13 @@ def test_a_quiet_start_off_an_unstable_state_is_not_stepped_over(solver):
     y, result, _ = solve(logistic, solver, jnp.asarray(1.0), jnp.asarray(1e-4), y0)
     assert result == SUCCESS
     np.testing.assert_allclose(y, 1.0, rtol=1e-3)
+
+
+def test_a_forced_motion_that_turns_is_no_singularity():
+    # At t = 0 nothing moves: all of the way of a step is what the forcing bends.
+    forced = lambda t, y, args: -1000 * (y - jnp.cos(t))  # noqa: E731
+    given = (jnp.asarray(1.0), jnp.asarray(1e-2), jnp.asarray(1.0))
+    y, result, steps = solve(forced, srx.Rodas5P(), *given)
+    assert result == SUCCESS
+    np.testing.assert_allclose(y, np.cos(1.0), rtol=1e-2)
+    assert steps < 10

@@ -33,6 +33,7 @@ from ..stages import (
     RosenbrockSystem,
     accepts_error,
     flat_field,
+    grows,
     grows_unresolved,
     plain_tolerance,
     rosenbrock_increments,
@@ -213,7 +214,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
     ) -> Float[Array, " n"] | None:
         """The embedded estimate.
 
-        Infinite where the step failed, or is too large for a growing mode.
+        Infinite where the step failed, or is too large for a growing mode or for how `f` bends.
         """
         if tolerance is None and enclosing_steps_are_fixed():
             return None
@@ -229,7 +230,32 @@ class AbstractRosenbrock(AbstractTableauSolver):
         scale = 1.0 if tolerance is None else tolerance.scale
         largest = tableau.largest_growth / tableau.shift
         usable = finite & ~grows_unresolved(powers, scale, largest)
+        if tolerance is not None:
+            usable = usable & ~self._bends(system, solution, tolerance, slow)
         return jnp.where(usable, error, jnp.inf)
+
+    def _bends(
+        self,
+        system: RosenbrockSystem,
+        solution: RosenbrockSolution,
+        tolerance: ErrorTolerance,
+        slow: Callable[[Array], Array],
+    ) -> Bool[Array, ""]:
+        r"""Whether a growing mode bends too much within the step for what comes out to be a solution.
+
+        With $b_i$ what is left of `h f` at a stage without its expansion at the start of the step,
+        $(\tfrac{1}{\gamma} M - h J)^{-1} b_i$ is what one simplified Newton iteration would move
+        the stage by. Where that is a good part of the way from the start and grows, the iteration
+        of an implicit method would not converge; here it shows that a stage lies behind a pole.
+        Where it decays, it is a forced motion that turns.
+        """
+        tableau = self.tableau
+        ways = small_matmul(jnp.asarray(tableau.A, solution.U.dtype), solution.U)
+        moved = system.structure.solve(solution.factors, solution.bends)
+        size = jax.vmap(tolerance.scaled_norm)
+        excess = size(moved) - tableau.largest_bend * size(ways)
+        worst = moved[jnp.argmax(excess)]
+        return jnp.any(excess > 0) & grows(worst, slow(worst), tolerance.scale, tableau.gamma)
 
     def _report(
         self, solution: RosenbrockSolution, finite: Array, error: Y | None, worst: Array

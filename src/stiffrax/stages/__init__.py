@@ -10,6 +10,7 @@ from ._block_elimination import (
 )
 from ._controller_tolerances import ControllerTolerances as ControllerTolerances
 from ._growing_modes import (
+    grows as grows,
     grows_unresolved as grows_unresolved,
     stiff_powers as stiff_powers,
 )

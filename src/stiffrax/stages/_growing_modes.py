@@ -47,6 +47,20 @@ def grows_unresolved(
     return turns | (jnp.sum(before * after) * (1 - largest) > jnp.sum(before * before))
 
 
+def grows(
+    x: Float[Array, " n"], once: Float[Array, " n"], scale: Float[Array, " n"], gamma: float
+) -> Bool[Array, ""]:
+    r"""Whether a direction grows, $h \lambda$ above a tenth: by the quotient of Rayleigh of `P`.
+
+    Where a solution ends like $(t_1 - t)^{1/(k + 1)}$ it is $k / (k + 1)$ in a step to the end.
+
+    **Arguments:** `once`: `P x`; the rest as in `grows_unresolved`.
+    """
+    size = largest_size(x / scale)
+    x, once = (v / scale / jnp.where(size > 0, size, 1) for v in (x, once))
+    return jnp.sum(x * once) * (1 - gamma / 10) > jnp.sum(x * x)
+
+
 def stiff_powers(
     slow: Callable[[Float[Array, " n"]], Float[Array, " n"]],
     error: Float[Array, " n"],

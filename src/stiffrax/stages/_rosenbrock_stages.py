@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._lanes import linearization_point
 from ._own_derivative import with_derivative
-from ._products import largest_size, stage_sum
+from ._products import largest_size, small_matmul, stage_sum
 from ._rosenbrock_system import RosenbrockSystem
 from ._structure import checked_factors
 
@@ -24,11 +24,13 @@ _LOST = 100
 class RosenbrockSolution(eqx.Module):
     """The increments of a step, and what they were found with; outside of differentiation.
 
+    `bends`: `h f` at the stages without its expansion at the start of the step.
     `finite`: whether increments and end are, and not lost in the rounding of a singular matrix;
     `starts`: whether what a step of any size is made of is finite.
     """
 
     U: Float[Array, "s n"]
+    bends: Float[Array, "s n"]
     finite: Bool[Array, ""]
     starts: Bool[Array, ""]
     factors: Any
@@ -48,17 +50,26 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     A, C, d = (jnp.asarray(x, y0.dtype) for x in (tableau.A, tableau.C, tableau.d))
     times = system.times
 
-    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        U, hf0 = carry
+    def put(rows: Array, row: Array, i: Array) -> Array:
+        return lax.dynamic_update_slice_in_dim(rows, row, i, 0)
+
+    def stage(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        U, slopes, rest = carry
         hf = h * system.field(times[i], y0 + stage_sum(A[i], U))
         rhs = hf + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
-        U = lax.dynamic_update_slice_in_dim(U, structure.solve(factors, rhs[None]), i, 0)
-        return U, jnp.where(i == 0, hf, hf0)
+        U = put(U, structure.solve(factors, rhs[None]), i)
+        return U, put(slopes, hf[None], i), put(rest, rhs[None], i)
 
-    start = jnp.zeros((tableau.num_stages, y0.size), y0.dtype), jnp.zeros_like(y0)
-    U, hf0 = lax.fori_loop(0, tableau.num_stages, stage, start)
+    zeros = jnp.zeros((tableau.num_stages, y0.size), y0.dtype)
+    U, slopes, rhs = lax.fori_loop(0, tableau.num_stages, stage, (zeros, zeros, zeros))
+    hf0 = slopes[0]
+    # `h J` times the way to each stage, which the stages' own equations say.
+    linear = small_matmul(A, tableau.shift * system.times_mass(U) - rhs)
+    if f_t is not None:
+        linear = linear + jnp.asarray(tableau.c, y0.dtype)[:, None] * system.of_time(f_t)[None]
+    bends = slopes - hf0[None] - linear
     size = jnp.maximum(largest_size(y0), largest_size(hf0))
     lost = _LOST * jnp.finfo(y0.dtype).eps * largest_size(largest_size(U)) > size
     # The slope is judged without the step, which may be what is not finite.
@@ -66,7 +77,7 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     entries += [] if f_t is None else [f_t]
     starts = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in entries]))
     finite = jnp.all(jnp.isfinite(U)) & ~lost
-    return RosenbrockSolution(U, finite, starts, factors)
+    return RosenbrockSolution(U, bends, finite, starts, factors)
 
 
 def _product(a: Array, b: Array) -> Array:
