@@ -190,6 +190,23 @@ def test_one_of_linear_solver_and_structure_is_enough():
     assert repr(srx.Rodas5P(structure=srx.Banded(1, 1))) == "Rodas5P(structure=Banded(...))"
 
 
+def test_a_step_that_overflows_is_tried_again_with_a_smaller_one():
+    # Van der Pol's equation in the midst of a jump: stages of a step of 0.22 leave the range of floats.
+    problem = srx.problems.van_der_pol()
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(problem.vector_field),
+        srx.Rodas5P(),
+        0.0,
+        0.3,
+        0.21946243896286433,
+        jnp.array([-0.99399415, 0.23301018]),
+        stepsize_controller=diffrax.PIDController(rtol=1e-2, atol=1e-5),
+        max_steps=64,
+        throw=False,
+    )
+    assert solution.result == SUCCESS
+
+
 def test_continuous_adjoints_refuse_it_by_name():
     def end(y0):
         term = diffrax.ODETerm(lambda t, y, args: -y)
