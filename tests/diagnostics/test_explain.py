@@ -204,6 +204,25 @@ def test_a_missing_preconditioner_is_named():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", [None, srx.BlockDiagonal(1)], ids=["none", "diagonal"])
+def test_many_cycles_of_gmres_are_counted_and_explained(part):
+    def heat(t, y, args):
+        left, right = jnp.roll(y, 1).at[0].set(0), jnp.roll(y, -1).at[-1].set(0)
+        return 1e5 * (left - 2 * y + right)
+
+    text = said(
+        heat,
+        jnp.linspace(0, 1, 60),
+        srx.PredictiveController(1e-4, 1e-6),
+        solver=srx.RadauIIA5(structure=srx.MatrixFree(part, restart=3)),
+    )
+    assert "cycles of GMRES" in text.splitlines()[0]
+    closer = "`MatrixFree` a `preconditioner` that is closer" in text
+    missing = "`MatrixFree` a `preconditioner`, such as" in text
+    assert (closer, missing) == (part is not None, part is None)
+
+
+@pytest.mark.slow
 def test_setups_are_told_apart_through_controllers_around_others():
     for inner, predictive in ((diffrax.PIDController, False), (srx.PredictiveController, True)):
         solution = diffrax.diffeqsolve(

@@ -40,6 +40,10 @@ CASES = {
     "blocks of four": (srx.BlockDiagonal(4), block_matrix(8, 4)),
     "sparse": (srx.Sparsity(banded_matrix(9, 1, 2) != 0), banded_matrix(9, 1, 2)),
     "matrix-free": (srx.MatrixFree(rtol=1e-12, max_steps=1000), banded_matrix(6, 1, 1)),
+    "bands for a wider one": (
+        srx.MatrixFree(srx.Banded(1, 1), rtol=1e-12, max_steps=1000),
+        banded_matrix(10, 2, 2),
+    ),
 }
 
 
@@ -64,7 +68,9 @@ def solved(name, shifts_index):
     return eqx.filter_jit(solve)(), np.stack(expected)
 
 
-@pytest.mark.slow_cases("real-long", "complex-tridiagonal", "complex-long", "complex-matrix-free")
+@pytest.mark.slow_cases(
+    "real-long", "complex-tridiagonal", "complex-long", "complex-matrix-free", "real-bands*"
+)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("shifts", [0, 1], ids=["real", "complex"])
 def test_every_structure_solves_the_shifted_systems(name, shifts):
@@ -111,6 +117,7 @@ STRUCTURES = {
     "sparse": srx.Sparsity(banded_matrix(20, 1, 1) != 0),
     "matrix-free": srx.MatrixFree(),
     "matrix-free, preconditioned": srx.MatrixFree(approximate_inverse),
+    "matrix-free, by a part": srx.MatrixFree(srx.Banded(1, 1)),
 }
 
 
@@ -134,12 +141,31 @@ def diffusion(structure, solver=srx.RadauIIA5, batch=False):
     )
 
 
-@pytest.mark.slow_cases("banded", "matrix-free", "matrix-free, preconditioned")
+@pytest.mark.slow_cases("banded", "matrix-free", "matrix-free, *")
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_solve_with_a_structure_is_that_without_one(name):
     found, expected = diffusion(name), diffusion("dense")
     np.testing.assert_allclose(found.ys, expected.ys, rtol=1e-6)
     assert abs(found.stats["num_steps"] - expected.stats["num_steps"]) <= 2
+
+
+def test_entries_beside_a_declared_part_are_not_taken_for_its_own():
+    matrix = banded_matrix(12, 3, 3)
+    field, y, _ = flat_field(lambda t, y: jnp.asarray(matrix) @ y, jnp.array(0.0), jnp.ones(12))
+    band = srx.Banded(1, 1).part(field, jnp.array(0.0), y)
+    inside = np.abs(np.subtract.outer(np.arange(12), np.arange(12))) <= 1
+    np.testing.assert_allclose(band.as_matrix(), np.where(inside, matrix, 0), atol=1e-14)
+    blocks = srx.BlockDiagonal(2).part(field, jnp.array(0.0), y)
+    expected = [matrix[i : i + 2, i : i + 2] for i in range(0, 12, 2)]
+    np.testing.assert_allclose(blocks, expected, atol=1e-14)
+
+
+@pytest.mark.slow
+def test_a_part_that_holds_all_that_is_stiff_costs_no_steps_and_few_cycles():
+    found, expected = diffusion("matrix-free, by a part"), diffusion("banded")
+    assert found.stats["num_steps"] <= 1.1 * expected.stats["num_steps"]
+    assert found.stats["num_gmres_cycles"] <= 6 * found.stats["num_newton_iterations"]
+    assert expected.stats["num_gmres_cycles"] == 0
 
 
 @pytest.mark.slow
@@ -155,6 +181,16 @@ def test_structures_work_in_a_batch():
 
 
 class TestRaises:
+    def test_a_preconditioner_that_is_none(self):
+        with pytest.raises(
+            ValueError, match="needs a structure, or a function of `t, y, h, shift`"
+        ):
+            srx.MatrixFree(preconditioner=2.0)
+
+    def test_a_preconditioner_without_factors(self):
+        with pytest.raises(ValueError, match="needs a structure that has factors"):
+            srx.MatrixFree(preconditioner=srx.MatrixFree())
+
     def test_a_linear_solver_beside_a_structure(self):
         with pytest.raises(ValueError, match=r"Both `linear_solver` and `structure`.*Dense\("):
             srx.RadauIIA5(linear_solver=lx.LU(), structure=srx.Banded(1, 1))

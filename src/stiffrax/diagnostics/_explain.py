@@ -101,10 +101,12 @@ def _work(stats: dict) -> str:
             f"vector field, {stats['num_jacobians']} Jacobians, {stats['num_factorizations']} "
             "factorizations."
         )
+    cycles = int(stats["num_gmres_cycles"])
+    cycles = f", {cycles} cycles of GMRES" if cycles else ""
     return (
         f"{stats['num_steps']} steps, {stats['num_rejected_steps']} of them rejected "
         f"({stats['num_rejected_by_error']} by their error, {stats['num_rejected_by_newton']} "
         f"because the iteration failed); {stats['num_newton_iterations']} iterations, "
         f"{stats['num_f_evaluations']} evaluations of the vector field, "
-        f"{stats['num_jacobians']} Jacobians, {stats['num_factorizations']} factorizations."
+        f"{stats['num_jacobians']} Jacobians, {stats['num_factorizations']} factorizations{cycles}."
     )

@@ -104,7 +104,7 @@ def _is_undamped(tableau: Any) -> bool:
 
 def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
     zero = jnp.asarray(0)
-    work = StepWork(zero, zero, zero, zero, zero)
+    work = StepWork(zero, zero, zero, zero, zero, zero)
     nan = jnp.full((), jnp.nan)
     last = {
         "t": nan.astype(time.dtype),
@@ -177,6 +177,7 @@ def _statistics(counts: Counts) -> dict[str, Any]:
         "num_factorizations": work.factorizations,
         "num_linear_solves": work.linear_solves,
         "num_newton_iterations": work.newton_iterations,
+        "num_gmres_cycles": work.gmres_cycles,
         "num_rejected_by_error": counts.rejected_by_error,
         "num_rejected_by_newton": counts.rejected_by_newton,
         "last_step": counts.last,

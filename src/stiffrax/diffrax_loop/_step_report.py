@@ -11,13 +11,14 @@ from jaxtyping import Array, PyTree
 @final
 class StepWork(eqx.Module):
     """Work of one attempted step, or of all of them: evaluations of the vector field, of its
-    Jacobian, factorizations, solves of the stage system, iterations."""
+    Jacobian, factorizations, solves of the stage system, iterations, and cycles of GMRES."""
 
     f_evaluations: Array
     jacobians: Array
     factorizations: Array
     linear_solves: Array
     newton_iterations: Array
+    gmres_cycles: Any = 0
 
 
 @final

@@ -380,5 +380,6 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
                 factorizations=work.factorizations,
                 linear_solves=work.iterations,
                 newton_iterations=work.iterations,
+                gmres_cycles=solution.cycles,
             ),
         ).sent()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from ._mass import Mass
-from ._probes import probe, refuse_entries_outside
+from ._probes import probe, probe_part, refuse_entries_outside
 from ._small_inverse import small_inverse
 from ._sparse_matrix import Pattern, SparseMatrix
 from ._stage_system import FlatField
@@ -62,6 +62,12 @@ class BlockDiagonal(AbstractStructure):
         v = probed.direction.reshape(-1, 1, b)
         products = [jnp.sum(x, axis=-1).reshape(-1) for x in (blocks * v, jnp.abs(blocks * v))]
         return refuse_entries_outside(f"BlockDiagonal({b})", blocks, probed.product, *products)
+
+    def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "k b b"]:
+        pattern = _pattern(y.size, self.size)
+        columns = probe_part(field, t, y, self.size)
+        values = columns[pattern.columns % len(columns), pattern.rows]
+        return values.reshape(-1, self.size, self.size)
 
     def mass_matrix(self, mass: Mass) -> Float[Array, "k b b"]:
         b = self.size

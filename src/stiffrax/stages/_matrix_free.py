@@ -25,14 +25,16 @@ class _Point(eqx.Module):
     t: Array
     y: Float[Array, " n"]
     h: Array
+    part: Any = None
 
 
 @final
 class _Systems(eqx.Module):
-    """The systems `shift M - h J`, of which nothing is computed beforehand."""
+    """The systems `shift M - h J`; `parts` are the factors of a declared part of each."""
 
     point: _Point
     mass: Mass | None
+    parts: list[Any]
     shifts: tuple[complex | float, ...] = eqx.field(static=True)
 
 
@@ -45,11 +47,16 @@ class MatrixFree(AbstractStructure):
 
     **Arguments:**
 
-    - `preconditioner`: called as `preconditioner(t, y, h, shift)` with a real shift; returns a
-      function that solves `(shift M - h J) x = v` approximately. For a complex shift it is given
-      the modulus, and used on real and imaginary part.
+    - `preconditioner`: a structure, such as [`stiffrax.Banded`][] or [`stiffrax.BlockDiagonal`][]: the
+      part of the Jacobian that is stiff. It is evaluated and factored once a step, for every shift.
+      The Jacobian may have any other entries; their columns are probed apart from those of the part
+      but where they are a multiple of three widths away. Or a function called as
+      `preconditioner(t, y, h, shift)` with a real shift, that returns one that solves
+      `(shift M - h J) x = v` approximately. For a complex shift it is given the modulus, and used on
+      real and imaginary part.
     - `rtol`, `atol`: tolerances of GMRES, on the residual.
-    - `restart`, `max_steps`: of GMRES.
+    - `restart`, `max_steps`: of GMRES, iterations in a cycle and cycles. Those of the Newton
+      iterations are counted in `solution.stats["num_gmres_cycles"]`: two or three a system at best.
 
     **Raises:** `ValueError` for tolerances that are negative or both zero, and counts that are not
     positive.
@@ -57,7 +64,8 @@ class MatrixFree(AbstractStructure):
     Nothing is kept from step to step. Derivatives of the step form the Jacobian: use it without
     gradients.
 
-    Cost: `restart` vectors of memory; a forward-mode sweep an iteration.
+    Cost: `restart` vectors of memory; a forward-mode sweep an iteration. A preconditioner by a
+    structure: three times the sweeps that the structure takes by itself, and its factors.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -72,7 +80,7 @@ class MatrixFree(AbstractStructure):
     ```
     """
 
-    preconditioner: Callable[..., Callable] | None = None
+    preconditioner: Any = None
     rtol: float = eqx.field(static=True, default=1e-4)
     atol: float = eqx.field(static=True, default=0.0)
     restart: int = eqx.field(static=True, default=20)
@@ -82,40 +90,67 @@ class MatrixFree(AbstractStructure):
         check_tolerances("MatrixFree", self.rtol, self.atol)
         check_count("restart", self.restart, write="restart=20")
         check_count("max_steps", self.max_steps, write="max_steps=200")
+        given = self.preconditioner
+        if given is not None and not callable(given) and not isinstance(given, AbstractStructure):
+            raise ValueError(
+                f"`MatrixFree(preconditioner={given!r})` was given; it needs a structure, or a "
+                "function of `t, y, h, shift`. Write for example "
+                "`MatrixFree(preconditioner=Banded(1, 1))`."
+            )
+        if isinstance(given, MatrixFree):
+            raise ValueError(
+                "`MatrixFree(preconditioner=MatrixFree(...))` was given; it needs a structure that has "
+                "factors. Write for example `MatrixFree(preconditioner=Banded(1, 1))`."
+            )
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> _Point:
-        return _Point(field, t, y, jnp.ones((), y.dtype))
+        given, part = self.preconditioner, None
+        if isinstance(given, AbstractStructure):
+            part = given.part(field, t, y)
+        return _Point(field, t, y, jnp.ones((), y.dtype), part)
 
     def scaled(self, h: Array, jacobian: _Point) -> _Point:
-        return eqx.tree_at(lambda point: point.h, jacobian, h)
+        given, part = self.preconditioner, jacobian.part
+        if isinstance(given, AbstractStructure):
+            part = given.scaled(h, part)
+        return _Point(jacobian.field, jacobian.t, jacobian.y, h, part)
 
     def mass_matrix(self, mass: Mass) -> Mass:
         return mass
 
     def factor(self, shifts: np.ndarray, hJ: _Point, M: Mass | None = None) -> Any:
-        return _Systems(hJ, M, tuple(shifts.tolist()))
+        given, parts = self.preconditioner, [None] * len(shifts)
+        if isinstance(given, AbstractStructure):
+            mass = () if M is None else (given.mass_matrix(M),)
+            parts = [given.factor(shifts[k : k + 1], hJ.part, *mass) for k in range(len(shifts))]
+        return _Systems(hJ, M, parts, tuple(shifts.tolist()))
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        pairs = zip(factors.shifts, rhs, strict=True)
-        return jnp.stack([self._one(factors, s, b) for s, b in pairs])
+        return self.solve_counted(factors, rhs)[0]
 
-    def _one(self, systems: _Systems, shift: complex | float, rhs: Array) -> Array:
+    def solve_counted(
+        self, factors: Any, rhs: Inexact[Array, "k n"]
+    ) -> tuple[Inexact[Array, "k n"], Array | int]:
+        solutions, cycles = zip(*(self._one(factors, k, b) for k, b in enumerate(rhs)), strict=True)
+        return jnp.stack(solutions), sum(cycles[1:], cycles[0])
+
+    def _one(self, systems: _Systems, k: int, rhs: Array) -> tuple[Array, Array]:
+        shift = systems.shifts[k]
         # GMRES stops at a residual of zero by dividing by it.
         size = jnp.max(jnp.abs(rhs))
         scale = jnp.where(size > 0, size, 1)
         if isinstance(shift, complex):
-            parts = self._gmres(
-                systems, shift.real, shift.imag, (rhs.real / scale, rhs.imag / scale)
-            )
+            parts, cycles = self._gmres(systems, k, (rhs.real / scale, rhs.imag / scale))
             solution = lax.complex(*parts)
         else:
-            (solution,) = self._gmres(systems, float(shift), 0.0, (rhs / scale,))
-        return jnp.where(size > 0, solution * scale.astype(rhs.dtype), 0)
+            (solution,), cycles = self._gmres(systems, k, (rhs / scale,))
+        return jnp.where(size > 0, solution * scale.astype(rhs.dtype), 0), cycles
 
     def _gmres(
-        self, systems: _Systems, alpha: float, beta: float, rhs: tuple[Array, ...]
-    ) -> tuple[Array, ...]:
-        point, mass = systems.point, systems.mass
+        self, systems: _Systems, k: int, rhs: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], Array]:
+        point, mass, shift = systems.point, systems.mass, complex(systems.shifts[k])
+        alpha, beta = shift.real, shift.imag
         _, tangent = jax.linearize(lambda y: point.field(point.t, y), point.y)
 
         def times_mass(v: Array) -> Array:
@@ -133,10 +168,25 @@ class MatrixFree(AbstractStructure):
         struct = jax.eval_shape(lambda: rhs)
         options = {}
         if self.preconditioner is not None:
-            shift = abs(complex(alpha, beta))
-            approximate = self.preconditioner(point.t, point.y, point.h, shift)
-            inverse = lx.FunctionLinearOperator(lambda vs: jax.tree.map(approximate, vs), struct)
+            inverse = lx.FunctionLinearOperator(self._preconditioner(systems, k), struct)
             options = {"preconditioner": inverse}
         operator = lx.FunctionLinearOperator(product, struct)
         solver = lx.GMRES(self.rtol, self.atol, restart=self.restart, max_steps=self.max_steps)
-        return lx.linear_solve(operator, rhs, solver, options=options, throw=False).value
+        found = lx.linear_solve(operator, rhs, solver, options=options, throw=False)
+        return found.value, jnp.asarray(found.stats["num_steps"], int)
+
+    def _preconditioner(
+        self, systems: _Systems, k: int
+    ) -> Callable[[tuple[Array, ...]], tuple[Array, ...]]:
+        """What solves for real and imaginary part, about."""
+        given, point = self.preconditioner, systems.point
+        if not isinstance(given, AbstractStructure):
+            approximate = given(point.t, point.y, point.h, abs(systems.shifts[k]))
+            return lambda vs: jax.tree.map(approximate, vs)
+
+        def inverse(vs: tuple[Array, ...]) -> tuple[Array, ...]:
+            v = vs[0] if len(vs) == 1 else lax.complex(*vs)
+            x = given.solve(systems.parts[k], v[None])[0]
+            return (x,) if len(vs) == 1 else (x.real, x.imag)
+
+        return inverse

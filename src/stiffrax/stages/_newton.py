@@ -18,7 +18,7 @@ from ._products import largest_size, root_mean_square
 
 @final
 class NewtonState(eqx.Module):
-    """What the iteration knows about itself."""
+    """What the iteration knows about itself; `cycles`: of a linear solver that iterates too."""
 
     iterations: Int[Array, ""]
     displacement: Float[Array, ""]
@@ -27,6 +27,7 @@ class NewtonState(eqx.Module):
     diverged: Bool[Array, ""]
     largest: Float[Array, ""]
     solve: Any
+    cycles: Int[Array, ""]
 
 
 @final
@@ -208,6 +209,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             diverged=jnp.asarray(False),
             largest=jnp.zeros((), flat.dtype),
             solve=solve,
+            cycles=jnp.asarray(0),
         )
 
     def _displacement(
@@ -267,6 +269,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             diverged=diverged,
             largest=largest,
             solve=state.solve,
+            cycles=state.cycles,
         )
         return new_y, state, aux
 

@@ -14,7 +14,7 @@ from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
 from ._mass import Mass
-from ._probes import probe, refuse_entries_outside
+from ._probes import probe, probe_part, refuse_entries_outside
 from ._sparse_matrix import (
     Pattern,
     SparseMatrix,
@@ -117,6 +117,11 @@ class Banded(AbstractStructure):
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
         written = f"Banded({self.lower}, {self.upper})"
         return _sparse_jacobian(written, self._pattern(y.size), field, t, y)
+
+    def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
+        pattern = self._pattern(y.size)
+        columns = probe_part(field, t, y, self.lower + self.upper + 1)
+        return SparseMatrix(columns[pattern.columns % len(columns), pattern.rows], pattern)
 
     def mass_matrix(self, mass: Mass) -> SparseMatrix:
         return sparse_mass(mass, self._pattern(len(mass.entries)))

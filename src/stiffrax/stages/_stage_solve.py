@@ -38,6 +38,7 @@ class StageSolution(eqx.Module):
     iterations: Int[Array, ""]
     theta: Float[Array, ""]
     result: optx.RESULTS
+    cycles: Int[Array, ""]
 
 
 # Newton's method proper doubles its digits each time; what has not converged by then will not. Chosen,
@@ -188,7 +189,8 @@ def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> St
     _, result = newton.terminate(_with_aux, Z, system, {}, state, frozenset())
     limit = optx.RESULTS.nonlinear_max_steps_reached
     result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
-    return StageSolution(Z, system.hf0, state.converged, state.iterations, state.theta, result)
+    found = state.converged, state.iterations, state.theta, result, state.cycles
+    return StageSolution(Z, system.hf0, *found)
 
 
 _Fixed: TypeAlias = tuple[StageSystem, StageMethod]
@@ -216,7 +218,15 @@ def _iteration(fixed: _Fixed, iterate: _Iterate, solve: Callable) -> _Iterate:
 
 
 def _frozen_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
-    return _iteration(fixed, iterate, lambda R, _: fixed[1].factors.solve(R))
+    cycles: list[Any] = []
+
+    def solve(R: Array, _: Array) -> Array:
+        solution, count = fixed[1].factors.solve_counted(R)
+        cycles.append(count)
+        return solution
+
+    Z, state = _iteration(fixed, iterate, solve)
+    return Z, replace(state, cycles=state.cycles + cycles[-1])
 
 
 def _exact_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
@@ -237,7 +247,8 @@ def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> Stag
     )
     iterations = jnp.asarray(solution.stats["num_steps"])
     theta = jnp.asarray(jnp.nan, guess.dtype)
-    return StageSolution(solution.value, system.hf0, converged, iterations, theta, result)
+    found = converged, iterations, theta, result, jnp.asarray(0)
+    return StageSolution(solution.value, system.hf0, *found)
 
 
 def _iterate(

@@ -36,6 +36,10 @@ class AbstractStructure(eqx.Module):
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Any:
         """The Jacobian at a point."""
 
+    def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Any:
+        """What of a Jacobian that has other entries too is in this structure, about."""
+        return self.jacobian(field, t, y)
+
     @abc.abstractmethod
     def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
         """Factors of `shift M - h J`, for each real or complex shift; `None` is the identity."""
@@ -43,6 +47,12 @@ class AbstractStructure(eqx.Module):
     @abc.abstractmethod
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         """Solves the systems that were factored, each with a right-hand side of its own."""
+
+    def solve_counted(
+        self, factors: Any, rhs: Inexact[Array, "k n"]
+    ) -> tuple[Inexact[Array, "k n"], Array | int]:
+        """As `solve`, with the number of cycles that an iterative solver took."""
+        return self.solve(factors, rhs), 0
 
     def scaled(self, h: Array, jacobian: Any) -> Any:
         """The Jacobian times the step; no number anywhere where an entry is not finite.
@@ -160,16 +170,22 @@ class SplitFactors(eqx.Module):
 
     def solve(self, R: Float[Array, "m n"]) -> Float[Array, "m n"]:
         """Solves the stage system with one frozen Jacobian for right-hand sides `R`."""
-        T, dtype = self.transform, R.dtype
+        return self.solve_counted(R)[0]
+
+    def solve_counted(self, R: Float[Array, "m n"]) -> tuple[Float[Array, "m n"], Array | int]:
+        """With the number of cycles that an iterative solver took."""
+        T, dtype, cycles = self.transform, R.dtype, 0
         Z = jnp.zeros_like(R)
         if len(T.real):
-            w = self.structure.solve(self.real, small_matmul(jnp.asarray(T.to_real, dtype), R))
+            w = small_matmul(jnp.asarray(T.to_real, dtype), R)
+            w, cycles = self.structure.solve_counted(self.real, w)
             Z = Z + small_matmul(jnp.asarray(T.from_real, dtype), w)
         if len(T.pair):
             u = small_matmul(_as_complex(T.to_pair, dtype), _as_complex(R, dtype))
-            u = self.structure.solve(self.pair, u)
+            u, more = self.structure.solve_counted(self.pair, u)
+            cycles = cycles + more
             Z = Z + 2 * small_matmul(_as_complex(T.from_pair, dtype), u).real.astype(dtype)
-        return Z
+        return Z, cycles
 
     def solve_real(self, rhs: Float[Array, " n"]) -> Float[Array, " n"]:
         """Solves the real system `(gamma M - h J) x = rhs`."""
