@@ -16,6 +16,10 @@ from ._progress import progress_bar
 _FLAT = 1e-2
 # Points aimed at on each side, the most there, and how far beyond the interval the last one lies.
 _POINTS, _MOST_POINTS, _BEYOND = 5, 40, 1.2
+# Between points whose costs differ by more than this part of the rise an interval would be guessed,
+# which so many shorter strides avoid (Boehm's `Epo_degradation_BaF3`, whose standard error is four
+# times its interval, had one point on each side, beyond the interval).
+_COARSE, _SHORTER = 0.5, 6
 # The largest change from point to point, on the scale of a parameter, and how fast it may grow.
 _LARGEST_STRIDE, _GROWTH = 1.0, 2.0
 
@@ -100,7 +104,7 @@ def _side(
     held = box._replace(held=(i,))
     start = np.sqrt(2 * rise) * error if np.isfinite(error) else box.scale[i]
     stride = min(start / _POINTS, _LARGEST_STRIDE * box.scale[i])
-    here, xs, costs = best, [float(best.x[i])], [best.cost]
+    here, xs, costs, shorter = best, [float(best.x[i])], [best.cost], 0
     for _ in range(_MOST_POINTS):
         if xs[-1] == wall:
             break
@@ -114,11 +118,15 @@ def _side(
             if stride < 1e-6 * box.scale[i]:
                 break
             continue
+        gained, wanted = there.cost - here.cost, rise / _POINTS
+        if gained > _COARSE * rise and shorter < _SHORTER:
+            shorter += 1
+            stride *= np.clip(wanted / gained, 1 / 8, 1 / 2)
+            continue
         xs.append(float(there.x[i]))
         costs.append(there.cost)
         if there.cost > best.cost + _BEYOND * rise:
             break
-        gained, wanted = there.cost - here.cost, rise / _POINTS
         factor = np.clip(wanted / max(gained, 1e-12), 1 / _GROWTH, _GROWTH)
         stride = min(stride * factor, _LARGEST_STRIDE * box.scale[i])
         here = there
