@@ -98,6 +98,22 @@ def test_a_model_that_is_not_finite_is_named_as_the_cause():
     assert "the model is not finite at t = 0, y = [1.]" in fit.failure
 
 
+class Constant(eqx.Module):
+    rate: jax.Array
+
+    def __call__(self, t, y, args):
+        return self.rate + 0 * y
+
+
+def test_a_residual_whose_square_leaves_the_range_of_numbers_is_a_failure():
+    ts = np.linspace(0.0, 1.0, 6)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
+    model = Constant(jnp.asarray(1e200))
+    fit = srx.fit_least_squares(model, data, srx.RadauIIA5(), start="given", progress=False)
+    assert (fit.stopped, fit.num_failed, fit.loss) == ("failures", 5, np.inf)
+    assert fit.failure
+
+
 class Runaway(eqx.Module):
     """y' = -exp(a) y: nothing depends on `a` where the exponential is lost in rounding."""
 

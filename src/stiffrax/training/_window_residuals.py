@@ -1,6 +1,7 @@
 """Residuals of the predictions of one window, and their derivatives."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -185,8 +186,12 @@ class WindowResiduals(eqx.Module):
         self, predicted: Array, solved: Array, window: Windows, start: Array
     ) -> tuple[Array, Array]:
         """Weighted residuals `(rows, n)`, zero where there is none, and which samples failed."""
-        failed = window.mask[1:] & ~solved
         residual = (window.ys[1:] - predicted) * window.weight[1:]
+        dtype = jnp.finfo(residual.dtype)
+        # What lies beyond has no square, nor have sums of them: as good as not solved.
+        largest = math.sqrt(float(dtype.max)) * float(dtype.eps)
+        solved = solved & jnp.all(jnp.abs(residual) < largest, axis=1)
+        failed = window.mask[1:] & ~solved
         residual = jnp.where((window.mask[1:] & solved)[:, None], residual, 0)
         if self.free_starts:
             first = (window.ys[0] - start) * _first_weight(window)
