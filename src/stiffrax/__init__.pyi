@@ -132,6 +132,7 @@ from .training import (
     fit_parameters as fit_parameters,
     project_order as project_order,
     prune_and_refit as prune_and_refit,
+    solve_in_chunks as solve_in_chunks,
 )
 
 __version__: str

@@ -17,5 +17,6 @@ from ._parameter_fit import (
 from ._profile import Profile as Profile
 from ._project_order import project_order as project_order
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit
+from ._solve_in_chunks import solve_in_chunks as solve_in_chunks
 from ._term_search import TriedModel as TriedModel
 from ._transforms import GrowingHorizon as GrowingHorizon, Steer as Steer

@@ -1,0 +1,168 @@
+"""Many solves in chunks: bounded memory, lanes of like cost together, and a run that goes on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, final
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, ArrayLike, PyTree, Shaped
+
+from .._arguments import check_count
+from ._progress import progress_bar
+
+
+def solve_in_chunks(
+    solve: Callable[[PyTree[Array]], PyTree[Array]],
+    lanes: PyTree[ArrayLike],
+    *,
+    chunk: int,
+    cost: Callable[[PyTree[Array]], Array] | Shaped[ArrayLike, " lanes"] | None = None,
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> PyTree[np.ndarray]:
+    """Solves for many lanes, a chunk of them at a time.
+
+    A batch computes until its slowest lane is done. Lanes of like cost are therefore put together,
+    and what a device holds is one chunk and its results.
+
+    **Arguments:**
+
+    - `solve`: a function of one lane that returns arrays, such as the end of a solve with
+      `throw=False`, its result and its number of steps. It is compiled once.
+    - `lanes`: arrays with the lanes along their first axis.
+    - `chunk`: lanes in a batch; with a mesh rounded up to a multiple of its devices.
+    - `cost`: by which lanes are sorted: a number for each, or a function of one lane, such as the
+      number of steps of a solve at a loose tolerance, which is run for all lanes before.
+    - `mesh`: devices among which the lanes of a chunk are divided; each waits for its own lanes only.
+      Solves then need an adjoint of stiffrax, such as `adjoint=stiffrax.DiscreteAdjoint()`.
+    - `checkpoint`: a folder, in which every chunk that is done is written. A run that was ended goes
+      on from it, with the same numbers. What `solve` computes is not compared.
+    - `progress`: a bar of the chunks; by default on a terminal.
+
+    **Returns:** what `solve` returns as NumPy arrays, with the lanes along the first axis in their
+    order.
+
+    **Raises:** `ValueError` for lanes of different numbers or none at all, for a `cost` of another
+    shape, and for a folder of other lanes.
+
+    Cost: the last chunk is filled up with copies of its last lane.
+
+    ```python
+    >>> import diffrax, jax.numpy as jnp, numpy as np, stiffrax as srx
+    >>> def end(rate):
+    ...     term = diffrax.ODETerm(lambda t, y, args: -rate * y)
+    ...     return diffrax.diffeqsolve(term, srx.RadauIIA3(), 0.0, 1.0, 0.1, jnp.ones(1)).ys[-1]
+    >>> rates = np.linspace(0.0, 2.0, 5)
+    >>> print(srx.solve_in_chunks(end, rates, chunk=2, cost=rates)[:, 0].round(3))
+    [1.    0.607 0.368 0.223 0.135]
+
+    ```
+    """
+    lanes = jax.tree.map(np.asarray, lanes)
+    count = _number_of(lanes)
+    size = check_count("chunk", chunk, write="chunk=1024")
+    if mesh is not None:
+        size = -(-size // mesh.size) * mesh.size
+    if callable(cost):
+        cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
+    order = np.arange(count)
+    if cost is not None:
+        cost = np.asarray(cost)
+        if cost.shape != (count,):
+            raise ValueError(
+                f"`cost` of shape {cost.shape} was given for {count} lanes; it needs one number for "
+                "each, or a function of one lane that returns a number."
+            )
+        order = np.argsort(cost, kind="stable")
+    store = None if checkpoint is None else _Store(checkpoint, lanes, order, size)
+    run = _batched(solve, mesh)
+    out: Any = None
+    firsts = range(0, count, size)
+    bar = progress_bar(progress, len(firsts), "chunks")
+    for k, first in enumerate(firsts):
+        rows = order[first : first + size]
+        found = None if store is None else store.read(k)
+        if found is None:
+            filled = np.concatenate([rows, np.full(size - len(rows), rows[-1])])
+            results = run(jax.tree.map(lambda x, filled=filled: x[filled], lanes))
+            found = jax.tree.map(lambda x, rows=rows: np.asarray(x)[: len(rows)], results)
+            if store is not None:
+                store.write(k, jax.tree.leaves(found))
+        else:
+            one = jax.tree.map(lambda x: x[0], lanes)
+            found = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(solve, one)), found)
+        if out is None:
+            out = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), found)
+        for whole, part in zip(jax.tree.leaves(out), jax.tree.leaves(found), strict=True):
+            whole[rows] = part
+        bar.update()
+    bar.close()
+    return out
+
+
+def _number_of(lanes: PyTree) -> int:
+    shapes = {np.shape(x)[:1] for x in jax.tree.leaves(lanes)}
+    if len(shapes) != 1 or not all(shape and shape[0] for shape in shapes):
+        raise ValueError(
+            f"Lanes with first axes {sorted(shapes)} were given; every array needs the same number "
+            "of lanes along its first axis, at least one. Write for example "
+            "`solve_in_chunks(solve, (y0s, rates), chunk=1024)`."
+        )
+    return next(iter(shapes))[0]
+
+
+def _batched(solve: Callable, mesh: Mesh | None) -> Callable:
+    run = jax.vmap(solve)
+    if mesh is not None:
+        # Not by sharded arguments alone: all devices would go through every loop as often as one.
+        spec = PartitionSpec(tuple(mesh.axis_names))
+        run = jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    return jax.jit(run)
+
+
+@final
+class _Store:
+    """A folder of chunks that are done, and of which run."""
+
+    def __init__(self, path: str | PathLike[str], lanes: PyTree, order: np.ndarray, size: int):
+        digest = hashlib.sha256(order.tobytes())
+        for x in jax.tree.leaves(lanes):
+            digest.update(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
+        settings = {"chunk": size, "lanes": digest.hexdigest()}
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        about = self.path / "settings.json"
+        if not about.exists():
+            self._replace(about, lambda file: file.write(json.dumps(settings).encode()))
+        if json.loads(about.read_text()) != settings:
+            raise ValueError(
+                f"{self.path} holds chunks of other lanes, of another order or of another size. Give "
+                "the arguments of that run, or another path, or delete the folder."
+            )
+
+    def read(self, k: int) -> list[np.ndarray] | None:
+        """The results of a chunk; `None` if it is not done."""
+        path = self.path / f"{k}.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+
+    def write(self, k: int, results: list[np.ndarray]) -> None:
+        """Keeps the results of a chunk: all of them, or none."""
+        self._replace(self.path / f"{k}.npz", lambda file: np.savez(file, *results))
+
+    def _replace(self, path: Path, write: Callable[[Any], Any]) -> None:
+        partial = path.with_name(path.name + ".partial")
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
