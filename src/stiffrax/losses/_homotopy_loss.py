@@ -16,6 +16,8 @@ from ._solve_runs import solve_runs, value_of_runs
 from ._trajectory_loss import TrajectoryLoss
 
 # The distance of a model with rates of zero from the samples that hold it, in standard deviations.
+# (Three networks each, trained on van der Pol's and FitzHugh and Nagumo's oscillators with 5 % noise:
+# errors at 2, 1, 1/2, 1/4 are 0.039, 0.029, 0.017, 0.015 and 0.037, 0.019, 0.012, 0.012.)
 _DISTANCE = 0.5
 
 
