@@ -4,10 +4,11 @@ Every method solves each problem over a range of tolerances; its time at an erro
 line through (error, time) in logarithms. Errors are those at the end, relative to `|y| + floor` in
 the worst component, against a solve with RadauIIA13 at 1e-13. Solvers run under diffrax's
 `PIDController`, where nothing else is said; Kvaerno5 as released and with the corrected termination
-of its root finder. Compiled LSODA runs where numbalsoda is installed. Saves `work_precision.png`.
-Run with
+of its root finder. Compiled LSODA runs where numbalsoda is installed. All methods are timed in turn, in
+`--repeats` rounds; the medians are compared, or with `--busy` the quickest of each, which other work
+on the machine disturbs least. Saves `work_precision.png`. Run with
 
-    python benchmarks/work_precision.py [--ensemble] [--repeats 5] [problem ...]
+    python benchmarks/work_precision.py [--ensemble] [--busy] [--methods "A;B"] [problem ...]
 """
 
 import argparse
@@ -113,18 +114,20 @@ def make_lsoda(problem, t1, floor):
     return solve
 
 
-def seconds(run, repeats):
+def seconds(run):
     start = time.perf_counter()
     run()
-    first = time.perf_counter() - start
-    if first > LONG:
-        return first
-    times = []
+    return time.perf_counter() - start
+
+
+def in_turn(runs, repeats, busy):
+    """Of all runs, taken in turn; of one that is long, its only time."""
+    times = [[seconds(run)] for run in runs]
+    short = [i for i, (first,) in enumerate(times) if first <= LONG]
     for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        for i in short:
+            times[i].append(seconds(runs[i]))
+    return [min(t) if busy else statistics.median(t[1:] or t) for t in times]
 
 
 def time_at(target, errors, times):
@@ -149,14 +152,14 @@ def starts(problem, lanes):
     return y0 * change
 
 
-def measure(name, lanes, repeats):
+def measure(name, lanes, repeats, chosen, busy):
     """Errors and times (a trajectory) of every method."""
     problem, t1, first_step, floor = PROBLEMS[name]
     y0 = starts(problem, lanes)
     batch = (lambda f: f) if lanes is None else (lambda f: jax.vmap(f, in_axes=(0, None)))
     accurate = jax.jit(batch(make_solve(problem, t1, first_step, floor, srx.RadauIIA13())))
     reference = np.asarray(accurate(jnp.asarray(y0), 1e-13)[0])
-    curves = {}
+    points = []
 
     def error_of(y):
         # Of an ensemble, LSODA solves the first lanes only, one after the other.
@@ -165,28 +168,30 @@ def measure(name, lanes, repeats):
         return float(np.median(error))
 
     for label, (solver, controller, tolerances) in methods(lanes).items():
+        if chosen and label not in chosen:
+            continue
         solve = make_solve(problem, t1, first_step, floor, solver, controller)
         program = jax.jit(batch(solve))
         start = jnp.asarray(y0)
-        errors, times = [], []
         for rtol in tolerances[:7] if lanes else tolerances:
-            run = lambda: jax.block_until_ready(program(start, rtol))  # noqa: B023, E731
+            run = lambda program=program, rtol=rtol: jax.block_until_ready(program(start, rtol))  # noqa: B023, E731
             y, _ = run()
-            errors.append(error_of(np.asarray(y)))
-            times.append(seconds(run, repeats) / (lanes or 1))
-            enough = lanes and errors[-1] < min(ENSEMBLE_TARGETS)
-            if enough or times[-1] * (lanes or 1) > 20 * LONG:
+            points.append((label, error_of(np.asarray(y)), run, lanes or 1))
+            enough = lanes and points[-1][1] < min(ENSEMBLE_TARGETS)
+            if enough or seconds(run) > 20 * LONG:
                 break
-        curves[label] = (errors, times)
     if numbalsoda is not None:
         solve, rows = make_lsoda(problem, t1, floor), np.atleast_2d(y0)[:50]
-        errors, times = [], []
         for rtol in 10.0 ** -np.arange(3.0, 13.1):
-            run = lambda: np.stack([solve(row, rtol) for row in rows])  # noqa: B023, E731
+            run = lambda rtol=rtol: np.stack([solve(row, rtol) for row in rows])  # noqa: E731
             y = run()
-            errors.append(error_of(y if lanes else y[0]))
-            times.append(seconds(run, repeats) / len(rows))
-        curves["LSODA, compiled"] = (errors, times)
+            points.append(("LSODA, compiled", error_of(y if lanes else y[0]), run, len(rows)))
+    curves = {}
+    times = in_turn([run for _, _, run, _ in points], repeats, busy)
+    for (label, error, _, number), t in zip(points, times, strict=True):
+        errors, shares = curves.setdefault(label, ([], []))
+        errors.append(error)
+        shares.append(t / number)
     return curves
 
 
@@ -232,12 +237,17 @@ def main():
     parser.add_argument("problems", nargs="*", default=list(PROBLEMS))
     parser.add_argument("--ensemble", action="store_true", help="1000 perturbed starts at once")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--methods", default="", help="names, with semicolons between; all by default"
+    )
+    parser.add_argument("--busy", action="store_true", help="on a machine with other work")
     options = parser.parse_args()
+    chosen = [name for name in options.methods.split(";") if name]
     lanes = LANES if options.ensemble else None
     print(f"jax {jax.__version__}, diffrax {diffrax.__version__}, float64, lanes {lanes or 1}")
     tables = {}
     for name in options.problems:
-        tables[name] = measure(name, lanes, options.repeats)
+        tables[name] = measure(name, lanes, options.repeats, chosen, options.busy)
         for label, (errors, times) in tables[name].items():
             pairs = zip(errors, times, strict=True)
             line = "  ".join(f"{e:.0e}: {t * 1e3:.3g}" for e, t in pairs)
