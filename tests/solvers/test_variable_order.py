@@ -1,6 +1,7 @@
 """Radau IIA of variable order."""
 
 import functools
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -15,7 +16,7 @@ import stiffrax as srx
 HIRES = srx.problems.hires()
 
 
-def solve(solver, rtol, y0=HIRES.y0, atol=None, **options):
+def solve(solver, rtol, y0=HIRES.y0, atol=None, **options) -> Any:
     controller = diffrax.PIDController(rtol=rtol, atol=1e-4 * rtol if atol is None else atol)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(HIRES.vector_field),
