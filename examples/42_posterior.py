@@ -60,7 +60,7 @@ print(fit)
 
 # %% Four chains at once. In `z` the posterior is round, with a standard deviation of about one.
 root = np.linalg.cholesky(fit.covariance)
-nuts = blackjax.nuts(lambda z: fit.log_density(fit.x + root @ z), 0.5, np.ones(3))
+nuts: Any = blackjax.nuts(lambda z: fit.log_density(fit.x + root @ z), 0.5, np.ones(3))
 
 
 @jax.jit
