@@ -62,7 +62,7 @@ SOLVERS = {
 
 
 @pytest.mark.slow_cases(
-    "RadauIIA3", "RadauIIA1*", "GaussLegendre4", "Trapezoid", "Back*", "variable"
+    "RadauIIA3", "RadauIIA1*", "RadauIIA9", "GaussLegendre4", "Trapezoid", "Back*", "variable"
 )
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_rotates_and_keeps_the_types_of_leaves(name):
@@ -285,12 +285,10 @@ def constrained(t, y, args):
     return jnp.stack([-1j * z + w, w + jnp.conj(args) * z])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mass",
-    [
-        jnp.array([1.0, 0.0]),
-        pytest.param(jnp.array([[1.0, 0.0], [1.0, 0.0]]), marks=pytest.mark.slow),
-    ],
+    [jnp.array([1.0, 0.0]), jnp.array([[1.0, 0.0], [1.0, 0.0]])],
     ids=["diagonal", "matrix"],
 )
 def test_a_constraint_between_complex_states(mass):

@@ -75,6 +75,7 @@ def test_the_steps_that_are_missing_are_estimated():
 def test_a_low_order_that_takes_many_steps_is_named():
     setup = dict.fromkeys(("predictive", "unpreconditioned", "undamped"), False)
     stats = {"num_steps": 2159, "num_rejected_by_newton": 0}
+    stats.update(num_newton_iterations=5000, num_gmres_cycles=0)
     for order, advised in ((1, True), (5, False)):
         stats["setup"] = {**setup, "adaptive": True, "order": order}
         (text, *_) = (*_after_success(stats), "")

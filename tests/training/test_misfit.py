@@ -89,6 +89,7 @@ def test_a_fit_that_ends_at_the_edge_of_what_can_be_solved_is_not_converged():
     assert fit.stopped in ("stalled", "steps")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_finite_is_named_as_the_cause():
     ts = np.linspace(0.0, 1.0, 6)
     data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
@@ -105,6 +106,7 @@ class Constant(eqx.Module):
         return self.rate + 0 * y
 
 
+@pytest.mark.slow
 def test_a_residual_whose_square_leaves_the_range_of_numbers_is_a_failure():
     ts = np.linspace(0.0, 1.0, 6)
     data = srx.Trajectories.from_arrays(ts, np.exp(-3 * ts)[:, None])
