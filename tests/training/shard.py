@@ -49,7 +49,7 @@ ys = starts * np.exp(-np.outer(ts, [1.0, 3.0]))
 mesh = jax.sharding.Mesh(jax.devices(), ("runs",))
 cases = {
     "segments": (srx.SegmentLoss(srx.RadauIIA3()), {}),
-    "trajectories": (srx.TrajectoryLoss(srx.RadauIIA3(), max_steps=64), {}),
+    "trajectories": (srx.TrajectoryLoss(srx.RadauIIA3(), max_steps=256), {}),
     "minibatches": (srx.SegmentLoss(srx.RadauIIA3()), {"batch_size": 16}),
 }
 for name in sys.argv[1].split(","):

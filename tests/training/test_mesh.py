@@ -19,7 +19,11 @@ def start(devices, *arguments):
 
 
 def assert_same_as_on_one_device(process, cases, devices):
-    output, _ = process.communicate(timeout=280)
+    with process:
+        try:
+            output, _ = process.communicate(timeout=280)
+        finally:
+            process.kill()
     assert process.returncode == 0
     lines = [line for line in output.splitlines() if line.split()[0] in cases]
     assert len(lines) == len(cases)
