@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.stages._small_inverse import small_inverse
+from stiffrax.stages._small_inverse import small_inverse, unchecked_inverse
 
 SIZES = (1, 2, 3, 4, 9)
 # Alone, or as the second of a batch: different code computes them.
@@ -93,6 +95,23 @@ def test_matrices_above_the_largest_elimination_are_inverted_in_a_batch():
     matrices = np.stack([random_matrix(65, float, seed) for seed in range(2)])
     inverses = jax.vmap(small_inverse)(jnp.asarray(matrices))
     np.testing.assert_allclose(inverses @ matrices, np.stack([np.eye(65)] * 2), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("inverse", "shape"),
+    [
+        (small_inverse, (3, 5, 5)),
+        (unchecked_inverse, (2, 30, 30)),
+        (jax.vmap(small_inverse), (4, 70, 70)),
+        (jax.vmap(unchecked_inverse), (4, 70, 70)),
+    ],
+)
+def test_the_library_gets_one_matrix_at_a_time(inverse, shape):
+    # Of two batches side by side, one real and one complex, neither returned: four runs of a model
+    # with 75 states.
+    program = str(jax.make_jaxpr(inverse)(jnp.zeros(shape)))
+    assert "= lu" in program
+    assert not re.search(r"f64\[\d+,\d+,\d+\]( \w+:i32\[[\d,]+\])* = lu", program)
 
 
 def test_nested_batches_keep_their_order():

@@ -11,8 +11,8 @@ from jaxtyping import Array, Inexact
 
 from ._products import largest_of_rows, small_matmul
 
-# Above this size a batch goes to the library as well. (Timed for 128 lanes on two cores: elimination
-# is faster to 96, and as fast at 128.)
+# Above this size a batch goes to the library, a matrix at a time. (Timed for 128 lanes on two cores:
+# elimination is faster than the library's batch to 96, and as fast at 128.)
 _LARGEST_ELIMINATION = 64
 # To this size one pass a column is written out for a batch. (Timed for 512 lanes on two cores: in two
 # thirds of the time of a loop to 12, in nine tenths at 16; compile time grows with the size.)
@@ -64,7 +64,7 @@ def _inverse_3(matrix: Inexact[Array, "*k 3 3"]) -> Inexact[Array, "*k 3 3"]:
 
 @jax.custom_batching.custom_vmap
 def _library_inverse(matrix: Array) -> Array:
-    return jnp.linalg.inv(matrix)
+    return _one_by_one(matrix)
 
 
 @_library_inverse.def_vmap
@@ -73,9 +73,17 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
     if not in_batched[0]:
         return _library_inverse(matrix), False
     if matrix.shape[-1] > _LARGEST_ELIMINATION:
-        return jnp.linalg.inv(matrix), True
+        return _one_by_one(matrix), True
     flat = matrix.reshape(-1, *matrix.shape[-2:])
     return jax.vmap(eliminate)(flat).reshape(matrix.shape), True
+
+
+def _one_by_one(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
+    """By the library, a matrix at a time: see `small_inverse` for what a batch can end in."""
+    if matrix.ndim == 2:
+        return jnp.linalg.inv(matrix)
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    return lax.map(jnp.linalg.inv, flat).reshape(matrix.shape)
 
 
 def _largest_below(A: Array, k: Array, index: Array) -> Array:
@@ -114,7 +122,7 @@ def eliminate(
 @jax.custom_batching.custom_vmap
 def _unchecked_inverse(matrix: Array) -> Array:
     if matrix.shape[-1] > _LARGEST_FOR_ONE_LANE:
-        return jnp.linalg.inv(matrix)
+        return _one_by_one(matrix)
     flat = matrix.reshape(-1, *matrix.shape[-2:])
     return _eliminate_unpivoted(flat, 1, 2).reshape(matrix.shape)
 
@@ -126,7 +134,7 @@ def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, boo
         return _unchecked_inverse(matrix), False
     n = matrix.shape[-1]
     if n > _LARGEST_ELIMINATION:
-        return jnp.linalg.inv(matrix), True
+        return _one_by_one(matrix), True
     # With the batch in the last axis every operation runs over contiguous lanes: twice as fast.
     lanes = jnp.moveaxis(matrix.reshape(-1, n, n), 0, -1)
     inverse = _eliminate_unpivoted(lanes, 0, 1, unrolled=n <= _LARGEST_UNROLLED)
