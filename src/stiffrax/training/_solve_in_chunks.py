@@ -72,18 +72,12 @@ def solve_in_chunks(
         size = -(-size // mesh.size) * mesh.size
     if callable(cost):
         cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
-    order = np.arange(count)
-    if cost is not None:
-        cost = np.asarray(cost)
-        if cost.shape != (count,):
-            raise ValueError(
-                f"`cost` of shape {cost.shape} was given for {count} lanes; it needs one number for "
-                "each, or a function of one lane that returns a number."
-            )
-        order = np.argsort(cost, kind="stable")
+    order = _order_by(cost, count)
     store = None if checkpoint is None else _Store(checkpoint, lanes, order, size)
     run = _batched(solve, mesh)
-    out: Any = None
+    one = jax.tree.map(lambda x: x[0], lanes)
+    shapes, structure = jax.tree.flatten(jax.eval_shape(solve, one))
+    out = [np.zeros((count, *x.shape), x.dtype) for x in shapes]
     firsts = range(0, count, size)
     bar = progress_bar(progress, len(firsts), "chunks")
     for k, first in enumerate(firsts):
@@ -92,19 +86,27 @@ def solve_in_chunks(
         if found is None:
             filled = np.concatenate([rows, np.full(size - len(rows), rows[-1])])
             results = run(jax.tree.map(lambda x, filled=filled: x[filled], lanes))
-            found = jax.tree.map(lambda x, rows=rows: np.asarray(x)[: len(rows)], results)
+            found = [np.asarray(x)[: len(rows)] for x in jax.tree.leaves(results)]
             if store is not None:
-                store.write(k, jax.tree.leaves(found))
-        else:
-            one = jax.tree.map(lambda x: x[0], lanes)
-            found = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(solve, one)), found)
-        if out is None:
-            out = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), found)
-        for whole, part in zip(jax.tree.leaves(out), jax.tree.leaves(found), strict=True):
+                store.write(k, found)
+        for whole, part in zip(out, found, strict=True):
             whole[rows] = part
         bar.update()
     bar.close()
-    return out
+    return jax.tree.unflatten(structure, out)
+
+
+def _order_by(cost: Any, count: int) -> np.ndarray:
+    """The lanes in the order in which they are solved."""
+    if cost is None:
+        return np.arange(count)
+    cost = np.asarray(cost)
+    if cost.shape != (count,):
+        raise ValueError(
+            f"`cost` of shape {cost.shape} was given for {count} lanes; it needs one number for "
+            "each, or a function of one lane that returns a number."
+        )
+    return np.argsort(cost, kind="stable")
 
 
 def _number_of(lanes: PyTree) -> int:
