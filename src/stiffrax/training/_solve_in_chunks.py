@@ -43,14 +43,15 @@ def solve_in_chunks(
     - `mesh`: devices among which the lanes of a chunk are divided; each waits for its own lanes only.
       Solves then need an adjoint of stiffrax, such as `adjoint=stiffrax.DiscreteAdjoint()`.
     - `checkpoint`: a folder, in which every chunk that is done is written. A run that was ended goes
-      on from it, with the same numbers. What `solve` computes is not compared.
+      on from it, with the same numbers. Of `solve` the shapes and types that it returns are
+      compared, not what it computes: give another model another folder.
     - `progress`: a bar of the chunks; by default on a terminal.
 
     **Returns:** what `solve` returns as NumPy arrays, with the lanes along the first axis in their
     order.
 
     **Raises:** `ValueError` for lanes of different numbers or none at all, for a `cost` of another
-    shape, and for a folder of other lanes.
+    shape, and for a folder of other lanes or results.
 
     Cost: the last chunk is filled up with copies of its last lane.
 
@@ -73,10 +74,13 @@ def solve_in_chunks(
     if callable(cost):
         cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
     order = _order_by(cost, count)
-    store = None if checkpoint is None else _Store(checkpoint, lanes, order, size)
     run = _batched(solve, mesh)
     one = jax.tree.map(lambda x: x[0], lanes)
-    shapes, structure = jax.tree.flatten(jax.eval_shape(solve, one))
+    results = jax.eval_shape(solve, one)
+    shapes, structure = jax.tree.flatten(results)
+    store = None
+    if checkpoint is not None:
+        store = _Store(checkpoint, lanes, order, chunk=size, results=str(results))
     out = [np.zeros((count, *x.shape), x.dtype) for x in shapes]
     firsts = range(0, count, size)
     bar = progress_bar(progress, len(firsts), "chunks")
@@ -85,8 +89,8 @@ def solve_in_chunks(
         found = None if store is None else store.read(k)
         if found is None:
             filled = np.concatenate([rows, np.full(size - len(rows), rows[-1])])
-            results = run(jax.tree.map(lambda x, filled=filled: x[filled], lanes))
-            found = [np.asarray(x)[: len(rows)] for x in jax.tree.leaves(results)]
+            solved = run(jax.tree.map(lambda x, filled=filled: x[filled], lanes))
+            found = [np.asarray(x)[: len(rows)] for x in jax.tree.leaves(solved)]
             if store is not None:
                 store.write(k, found)
         for whole, part in zip(out, found, strict=True):
@@ -133,11 +137,13 @@ def _batched(solve: Callable, mesh: Mesh | None) -> Callable:
 class _Store:
     """A folder of chunks that are done, and of which run."""
 
-    def __init__(self, path: str | PathLike[str], lanes: PyTree, order: np.ndarray, size: int):
+    def __init__(
+        self, path: str | PathLike[str], lanes: PyTree, order: np.ndarray, **settings: Any
+    ):
         digest = hashlib.sha256(order.tobytes())
         for x in jax.tree.leaves(lanes):
             digest.update(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
-        settings = {"chunk": size, "lanes": digest.hexdigest()}
+        settings = {"lanes": digest.hexdigest(), **settings}
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = self.path / "settings.json"
@@ -145,8 +151,8 @@ class _Store:
             self._replace(about, lambda file: file.write(json.dumps(settings).encode()))
         if json.loads(about.read_text()) != settings:
             raise ValueError(
-                f"{self.path} holds chunks of other lanes, of another order or of another size. Give "
-                "the arguments of that run, or another path, or delete the folder."
+                f"{self.path} holds chunks of other lanes, of another order or size, or of other "
+                "results. Give the arguments of that run, or another path, or delete the folder."
             )
 
     def read(self, k: int) -> list[np.ndarray] | None:
