@@ -1,5 +1,6 @@
 import re
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -100,7 +101,7 @@ def test_matrices_above_the_largest_elimination_are_inverted_in_a_batch():
 @pytest.mark.parametrize(
     ("inverse", "shape"),
     [
-        (small_inverse, (3, 5, 5)),
+        (small_inverse, (3, 30, 30)),
         (unchecked_inverse, (2, 30, 30)),
         (jax.vmap(small_inverse), (4, 70, 70)),
         (jax.vmap(unchecked_inverse), (4, 70, 70)),
@@ -112,6 +113,23 @@ def test_the_library_gets_one_matrix_at_a_time(inverse, shape):
     program = str(jax.make_jaxpr(inverse)(jnp.zeros(shape)))
     assert "= lu" in program
     assert not re.search(r"f64\[\d+,\d+,\d+\]( \w+:i32\[[\d,]+\])* = lu", program)
+
+
+@pytest.mark.parametrize("solver", [srx.Rodas5P(), srx.RadauIIA9()], ids=repr)
+@pytest.mark.parametrize("has_mass", [False, True])
+def test_a_small_solve_calls_no_library_factorization(solver, has_mass):
+    # XLA compiles a loop without library calls into one function: Robertson's problem in a third of
+    # the time.
+    def end(y0):
+        field = lambda t, y, args: -y * jnp.sum(y)  # noqa: E731
+        mass = jnp.diag(jnp.array([1.0, 1.0, 1.0, 2.0]))
+        term = srx.MassMatrixTerm(field, mass) if has_mass else diffrax.ODETerm(field)
+        controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+        return diffrax.diffeqsolve(
+            term, solver, 0.0, 1.0, 0.1, y0, stepsize_controller=controller, throw=False
+        ).ys
+
+    assert "getrf" not in jax.jit(end).lower(jnp.ones(4)).as_text()
 
 
 def test_nested_batches_keep_their_order():

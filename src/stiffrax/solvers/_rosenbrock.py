@@ -185,7 +185,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)
         if asks_for_report(self.root_finder.norm):
-            error = self._report(solution, finite, error, worst)
+            error = self._report(solution, finite, error, worst, tolerance)
         dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
         memory = RosenbrockMemory(frozen.h, memory.consistent, memory.mass)
         return y1, error, dense_info, memory, result
@@ -208,6 +208,11 @@ class AbstractRosenbrock(AbstractTableauSolver):
         check_tolerances("PIDController", given.rtol, given.atol, state=y0)
         return plain_tolerance(lax.stop_gradient(y0), given.rtol, given.atol, given.norm)
 
+    @property
+    def _num_powers(self) -> int:
+        """Times that slow modes are removed from the estimate, to see what the stiff ones do."""
+        return self.tableau.order + 3 - self.tableau.error_order
+
     def _error(
         self,
         system: RosenbrockSystem,
@@ -228,8 +233,8 @@ class AbstractRosenbrock(AbstractTableauSolver):
             rhs = tableau.shift * system.times_mass(error)
             return structure.solve(solution.factors, rhs[None])[0]
 
-        times = tableau.order + 3 - tableau.error_order
-        _, powers = stiff_powers(slow, error, times, written_out=isinstance(structure, Dense))
+        written_out = isinstance(structure, Dense)
+        _, powers = stiff_powers(slow, error, self._num_powers, written_out)
         scale = 1.0 if tolerance is None else tolerance.scale
         largest = tableau.largest_growth / tableau.shift
         usable = finite & ~grows_unresolved(powers, scale, largest)
@@ -261,10 +266,17 @@ class AbstractRosenbrock(AbstractTableauSolver):
         return jnp.any(excess > 0) & grows(worst, slow(worst), tolerance.scale, tableau.gamma)
 
     def _report(
-        self, solution: RosenbrockSolution, finite: Array, error: Y | None, worst: Array
+        self,
+        solution: RosenbrockSolution,
+        finite: Array,
+        error: Y | None,
+        worst: Array,
+        tolerance: ErrorTolerance | None,
     ) -> StepReport:
         """The error estimate, with what a controller or an adjoint may want to know beside it."""
-        U, none = solution.U, jnp.asarray(0)
+        U, none, stages = solution.U, jnp.asarray(0), self.tableau.num_stages
+        solves = stages if error is None else stages + self._num_powers + 1
+        solves += 0 if tolerance is None else stages + 1
         size = jnp.where(jnp.isfinite(U), jnp.abs(U), jnp.inf)
         largest = jnp.argmax(jnp.max(size, axis=0))
         return StepReport(
@@ -275,10 +287,10 @@ class AbstractRosenbrock(AbstractTableauSolver):
             most_iterations=jnp.asarray(1),
             component=jnp.where(finite, worst, largest),
             work=StepWork(
-                f_evaluations=jnp.asarray(self.tableau.num_stages),
+                f_evaluations=jnp.asarray(stages),
                 jacobians=jnp.asarray(1),
                 factorizations=jnp.asarray(1),
-                linear_solves=jnp.asarray(self.tableau.num_stages),
+                linear_solves=jnp.asarray(solves),
                 newton_iterations=none,
             ),
         ).sent()

@@ -6,6 +6,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -53,31 +54,43 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     def put(rows: Array, row: Array, i: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(rows, row, i, 0)
 
-    def stage(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        U, slopes, rest = carry
+    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        U, slopes = carry
         hf = h * system.field(times[i], y0 + stage_sum(A[i], U))
         rhs = hf + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
-        U = put(U, structure.solve(factors, rhs[None]), i)
-        return U, put(slopes, hf[None], i), put(rest, rhs[None], i)
+        return put(U, structure.solve(factors, rhs[None]), i), put(slopes, hf[None], i)
 
     zeros = jnp.zeros((tableau.num_stages, y0.size), y0.dtype)
-    U, slopes, rhs = lax.fori_loop(0, tableau.num_stages, stage, (zeros, zeros, zeros))
+    U, slopes = lax.fori_loop(0, tableau.num_stages, stage, (zeros, zeros))
     hf0 = slopes[0]
-    # `h J` times the way to each stage, which the stages' own equations say.
-    linear = small_matmul(A, tableau.shift * system.times_mass(U) - rhs)
-    if f_t is not None:
-        linear = linear + jnp.asarray(tableau.c, y0.dtype)[:, None] * system.of_time(f_t)[None]
-    bends = slopes - hf0[None] - linear
     size = jnp.maximum(largest_size(y0), largest_size(hf0))
     lost = _LOST * jnp.finfo(y0.dtype).eps * largest_size(largest_size(U)) > size
     # The slope is judged without the step, which may be what is not finite.
     entries = [y0, jnp.where(jnp.isfinite(h), hf0, 0), *jax.tree.leaves(J)]
     entries += [] if f_t is None else [f_t]
-    starts = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in entries]))
+    starts = jnp.all(jnp.isfinite(jnp.concatenate([x.reshape(-1) for x in entries])))
     finite = jnp.all(jnp.isfinite(U)) & ~lost
-    return RosenbrockSolution(U, bends, finite, starts, factors)
+    return RosenbrockSolution(U, _bends(system, U, slopes, f_t), finite, starts, factors)
+
+
+def _bends(
+    system: RosenbrockSystem,
+    U: Float[Array, "s n"],
+    slopes: Float[Array, "s n"],
+    f_t: Float[Array, " n"] | None,
+) -> Float[Array, "s n"]:
+    """Slopes without their expansion at the start: `h J` times the way to each stage is what the
+    stages' own equations say of it."""
+    A, C, s = system.tableau.A, system.tableau.C, system.tableau.num_stages
+    couplings = jnp.asarray(A @ (system.tableau.shift * np.eye(s) - C), U.dtype)
+    linear = system.times_mass(small_matmul(couplings, U))
+    slopes = slopes - slopes[:1] + small_matmul(jnp.asarray(A, U.dtype), slopes)
+    if f_t is not None:
+        weights = jnp.asarray(system.tableau.c - A @ system.tableau.d, U.dtype)
+        linear = linear + weights[:, None] * system.of_time(f_t)[None]
+    return slopes - linear
 
 
 def _product(a: Array, b: Array) -> Array:

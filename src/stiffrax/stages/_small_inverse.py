@@ -18,7 +18,7 @@ _LARGEST_ELIMINATION = 64
 # thirds of the time of a loop to 12, in nine tenths at 16; compile time grows with the size.)
 _LARGEST_UNROLLED = 10
 # Above this size the library is faster for one lane. (Timed on two cores: elimination takes 0.8 of its
-# time at 16, as long at 24.)
+# time at 16, as long at 24; with exchanges of rows a fifth at 4, 0.4 at 8, 0.9 at 16 and 24.)
 _LARGEST_FOR_ONE_LANE = 24
 # Elimination without exchanges of rows is believed where its residual is this many units of rounding
 # of the terms. Chosen, not measured: four digits lost in float32 leave three, which Newton's method
@@ -29,16 +29,17 @@ LARGEST_RESIDUAL = 1e4
 def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
     """The inverse of each matrix: in closed form to n = 3, else by elimination with pivoting.
 
-    One lane is given to the library. A batch is not: two batched library factorizations that XLA's
-    CPU runtime happens to run side by side (a real and a complex one, say) wait for each other's
-    threads and never return, on machines with few cores. A singular matrix gives entries that are
-    not finite, never an exception.
+    Not by the library: a call of it keeps XLA from compiling the loop around it, the whole solve,
+    into one function. And two batched library factorizations that XLA's CPU runtime happens to run
+    side by side (a real and a complex one, say) wait for each other's threads and never return, on
+    machines with few cores. Large matrices go to it, one at a time. A singular matrix gives entries
+    that are not finite, never an exception.
     """
     n = matrix.shape[-1]
-    if n == 1:
+    if n <= 1:
         return 1 / matrix
     if n not in (2, 3):
-        return _library_inverse(matrix)
+        return _pivoted_inverse(matrix)
     # Rows of size one: in float32 the determinant of a stiff matrix overflows, and the inverse
     # would be zero, which a Newton iteration takes for convergence.
     entries = jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag))
@@ -63,19 +64,27 @@ def _inverse_3(matrix: Inexact[Array, "*k 3 3"]) -> Inexact[Array, "*k 3 3"]:
 
 
 @jax.custom_batching.custom_vmap
-def _library_inverse(matrix: Array) -> Array:
-    return _one_by_one(matrix)
+def _pivoted_inverse(matrix: Array) -> Array:
+    if matrix.shape[-1] > _LARGEST_FOR_ONE_LANE:
+        return _one_by_one(matrix)
+    return _each(eliminate, matrix)
 
 
-@_library_inverse.def_vmap
+@_pivoted_inverse.def_vmap
 def _(axis_size: int, in_batched: list[bool], matrix: Array) -> tuple[Array, bool]:
     del axis_size
     if not in_batched[0]:
-        return _library_inverse(matrix), False
+        return _pivoted_inverse(matrix), False
     if matrix.shape[-1] > _LARGEST_ELIMINATION:
         return _one_by_one(matrix), True
+    return _each(eliminate, matrix), True
+
+
+def _each(function: Callable[[Array], Array], matrix: Inexact[Array, "*k n n"]) -> Array:
+    if matrix.ndim == 2:
+        return function(matrix)
     flat = matrix.reshape(-1, *matrix.shape[-2:])
-    return jax.vmap(eliminate)(flat).reshape(matrix.shape), True
+    return jax.vmap(function)(flat).reshape(matrix.shape)
 
 
 def _one_by_one(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
@@ -219,7 +228,7 @@ def probed_inverse(
     wrong = ~jnp.all(residual <= bound * size)
 
     def again(inverse: Array) -> Array:
-        return jnp.where(wrong, _library_inverse(matrix), inverse)
+        return jnp.where(wrong, _pivoted_inverse(matrix), inverse)
 
     return lax.cond(eqxi.unvmap_any(wrong), again, lambda inverse: inverse, inverse)
 
