@@ -173,7 +173,7 @@ def measure(name, lanes, repeats, chosen, busy):
         solve = make_solve(problem, t1, first_step, floor, solver, controller)
         program = jax.jit(batch(solve))
         start = jnp.asarray(y0)
-        for rtol in tolerances[:7] if lanes else tolerances:
+        for rtol in jnp.asarray(tolerances[:7] if lanes else tolerances):
             run = lambda program=program, rtol=rtol: jax.block_until_ready(program(start, rtol))  # noqa: B023, E731
             y, _ = run()
             points.append((label, error_of(np.asarray(y)), run, lanes or 1))

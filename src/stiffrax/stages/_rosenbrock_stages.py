@@ -25,13 +25,14 @@ _LOST = 100
 class RosenbrockSolution(eqx.Module):
     """The increments of a step, and what they were found with; outside of differentiation.
 
-    `bends`: `h f` at the stages without its expansion at the start of the step.
+    `ways`: from the start to the stages; `moves`: what a Newton iteration would move these by.
     `finite`: whether increments and end are, and not lost in the rounding of a singular matrix;
     `starts`: whether what a step of any size is made of is finite.
     """
 
     U: Float[Array, "s n"]
-    bends: Float[Array, "s n"]
+    ways: Float[Array, "s n"]
+    moves: Float[Array, "s n"]
     finite: Bool[Array, ""]
     starts: Bool[Array, ""]
     factors: Any
@@ -46,7 +47,7 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     tableau, structure, h, y0 = system.tableau, system.structure, system.h, system.y0
     J = structure.jacobian(system.field, system.t0, y0)
     f_t = system.time_derivative()
-    probe = jnp.cos(1.0 + jnp.arange(y0.size, dtype=y0.dtype)) * y0
+    probe = jnp.asarray(np.cos(1.0 + np.arange(y0.size)), y0.dtype) * y0
     factors = checked_factors(tableau.shift, structure.scaled(h, J), structure, system.mass, probe)
     A, C, d = (jnp.asarray(x, y0.dtype) for x in (tableau.A, tableau.C, tableau.d))
     times = system.times
@@ -72,25 +73,24 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     entries += [] if f_t is None else [f_t]
     starts = jnp.all(jnp.isfinite(jnp.concatenate([x.reshape(-1) for x in entries])))
     finite = jnp.all(jnp.isfinite(U)) & ~lost
-    return RosenbrockSolution(U, _bends(system, U, slopes, f_t), finite, starts, factors)
+    ways = small_matmul(A, U)
+    moves = _moves(system, factors, ways, slopes, f_t)
+    return RosenbrockSolution(U, ways, moves, finite, starts, factors)
 
 
-def _bends(
-    system: RosenbrockSystem,
-    U: Float[Array, "s n"],
-    slopes: Float[Array, "s n"],
-    f_t: Float[Array, " n"] | None,
+def _moves(
+    system: RosenbrockSystem, factors: Any, ways: Array, slopes: Array, f_t: Array | None
 ) -> Float[Array, "s n"]:
-    """Slopes without their expansion at the start: `h J` times the way to each stage is what the
-    stages' own equations say of it."""
-    A, C, s = system.tableau.A, system.tableau.C, system.tableau.num_stages
-    couplings = jnp.asarray(A @ (system.tableau.shift * np.eye(s) - C), U.dtype)
-    linear = system.times_mass(small_matmul(couplings, U))
-    slopes = slopes - slopes[:1] + small_matmul(jnp.asarray(A, U.dtype), slopes)
+    r"""What one simplified Newton iteration would move each stage by.
+
+    That is $(\tfrac{1}{\gamma} M - h J)^{-1}$ times what is left of `h f` at the stage without its
+    expansion at the start of the step, in which the matrix itself stands for `h J`.
+    """
+    bends = slopes - slopes[:1] - system.tableau.shift * system.times_mass(ways)
     if f_t is not None:
-        weights = jnp.asarray(system.tableau.c - A @ system.tableau.d, U.dtype)
-        linear = linear + weights[:, None] * system.of_time(f_t)[None]
-    return slopes - linear
+        c = jnp.asarray(system.tableau.c, ways.dtype)[:, None]
+        bends = bends - c * system.of_time(f_t)[None]
+    return ways + system.structure.solve_rows(factors, bends)
 
 
 def _product(a: Array, b: Array) -> Array:

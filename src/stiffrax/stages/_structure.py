@@ -48,6 +48,10 @@ class AbstractStructure(eqx.Module):
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         """Solves the systems that were factored, each with a right-hand side of its own."""
 
+    def solve_rows(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
+        """Solves the only system that was factored for several right-hand sides."""
+        return jax.vmap(lambda b: self.solve(factors, b[None])[0])(rhs)
+
     def solve_counted(
         self, factors: Any, rhs: Inexact[Array, "k n"]
     ) -> tuple[Inexact[Array, "k n"], Array | int]:
@@ -136,6 +140,11 @@ class Dense(AbstractStructure):
         solver = self.linear_solver
         return jnp.stack([solver.compute(f, b, {})[0] for f, b in zip(factors, rhs, strict=True)])
 
+    def solve_rows(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
+        if self.linear_solver is None:
+            return self.solve(factors, rhs)
+        return super().solve_rows(factors, rhs)
+
 
 def _dtype_of(shifts: np.ndarray, dtype: Any) -> Any:
     return complex_of(dtype) if np.iscomplexobj(shifts) else dtype
@@ -218,8 +227,8 @@ def checked_factors(
     `probe`: a right-hand side to try an inverse on that was eliminated without pivoting.
     """
     if mass is None and isinstance(structure, Dense) and structure.linear_solver is None:
-        identity = jnp.eye(hJ.shape[0], dtype=hJ.dtype)
-        return probed_inverse(shift * identity - hJ, probe)[None]
+        diagonal = jnp.asarray(shift * np.eye(hJ.shape[0]), hJ.dtype)
+        return probed_inverse(diagonal - hJ, probe)[None]
     return factor_shifted(np.array([shift]), hJ, structure, mass)
 
 
