@@ -28,7 +28,8 @@ class Found(NamedTuple):
 
     `stopped` is `"converged"`: everything was solved, no step between the bounds is predicted to
     gain, and one that was tried gained nothing; `"stalled"`: no step gains what is predicted;
-    `"steps"`, `"interrupted"`; `"failures"`: nothing could be solved where it began.
+    `"steps"`, `"interrupted"`; `"failures"`: nothing could be solved where it began. It went on by
+    `hops` from its minimum, of which `hops_gained` led to a lower one.
     """
 
     x: Float[np.ndarray, " p"]
@@ -36,6 +37,8 @@ class Found(NamedTuple):
     steps: int
     num_failed_steps: int
     stopped: str
+    hops: int = 0
+    hops_gained: int = 0
 
     @property
     def cost(self) -> float:

@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from .._arguments import check_count
 from ..losses import check_measurements, check_system
-from ._box_trust_region import Box, Found, minimize
+from ._box_trust_region import Box, Found
+from ._hops import Hops
 from ._likelihood_model import LikelihoodModel
 from ._lockstep import run_together
 from ._parameter_fit import ParameterFit
@@ -27,6 +28,7 @@ def fit_parameters(
     loss: Any,
     *,
     starts: int = 1,
+    hops: int = 0,
     key: Any = None,
     max_steps: int = 200,
     checkpoint: str | PathLike[str] | None = None,
@@ -53,8 +55,11 @@ def fit_parameters(
     - `starts`: how many searches. One begins at the values given. More begin at points of a Latin
         hypercube between the bounds, on the scale of each parameter; plain arrays, and parameters
         without two bounds, begin where they are given.
-    - `key`: a JAX random key for the starts.
-    - `max_steps`: the most steps of a search.
+    - `hops`: how often a search goes on from the minimum it found: some parameters are drawn anew,
+        the best of ten such points is searched from, and the lower minimum kept. Each costs about
+        what a start costs.
+    - `key`: a JAX random key for starts and hops.
+    - `max_steps`: the most steps of a search, and of each hop.
     - `checkpoint`: a file that keeps the searches that have ended. If it is there, they are not
         done again.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
@@ -62,8 +67,8 @@ def fit_parameters(
     **Returns:** a [`stiffrax.ParameterFit`][]: the best search of those without failures, how each
     ended, standard errors, intervals, profiles. Ctrl-C ends the search and returns what it has.
 
-    **Raises:** `ValueError` without parameters, for more starts than one without a key or bounds,
-    and if every search begins where a solve fails.
+    **Raises:** `ValueError` without parameters, for hops or more starts than one without a key or
+    bounds, and if every search begins where a solve fails.
 
     Cost: a step of a search costs one solve with `p` forward sensitivities of every run.
 
@@ -83,14 +88,16 @@ def fit_parameters(
     ```
     """
     check_count("starts", starts)
+    check_count("hops", hops, least=0)
     check_count("max_steps", max_steps)
     check_system(system)
     data = check_measurements(data)
     vector = ParameterVector(system)
     model = LikelihoodModel(vector, loss, data)
-    points = draw_starts(vector, starts, key)
+    rng = random_numbers(vector, starts, hops, key)
+    points = draw_starts(vector, starts, rng)
     box = Box(vector.lower, vector.upper, vector.scale)
-    store = StartStore(checkpoint, vector, data, points)
+    store = StartStore(checkpoint, vector, data, points, hops)
     todo = [i for i in range(starts) if i not in store.found]
     bar = progress_bar(progress, starts, "fit_parameters")
     bar.update(starts - len(todo))
@@ -101,7 +108,8 @@ def fit_parameters(
         bar.set_postfix_str(f"best {min(costs):.4f}")
         bar.update()
 
-    searches = [_search(points[i], box, max_steps) for i in todo]
+    own = rng.spawn(starts)
+    searches = [Hops(hops, own[i]).search(points[i], box, max_steps) for i in todo]
     try:
         run_together(searches, model, on_result)
     finally:
@@ -109,38 +117,42 @@ def fit_parameters(
     return ParameterFit.of(model, box, [store.found.get(i) for i in range(starts)])
 
 
-def _search(points: Float[np.ndarray, "draws p"], box: Box, max_steps: int) -> Any:
-    """A search from the first of several points that can be solved."""
-    for x in points:
-        found = yield from minimize(x, box, max_steps)
-        if found.stopped != "failures":
-            return found
-    return found
+def random_numbers(
+    vector: ParameterVector, starts: int, hops: int, key: Any
+) -> np.random.Generator:
+    """Random numbers from a key, which one start without hops does without."""
+    if starts == 1 and hops == 0:
+        return np.random.default_rng(0)
+    asked = f"hops={hops}" if starts == 1 else f"starts={starts}"
+    if key is None:
+        raise ValueError(
+            f"`{asked}` was given without a key to draw them by. Write `key=jax.random.key(0)`."
+        )
+    if not _bounded(vector).any():
+        raise ValueError(
+            f"`{asked}` was given, and no parameter has two bounds to draw them between: "
+            f"{vector.names}. Write `srx.positive(value, lower, upper)`, or leave "
+            f"`{asked.partition('=')[0]}` out."
+        )
+    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,), "uint32")).tolist())
+
+
+def _bounded(vector: ParameterVector) -> Bool[np.ndarray, " p"]:
+    return np.isfinite(vector.lower) & np.isfinite(vector.upper)
 
 
 def draw_starts(
-    vector: ParameterVector, starts: int, key: Any
+    vector: ParameterVector, starts: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "starts draws p"]:
     """Where the searches begin, with others in case that nothing can be solved there."""
     if starts == 1:
         return vector.start[None, None]
-    bounded = np.isfinite(vector.lower) & np.isfinite(vector.upper)
-    if key is None:
-        raise ValueError(
-            f"`starts={starts}` was given without a key to draw them by. Write "
-            "`key=jax.random.key(0)`."
-        )
-    if not bounded.any():
-        raise ValueError(
-            f"`starts={starts}` was given, and no parameter has two bounds to draw them between: "
-            f"{vector.names}. Write `srx.positive(value, lower, upper)`, or leave `starts` out."
-        )
     from scipy.stats import qmc
 
-    seed = np.asarray(jax.random.bits(key, (4,), "uint32")).tolist()
+    bounded = _bounded(vector)
     draws = np.empty((_DRAWS, starts, len(vector)))
     draws[:] = vector.start
-    sampler = qmc.LatinHypercube(int(bounded.sum()), rng=np.random.default_rng(seed))
+    sampler = qmc.LatinHypercube(int(bounded.sum()), rng=rng)
     low, high = vector.lower[bounded], vector.upper[bounded]
     for k in range(_DRAWS):
         draws[k][:, bounded] = low + (high - low) * sampler.random(starts)

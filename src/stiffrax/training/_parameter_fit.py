@@ -86,7 +86,8 @@ class ParameterFit:
     - `estimates`: an [`stiffrax.Estimate`][] for each parameter by name.
     - `x`: the best parameters in that order, logarithms where the scale is logarithmic.
     - `covariance`: of `x`, from the Fisher information; NaN for what is at a bound or unknown.
-    - `starts`: all searches, the best first: `x`, `cost`, `steps`, `num_failed_steps`, `stopped`.
+    - `starts`: all searches, the best first: `x`, `cost`, `steps`, `num_failed_steps`, `stopped`,
+        and how many `hops` were made and `hops_gained` led to a lower minimum.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -305,8 +306,12 @@ class ParameterFit:
             )
         stopped = [one.stopped for one in self.starts]
         ends = ", ".join(f"{stopped.count(kind)} {kind}" for kind in dict.fromkeys(stopped))
+        made, gained = (
+            sum(getattr(one, k) for one in self.starts) for k in ("hops", "hops_gained")
+        )
+        hops = f" Of {made} hops {gained} led to a lower minimum." if made else ""
         rows.append(
             f"cost {self.cost:.6g}, best of {len(self.starts)} starts ({ends}), {self.num_at_best} "
-            "within 0.1 of it. Errors on a logarithmic scale are relative."
+            f"within 0.1 of it.{hops} Errors on a logarithmic scale are relative."
         )
         return "\n".join(rows)

@@ -14,6 +14,8 @@ from ._box_trust_region import Found
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 
+_COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")
+
 
 @final
 class StartStore:
@@ -25,9 +27,10 @@ class StartStore:
         vector: ParameterVector,
         data: Measurements,
         points: np.ndarray,
+        hops: int,
     ):
         self._path = None if path is None else Path(path)
-        digest = hashlib.sha256(repr((vector.names, data.names)).encode())
+        digest = hashlib.sha256(repr((vector.names, data.names, hops)).encode())
         for array in (points, vector.lower, vector.upper, data.ts, data.values, data.mask, data.sd):
             digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
         self._digest = digest.hexdigest()
@@ -53,14 +56,14 @@ class StartStore:
             same, saved = False, {}
         if not same:
             raise ValueError(
-                f"`checkpoint={str(path)!r}` holds searches for other parameters, data or starts. "
-                "Give another file, or remove it."
+                f"`checkpoint={str(path)!r}` holds searches for other parameters, data, starts or "
+                "hops. Give another file, or remove it."
             )
         for number, row in saved["searches"].items():
             triangle = np.array(row["triangle"], float)
             evaluation = Evaluation(row["cost"], triangle, row["num_failed"])
-            rest = row["steps"], row["num_failed_steps"], row["stopped"]
-            self.found[int(number)] = Found(np.array(row["x"]), evaluation, *rest)
+            rest = {name: row[name] for name in _COUNTS}
+            self.found[int(number)] = Found(np.array(row["x"]), evaluation, **rest)
 
 
 def _row(found: Found) -> dict[str, Any]:
@@ -70,7 +73,5 @@ def _row(found: Found) -> dict[str, Any]:
         "cost": evaluation.cost,
         "triangle": evaluation.triangle.tolist(),
         "num_failed": evaluation.num_failed,
-        "steps": found.steps,
-        "num_failed_steps": found.num_failed_steps,
-        "stopped": found.stopped,
+        **{name: getattr(found, name) for name in _COUNTS},
     }
