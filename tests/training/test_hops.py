@@ -9,14 +9,14 @@ from stiffrax.training._box_trust_region import Box
 from stiffrax.training._hops import Hops
 from stiffrax.training._lockstep import Evaluation, run_together
 
-# In each of three parameters seven minima, near multiples of pi; the least is 0, at 0.
-BOX = Box(np.full(3, -10.0), np.full(3, 10.0), np.ones(3))
+# In each of two parameters seven minima, near multiples of pi; the least is 0, at 0.
+BOX = Box(np.full(2, -10.0), np.full(2, 10.0), np.ones(2))
 
 
 def evaluation(x):
     """Half the sum of (0.1 x)^2 + (2 sin x)^2, with its Gauss-Newton model."""
     c = np.concatenate([0.1 * x, 2 * np.sin(x)])
-    J = np.concatenate([0.1 * np.eye(3), 2 * np.diag(np.cos(x))])
+    J = np.concatenate([0.1 * np.eye(2), 2 * np.diag(np.cos(x))])
     rows: np.ndarray = np.concatenate([J, c[:, None]], axis=1)
     return Evaluation(0.5 * float(c @ c), np.linalg.qr(rows, "r"), 0)
 
@@ -25,7 +25,7 @@ def evaluation(x):
 def searches(hops, seed):
     """From twenty random points; a solve fails where the first parameter is above 7."""
     rng = np.random.default_rng(seed)
-    points = rng.uniform(-10, 7, (20, 1, 3))
+    points = rng.uniform(-10, 7, (20, 1, 2))
     own = [
         Hops(hops, one).search(x, BOX, 100) for one, x in zip(rng.spawn(20), points, strict=True)
     ]
@@ -43,10 +43,10 @@ def arrived(found):
 @pytest.mark.parametrize("seed", range(3))
 class TestManyMinima:
     def test_few_searches_find_the_least_without_hops(self, seed):
-        assert arrived(searches(0, seed)) <= 4
+        assert arrived(searches(0, seed)) <= 2
 
-    def test_most_find_it_with_hops(self, seed):
-        assert arrived(searches(8, seed)) >= 12
+    def test_many_find_it_with_hops(self, seed):
+        assert arrived(searches(8, seed)) >= 5
 
     def test_no_hop_makes_a_search_worse(self, seed):
         pairs = zip(searches(0, seed), searches(8, seed), strict=True)
@@ -70,9 +70,9 @@ def test_the_same_numbers_make_the_same_hops():
 
 
 def test_an_interrupted_hop_keeps_what_was_found():
-    search = Hops(5, np.random.default_rng(0)).search(np.zeros((1, 3)), BOX, 100)
+    search = Hops(5, np.random.default_rng(0)).search(np.zeros((1, 2)), BOX, 100)
     x = next(search)
-    for _ in range(4):
+    for _ in range(2):
         x = search.send(evaluation(x))
     with pytest.raises(StopIteration) as end:
         search.send(None)
@@ -81,10 +81,10 @@ def test_an_interrupted_hop_keeps_what_was_found():
 
 
 def test_a_parameter_without_bounds_is_not_drawn():
-    box = Box(np.array([-np.inf, -30.0, -30.0]), np.array([np.inf, 30.0, 30.0]), np.ones(3))
-    search = Hops(1, np.random.default_rng(0)).search(np.full((1, 3), 0.0), box, 100)
+    box = Box(np.array([-np.inf, -10.0]), np.array([np.inf, 10.0]), np.ones(2))
+    search = Hops(1, np.random.default_rng(0)).search(np.zeros((1, 2)), box, 100)
     asked = [next(search)]
-    for _ in range(11):
+    for _ in range(3):
         asked.append(search.send(evaluation(asked[-1])))
     assert {x[0] for x in asked} == {0.0}
-    assert len({tuple(x[1:]) for x in asked}) > 5
+    assert len({x[1] for x in asked}) == 4

@@ -56,7 +56,7 @@ def fit_parameters(
         hypercube between the bounds, on the scale of each parameter; plain arrays, and parameters
         without two bounds, begin where they are given.
     - `hops`: how often a search goes on from the minimum it found: some parameters are drawn anew,
-        the best of ten such points is searched from, and the lower minimum kept. Each costs about
+        the best of three such points is searched from, and the lower minimum kept. Each costs about
         what a start costs.
     - `key`: a JAX random key for starts and hops.
     - `max_steps`: the most steps of a search, and of each hop.

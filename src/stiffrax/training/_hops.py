@@ -9,9 +9,9 @@ from ._box_trust_region import NO_GAIN, Box, Found, minimize
 from ._lockstep import Search
 
 # A part of the parameters is drawn anew, so many times, and the best of these points is searched
-# from. Measured on Boehm (docs/benchmarks/petab.md); of a single point instead of the best of ten
-# the search is mostly lost.
-_REDRAWN, _DRAWS = 0.3, 10
+# from. Of one, three and ten draws, three bring most arrivals for the solves they cost on Boehm
+# (docs/benchmarks/petab.md), and with one alone a draw that fails is a hop lost.
+_REDRAWN, _DRAWS = 0.3, 3
 
 
 @final
