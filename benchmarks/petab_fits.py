@@ -123,7 +123,7 @@ if __name__ == "__main__":
     parser.add_argument("--hops", type=int, default=0)
     parser.add_argument("--key", type=int, default=0)
     parser.add_argument("--peer", help="a Python with pyPESTO, fides and AMICI")
-    parser.add_argument("--limit", type=float, default=60.0)
+    parser.add_argument("--limit", type=float, default=300.0)
     options = parser.parse_args()
     print(
         "problem   who        p      best     found arrived  conv. failed   steps  s/start  compile"
