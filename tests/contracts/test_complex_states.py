@@ -253,6 +253,7 @@ def mixed(levels):
     return np.full((levels, levels), 1 / levels) + 0j
 
 
+@pytest.mark.slow
 def test_a_lindblad_equation_keeps_trace_and_symmetry():
     system, rho = lindblad(4), mixed(4)
     found = solve(density_field, srx.RadauIIA5(), jnp.asarray(rho), system).ys[-1]

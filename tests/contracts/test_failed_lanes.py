@@ -124,6 +124,8 @@ ROUTES = {
 
 # Each compiles for ten seconds; what these do, others do with another solver or adjoint.
 SLOW = (
+    "segments, trapezoid rule",
+    "checkpointed, Radau IIA 5",
     "checkpointed, trapezoid rule",
     "direct, Radau IIA 5",
     "forward mode, Radau IIA 5",
@@ -162,7 +164,7 @@ def skip_if_regular(route, failure):
 @pytest.mark.parametrize("failure", FAILED)
 @every_route
 class TestFailedLane:
-    @pytest.mark.slow_cases("*Radau IIA 5-NaN *", "segments, *")
+    @pytest.mark.slow_cases("segments, [at]*", "segments, Rodas*")
     def test_the_failed_lane_says_so(self, route, failure):
         skip_if_regular(route, failure)
         ok, _, _ = program(route)([*HEALTHY, FAILED[failure]])

@@ -104,6 +104,7 @@ class TestSaving:
     def test_the_start_is_saved_as_given(self, name):
         assert_close(jax.tree.map(lambda x: x[0], solution(name).ys[0]), STATE, 0)
 
+    @pytest.mark.slow_cases("GaussLegendre4", "Trapezoid")
     def test_steps_end_where_they_should(self, name):
         ts = solution(name).ts[2]
         np.testing.assert_allclose(ts[:4], [0.1, 0.2, 0.3, 0.4], rtol=1e-15)

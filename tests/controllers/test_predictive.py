@@ -54,7 +54,7 @@ def against_scipy(problem_of, rtol, floor, first_step):
     return steps, int(ours.stats["num_f_evaluations"]) / theirs.nfev
 
 
-@pytest.mark.slow_cases("HIRES-0.0001", "OREGO-0.0001")
+@pytest.mark.slow_cases("HIRES-0.0001", "OREGO-0.0001", "OREGO-1e-06")
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 @pytest.mark.parametrize(
     ("problem_of", "floor", "first_step"),

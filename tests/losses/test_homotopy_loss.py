@@ -52,6 +52,7 @@ def test_coupled_error_is_that_of_the_closed_form():
     np.testing.assert_allclose(value_of(loss().for_data(ONE), WRONG, ONE), expected, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_central_differences():
     fixed = loss(0.3).for_data(ONE)
     _, gradient = compiled()(WRONG, fixed)

@@ -241,6 +241,7 @@ def test_functions_share_parameters_and_a_spread_that_none_gives_is_that_of_the_
     np.testing.assert_allclose(gradient.parameters["k"].raw, -np.sum(slopes), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_default_tolerance_follows_the_size_of_each_state():
     rates, start = np.array([1.0, 10.0]), np.array([1e9, 1e-9])
     data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2)), names=["A", "B"])

@@ -64,6 +64,7 @@ def test_many_and_few_neighbors_are_predicted_alike(order):
     assert np.linalg.norm(many[-1, 0] - later) < 0.1**order * np.linalg.norm(differences[0])
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_central_differences():
     model = srx.Polynomial(1, degree=2, coefficients=[[0.1, 0.2, -1.0]])
     loss = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA)

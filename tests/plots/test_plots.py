@@ -250,6 +250,7 @@ def test_residuals_are_drawn_against_normal_quantiles(fitted):
     np.testing.assert_allclose(points.get_xdata(), -points.get_xdata()[::-1])
 
 
+@pytest.mark.slow
 def test_a_waterfall_begins_at_the_best_start(fitted):
     assert srx.plots.waterfall(fitted).get_lines()[0].get_ydata()[0] == 1e-3
 

@@ -16,6 +16,7 @@ def only_row(recovered, true):
     return row
 
 
+@pytest.mark.slow
 def test_hires_against_itself_has_24_terms():
     problem = srx.problems.hires()
     comparison = srx.compare(problem.true_equations(), problem.true_equations())

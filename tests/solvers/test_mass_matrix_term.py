@@ -209,7 +209,7 @@ STRUCTURES = [
 ]
 
 
-@pytest.mark.slow_cases("Banded", "BlockDiagonal", "MatrixFree")
+@pytest.mark.slow_cases("Banded", "BlockDiagonal", "MatrixFree", "Sparsity")
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: type(s).__name__)
 def test_every_structure_solves_with_a_mass_matrix(structure):
     term, y0 = srx.MassMatrixTerm(coupled, COUPLED_MASS), jnp.array([1.0, 0.5, 0.04, 0.2])

@@ -89,7 +89,9 @@ def end_point_orders(name):
     return jax.tree.map(lambda a, b: np.log(a / b) / np.log(fine / coarse), *errors)
 
 
-@pytest.mark.slow_cases("value-*", "start-RadauIIA13", "start-GaussLegendre4", "*-RadauIIA13")
+@pytest.mark.slow_cases(
+    "value-*", "start-GaussLegendre4", "*-RadauIIA13", "start-Trapezoid", "start-BackwardEuler"
+)
 @each_solver
 @pytest.mark.parametrize("of", ["value", "start", "parameter"])
 def test_the_end_point_and_its_derivatives_converge_with_the_order_of_the_method(name, of):

@@ -59,6 +59,7 @@ class TestGuesses:
     YA = [0.004258, 0.000835, 0.000732, 0.007526, 0.116664, 0.428455, 0.034534, 0.000521]
     YB = [6.6169e-4, 1.2931e-4, 4.518e-5, 1.0296e-3, 2.975e-4, 1.927e-4, 1.0145e-3, 3.4041e-2]
 
+    @pytest.mark.slow
     @pytest.mark.slow_cases("2")
     @pytest.mark.parametrize(
         "substeps", [1, 2, *(pytest.param(k, marks=pytest.mark.slow) for k in (4, 8))]

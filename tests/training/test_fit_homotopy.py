@@ -46,6 +46,7 @@ def fitted():
     return run()
 
 
+@pytest.mark.slow
 def test_model_of_second_order_is_learned():
     fit = fitted()
     np.testing.assert_allclose(fit.model.learned.coefficients, [[0.0, -1.0, 0.0]], atol=0.1)

@@ -92,6 +92,7 @@ class TestLinearRegression:
         half = scipy.stats.norm.ppf(0.975) * np.sqrt(spread)
         np.testing.assert_allclose((upper - lower)[0, :, 0] / 2, half, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_beyond_the_bounds_there_is_no_density(self):
         # The bounds are -5 and 5.
         beyond = jnp.array([5.1, 0.0])[: len(regression(None).x)]
@@ -198,6 +199,7 @@ def test_where_nothing_can_be_solved_the_fit_says_so():
 
 
 class TestOptax:
+    @pytest.mark.slow
     def test_fit_trains_a_system_and_stops_at_bounds(self):
         field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
         system = srx.System(field, jnp.ones(1), states=["A"])

@@ -123,6 +123,7 @@ def test_weights_are_one_over_the_variance_in_every_fit_and_loss():
     assert float(scaled(at_best, data)) == pytest.approx(chi_square / 16, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_of_different_length_are_windows_of_different_length():
     data = decay()
     runs = [(ts[: 33 - 3 * i], ys[: 33 - 3 * i]) for i, (ts, ys) in enumerate(data)]
