@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax import stages
 from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk, entering
 from stiffrax.adjoints._linearized_step import LinearizedStep
 
@@ -63,3 +64,25 @@ def test_any_lineax_solver_solves_the_steps(name, getkey):
     by_qr = eqx.tree_at(lambda c: c.linear_solver, chunk, lx.QR(), is_leaf=lambda x: x is None)
     start, _ = RUN[name](by_qr, *inputs)
     np.testing.assert_allclose(start, RUN["scan"](chunk, *inputs)[0], rtol=1e-11)
+
+
+def test_factors_are_computed_and_judged_once_for_all_that_is_solved(monkeypatch, getkey):
+    calls = []
+    for name in ("factor_blocks", "equations_hold"):
+        function = getattr(stages, name)
+        counted = lambda *args, name=name, function=function: calls.append(name) or function(*args)
+        monkeypatch.setattr(stages, name, counted)
+    chunk, nodes, p_bar = random_chunk(getkey(), TABLEAUS[0])
+
+    def twice(ends):
+        equations, given = RECURRENCES["scan"](chunk), entering(chunk, nodes, p_bar)
+        return jax.vmap(lambda end: equations.back(end, given)[0])(ends), equations.back(
+            ends[0], given
+        )
+
+    jaxpr = jax.make_jaxpr(twice)(jnp.ones((9, 3)))
+    assert sorted(calls) == ["equations_hold", "factor_blocks"]
+    loops = [e for e in jaxpr.eqns if e.primitive.name == "scan" and e.params["reverse"]]
+    assert len(loops) == 2
+    # Small steps are taken without a call of the library, which costs more than all else of them.
+    assert not any("dot_general" in str(e.params["jaxpr"]) for e in loops)

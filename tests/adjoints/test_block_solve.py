@@ -19,7 +19,9 @@ CASES += [(srx.tableaus.radau_iia(5), 4)]
 
 @eqx.filter_jit
 def solve_all(tableau, hJ_T, rhs, used):
-    return block_solve.solve_all(tableau, hJ_T, factor_blocks(tableau, hJ_T), rhs, used)
+    factors = factor_blocks(tableau, hJ_T)
+    wrong = used & block_solve.unsolved(tableau, hJ_T, factors, rhs)
+    return block_solve.solve_all(tableau, hJ_T, factors, rhs, wrong)
 
 
 def stiff(key, tableau, n, k=4):

@@ -11,7 +11,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..stages import SparseMatrix, SparseStages, factor_sparse_stages
+from ..stages import SparseMatrix, SparseStages, factor_sparse_stages, short_product
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
@@ -23,6 +23,7 @@ from ._linearized_step import (
     stacked,
     stacked_mass_matrices,
     stacked_matrix,
+    unsolved,
 )
 from ._tangent_step import TangentStep
 
@@ -149,11 +150,16 @@ class AffineSteps(AbstractRecurrence):
             behind = self.chunk.across(jnp.zeros_like(q), v)
             q = q + jnp.where(self.chunk.used[:, None], behind, 0)
         last, entering = self.compose(self.P, q, first, back=back)
+        # By the library: a product that is written out is fused with all that uses it, each time
+        # rounded differently, and what is left of the equations would be that of other numbers.
         return last, entering, jnp.einsum("kij,kj->ki", self.W, entering) + v
 
 
-def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
-    """Solves the equations of every step for columns of right-hand sides, factored once."""
+def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
+    """Solves the equations of every step for columns of right-hand sides.
+
+    Factored once, and judged once, by the solution for `units`.
+    """
     steps = chunk.steps
     if chunk.is_sparse or chunk.linear_solver is not None:
         factors = chunk.factors()
@@ -162,7 +168,8 @@ def _solver(chunk: Chunk) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r
     hJ, M = steps.matrices
     if M is None:
         factors = factor_blocks(steps.couplings, hJ)
-        return lambda rhs: solve_all(steps.couplings, hJ, factors, rhs, chunk.used)
+        wrong = chunk.used & unsolved(steps.couplings, hJ, factors, (units,))
+        return lambda rhs: solve_all(steps.couplings, hJ, factors, rhs, wrong)
     matrices = chunk.matrices()
     inverses = lax.stop_gradient(factor_rows(matrices))
     return lambda rhs: solve_by_rows(matrices, inverses, stacked(rhs))
@@ -175,8 +182,9 @@ def _affine_steps(chunk: Chunk, compose: Callable) -> AffineSteps:
     n, dtype = (hJ.pattern.n, hJ.values.dtype) if sparse else (hJ.shape[-1], hJ.dtype)
     k, identity = len(chunk.used), jnp.eye(n, dtype=dtype)
     units = jnp.broadcast_to(identity, (k, n, n))
-    solve = _solver(chunk)
-    W = solve((chunk.steps.unit_columns(units),))
+    columns = chunk.steps.unit_columns(units)
+    solve = _solver(chunk, columns)
+    W = solve((columns,))
     P = jnp.where(chunk.used[:, None, None], chunk.across(units, W), identity)
     return AffineSteps(chunk, solve, compose, P, W)
 
@@ -186,7 +194,7 @@ def in_turn(P: Array, q: Array, first: Array, *, back: bool = True) -> tuple[Arr
 
     def body(x: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         P, q = step
-        return P @ x + q, x
+        return short_product(P, x) + q, x
 
     return lax.scan(body, first, (P, q), reverse=back)
 

@@ -94,15 +94,25 @@ def _solve_rows(factors: ScaledInverse, rhs: Float[Array, "k mn r"]) -> Float[Ar
     return jax.vmap(lambda factors, b: factors.solve(b))(factors, rhs)
 
 
-def _is_solved(tableau: Couplings, hJ_T: Array, solution: Array, rhs: Array) -> Bool[Array, " k"]:
-    """Whether every equation holds to rounding, for one combination of all columns."""
+def unsolved(
+    tableau: Couplings,
+    hJ_T: Float[Array, "k m n n"],
+    factors: BlockFactors,
+    rhs: tuple[Blocks, ...],
+) -> Bool[Array, " k"]:
+    """The steps that `factors` do not solve to rounding, by one combination of all columns.
+
+    The solution is that of `solve_all`, and computed once with it.
+    """
+    hJ_T, factors, rhs = lax.stop_gradient((hJ_T, factors, rhs))
+    solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
-    combination = jnp.cos(jnp.arange(rhs.shape[-1], dtype=rhs.dtype))[None, None]
+    combination = jnp.cos(jnp.arange(columns.shape[-1], dtype=columns.dtype))[None, None]
     weights = combination / jnp.where(size > 0, size, 1)
-    x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ_T.shape[:3]) for v in (solution, rhs))
-    a = _couplings(tableau, rhs.dtype)
-    return jax.vmap(lambda hJ_T, x, b: stages.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
+    x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ_T.shape[:3]) for v in (solution, columns))
+    a = _couplings(tableau, columns.dtype)
+    return jax.vmap(lambda hJ_T, x, b: ~stages.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
 
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -111,16 +121,14 @@ def solve_all(
     hJ_T: Float[Array, "k m n n"],
     factors: BlockFactors,
     rhs: tuple[Blocks, ...],
-    used: Bool[Array, " k"],
+    wrong: Bool[Array, " k"],
 ) -> Float[Array, "k mn r"]:
     """Solves the transposed stage equations of every step, without library factorizations.
 
-    By blocks, and once more by rows for those steps where the residual shows that a pivot was
-    close to singular. Steps not `used` are solved too, but not checked. Of `factors`, those of
-    `hJ_T`, no derivative is taken.
+    By blocks, and by rows for those steps of which the factors are `wrong`: a pivot was close to
+    singular. Of `factors`, those of `hJ_T`, no derivative is taken.
     """
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
-    wrong = used & ~_is_solved(tableau, hJ_T, solution, columns)
 
     def again(solution: Array) -> Array:
         by_rows = _solve_rows(factor_rows(stacked_matrix(tableau, hJ_T)), columns)
@@ -131,12 +139,12 @@ def solve_all(
 
 @solve_all.defjvp
 def _(tableau: Couplings, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    hJ_T, factors, rhs, used = primals
+    hJ_T, factors, rhs, wrong = primals
     hJ_T_dot, _, rhs_dot, _ = tangents
-    solution = solve_all(tableau, hJ_T, factors, rhs, used)
+    solution = solve_all(tableau, hJ_T, factors, rhs, wrong)
     change = _product(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
     change = change + stacked(rhs_dot).reshape(change.shape)
-    return solution, solve_all(tableau, hJ_T, factors, (blocks(change),), used)
+    return solution, solve_all(tableau, hJ_T, factors, (blocks(change),), wrong)
 
 
 @final

@@ -26,6 +26,7 @@ from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._products import (
     largest_of_rows as largest_of_rows,
+    short_product as short_product,
     small_matmul as small_matmul,
     weighted_sum as weighted_sum,
 )
