@@ -75,3 +75,24 @@ def test_four_chains_of_nuts_draw_from_the_closed_form():
     assert np.all(effective > 300)
     assert np.all(np.abs(x.mean(axis=(0, 1)) - mean) < error)
     np.testing.assert_allclose(np.cov(x.reshape(-1, 2).T), covariance, rtol=0.3)
+
+
+@pytest.mark.slow
+def test_numpyro_draws_from_the_closed_form():
+    infer = pytest.importorskip("numpyro.infer")
+    fit, (mean, covariance) = line(), normal()
+    kernel = infer.NUTS(
+        potential_fn=lambda x: -fit.log_density(x),
+        inverse_mass_matrix=jnp.asarray(fit.covariance),
+        dense_mass=True,
+    )
+    chain = infer.MCMC(kernel, num_warmup=200, num_samples=1000, progress_bar=False)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        chain.run(jax.random.key(0), init_params=jnp.asarray(fit.x), extra_fields=("diverging",))
+        x = np.asarray(chain.get_samples())
+        diverged = np.asarray(chain.get_extra_fields()["diverging"])
+    assert not diverged.any()
+    # Four standard errors of the mean of 200 independent draws: a fifth of those made.
+    error = 4 * np.sqrt(np.diagonal(covariance) / 200)
+    assert np.all(np.abs(x.mean(axis=0) - mean) < error)
+    np.testing.assert_allclose(np.cov(x.T), covariance, rtol=0.3)
