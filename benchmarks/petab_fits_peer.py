@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 
-import fides
+import fides  # pyright: ignore[reportMissingImports]
 import numpy as np
 import petab.v1 as petab
-import pypesto.optimize
-import pypesto.petab
+import pypesto.optimize  # pyright: ignore[reportMissingImports]
+import pypesto.petab  # pyright: ignore[reportMissingImports]
 import yaml
 
 
