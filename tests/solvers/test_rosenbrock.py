@@ -214,6 +214,23 @@ def test_a_step_that_overflows_is_tried_again_with_a_smaller_one():
     assert solution.result == SUCCESS
 
 
+@pytest.mark.parametrize("solver", [srx.Rodas5P(), srx.RadauIIA5()], ids=repr)
+def test_a_first_step_whose_slope_overflows_is_tried_again_with_a_smaller_one(solver):
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -1e200 * y),
+        solver,
+        0.0,
+        1e10,
+        1e9,
+        jnp.array([1e100]),
+        stepsize_controller=diffrax.PIDController(rtol=1e-2, atol=1e90),
+        max_steps=64,
+        throw=False,
+    )
+    assert solution.result == SUCCESS
+    assert abs(solution.ys[-1, 0]) < 1e90
+
+
 def test_continuous_adjoints_refuse_it_by_name():
     def end(y0):
         term = diffrax.ODETerm(lambda t, y, args: -y)

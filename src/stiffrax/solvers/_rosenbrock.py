@@ -169,9 +169,6 @@ class AbstractRosenbrock(AbstractTableauSolver):
         y1 = system.y0 + weighted_sum(tableau.m, U)
         polynomial = small_matmul(jnp.asarray(tableau.polynomial.T, U.dtype), U)
         finite = solution.finite & jnp.all(jnp.isfinite(lax.stop_gradient(y1)))
-        # A controller that scales errors by an infinite end has an error that is no number, and no
-        # next step; an end that is no number it replaces by the start.
-        y1 = jnp.where(finite, y1, jnp.nan)
         error = self._error(frozen, solution, finite, tolerance)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         starts = None if tolerance is None else solution.starts

@@ -57,19 +57,18 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
 
     def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         U, slopes = carry
-        hf = h * system.field(times[i], y0 + stage_sum(A[i], U))
-        rhs = hf + system.times_mass(stage_sum(C[i], U))
+        slope = system.field(times[i], y0 + stage_sum(A[i], U))
+        rhs = h * slope + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
-        return put(U, structure.solve(factors, rhs[None]), i), put(slopes, hf[None], i)
+        return put(U, structure.solve(factors, rhs[None]), i), put(slopes, slope[None], i)
 
     zeros = jnp.zeros((tableau.num_stages, y0.size), y0.dtype)
     U, slopes = lax.fori_loop(0, tableau.num_stages, stage, (zeros, zeros))
-    hf0 = slopes[0]
-    size = jnp.maximum(largest_size(y0), largest_size(hf0))
+    size = jnp.maximum(largest_size(y0), largest_size(h * slopes[0]))
     lost = _LOST * jnp.finfo(y0.dtype).eps * largest_size(largest_size(U)) > size
-    # The slope is judged without the step, which may be what is not finite.
-    entries = [y0, jnp.where(jnp.isfinite(h), hf0, 0), *jax.tree.leaves(J)]
+    # The slope without the step, which may be what is not finite, or too large.
+    entries = [y0, slopes[0], *jax.tree.leaves(J)]
     entries += [] if f_t is None else [f_t]
     starts = jnp.all(jnp.isfinite(jnp.concatenate([x.reshape(-1) for x in entries])))
     finite = jnp.all(jnp.isfinite(U)) & ~lost
@@ -86,7 +85,8 @@ def _moves(
     That is $(\tfrac{1}{\gamma} M - h J)^{-1}$ times what is left of `h f` at the stage without its
     expansion at the start of the step, in which the matrix itself stands for `h J`.
     """
-    bends = slopes - slopes[:1] - system.tableau.shift * system.times_mass(ways)
+    # The difference first: at the first stage, which is the start, it must be zero.
+    bends = system.h * (slopes - slopes[:1]) - system.tableau.shift * system.times_mass(ways)
     if f_t is not None:
         c = jnp.asarray(system.tableau.c, ways.dtype)[:, None]
         bends = bends - c * system.of_time(f_t)[None]
