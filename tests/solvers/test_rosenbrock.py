@@ -67,6 +67,23 @@ def test_the_solves_that_judge_a_step_are_counted():
     assert stats["num_linear_solves"] == (8 + 8 + 4 + 1) * stats["num_steps"]
 
 
+def number_of_traces(solver):
+    calls = []
+
+    def field(t, y, args):
+        calls.append(t)
+        return -(y**3)
+
+    jax.jit(lambda y: solve(diffrax.ODETerm(field), solver, 1.0, y, 1e-3).ys).trace(jnp.ones(3))
+    return len(calls)
+
+
+def test_more_stages_do_not_trace_the_field_more_often():
+    # Compiling costs by how often the field is in the program.
+    few = number_of_traces(srx.Rosenbrock23())
+    assert number_of_traces(srx.Rodas5P()) == few <= number_of_traces(srx.RadauIIA5())
+
+
 def chain(t, y, args):
     """Four pairs, coupled within."""
     pairs = y.reshape(4, 2)
