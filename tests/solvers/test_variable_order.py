@@ -107,9 +107,9 @@ def test_fixed_steps_are_refused():
         solve(srx.RadauIIA(), 1e-6, stepsize_controller=diffrax.ConstantStepSize())
 
 
-def test_the_discrete_adjoint_names_what_to_use_instead():
-    with pytest.raises(ValueError, match=r"variable order.*RadauIIA5\(\).*ForwardSensitivity\(\)"):
-        solve(srx.RadauIIA(), 1e-6, adjoint=srx.DiscreteAdjoint(), max_steps=16)
+def test_continuous_adjoints_name_what_to_use_instead():
+    with pytest.raises(ValueError, match=r"variable order.*RadauIIA5\(\).*DiscreteAdjoint\(\)"):
+        solve(srx.RadauIIA(), 1e-6, adjoint=srx.GaussAdjoint(), max_steps=16)
 
 
 @pytest.mark.slow

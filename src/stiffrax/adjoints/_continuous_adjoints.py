@@ -23,7 +23,7 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     atol: eqx.AbstractVar[float]
     max_steps: eqx.AbstractVar[int]
 
-    trains_tableaus: ClassVar[bool] = False
+    any_solver: ClassVar[bool] = False
 
     def __check_init__(self):
         name = type(self).__name__

@@ -37,7 +37,7 @@ from ..diffrax_loop import (
     with_room_for_states,
     with_tangents,
 )
-from ..solvers import AbstractRosenbrock, LearnableRungeKutta
+from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA
 from ..stages import stop_gradient
 from ._event_tangents import event_place
 from ._linear_map import linear_map
@@ -49,6 +49,7 @@ from ._solve_inputs import SolveInputs, is_moved
 from ._step_equations import StepEquations
 from ._step_maps import StepMaps
 from ._sweeps import SavedTangents, SolveTangents
+from ._variable_order_steps import VariableOrderSteps
 
 
 @final
@@ -187,7 +188,8 @@ def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedS
     solver = inputs.frozen["solver"]
     if isinstance(solver, AbstractRosenbrock):
         return StepMaps(*eqx.partition(wanted, flags), inputs.y0, solver)
-    return StepEquations(solver, *eqx.partition(wanted, flags), inputs.y0)
+    kind = VariableOrderSteps if isinstance(solver, RadauIIA) else StepEquations
+    return kind(solver, *eqx.partition(wanted, flags), inputs.y0)
 
 
 def _is_none(x: Any) -> bool:
@@ -287,12 +289,11 @@ def _traced(tree: PyTree) -> PyTree:
 class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
 
-    `trains_tableaus`: whether gradients reach the tableau of a `LearnableRungeKutta`.
-    `any_order`: whether steps may change the order, as those of `RadauIIA` do.
+    `any_solver`: whether it takes every solver of stiffrax, those too whose tableau is trained, whose
+    steps are no collocation, or change their order.
     """
 
-    trains_tableaus: ClassVar[bool] = True
-    any_order: ClassVar[bool] = False
+    any_solver: ClassVar[bool] = True
 
     @abc.abstractmethod
     def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
@@ -319,8 +320,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     ) -> Any:
         """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
         del throw
-        kinds = {"learnable": self.trains_tableaus, "any_order": self.any_order}
-        refuse_solver(type(self).__name__, solver, **kinds)
+        refuse_solver(type(self).__name__, solver, any_solver=self.any_solver)
         trained = isinstance(solver, LearnableRungeKutta)
         # Under `pmap` and `shard_map` a value from outside has another type than a traced one: fields
         # converted with it would not take the states of the loop.

@@ -1,7 +1,7 @@
 """Exact gradients by sensitivities that are carried forward with the state."""
 
 import math
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -67,8 +67,6 @@ class ForwardSensitivity(AbstractSolveAdjoint):
 
     ```
     """
-
-    any_order: ClassVar[bool] = True
 
     chunk: int | None = eqx.field(static=True, default=None)
     failed: Failed = eqx.field(static=True, default="zero")

@@ -27,21 +27,25 @@ FORWARD = (
 
 def records_steps(solver: Any) -> bool:
     """Whether `DiscreteAdjoint` takes the solver."""
-    return isinstance(solver, AbstractImplicitRungeKutta | AbstractRosenbrock)
+    return isinstance(solver, AbstractImplicitRungeKutta | AbstractRosenbrock | RadauIIA)
 
 
-def refuse_solver(adjoint: str, solver: Any, *, learnable: bool, any_order: bool = False) -> None:
-    """Refuses a solve whose steps are not those of a stiffrax solver."""
+def refuse_solver(adjoint: str, solver: Any, *, any_solver: bool) -> None:
+    """Refuses a solve whose steps are not those of a stiffrax solver, or not all of one collocation."""
+    if not records_steps(solver) and not isinstance(solver, LearnableRungeKutta):
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs "
+            "a solver of stiffrax, such as `stiffrax.RadauIIA5()`. Write "
+            f"`adjoint={_INSTEAD}` for other solvers."
+        )
+    if any_solver:
+        return
     if isinstance(solver, LearnableRungeKutta):
-        if learnable:
-            return
         raise ValueError(
             f"`adjoint={adjoint}()` was given a LearnableRungeKutta; its gradient would not reach "
             "the tableau. Write `adjoint=stiffrax.DiscreteAdjoint()`."
         )
     if isinstance(solver, AbstractRosenbrock):
-        if learnable:
-            return
         raise ValueError(
             f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs an "
             "implicit Runge-Kutta solver of stiffrax, such as `stiffrax.RadauIIA5()`, whose stages "
@@ -49,18 +53,10 @@ def refuse_solver(adjoint: str, solver: Any, *, learnable: bool, any_order: bool
             "`adjoint=stiffrax.DiscreteAdjoint()`."
         )
     if isinstance(solver, RadauIIA):
-        if any_order:
-            return
         raise ValueError(
-            f"`adjoint={adjoint}()` was given `RadauIIA` of variable order; it goes over batches of "
-            "steps, which have one number of stages. Write `stiffrax.RadauIIA5()` or "
-            "`stiffrax.RadauIIA9()`, or `adjoint=stiffrax.ForwardSensitivity()`."
-        )
-    if not records_steps(solver):
-        raise ValueError(
-            f"`adjoint={adjoint}()` was given the solver {type(solver).__name__}; it needs "
-            "a solver of stiffrax, such as `stiffrax.RadauIIA5()`. Write "
-            f"`adjoint={_INSTEAD}` for other solvers."
+            f"`adjoint={adjoint}()` was given `RadauIIA` of variable order; it needs steps of one "
+            "method. Write `stiffrax.RadauIIA5()` or `stiffrax.RadauIIA9()`, or "
+            "`adjoint=stiffrax.DiscreteAdjoint()`."
         )
 
 

@@ -28,15 +28,17 @@ class _RecordingSolver(eqx.Module):
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
     ) -> Any:
+        member = getattr(solver_state, "level", None)
         y1, error, dense_info, solver_state, result = self.solver.step(
             terms, t0, t1, y0, args, solver_state, made_jump
         )
-        return y1, error, {"dense_info": dense_info, "span": (t0, t1)}, solver_state, result
+        info = {"dense_info": dense_info, "span": (t0, t1), "member": member}
+        return y1, error, info, solver_state, result
 
     @property
     def interpolation_cls(self) -> Callable[..., diffrax.AbstractLocalInterpolation]:
-        def interpolation(t0: Any, t1: Any, dense_info: Any, span: Any) -> Any:
-            del span
+        def interpolation(t0: Any, t1: Any, dense_info: Any, span: Any, member: Any) -> Any:
+            del span, member
             return self.solver.interpolation_cls(t0=t0, t1=t1, **dense_info)
 
         return interpolation
@@ -44,13 +46,17 @@ class _RecordingSolver(eqx.Module):
 
 @final
 class Step(eqx.Module):
-    """One accepted step on the flat state; or several, along a leading axis of every leaf."""
+    """One accepted step on the flat state; or several, along a leading axis of every leaf.
+
+    `member`: of a solver that has several methods, which one took the step.
+    """
 
     t0: Shaped[Array, "*k"]
     t1: Shaped[Array, "*k"]
     y0: Float[Array, "*k n"]
     y1: Float[Array, "*k n"]
     coefficients: Float[Array, "*k s n"] | None
+    member: Int[Array, "*k"] | None = None
 
 
 @final
@@ -66,6 +72,7 @@ class StepRecord(eqx.Module):
     y_end: PyTree[Array]
     coefficients: PyTree[Array] | None
     count: Int[Array, ""]
+    member: Int[Array, " max_steps"] | None = None
 
     def place(
         self, ts: Shaped[Array, " slots"]
@@ -95,6 +102,7 @@ class StepRecord(eqx.Module):
             y0=jax.vmap(_flat)(_rows(self.y0, rows)),
             y1=jnp.where(is_last[:, None], _flat(self.y_end), after),
             coefficients=coefficients,
+            member=None if self.member is None else self.member[rows],
         )
 
 
@@ -193,4 +201,5 @@ def _record_of(final_state: Any, keep_stages: bool) -> StepRecord:
         y_end=final_state.y,
         coefficients=kept["dense_info"]["coefficients"] if keep_stages else None,
         count=final_state.dense_save_index,
+        member=kept["member"],
     )

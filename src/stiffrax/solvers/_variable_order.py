@@ -58,7 +58,8 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
     **Raises:** `ValueError` for other orders, for another root finder, and under fixed steps.
 
     Cost: that of the member in use. Compiles one step of each member, and under `vmap` computes
-    them all: for batches take a fixed order.
+    them all: for batches take a fixed order. [`stiffrax.DiscreteAdjoint`][] goes over the steps run
+    by run of one order, and compiles its equations for each member as well.
 
     ??? cite "Reference"
         Hairer and Wanner, *Stiff differential equations solved by Radau methods*, Journal of
