@@ -72,7 +72,8 @@ def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
     return _largest(dy) <= 1000 * jnp.finfo(largest.dtype).eps * largest
 
 
-def _written_out(norm: Any) -> Callable[[PyTree], Scalar]:
+def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
+    """The norm itself, but for the default one, whose reductions a batch does slowly."""
     asked = plain_norm(norm)
     # By identity: a norm may hold arrays, and two of those have no truth value.
     is_default = asked is use_stepsize_tol or asked is optx.rms_norm
@@ -233,7 +234,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         """One residual, one solve, and a judgement on convergence."""
         del tags
         rule: StoppingRule = options.get("rule") or self.default_rule(y)
-        norm = _written_out(self._norm)
+        norm = written_out_norm(self._norm)
         residual, aux = fn(y, args)
         dy = self._displacement(residual, y, options, state)
         new_y = jax.tree.map(jnp.add, y, dy)

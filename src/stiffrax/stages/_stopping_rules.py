@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from .._flat_state import flatten_state, has_complex, magnitudes, real_dtype
 from ..diffrax_loop import scaled_error
 from ..tableaus import Tableau
-from ._newton import StoppingRule, at_rounding_level
+from ._newton import StoppingRule, at_rounding_level, written_out_norm
 from ._products import largest_of_rows, largest_size
 
 # The part of the tolerance within which an iteration may stall. A contraction of 0.9, the least
@@ -144,6 +144,7 @@ def plain_tolerance(
         return lax.complex(size, size) if jnp.iscomplexobj(y) else size
 
     flat_scale, _ = flatten_state(jax.tree.map(scale, y0))
+    norm = written_out_norm(norm)
     dtype, given = flat_scale.dtype, norm
     if has_complex(y0):
         _, restore = flatten_state(y0)
