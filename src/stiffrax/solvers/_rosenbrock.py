@@ -252,7 +252,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         here it shows that the stage lies behind a pole. Where it decays, it is a forced motion that
         turns.
         """
-        # Stage by stage: a batch takes twice as long to reduce over the axes of an array, or gather.
+        # Stage by stage: a batch takes longer to reduce over the axes of an array, or to gather.
         worst, largest = jnp.zeros_like(solution.moves[0]), jnp.zeros((), solution.moves.dtype)
         for move, way in zip(solution.moves, solution.ways, strict=True):
             excess = tolerance.scaled_norm(move)
