@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -207,42 +206,6 @@ def test_a_failed_solve_has_the_tangent_zero_or_nan_and_changes_no_other():
         tangents = jax.jit(push)(rates)
         np.testing.assert_allclose(tangents[1], expected)
         np.testing.assert_allclose(tangents[::2], -jnp.exp(-rates[::2]), rtol=1e-3)
-
-
-def robertson_residuals(log_rates, args):
-    ts, data, scale = args
-    problem = srx.problems.robertson()
-    field = lambda t, y, args: problem.vector_field(t, y, tuple(jnp.exp(args)))
-    control = diffrax.PIDController(rtol=1e-8, atol=1e-12)
-    sol = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
-        srx.RadauIIA5(),
-        0.0,
-        ts[-1],
-        None,
-        jnp.array([1.0, 0.0, 0.0]),
-        log_rates,
-        saveat=diffrax.SaveAt(ts=ts),
-        stepsize_controller=control,
-        adjoint=srx.DiscreteAdjoint(),
-        max_steps=512,
-        throw=False,
-    )
-    return (sol.ys - data) / scale
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", [optx.LevenbergMarquardt, optx.GaussNewton])
-def test_least_squares_of_optimistix_recover_rates_of_robertson_from_samples(method):
-    truth = jnp.log(jnp.array(srx.problems.robertson().args))
-    ts = jnp.logspace(-5, 4, 20)
-    data = robertson_residuals(truth, (ts, 0.0, 1.0))
-    args = (ts, data, jnp.max(jnp.abs(data), axis=0))
-    start = truth + jnp.array([0.3, -0.2, 0.2])
-    found = optx.least_squares(
-        robertson_residuals, method(rtol=1e-10, atol=1e-10), start, args, max_steps=100
-    )
-    np.testing.assert_allclose(found.value, truth, atol=1e-6)
 
 
 @pytest.mark.slow
