@@ -146,7 +146,7 @@ def residuals(parameters):
         flows = jnp.stack([second - first, first - second - third, third])
         return flows - 1e-3 * k[3:6] * y
 
-    return diffrax.diffeqsolve(
+    ys = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         srx.RadauIIA5(),
         0.0,
@@ -158,7 +158,8 @@ def residuals(parameters):
         stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-9),
         adjoint=srx.DiscreteAdjoint(),
         max_steps=512,
-    ).ys.ravel()
+    ).ys
+    return jnp.ravel(ys)
 
 
 def show_reaction(repeats):
