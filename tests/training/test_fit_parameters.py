@@ -1,6 +1,7 @@
 """Estimates of parameters against closed forms of linear regression, and their failures."""
 
 import functools
+import json
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import pytest
 import scipy.stats
 
 import stiffrax as srx
+from stiffrax.training._likelihood_model import LikelihoodModel
 
 TS = np.linspace(0.0, 4.0, 9)
 NOISE = np.random.default_rng(0).normal(size=9)
@@ -198,6 +200,22 @@ def test_where_nothing_can_be_solved_the_fit_says_so():
         srx.fit_parameters(*escaping(1.0, 0.5))
 
 
+class TestHops:
+    def test_they_need_a_key(self):
+        with pytest.raises(ValueError, match="`hops=2` was given without a key"):
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), hops=2)
+
+    def test_they_need_a_parameter_with_two_bounds(self):
+        system = srx.System(Slope(srx.positive(0.1), srx.fixed(0.0)), jnp.ones(1), states=["A"])
+        options: dict[str, Any] = {"hops": 2, "key": jax.random.key(0)}
+        with pytest.raises(ValueError, match="no parameter has two bounds.*leave `hops` out"):
+            srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss(), **options)
+
+    def test_their_number_is_a_count(self):
+        with pytest.raises(ValueError, match=r"hops=-1"):
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), hops=-1)
+
+
 class TestOptax:
     @pytest.mark.slow
     def test_fit_trains_a_system_and_stops_at_bounds(self):
@@ -225,6 +243,25 @@ class TestCheckpoints:
         again = self.fit(tmp_path / "fit.json", max_steps=1)
         assert again.starts[0].steps == first.starts[0].steps > 1
         assert again.x.tolist() == first.x.tolist()
+
+    @pytest.mark.slow
+    def test_hops_drawn_by_another_key_are_not_read_back(self, tmp_path):
+        path = tmp_path / "fit.json"
+        first = self.fit(path, hops=1, key=jax.random.key(0))
+        again = self.fit(path, hops=1, key=jax.random.key(0), max_steps=1)
+        assert again.starts[0].hops == first.starts[0].hops == 1
+        assert f"Of 1 hops {first.starts[0].hops_gained} led to a lower minimum." in repr(again)
+        with pytest.raises(ValueError, match="starts or hops"):
+            self.fit(path, hops=1, key=jax.random.key(1))
+
+    def test_an_interrupt_before_anything_is_solved_is_one(self, tmp_path, monkeypatch):
+        def interrupt(self, points):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(LikelihoodModel, "__call__", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            self.fit(tmp_path / "fit.json")
+        assert json.loads((tmp_path / "fit.json").read_text())["searches"] == {}
 
     def test_those_of_other_data_are_refused(self, tmp_path):
         path = tmp_path / "fit.json"

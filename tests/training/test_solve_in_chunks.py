@@ -79,6 +79,13 @@ class TestRaises:
         with pytest.raises(ValueError, match="holds chunks of other lanes"):
             srx.solve_in_chunks(solve, LANES, chunk=5, checkpoint=tmp_path)
 
+    def test_a_folder_of_other_results(self, tmp_path):
+        srx.solve_in_chunks(solve, LANES, chunk=4, checkpoint=tmp_path)
+        with pytest.raises(ValueError, match="or of other results"):
+            srx.solve_in_chunks(
+                lambda lane: solve(lane)["end"], LANES, chunk=4, checkpoint=tmp_path
+            )
+
 
 SCRIPT = pathlib.Path(__file__).with_name("chunks_of_rober.py")
 
@@ -109,10 +116,3 @@ def test_results_are_numpy_arrays():
     found = srx.solve_in_chunks(lambda x: jnp.stack([x, x**2]), np.ones(5), chunk=2)
     assert isinstance(found, np.ndarray)
     assert found.shape == (5, 2)
-
-    def test_a_folder_of_other_results(self, tmp_path):
-        srx.solve_in_chunks(solve, LANES, chunk=4, checkpoint=tmp_path)
-        with pytest.raises(ValueError, match="or of other results"):
-            srx.solve_in_chunks(
-                lambda lane: solve(lane)["end"], LANES, chunk=4, checkpoint=tmp_path
-            )

@@ -173,6 +173,8 @@ class AbstractRosenbrock(AbstractTableauSolver):
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         starts = None if tolerance is None else solution.starts
         ending = step_ending(frozen, memory.h, memory.consistent, starts, accepts)
+        # A controller that is not told by the error of the failure compares the ends of steps.
+        y1 = jnp.where(finite, y1, jnp.nan)
         y1 = restore(ending.unless(y1, stayed=system.y0))
         coefficients = ending.unless(polynomial)
         worst = worst_component(error, tolerance)

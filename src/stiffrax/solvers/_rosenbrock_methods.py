@@ -18,8 +18,8 @@ class Rosenbrock23(AbstractRosenbrock):
 
     **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
 
-    Cost: a Jacobian, a factorization, three evaluations of the vector field, three solves in turn and
-    three at once a step.
+    Cost: a Jacobian, a factorization, three evaluations of the vector field and three solves a step;
+    under error control as many solves again and a few more, which judge the step.
 
     ??? cite "Reference"
         Shampine and Reichelt, *The MATLAB ODE suite*, SIAM Journal on Scientific Computing 18 (1997).
@@ -52,8 +52,8 @@ class Rodas3P(AbstractRosenbrock):
 
     **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
 
-    Cost: a Jacobian, a factorization, five evaluations of the vector field, five solves in turn and
-    five at once a step.
+    Cost: a Jacobian, a factorization, five evaluations of the vector field and five solves a step;
+    under error control as many solves again and a few more, which judge the step.
 
     ??? cite "Reference"
         Steinebach, *Rosenbrock methods within OrdinaryDiffEq.jl: overview, recent developments and
@@ -87,8 +87,8 @@ class Rodas4P(AbstractRosenbrock):
 
     **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
 
-    Cost: a Jacobian, a factorization, six evaluations of the vector field, six solves in turn and
-    six at once a step.
+    Cost: a Jacobian, a factorization, six evaluations of the vector field and six solves a step;
+    under error control as many solves again and a few more, which judge the step.
 
     ??? cite "Reference"
         Steinebach, *Order-reduction of ROW-methods for DAEs and method of lines applications*, preprint
@@ -123,8 +123,8 @@ class Rodas5P(AbstractRosenbrock):
 
     **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
 
-    Cost: a Jacobian, a factorization, eight evaluations of the vector field, eight solves in turn and
-    eight at once a step.
+    Cost: a Jacobian, a factorization, eight evaluations of the vector field and eight solves a step;
+    under error control as many solves again and a few more, which judge the step.
 
     ??? cite "Reference"
         Steinebach, *Construction of Rosenbrock-Wanner method Rodas5P and numerical benchmarks within

@@ -130,7 +130,8 @@ class Dense(AbstractStructure):
             # Whether the iteration converges is the check.
             if M is None:
                 return unchecked_inverse(matrices) if len(matrices) else matrices
-            # Constraints may need other pivots. One by one: see `small_inverse` on library batches.
+            # Constraints may need other pivots. One by one: a library takes no batch of them
+            # (`small_inverse`).
             return jnp.stack([small_inverse(m) for m in matrices]) if len(matrices) else matrices
         return [self.linear_solver.init(lx.MatrixLinearOperator(m), {}) for m in matrices]
 

@@ -62,7 +62,7 @@ class RosenbrockTableau:
 
     @property
     def num_stages(self) -> int:
-        """Number of stages, and of linear systems a step."""
+        """Number of stages, each of which solves one linear system."""
         return len(self.c)
 
     @property

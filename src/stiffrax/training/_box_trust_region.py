@@ -65,9 +65,11 @@ def minimize(
     the point, exactly: parameters that the data cannot tell move no further than its walls.
     """
     here = known if known is not None else (yield x)
-    if here is None or not here.usable:
+    if here is None:
         nothing = Evaluation(np.inf, np.full((len(x) + 1,) * 2, np.nan), 1)
-        return Found(x, nothing if here is None else here, 0, 0, "failures")
+        return Found(x, nothing, 0, 0, "interrupted")
+    if not here.usable:
+        return Found(x, here, 0, 0, "failures")
     size, failed_steps, tried = FIRST_BOX, 0, False
     curvature = Curvature(len(x))
     for k in range(max_steps):

@@ -61,7 +61,8 @@ def fit_parameters(
     - `key`: a JAX random key for starts and hops.
     - `max_steps`: the most steps of a search, and of each hop.
     - `checkpoint`: a file that keeps the searches that have ended. If it is there, they are not
-        done again.
+        done again. The loss and what the vector field computes are not compared: give another model
+        another file.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.ParameterFit`][]: the best search of those without failures, how each
@@ -97,7 +98,8 @@ def fit_parameters(
     rng = random_numbers(vector, starts, hops, key)
     points = draw_starts(vector, starts, rng)
     box = Box(vector.lower, vector.upper, vector.scale)
-    store = StartStore(checkpoint, vector, data, points, hops)
+    seed: Any = rng.bit_generator.seed_seq
+    store = StartStore(checkpoint, vector, data, points, (hops, seed.entropy))
     todo = [i for i in range(starts) if i not in store.found]
     bar = progress_bar(progress, starts, "fit_parameters")
     bar.update(starts - len(todo))

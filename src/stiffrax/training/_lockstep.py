@@ -34,8 +34,8 @@ class Evaluation(NamedTuple):
     @property
     def usable(self) -> bool:
         """Whether a search can go on from here."""
-        finite = np.isfinite(self.cost) and bool(np.all(np.isfinite(self.triangle)))
-        return finite and self.num_failed == 0
+        finite = np.isfinite(self.cost) and np.all(np.isfinite(self.triangle))
+        return bool(finite) and self.num_failed == 0
 
 
 Search = Generator[Float[np.ndarray, " p"], Evaluation | None, T]

@@ -115,10 +115,14 @@ class ParameterFit:
     def of(cls, model: LikelihoodModel, box: Box, found: list[Found | None]) -> "ParameterFit":
         """From all searches, of which some may not have begun.
 
-        **Raises:** `ValueError` if every one began where a solve fails.
+        **Raises:** `ValueError` if every one began where a solve fails; `KeyboardInterrupt` if it
+        came before anything was solved.
         """
         begun = sorted((one for one in found if one is not None), key=lambda one: one.cost)
-        if not begun or begun[0].stopped == "failures":
+        solved = bool(begun) and np.isfinite(begun[0].cost)
+        if not solved and any(one is None or one.stopped == "interrupted" for one in found):
+            raise KeyboardInterrupt
+        if not solved:
             raise ValueError(
                 f"In none of {len(found)} starts could the system be solved. Look at "
                 "`loss.first_failure(system, data)`, narrow the bounds, or raise the loss's "

@@ -27,10 +27,10 @@ class StartStore:
         vector: ParameterVector,
         data: Measurements,
         points: np.ndarray,
-        hops: int,
+        drawn_by: Any,
     ):
         self._path = None if path is None else Path(path)
-        digest = hashlib.sha256(repr((vector.names, data.names, hops)).encode())
+        digest = hashlib.sha256(repr((vector.names, data.names, drawn_by)).encode())
         for array in (points, vector.lower, vector.upper, data.ts, data.values, data.mask, data.sd):
             digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
         self._digest = digest.hexdigest()

@@ -80,7 +80,7 @@ def solve_in_chunks(
     shapes, structure = jax.tree.flatten(results)
     store = None
     if checkpoint is not None:
-        store = _Store(checkpoint, lanes, order, chunk=size, results=str(results))
+        store = _Store(checkpoint, lanes, order, chunk=size, results=_kinds(results))
     out = [np.zeros((count, *x.shape), x.dtype) for x in shapes]
     firsts = range(0, count, size)
     bar = progress_bar(progress, len(firsts), "chunks")
@@ -98,6 +98,12 @@ def solve_in_chunks(
         bar.update()
     bar.close()
     return jax.tree.unflatten(structure, out)
+
+
+def _kinds(tree: PyTree) -> str:
+    """Where each array is, and of which shape and type."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return str([(jax.tree_util.keystr(at), x.shape, str(x.dtype)) for at, x in leaves])
 
 
 def _order_by(cost: Any, count: int) -> np.ndarray:
