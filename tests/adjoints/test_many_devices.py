@@ -9,14 +9,8 @@ import pytest
 SCRIPT = pathlib.Path(__file__).with_name("many_devices.py")
 
 
-@pytest.mark.parametrize(
-    "adjoint",
-    [
-        "DiscreteAdjoint",
-        pytest.param("ForwardSensitivity", marks=pytest.mark.slow),
-        pytest.param("GaussAdjoint", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", ["DiscreteAdjoint", "ForwardSensitivity", "GaussAdjoint"])
 def test_gradients_on_many_devices_are_those_of_one_and_checked_axes_are_refused(adjoint):
     flags = "--xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

@@ -73,7 +73,7 @@ def powers_of_ten(shapes, count):
 CHEAP = ("RecursiveCheckpointAdjoint", "DiscreteAdjoint")
 
 
-@pytest.mark.slow_cases(*(x for x in ADJOINTS if x != "RecursiveCheckpointAdjoint"))
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_solutions_and_gradients_do_not_depend_on_units(name):
     solver, adjoint = srx.RadauIIA9(), ADJOINTS[name]
@@ -137,7 +137,7 @@ def dissociation(y, rates):
     )
 
 
-@pytest.mark.slow_cases("general")
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_differential_algebraic_equations_do_not_depend_on_units(form):
     @eqx.filter_jit

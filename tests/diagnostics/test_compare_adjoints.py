@@ -60,6 +60,7 @@ def test_time_and_memory_are_measured():
     assert row.megabytes > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_is_marked_and_not_recommended():
     assert not rows()["a wrong one"].is_right
     assert "a wrong one" not in comparison().recommendation()

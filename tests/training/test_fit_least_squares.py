@@ -190,6 +190,7 @@ def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(w
     np.testing.assert_allclose(c @ c, r @ r, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_step_of_a_network_that_gains_nothing_costs_no_derivatives(monkeypatch):
     from stiffrax.training._compressed_residuals import CompressedResiduals
     from stiffrax.training._levenberg_marquardt import levenberg_marquardt

@@ -59,6 +59,7 @@ def test_exactly_the_true_terms_are_left(pruned):
     assert comparison.largest_relative_error < 1e-6
 
 
+@pytest.mark.slow
 def test_the_count_of_dropped_terms_is_the_difference(pruned):
     assert pruned.num_dropped == 12 - 4
     assert int(np.sum(np.asarray(pruned.model.active))) == 4
