@@ -51,10 +51,10 @@ def test_the_gradient_is_that_of_the_closed_form():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", ["full", "steps"])
-def test_it_is_that_of_sensitivities_carried_along_with_the_steps(memory):
+@pytest.mark.parametrize(("memory", "order"), [("full", "auto"), ("steps", (5, 9))])
+def test_it_is_that_of_sensitivities_carried_along_with_the_steps(memory, order):
     def jacobian(adjoint):
-        return jax.jit(jax.jacrev(lambda inputs: solve(inputs, adjoint, "auto").ys))(POINT)
+        return jax.jit(jax.jacrev(lambda inputs: solve(inputs, adjoint, order).ys))(POINT)
 
     # Several runs of one order in a chunk, and runs that go over its end.
     found = jacobian(srx.DiscreteAdjoint(memory=memory, chunk=16))

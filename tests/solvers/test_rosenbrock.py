@@ -1,5 +1,7 @@
 """What Rosenbrock methods do that no iteration does: and what they must not do without one."""
 
+import functools
+
 import diffrax
 import equinox as eqx
 import jax
@@ -258,3 +260,25 @@ def test_continuous_adjoints_refuse_it_by_name():
         ValueError, match=r"`adjoint=GaussAdjoint\(\)` was given the solver Rodas5P"
     ):
         jax.grad(end)(1.0)
+
+
+# The first pivot of the matrix of Rodas5P for steps of 0.1 is 1e-13 of its terms.
+NEARLY_SINGULAR = np.array(
+    [[1 / 0.21193756319429014 / 0.1 * (1 - 1e-13), 1e3, 0.0, 0.0], [-1e3, -50.0, 0.0, 0.0]]
+    + [[0.0, 1.0, -1.0, 0.0], [0.0, 0.0, 1.0, -2.0]]
+)
+
+
+@functools.cache
+def step_in_order(order):
+    J, forcing = NEARLY_SINGULAR[np.ix_(order, order)], np.arange(1.0, 5.0)[list(order)]
+    term = diffrax.ODETerm(lambda t, y, args: jnp.asarray(J) @ y + jnp.asarray(forcing))
+    return jax.jit(lambda y0: diffrax.diffeqsolve(term, srx.Rodas5P(), 0.0, 0.1, 0.1, y0).ys[-1])
+
+
+@pytest.mark.parametrize("y0", [np.zeros(4), np.eye(4)[3], np.ones(4)], ids=str)
+def test_a_pivot_next_to_zero_is_found_whatever_components_are_zero(y0):
+    # In another order of the states the pivots are large.
+    order = (1, 0, 3, 2)
+    y1, permuted = step_in_order((0, 1, 2, 3))(y0), step_in_order(order)(y0[list(order)])
+    np.testing.assert_allclose(y1[jnp.array(order)], permuted, rtol=1e-12)
