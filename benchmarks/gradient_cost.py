@@ -73,6 +73,7 @@ def methods():
         "RadauIIA5, DiscreteAdjoint": (srx.RadauIIA5(), srx.DiscreteAdjoint()),
         "RadauIIA5, DiscreteAdjoint('steps')": (srx.RadauIIA5(), srx.DiscreteAdjoint("steps")),
         "RadauIIA9, DiscreteAdjoint": (srx.RadauIIA9(), srx.DiscreteAdjoint()),
+        "Rodas5P, DiscreteAdjoint": (srx.Rodas5P(), srx.DiscreteAdjoint()),
         "RadauIIA5, RecursiveCheckpoint": (srx.RadauIIA5(), checkpoint),
         "Kvaerno5 as released": (diffrax.Kvaerno5(), checkpoint),
         "Kvaerno5, corrected termination": (diffrax.Kvaerno5(root_finder=newton), checkpoint),
@@ -89,7 +90,7 @@ def measure(n, repeats, ours):
     key = jax.random.key(0)
     inputs = (neural_ode(n, key), jnp.linspace(0.5, 1.5, n))
     programs, rows = {}, {}
-    chosen = dict(list(methods().items())[:4]) if ours else methods()
+    chosen = dict(list(methods().items())[:5]) if ours else methods()
     for name, (solver, adjoint) in chosen.items():
         loss = make_loss(solver, adjoint)
         forward = eqx.filter_jit(loss)

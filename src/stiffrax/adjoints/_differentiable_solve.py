@@ -43,6 +43,7 @@ from ._event_tangents import event_place
 from ._linear_map import linear_map
 from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver
+from ._rosenbrock_equations import RosenbrockEquations
 from ._saved_tangents import TimeTangents, tangents_through_fn, time_tangents
 from ._saved_values import SavedPlaces, saved_places
 from ._solve_inputs import SolveInputs, is_moved
@@ -187,7 +188,7 @@ def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedS
         return StepMaps(*eqx.partition(wanted, flags), inputs.y0)
     solver = inputs.frozen["solver"]
     if isinstance(solver, AbstractRosenbrock):
-        return StepMaps(*eqx.partition(wanted, flags), inputs.y0, solver)
+        return RosenbrockEquations(solver, *eqx.partition(wanted, flags), inputs.y0)
     kind = VariableOrderSteps if isinstance(solver, RadauIIA) else StepEquations
     return kind(solver, *eqx.partition(wanted, flags), inputs.y0)
 

@@ -47,6 +47,12 @@ class AbstractRecordedSteps(eqx.Module):
         """Whether the solver was told a pattern, with which no map of a step is formed."""
         return False
 
+    def largest_map(self, *, back: bool) -> int:
+        """The most states for which steps are made affine maps, and not gone through one by one."""
+        del back
+        # A batch of inverses needs no library factorization to this size (`stiffrax.stages`).
+        return 64
+
     @abc.abstractmethod
     def pushed(
         self,

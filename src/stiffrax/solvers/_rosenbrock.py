@@ -132,7 +132,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
             name, structure = type(self).__name__, self._given_structure
             _check_index(name, mass)
             check_mass(name, self.tableau, structure, unwrap_term(terms), mass)
-            system, _ = self._system(terms, t0, t1, y0, args)
+            system, _ = self.step_equations(terms, t0, t1, y0, args)
             mass = stop_gradient(mass.with_projector())
             tolerance = self._tolerance(y0)
             consistent = check_start(
@@ -158,7 +158,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         """
         del made_jump
         tableau = self.tableau
-        system, restore = self._system(terms, t0, t1, y0, args)
+        system, restore = self.step_equations(terms, t0, t1, y0, args)
         # A recorded step is taken once more without one.
         memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None, None)
         frozen = stop_gradient(system)
@@ -189,9 +189,10 @@ class AbstractRosenbrock(AbstractTableauSolver):
         memory = RosenbrockMemory(frozen.h, memory.consistent, memory.mass)
         return y1, error, dense_info, memory, result
 
-    def _system(
+    def step_equations(
         self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any
     ) -> tuple[RosenbrockSystem, Callable[[Array], PyTree]]:
+        """The equations of a step, and what makes a state of a flat one."""
         check_term(terms, may_have_mass=True)
         t0, dt, control = step_times(terms, t0, t1)
         field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)

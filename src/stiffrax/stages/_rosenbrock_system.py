@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Shaped
 
 from ..tableaus import RosenbrockTableau
@@ -59,18 +60,23 @@ class RosenbrockSystem(eqx.Module):
         return self.y0[None] + small_matmul(jnp.asarray(self.tableau.A, U.dtype), U)
 
     def times_jacobian(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
-        """`h J U_i`, by one forward-mode sweep a row."""
+        """`h J U_i`, by one forward-mode sweep a row, or a column of `J` where these are fewer."""
+        if self.y0.size < self.tableau.num_stages:
+            J = self.field.jacobian(self.t0, self.y0)
+            return self.h * jnp.matmul(U, J.T, precision=lax.Precision.HIGHEST)
         push = lambda u: jax.jvp(lambda y: self.field(self.t0, y), (self.y0,), (u,))[1]  # noqa: E731
         return self.h * jax.vmap(push)(U)
+
+    def at_start(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
+        """`h J U_i + d_i h^2 f_t`, by derivatives at the start of the step."""
+        rows, f_t = self.times_jacobian(U), self.time_derivative()
+        if f_t is None:
+            return rows
+        return rows + jnp.asarray(self.tableau.d, U.dtype)[:, None] * self.of_time(f_t)[None]
 
     def residual(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
         """`R(U)` above."""
         tableau, s = self.tableau, self.tableau.num_stages
         couplings = jnp.asarray(np.eye(s) * tableau.shift - tableau.C, U.dtype)
-        left = self.times_mass(small_matmul(couplings, U)) - self.times_jacobian(U)
         slopes = self.h * jax.vmap(self.field)(self.times, self.states(U))
-        f_t = self.time_derivative()
-        if f_t is not None:
-            d = jnp.asarray(tableau.d, U.dtype)
-            slopes = slopes + d[:, None] * self.of_time(f_t)[None]
-        return left - slopes
+        return self.times_mass(small_matmul(couplings, U)) - self.at_start(U) - slopes

@@ -1,0 +1,216 @@
+"""The equations of recorded Rosenbrock steps, transposed and solved stage by stage."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree
+
+from .._flat_state import flatten_state
+from ..diffrax_loop import Step
+from ..solvers import AbstractRosenbrock
+from ..stages import RosenbrockSystem, rosenbrock_increments, solve_rosenbrock, stop_gradient
+from ._affine_steps import by_halves, in_turn
+from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._step_maps import StepMaps
+
+
+@final
+class RosenbrockEquations(AbstractRecordedSteps):
+    r"""The equations of recorded Rosenbrock steps.
+
+    Cotangents `G_i` of the increments `U_i` are pulled back to the start of the step, last stage
+    first, with the one matrix of the step; `J_i` is the Jacobian of the vector field at stage `i`,
+
+    $$\left(\tfrac{1}{\gamma} M - h J\right)^T V_i = G_i + \sum_{j>i} C_{ji} M^T V_j
+      + \sum_{j>i} a_{ji} h J_j^T V_j, \qquad
+      \bar y_0 = \bar y_1 + \sum_i h J_i^T V_i
+        + \frac{\partial}{\partial y_0} \sum_i V_i^T (h J U_i + d_i h^2 f_t).$$
+
+    Each product with `J_i` serves twice, which derivatives of the step as a map do not see: they
+    take it once for the stages and once more for the start. Tangents are pushed through the maps.
+
+    `parameters` are the leaves of `(terms, args)` whose cotangents are wanted, `others` the rest.
+    """
+
+    solver: AbstractRosenbrock
+    parameters: PyTree
+    others: PyTree
+    state: PyTree[Array]
+
+    @property
+    def _maps(self) -> StepMaps:
+        return StepMaps(self.parameters, self.others, self.state, self.solver)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the structure of the solver has a pattern."""
+        return self._maps.is_sparse
+
+    @property
+    def num_powers(self) -> int:
+        """The degree of the dense output."""
+        return self._maps.num_powers
+
+    def largest_map(self, *, back: bool) -> int:
+        """Few: a unit cotangent costs a sweep of the vector field a stage. (Timed on one core for a
+        gradient: at three states as long as one by one, at ten twice, at 40 four times as long.)"""
+        return 3 if back else self._maps.largest_map(back=back)
+
+    def pushed(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        start: Float[Array, " n"],
+        along: StepTangents,
+        recurrence: str,
+        *,
+        interior: bool,
+    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+        """That of the steps as maps."""
+        return self._maps.pushed(steps, used, start, along, recurrence, interior=interior)
+
+    def system(self, parameters: PyTree, step: Step) -> RosenbrockSystem:
+        """The equations of one step."""
+        terms, args = eqx.combine(parameters, self.others)
+        _, restore = flatten_state(self.state)
+        return self.solver.step_equations(terms, step.t0, step.t1, restore(step.y0), args)[0]
+
+    def _solved(self, step: Step) -> tuple[Float[Array, "s n"], Any]:
+        """The increments, and the factors of the matrix."""
+        system = self.system(self.parameters, step)
+        solution = solve_rosenbrock(stop_gradient(system))
+        return rosenbrock_increments(system, solution), solution.factors
+
+    def _equations(self, steps: Step, U: Float[Array, "k s n"]) -> Callable[..., Array]:
+        """`-R` at every stage, as a function of all but the starts of the steps."""
+
+        def equations(parameters: PyTree, times: Any) -> Array:
+            t0, t1 = (steps.t0, steps.t1) if times is None else times
+            at = replace(steps, t0=t0, t1=t1)
+            return -jax.vmap(lambda step, U: self.system(parameters, step).residual(U))(at, U)
+
+        return equations
+
+    def _right_sides(self, end: Array, polynomial: Array | None) -> Float[Array, "s n"]:
+        """`G` for cotangents of the end of a step and of its polynomial."""
+        tableau = self.solver.tableau
+        G = jnp.asarray(tableau.m, end.dtype)[:, None] * end[None]
+        if polynomial is None:
+            return G
+        return G + jnp.asarray(tableau.polynomial, end.dtype) @ polynomial
+
+    def _pull(
+        self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, "s n"]]:
+        """The cotangents of the start, without that of the end, and of the equations."""
+        system = self.system(self.parameters, step)
+        solve, A, C = _transposed_solve(system, factors), *_couplings(system, G.dtype)
+
+        def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
+            V, slopes = carry
+            i, a, c, t, y, b = given
+            v = solve(b + _times_mass_transposed(system, c @ V) + a @ slopes)
+            slope = system.h * jax.vjp(lambda y: system.field(t, y), y)[1](v)[0]
+            put = lax.dynamic_update_slice_in_dim
+            return (put(V, v[None], i, 0), put(slopes, slope[None], i, 0)), None
+
+        given = jnp.arange(len(G)), A.T, C.T, system.times, system.states(U), G
+        still = jnp.zeros_like(G), jnp.zeros_like(G)
+        (V, slopes), _ = lax.scan(stage, still, given, reverse=True)
+        at_start = jax.vjp(lambda y0: replace(system, y0=y0).at_start(U), system.y0)[1]
+        return jnp.sum(slopes, axis=0) + at_start(V)[0], V
+
+    def pulled(
+        self,
+        steps: Step,
+        used: Bool[Array, " k"],
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        recurrence: str,
+        *,
+        times: bool,
+    ) -> tuple[Float[Array, " n"], StepTangents]:
+        """The equations transposed, for all unit cotangents of the ends in one batch, which make a
+        step an affine map, or by `"solve"` for the one that comes, step by step; then one batch for
+        the parameters."""
+        solved = eqx.filter_vmap(self._solved)(steps)
+        pull = self._pulled_in_turn if recurrence == "solve" else self._pulled_as_maps
+        start, V = pull((steps, *solved), used, nodes, polynomials, recurrence)
+        at = self.parameters, (steps.t0, steps.t1) if times else None
+        _, bar = jax.vjp(self._equations(steps, solved[0]), *at)
+        return start, StepTangents(*bar(jnp.where(used[:, None, None], V, 0)))
+
+    def _pulled_as_maps(
+        self, solved: tuple, used: Array, nodes: Array, polynomials: Array | None, recurrence: str
+    ) -> tuple[Float[Array, " n"], Float[Array, "k s n"]]:
+        k, n = len(used), nodes.shape[1]
+        identity = jnp.eye(n, dtype=nodes.dtype)
+        units = jax.vmap(lambda unit: self._right_sides(unit, None), out_axes=-1)(identity)
+        G = jnp.broadcast_to(units, (k, *units.shape))
+        if polynomials is not None:
+            none = jnp.zeros(n, nodes.dtype)
+            column = jax.vmap(lambda p: self._right_sides(none, p))(polynomials)
+            G = jnp.concatenate([G, column[..., None]], axis=-1)
+
+        def columns(solved: tuple[Step, Array, Any], G: Array) -> tuple[Array, Array]:
+            step, U, factors = solved
+            return jax.vmap(lambda G: self._pull(step, U, factors, G), -1, -1)(G)
+
+        starts, V = eqx.filter_vmap(columns)(solved, G)
+        P = identity[None] + jnp.where(used[:, None, None], starts[..., :n], 0)
+        q, compose = nodes[:-1], by_halves if recurrence == "associative" else in_turn
+        if polynomials is not None:
+            q = q + jnp.where(used[:, None], starts[..., n], 0)
+        start, ends = compose(P, q, nodes[-1])
+        along = jnp.einsum("ksnr,kr->ksn", V[..., :n], ends)
+        return start, along if polynomials is None else along + V[..., n]
+
+    def _pulled_in_turn(
+        self, solved: tuple, used: Array, nodes: Array, polynomials: Array | None, recurrence: str
+    ) -> tuple[Float[Array, " n"], Float[Array, "k s n"]]:
+        del recurrence
+        dynamic, static = eqx.partition(solved, eqx.is_array)
+
+        def body(end: Array, given: tuple) -> tuple[Array, Array]:
+            dynamic, used, node, polynomial = given
+            step, U, factors = eqx.combine(dynamic, static)
+            start, V = self._pull(step, U, factors, self._right_sides(end, polynomial))
+            return node + jnp.where(used, end + start, end), V
+
+        return lax.scan(body, nodes[-1], (dynamic, used, nodes[:-1], polynomials), reverse=True)
+
+
+def _couplings(system: RosenbrockSystem, dtype: Any) -> tuple[Array, Array]:
+    return jnp.asarray(system.tableau.A, dtype), jnp.asarray(system.tableau.C, dtype)
+
+
+def _times_mass_transposed(system: RosenbrockSystem, v: Float[Array, " n"]) -> Float[Array, " n"]:
+    # Not by `Mass.times`, whose product has no transpose.
+    if system.mass is None:
+        return v
+    entries = system.mass.entries
+    if system.mass.is_diagonal:
+        return entries * v
+    return jnp.matmul(entries.T, v, precision=lax.Precision.HIGHEST)
+
+
+def _transposed_solve(system: RosenbrockSystem, factors: Any) -> Callable[[Array], Array]:
+    """Solves with the matrix of the step transposed; its `factors` have no derivative."""
+    structure, zeros = system.structure, jnp.zeros_like(system.y0)
+
+    def solve(_: Any, b: Array) -> Array:
+        return structure.solve(factors, b[None])[0]
+
+    def transposed(_: Any, b: Array) -> Array:
+        return jax.vjp(lambda x: solve(None, x), zeros)[1](b)[0]
+
+    def product(v: Array) -> Array:
+        pull = jax.vjp(lambda y: system.field(system.t0, y), system.y0)[1]
+        return system.tableau.shift * _times_mass_transposed(system, v) - system.h * pull(v)[0]
+
+    return lambda b: lax.custom_linear_solve(product, b, transposed, solve)
