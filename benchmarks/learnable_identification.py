@@ -260,7 +260,7 @@ def main():
     parser.add_argument("--steps", type=float, nargs="+", default=[0.2, 0.3, 0.4])
     parser.add_argument("--methods", nargs="+", default=list(SOLVERS))
     begin, options, found = time.perf_counter(), parser.parse_args(), {}
-    print(f"{'h':>4}  {'method':20}{'RMSE t0+h':>12}{'t0+4h':>12}{'f a step':>12}", end="")
+    print(f"{'h':>4}  {'method':20}{'RMSE t0+h *':>12}{'t0+4h *':>12}{'f a step':>12}", end="")
     print(f"{'f in training':>16}{'seconds':>9}")
     for h in options.steps:
         tableau = identify(h, options.methods)
@@ -268,6 +268,7 @@ def main():
             found[f"trained, h = {h}"] = tableau
     for name, tableau in found.items():
         print(f"\n{name}\n{srx.diagnostics.method_report(tableau)}")
+    print(f"* with stretches of {LONGEST}, which was chosen by these errors")
     print(f"{time.perf_counter() - begin:.0f} s")
     known = {"RK4": SOLVERS["RK4"].tableau, "ten stages, fixed": TEN.tableau}
     ax = srx.plots.stability_region(known | found, extent=(-15, 2, -8, 8))

@@ -4,7 +4,7 @@ Three stiff systems, three sampling densities, four levels of noise (parts of th
 a state). A cell of the table lists terms missed, terms too many, and the largest fractional error
 among the terms found. stiffrax runs settings chosen beforehand. pysindy runs five ways to
 differentiate and two widths of the weak form, each with thirteen thresholds, and shows of each kind
-the run that comes closest to the truth, which a user could not pick.
+the run that comes closest to the truth, which a user could not pick: the columns with a star.
 
 Needs the peer: `pip install pysindy`. Run with `triple`, `rober` or `hires` for one system, and with
 numbers for some of the densities.
@@ -182,7 +182,7 @@ def main(chosen, densities):
         true = true_coefficients(SYSTEMS[system][0])
         runs = len(SYSTEMS[system][1])
         print(f"\n{system}: {runs} runs, {np.sum(true != 0)} terms of {true.size}")
-        print("| samples | noise | stiffrax: missed, extra, error | SINDy | weak form | s, ours |")
+        print("| samples | noise | stiffrax: missed, extra, error | SINDy * | weak form * | s, ours |")
         print("|---|---|---|---|---|---|")
         for samples in densities:
             for noise in NOISE:
