@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT, projected_gradient
+from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT, _step, projected_gradient
 from stiffrax.training._misfit import Misfit
 
 
@@ -149,3 +149,17 @@ def test_the_projected_gradient_has_no_unit_and_bounds_every_cosine():
     # Of residuals in the span of the columns it is one, of those beside it zero.
     assert projected_gradient(J, J @ np.ones(3)) == pytest.approx(1.0)
     assert projected_gradient(J, r - Q @ (Q.T @ r)) < 1e-14
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 2, 3, 4], [0, 2, 3], [4]])
+def test_a_damped_step_is_that_of_the_stacked_system(columns):
+    R = np.triu(np.random.default_rng(0).normal(size=(6, 6)))
+    R[-1, :-1] = 0
+    C, c = R[:, columns], R[:, -1]
+    size, damping = np.linalg.norm(C, axis=0), 0.3
+    room = np.full(len(columns), -np.inf), np.full(len(columns), np.inf)
+    step, predicted = _step(C, c, size, damping, room)
+    stacked = np.concatenate([C, np.sqrt(damping) * np.diag(size)])
+    right = np.concatenate([-c, np.zeros(len(columns))])
+    np.testing.assert_allclose(step, np.linalg.lstsq(stacked, right)[0], rtol=1e-12)
+    assert predicted == pytest.approx(np.sum(c**2) - np.sum((C @ step + c) ** 2))
