@@ -182,7 +182,9 @@ def main(chosen, densities):
         true = true_coefficients(SYSTEMS[system][0])
         runs = len(SYSTEMS[system][1])
         print(f"\n{system}: {runs} runs, {np.sum(true != 0)} terms of {true.size}")
-        print("| samples | noise | stiffrax: missed, extra, error | SINDy * | weak form * | s, ours |")
+        print(
+            "| samples | noise | stiffrax: missed, extra, error | SINDy * | weak form * | s, ours |"
+        )
         print("|---|---|---|---|---|---|")
         for samples in densities:
             for noise in NOISE:

@@ -236,7 +236,7 @@ def _damped_factors(
     `C` and `c` are a triangle already unless columns were left out, and a triangle above a diagonal
     takes a tenth of the time of as many full rows.
     """
-    from scipy.linalg import lapack
+    from scipy.linalg import get_lapack_funcs
 
     above = np.concatenate([C / np.where(size > 0, size, 1.0), c[:, None]], axis=1)
     if above.shape[0] > above.shape[1] or np.any(np.tril(above, -1)):
@@ -244,7 +244,8 @@ def _damped_factors(
     n = len(above)
     below = np.sqrt(damping) * np.eye(n)
     below[-1, -1] = 0
-    factor = lapack.dtpqrt(n, min(n, _BLOCK), above, below)[0]
+    (tpqrt,) = get_lapack_funcs(("tpqrt",), (above, below))
+    factor = tpqrt(n, min(n, _BLOCK), above, below)[0]
     return factor[:-1, :-1], factor[:-1, -1]
 
 
