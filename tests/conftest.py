@@ -45,15 +45,27 @@ def getkey():
 MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
-@pytest.fixture(autouse=True, scope="module")
 def _free_compiled_programs():
     # A program takes three to five of the memory maps that a process may have, and compiling crashes
     # when none is left. To keep programs as long as there are enough saves to compile the operations
     # that all files use in each of them.
-    yield
     if MAPS.exists() and len(MAPS.read_bytes().splitlines()) < int(MOST_MAPS.read_text()) / 3:
         return
     # equinox's alone keeps the programs of `jax.jit` and of operations outside of any.
     eqx.clear_caches()
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _after_each_file():
+    yield
+    _free_compiled_programs()
+
+
+@pytest.fixture(autouse=True)
+def _after_each_slow_test(request):
+    # A file of these can use up all maps; for the others it would take as long to count them.
+    yield
+    if request.node.get_closest_marker("slow"):
+        _free_compiled_programs()

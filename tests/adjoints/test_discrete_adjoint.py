@@ -151,7 +151,9 @@ def test_continuous_adjoints_converge_to_it_at_the_rate_of_the_tolerance(kind, n
     # Values between the ends of steps converge with the tolerance only where it is held there too.
     solver = srx.RadauIIA5(control_interior=True)
     distances = []
-    for tol in (1e-6, 1e-8):
+    # Over four decades: where an adjoint is already far closer than was asked for, one step more or
+    # less moves it within two.
+    for tol in (1e-4, 1e-6, 1e-8):
         controller = diffrax.PIDController(rtol=tol, atol=1e-3 * tol)
         continuous = kind(rtol=tol, atol=1e-3 * tol, max_steps=20_000)
         gradients = [
@@ -161,8 +163,8 @@ def test_continuous_adjoints_converge_to_it_at_the_rate_of_the_tolerance(kind, n
             for adjoint in (continuous, srx.DiscreteAdjoint())
         ]
         distances.append(relative(*gradients))
-    assert distances[0] < 1e-3
-    assert distances[1] < distances[0] / 10
+    assert distances[1] < 1e-3
+    assert distances[2] < distances[0] / 100
 
 
 @pytest.mark.parametrize("options", [{"memory": "all"}, {"recurrence": "loop"}, {"failed": "inf"}])

@@ -128,14 +128,14 @@ def test_both_are_the_derivative_through_the_steps():
 
 def loss(x, **options):
     rows = of_flat(x, **options)
-    return jnp.sum(jnp.sin(3 * rows + jnp.arange(rows.size)))
+    return jnp.sum(jnp.sin(3 * rows + jnp.arange(rows.size, dtype=rows.dtype)))
 
 
 @pytest.mark.slow
 def test_forward_over_reverse_gives_slopes_of_the_gradient():
     # Along everything at once, and of everything.
     gradient, h = jax.jit(jax.grad(loss)), 1e-4
-    direction = jnp.cos(jnp.arange(FLAT.size))
+    direction = jnp.cos(jnp.arange(FLAT.size, dtype=FLAT.dtype))
     _, found = jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (direction,)))(FLAT)
     slope = (gradient(FLAT + h * direction) - gradient(FLAT - h * direction)) / (2 * h)
     np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-5)

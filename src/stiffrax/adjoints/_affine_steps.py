@@ -55,9 +55,10 @@ class Chunk(eqx.Module):
     def factors(self) -> "SparseStages | LibraryFactors":
         """Factors of the equations of each step, sparse ones or those of the linear solver."""
         if self.is_sparse:
-            a = jnp.asarray(self.steps.couplings.A_inverse.T, self.steps.matrices[0].values.dtype)
-            return jax.vmap(
-                lambda step: factor_sparse_stages(a, step.matrices[1], step.matrices[0])
+            couplings = self.steps.couplings
+            a, transform = couplings.A_inverse.T, couplings.transform.transposed
+            return eqx.filter_vmap(
+                lambda step: factor_sparse_stages(a, transform, *reversed(step.matrices))
             )(self.steps)
         solver = lx.LU() if self.linear_solver is None else self.linear_solver
         states = jax.vmap(lambda matrix: solver.init(lx.MatrixLinearOperator(matrix), {}))(

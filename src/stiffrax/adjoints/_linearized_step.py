@@ -27,7 +27,7 @@ from ..stages import (
     stacked_columns,
     stacked_mass_matrix,
 )
-from ..tableaus import Tableau
+from ..tableaus import SplitTransform, Tableau
 
 # One matrix or many, of each step or of each of its stages.
 Matrices: TypeAlias = Float[Array, "*k n n"] | SparseMatrix
@@ -45,6 +45,11 @@ class PlainEquations:
     def A_inverse(self) -> np.ndarray:
         """What is transposed once more."""
         return self.tableau.A_inverse.T
+
+    @property
+    def transform(self) -> SplitTransform:
+        """Of that."""
+        return self.tableau.transform.transposed
 
 
 Couplings: TypeAlias = Tableau | PlainEquations

@@ -62,7 +62,7 @@ class TimeTangents(eqx.Module):
             return tangents
         step, _ = self.record.place(cast(Array, sub.ts))
         before = step // sub.steps + int(sub.t0)
-        slots = jnp.arange(ts.size) + before
+        slots = jnp.arange(ts.size, dtype=before.dtype) + before
         return tangents.at[slots].add(ts - tangents[slots], unique_indices=True)
 
     def slopes(self, place: SavedPlaces) -> Float[Array, "slots n"]:

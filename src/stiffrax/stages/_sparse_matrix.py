@@ -21,6 +21,7 @@ class Pattern:
     """Where a matrix may have entries, the diagonal among them; equal to any other of the same.
 
     `groups`: of columns that share no row; `tree` is called for the order of elimination, once.
+    `block`: the rows of a block where the matrix is block tridiagonal, in narrow blocks.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Pattern:
         n: int,
         groups: np.ndarray,
         tree: Callable[[], Tree],
+        block: int | None = None,
     ):
+        self.block = block
         self.rows, self.columns, self.n = rows.astype(np.int32), columns.astype(np.int32), n
         self.groups, self.num_groups = groups, int(groups.max(initial=-1)) + 1
         self.tree = tree
-        self._key = (n, self.rows.tobytes(), self.columns.tobytes())
+        self._key = (n, self.rows.tobytes(), self.columns.tobytes(), block)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and self._key == other._key
@@ -68,7 +71,8 @@ class Pattern:
     @functools.cached_property
     def transposed(self) -> "Pattern":
         """That of the transposed matrix, with the entries in the same order; not for probing."""
-        return Pattern(self.columns, self.rows, self.n, np.zeros(0, int), self.tree)
+        groups = np.zeros(0, int)
+        return Pattern(self.columns, self.rows, self.n, groups, self.tree, self.block)
 
 
 @functools.lru_cache(maxsize=32)

@@ -41,6 +41,8 @@ def _sparse_jacobian(
 
 
 def _factor(shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None) -> Any:
+    if hJ.pattern.block is not None:
+        return factor_shifted_band(shifts, hJ, M, hJ.pattern.block)
     return factor_shifted_sparse([shifted(s, hJ.values.dtype) for s in shifts], hJ, M)
 
 
@@ -56,9 +58,8 @@ def _band(n: int, lower: int, upper: int) -> Pattern:
     rows = np.broadcast_to(rows, columns.shape)
     groups = np.arange(n) % (lower + upper + 1)
     width = max(lower, upper, 1)
-    return Pattern(
-        rows[inside], columns[inside], n, groups, functools.partial(dissect_band, n, width)
-    )
+    tree, block = functools.partial(dissect_band, n, width), width if width <= WIDEST_BLOCK else None
+    return Pattern(rows[inside], columns[inside], n, groups, tree, block)
 
 
 @final
@@ -130,9 +131,6 @@ class Banded(AbstractStructure):
         return is_outside(mass, self._pattern(len(mass.entries)))
 
     def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
-        block = max(self.lower, self.upper, 1)
-        if block <= WIDEST_BLOCK:
-            return factor_shifted_band(shifts, hJ, M, block)
         return _factor(shifts, hJ, M)
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
@@ -196,13 +194,7 @@ class Sparsity(AbstractStructure):
     dense: Dense | None
 
     def __init__(self, pattern: Any, linear_solver: lx.AbstractLinearSolver | None = None):
-        shape = np.shape(pattern)
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ValueError(
-                f"A pattern of shape {shape} was given; it needs one row and one column for "
-                "each component of the state. Write for example `Sparsity(np.eye(n, dtype=bool))`."
-            )
-        self.pattern = _pattern_of(pattern)
+        self.pattern = pattern if isinstance(pattern, Pattern) else _pattern_of(pattern)
         self.dense = None if linear_solver is None else Dense(linear_solver)
 
     @classmethod
@@ -290,6 +282,12 @@ class Sparsity(AbstractStructure):
 def _pattern_of(given: Any) -> Pattern:
     from scipy.sparse import csr_matrix, issparse
 
+    shape = np.shape(given)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"A pattern of shape {shape} was given; it needs one row and one column for "
+            "each component of the state. Write for example `Sparsity(np.eye(n, dtype=bool))`."
+        )
     given = csr_matrix(given if issparse(given) else np.asarray(given))
     n, at = len(given.indptr) - 1, given.nonzero()
     rows, columns = (np.concatenate([x, np.arange(n)]) for x in at)

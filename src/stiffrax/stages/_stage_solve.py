@@ -120,8 +120,8 @@ def _solve_sparse(
     system: StageSystem, Z: Array, rhs: Array, structure: AbstractStructure, ok: Array
 ) -> Array:
     """As `solve_linearized`, by sparse factors; products with Jacobians are forward-mode sweeps."""
-    h = jnp.where(ok, system.h, 0)
-    a = jnp.asarray(system.tableau.A_inverse, h.dtype)
+    h, tableau = jnp.where(ok, system.h, 0), system.tableau
+    a = jnp.asarray(tableau.A_inverse, h.dtype)
     entries = None if system.mass is None else system.mass.entries
 
     def product(V: Array) -> Array:
@@ -137,8 +137,10 @@ def _solve_sparse(
         M = sparse_mass_matrix(frozen.mass, structure)
 
     def solve(transposed: bool, b: Array) -> Array:
-        M_T = None if M is None else M.T
-        parts = (a.T, M_T, hJ.T) if transposed else (a, M, hJ)
+        parts = tableau.A_inverse, tableau.transform, M, hJ
+        if transposed:
+            M_T = None if M is None else M.T
+            parts = tableau.A_inverse.T, tableau.transform.transposed, M_T, hJ.T
         return factor_sparse_stages(*parts).solve(b.reshape(-1)).reshape(b.shape)
 
     return lax.custom_linear_solve(

@@ -120,6 +120,12 @@ class SplitTransform:
     def __hash__(self) -> int:
         return hash(self.to_real.shape + self.to_pair.shape)
 
+    @property
+    def transposed(self) -> "SplitTransform":
+        """That of the transposed coefficients."""
+        back, ahead = (self.from_real.T, self.from_pair.T), (self.to_real.T, self.to_pair.T)
+        return SplitTransform(self.real, self.pair, *back, *ahead)
+
 
 def split_transform(mp: Any, A_inverse: Exact) -> SplitTransform:
     """Computes the split transform in extended precision and rounds it once."""
