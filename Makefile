@@ -49,10 +49,12 @@ $(LOWEST)/installed: pyproject.toml
 test-lowest: $(LOWEST)/installed  ## run the tests on the lowest supported versions
 	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
-# Packages that use diffrax, which the package itself knows nothing of.
+# Packages that use diffrax, which the package itself knows nothing of. They need different versions of
+# JAX: catalax one before 0.8; jaxkineticmodel names an older diffrax than it runs with.
 $(CLIENTS)/installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --editable '.[test]' dynamiqs
+	$(CLIENTS)/bin/python -m pip install --quiet --editable '.[test-lowest]' dynamiqs catalax scikit-learn
+	$(CLIENTS)/bin/python -m pip install --quiet --no-deps jaxkineticmodel
 	@touch $@
 
 test-clients: $(CLIENTS)/installed  ## run packages that use diffrax with a solver of stiffrax in place of theirs

@@ -153,8 +153,8 @@ def solved(J, rhs):
     given = srx.Sparsity(pattern(30)).pattern
     hJ = SparseMatrix(jax.vmap(lambda J: J[given.rows, given.columns])(J), given)
     T = TABLEAU.transform
-    given = (A, T, hJ), (A.T, T.transposed, hJ.T)
-    return [factor_sparse_stages(a, T, None, J).solve(rhs) for a, T, J in given]
+    ways = (A, T, hJ), (A.T, T.transposed, hJ.T)
+    return [factor_sparse_stages(a, T, None, J).solve(rhs) for a, T, J in ways]
 
 
 TABLEAU = srx.tableaus.radau_iia(2)

@@ -58,7 +58,10 @@ def _band(n: int, lower: int, upper: int) -> Pattern:
     rows = np.broadcast_to(rows, columns.shape)
     groups = np.arange(n) % (lower + upper + 1)
     width = max(lower, upper, 1)
-    tree, block = functools.partial(dissect_band, n, width), width if width <= WIDEST_BLOCK else None
+    tree, block = (
+        functools.partial(dissect_band, n, width),
+        width if width <= WIDEST_BLOCK else None,
+    )
     return Pattern(rows[inside], columns[inside], n, groups, tree, block)
 
 
