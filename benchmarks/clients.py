@@ -9,7 +9,8 @@ the median of twenty more. "difference" is the largest from Kvaerno5's values, i
 - AMICI's simulator for JAX: the log-likelihood of a published PEtab problem, rtol 1e-8.
 
 Usage: `python benchmarks/clients.py catalax jaxkineticmodel` in the environment of
-`make test-clients`, and, with AMICI 1.0 installed, `python benchmarks/clients.py FOLDER_OF_A_PETAB_PROBLEM`.
+`make test-clients`, and where AMICI 1.0 is installed
+`python benchmarks/clients.py FOLDER_OF_A_PETAB_PROBLEM`.
 """
 
 import importlib
