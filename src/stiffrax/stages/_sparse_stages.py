@@ -97,12 +97,12 @@ def factor_sparse_stages(
     pattern, dtype = hJ.pattern, hJ.values.dtype
     structure, (fixed_M, fixed) = Sparsity(pattern), jax.tree.map(lax.stop_gradient, (M, hJ))
     mean = SparseMatrix(jnp.mean(fixed.values, axis=0), pattern)
-    parts = [structure.factor(shifts, mean, fixed_M) for shifts in (transform.real, transform.pair)]
+    real, pair = (structure.factor(s, mean, fixed_M) for s in (transform.real, transform.pair))
     mass = jnp.asarray(pattern.is_diagonal, dtype) if fixed_M is None else jnp.abs(fixed_M.values)
     size = np.max(np.abs(a)) * mass + jnp.max(jnp.abs(fixed.values), axis=0)
     units, _ = sparse_scales(*pattern.lines, pattern.rows, pattern.columns, size)
     equations = StageEquations(jnp.asarray(a, dtype), M, hJ, units)
-    return SparseStages(equations, SplitFactors(transform, *parts, structure))
+    return SparseStages(equations, SplitFactors(transform, real, pair, structure))
 
 
 def _iterate(
