@@ -139,8 +139,7 @@ def _solve_sparse(
     def solve(transposed: bool, b: Array) -> Array:
         parts = tableau.A_inverse, tableau.transform, M, hJ
         if transposed:
-            M_T = None if M is None else M.T
-            parts = tableau.A_inverse.T, tableau.transform.transposed, M_T, hJ.T
+            parts = parts[0].T, parts[1].transposed, None if M is None else M.T, hJ.T
         return factor_sparse_stages(*parts).solve(b.reshape(-1)).reshape(b.shape)
 
     return lax.custom_linear_solve(
