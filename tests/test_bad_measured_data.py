@@ -156,6 +156,7 @@ def test_likelihoods(slope, start, states, sd, rtol):
     np.testing.assert_allclose(value, terms.sum(), rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, **EXAMPLES)
 @given(
     bounds=st.sampled_from(

@@ -111,6 +111,7 @@ def test_the_last_attempt_tells_where_it_was():
     assert last["component"] == 1
 
 
+@pytest.mark.slow
 def test_any_root_finder_is_counted():
     import optimistix as optx
 

@@ -67,6 +67,7 @@ def test_a_cell_that_was_not_measured_counts_nothing():
     np.testing.assert_allclose(part, whole * 4 / 5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_counted_and_no_part_of_the_sum():
     class Grows(eqx.Module):
         def __call__(self, t, y, args):

@@ -107,6 +107,7 @@ def test_candidates_that_no_fit_can_hold_are_refused(options, message):
         srx.ReactionNetwork.candidates(["A", "B", "C"], **options)
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_rates_from_becoming_negative():
     ts = np.linspace(0, 2, 21)
     runs = np.stack([[a * np.exp(-ts), b + a * (1 - np.exp(-ts))] for a, b in ((1, 0), (2, 1))])

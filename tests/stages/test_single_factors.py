@@ -42,6 +42,7 @@ def test_the_solution_has_the_accuracy_of_double_precision(name):
     assert errors[0] < max(2 * errors[1], 1e-9)
 
 
+@pytest.mark.slow_cases("HIRES")
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_takes_about_as_many_iterations(name):
     mixed, double = (solved(name, m).stats["num_newton_iterations"] for m in (True, False))

@@ -248,6 +248,7 @@ def test_training_that_starts_where_every_solve_fails_says_so():
     assert result.loss == np.inf
 
 
+@pytest.mark.slow
 def test_a_step_to_where_every_solve_fails_is_taken_back_by_halves():
     # The first step leads from k = -1 to 170, too far even for half of it.
     result = run(STEPS, Pole(jnp.asarray(-1.0)), HYPERBOLA, optimizer=optax.sgd(3e2), steps=30)

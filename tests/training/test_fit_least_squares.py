@@ -68,6 +68,7 @@ def test_a_network_starts_from_the_slopes_where_these_predict_better():
     assert first["regression"] < first["given"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_a_linear_model_compiles_no_steps_without_derivatives(monkeypatch):
     from stiffrax.training import _compressed_residuals as module
 

@@ -52,6 +52,7 @@ def test_a_fit_does_not_flee_to_where_every_solve_fails():
     assert float(fit.model.a) == pytest.approx(np.log10(0.5), abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_fit_without_a_step_is_not_converged_where_solves_fail():
     fit = fit_growth(1.0)
     assert (fit.stopped, fit.num_failed, fit.loss) == ("failures", 5, np.inf)

@@ -132,6 +132,7 @@ def test_runs_of_different_length_are_windows_of_different_length():
     assert rate == pytest.approx(RATE, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_window_that_cannot_be_solved_is_counted():
     # y' = 50 y^2 has no solution over these windows.
     ts = np.linspace(0.0, 3.0, 13)
