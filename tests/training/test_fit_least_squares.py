@@ -90,9 +90,9 @@ def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
 
     used, step = [], module._step
 
-    def watched(C, c, size, damping):
+    def watched(C, c, size, damping, room):
         used.append((float(np.linalg.norm(c)), damping))
-        return step(C, c, size, damping)
+        return step(C, c, size, damping, room)
 
     monkeypatch.setattr(module, "_step", watched)
     data, _ = linear_data(rates=((-2.0, 1.0), (0.0, -3.0)))
