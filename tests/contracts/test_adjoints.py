@@ -25,7 +25,8 @@ class Reaction(eqx.Module):
 
     def __call__(self, t, y, args):
         exchange = self.rates[1] * y["b"] - self.rates[0] * y["a"] ** 2
-        return {"a": exchange, "b": -exchange - args["decay"] * y["b"] + jnp.sin(t)}
+        drive = jnp.sin(t).astype(exchange.dtype)
+        return {"a": exchange, "b": -exchange - args["decay"] * y["b"] + drive}
 
 
 INPUTS = {
@@ -36,14 +37,21 @@ INPUTS = {
 }
 
 
+def of_time(t, y, args):
+    return t.astype(y["a"].dtype) * y["a"]
+
+
 def everything(weight):
-    """All that a solve can save, at once; `weight` is closed over by the saving function."""
+    """All that a solve can save, at once; `weight` is closed over by the saving function.
+
+    Its times have the precision of `weight`: diffrax promotes the state to that of times.
+    """
     return diffrax.SaveAt(
         subs=[
             diffrax.SubSaveAt(t0=True, t1=True),
-            {"steps": diffrax.SubSaveAt(steps=True, fn=lambda t, y, args: t * y["a"])},
+            {"steps": diffrax.SubSaveAt(steps=True, fn=of_time)},
             diffrax.SubSaveAt(
-                ts=jnp.array([0.1, 0.3, 0.31, 0.9]),
+                ts=jnp.array([0.1, 0.3, 0.31, 0.9], weight.dtype),
                 fn=lambda t, y, args: weight * y["b"] ** 2 * args["decay"],
             ),
         ]
@@ -155,7 +163,8 @@ def test_continuous_adjoints_give_the_gradient_of_everything_that_can_be_saved(k
 @pytest.mark.slow
 def test_single_precision_gives_single_precision_gradients():
     single = jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, INPUTS)
-    found = gradient(single, adjoint=srx.DiscreteAdjoint())
+    steps = diffrax.StepTo(ts=jnp.asarray(STEPS.ts, jnp.float32))
+    found = gradient(single, adjoint=srx.DiscreteAdjoint(), controller=steps)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, through_the_steps("RadauIIA5"), rtol=1e-4)
 
