@@ -49,6 +49,20 @@ def test_cotangents_are_pulled_as_through_the_steps_themselves(recurrence, getke
         np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11 * np.max(np.abs(y)))
 
 
+@pytest.mark.parametrize("recurrence", ["scan", "solve"])
+def test_a_step_of_no_length_passes_on_what_it_gets_with_a_constraint(recurrence):
+    inputs = srx.MassMatrixTerm(field, jnp.array([1.0, 0.0])), jnp.array(300.0)
+    y0, t0 = jnp.array([[0.1, 0.01]]), jnp.array([0.5])
+    equations = RosenbrockEquations(
+        srx.Rodas4P(), *eqx.partition(inputs, eqx.is_inexact_array), y0[0]
+    )
+    nodes, still = jnp.array([[1.0, 2.0], [3.0, 4.0]]), Step(t0, t0, y0, y0, None)
+    pull = jax.jit(lambda: equations.pulled(still, t0 > 0, nodes, None, recurrence, times=True))
+    start, bar = pull()
+    np.testing.assert_array_equal(start, [4.0, 6.0])
+    assert all(np.all(np.asarray(x) == 0) for x in jax.tree.leaves(bar))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recurrence", ["scan", "solve"])
 def test_they_change_with_starts_and_parameters_as_those_of_the_steps_do(recurrence, getkey):

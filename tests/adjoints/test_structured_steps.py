@@ -176,6 +176,18 @@ def test_stage_equations_with_a_pattern_are_solved_either_way(change):
         np.testing.assert_allclose(found, np.linalg.solve(expected, rhs), rtol=1e-12, atol=1e-14)
 
 
+def test_components_far_smaller_than_the_others_are_solved_as_well():
+    J = -np.stack([np.diag(np.linspace(1, x, 30)) for x in (2, 6)])
+    rhs = np.repeat(np.logspace(0, -30, 30)[None], 2, axis=0).reshape(-1)
+    found = solved(J, rhs)[0]
+    np.testing.assert_allclose(found, np.linalg.solve(stage_equations(J), rhs), rtol=1e-12)
+
+
+def test_no_right_hand_side_has_no_solution_to_look_for():
+    J = np.stack([a * np.eye(30) for a in np.diagonal(A)])
+    assert not np.any(solved(J, np.zeros(60)))
+
+
 def test_pivots_that_vanish_leave_no_wrong_number():
     rng = np.random.default_rng(1)
     # All that is left on the diagonal, of both stages, is zero.

@@ -57,7 +57,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
       too.
     - `chunk`: steps in a batch; by default 16 up to n = 10, 8 above. The work is that of the
       accepted steps, rounded up to whole chunks, not of `max_steps`; memory grows by
-      `chunk * m * n * (m + 1) * n`.
+      `chunk * m * n * (m + 1) * n`, for Rosenbrock methods above three states by `chunk * (n + s) * n`
+      and what a sweep of the vector field over their stages holds.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`. Other lanes of a batch are not affected.
 

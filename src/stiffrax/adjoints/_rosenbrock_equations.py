@@ -80,11 +80,13 @@ class RosenbrockEquations(AbstractRecordedSteps):
         _, restore = flatten_state(self.state)
         return self.solver.step_equations(terms, step.t0, step.t1, restore(step.y0), args)[0]
 
-    def _solved(self, step: Step) -> tuple[Float[Array, "s n"], Any]:
-        """The increments, and the factors of the matrix."""
+    def _solved(self, step: Step) -> tuple[Float[Array, "s n"], Any, Bool[Array, ""]]:
+        """The increments, the factors of the matrix, and whether there are any: in a step of no
+        length that of a singular mass has no inverse, and the step passes on what it gets."""
         system = self.system(self.parameters, step)
         solution = solve_rosenbrock(stop_gradient(system))
-        return rosenbrock_increments(system, solution), solution.factors
+        U = jnp.where(solution.finite, rosenbrock_increments(system, solution), 0)
+        return U, solution.factors, solution.finite
 
     def _equations(self, steps: Step, U: Float[Array, "k s n"]) -> Callable[..., Array]:
         """`-R` at every stage, as a function of all but the starts of the steps."""
@@ -102,7 +104,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         G = jnp.asarray(tableau.m, end.dtype)[:, None] * end[None]
         if polynomial is None:
             return G
-        return G + jnp.asarray(tableau.polynomial, end.dtype) @ polynomial
+        return G + _product(jnp.asarray(tableau.polynomial, end.dtype), polynomial)
 
     def _pull(
         self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
@@ -114,7 +116,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
             V, slopes = carry
             i, a, c, t, y, b = given
-            v = solve(b + _times_mass_transposed(system, c @ V) + a @ slopes)
+            v = solve(b + _times_mass_transposed(system, _product(c, V)) + _product(a, slopes))
             slope = system.h * jax.vjp(lambda y: system.field(t, y), y)[1](v)[0]
             put = lax.dynamic_update_slice_in_dim
             return (put(V, v[None], i, 0), put(slopes, slope[None], i, 0)), None
@@ -138,7 +140,8 @@ class RosenbrockEquations(AbstractRecordedSteps):
         """The equations transposed, for all unit cotangents of the ends in one batch, which make a
         step an affine map, or by `"solve"` for the one that comes, step by step; then one batch for
         the parameters."""
-        solved = eqx.filter_vmap(self._solved)(steps)
+        *solved, finite = eqx.filter_vmap(self._solved)(steps)
+        used = used & finite
         pull = self._pulled_in_turn if recurrence == "solve" else self._pulled_as_maps
         start, V = pull((steps, *solved), used, nodes, polynomials, recurrence)
         at = self.parameters, (steps.t0, steps.t1) if times else None
@@ -167,7 +170,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         if polynomials is not None:
             q = q + jnp.where(used[:, None], starts[..., n], 0)
         start, ends = compose(P, q, nodes[-1])
-        along = jnp.einsum("ksnr,kr->ksn", V[..., :n], ends)
+        along = jnp.einsum("ksnr,kr->ksn", V[..., :n], ends, precision=lax.Precision.HIGHEST)
         return start, along if polynomials is None else along + V[..., n]
 
     def _pulled_in_turn(
@@ -185,6 +188,10 @@ class RosenbrockEquations(AbstractRecordedSteps):
         return lax.scan(body, nodes[-1], (dynamic, used, nodes[:-1], polynomials), reverse=True)
 
 
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
 def _couplings(system: RosenbrockSystem, dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(system.tableau.A, dtype), jnp.asarray(system.tableau.C, dtype)
 
@@ -196,7 +203,7 @@ def _times_mass_transposed(system: RosenbrockSystem, v: Float[Array, " n"]) -> F
     entries = system.mass.entries
     if system.mass.is_diagonal:
         return entries * v
-    return jnp.matmul(entries.T, v, precision=lax.Precision.HIGHEST)
+    return _product(entries.T, v)
 
 
 def _transposed_solve(system: RosenbrockSystem, factors: Any) -> Callable[[Array], Array]:

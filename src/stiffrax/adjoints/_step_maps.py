@@ -22,9 +22,9 @@ class StepMaps(AbstractRecordedSteps):
     """Steps as maps of their start and of `(terms, args)`, and of a solver that is trained.
 
     `parameters` are the leaves whose cotangents are wanted, `others` the rest; `solver` is one that
-    is not trained. Through the maps, not through stage equations: those of a Rosenbrock step hold
-    its Jacobian, so that it is differentiated as the step is, and those of the explicit kind have no
-    inverse of `A`.
+    is not trained. Through the maps, not through stage equations: those of the explicit kind have no
+    inverse of `A`. Tangents of Rosenbrock steps are pushed so; to pull cotangents through their
+    equations costs less (`RosenbrockEquations`).
     """
 
     parameters: PyTree

@@ -8,25 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ..tableaus import SplitTransform
 from ._mass import Mass
+from ._products import small_matmul
 from ._sparse_matrix import SparseMatrix, factor_sparse, stacked_pattern
-from ._sparse_scales import sparse_scales
 from ._sparsity import Sparsity
 from ._stage_system import StageSystem
 from ._structure import AbstractStructure, SplitFactors
 
-# The largest residual of a solution, in units of rounding of its largest terms. Chosen, not
-# measured: a solution that is refined is right to a few units.
+# The largest residual by exact factors, in units of rounding of the largest terms. Chosen,
+# not measured: a solution that is refined is right to a few units.
 _LARGEST_RESIDUAL = 1e4
 # Jacobians at the stages of accepted steps differ so little that an iteration takes 0.2 of the
 # residual at most, and 3 to 19 of them all down to rounding (a network of 150 species at rtol 1e-3
 # and 1e-6, the medical Akzo Nobel problem at 1e-4). What takes more is left to exact factors.
 _MOST_ITERATIONS, _SLOWEST = 24, 0.5
-# Units of rounding of the largest term that a solution may leave for good. Chosen, not measured.
-_ROUNDING = 8
+# Units of rounding of its terms that an equation may be left with for good, and where the iteration
+# comes no further. Chosen, not measured.
+_ROUNDING, _LARGEST_ITERATED = 8, 256
 
 
 def sparse_stage_jacobians(
@@ -52,21 +53,20 @@ def _slopes(hJ: SparseMatrix, V: Float[Array, "m n"]) -> Float[Array, "m n"]:
 
 @final
 class StageEquations(eqx.Module):
-    """`a (x) M - blockdiag(hJ_i)`, with what makes its rows comparable."""
+    """`a (x) M - blockdiag(hJ_i)`."""
 
     a: Float[Array, "m m"]
     M: SparseMatrix | None
     hJ: SparseMatrix
-    units: Float[Array, " n"]
 
     def residual(self, V: Float[Array, "m n"], G: Float[Array, "m n"]) -> tuple[Array, Array]:
-        """What is left of the equations, and its size in units of rounding of the largest term."""
-        rest = G + _slopes(self.hJ, V) - self.a @ (V if self.M is None else (self.M @ V.T).T)
-        units, at = self.units[None], self.hJ.pattern
-        terms = units[:, at.rows] * self.hJ.values * V[:, at.columns]
-        largest = jnp.maximum(jnp.max(jnp.abs(units * G)), jnp.max(jnp.abs(terms)))
-        size = jnp.max(jnp.abs(units * rest)) / jnp.where(largest > 0, largest, 1)
-        return rest, size / jnp.finfo(G.dtype).eps
+        """What is left of each equation, and the sum of its terms' absolute values."""
+        a, M, hJ = self.a, self.M, self.hJ
+        sizes = jax.tree.map(jnp.abs, (M, hJ))
+        coupled = [small_matmul(a, V if M is None else (M @ V.T).T)]
+        coupled += [small_matmul(jnp.abs(a), abs(V) if M is None else (sizes[0] @ abs(V).T).T)]
+        rest = G + _slopes(hJ, V) - coupled[0]
+        return rest, jnp.abs(G) + _slopes(sizes[1], jnp.abs(V)) + coupled[1]
 
 
 @final
@@ -98,17 +98,17 @@ def factor_sparse_stages(
     structure, (fixed_M, fixed) = Sparsity(pattern), jax.tree.map(lax.stop_gradient, (M, hJ))
     mean = SparseMatrix(jnp.mean(fixed.values, axis=0), pattern)
     real, pair = (structure.factor(s, mean, fixed_M) for s in (transform.real, transform.pair))
-    mass = jnp.asarray(pattern.is_diagonal, dtype) if fixed_M is None else jnp.abs(fixed_M.values)
-    size = np.max(np.abs(a)) * mass + jnp.max(jnp.abs(fixed.values), axis=0)
-    units, _ = sparse_scales(*pattern.lines, pattern.rows, pattern.columns, size)
-    equations = StageEquations(jnp.asarray(a, dtype), M, hJ, units)
+    equations = StageEquations(jnp.asarray(a, dtype), M, hJ)
     return SparseStages(equations, SplitFactors(transform, real, pair, structure))
 
 
 def _iterate(
     equations: StageEquations, mean: SplitFactors, G: Float[Array, "m n"]
 ) -> tuple[Float[Array, "m n"], Float[Array, ""]]:
-    """The solution by factors of the mean, and the size of what it leaves, in units of rounding."""
+    """The solution by factors of the mean, and what it leaves in units of rounding of each row.
+
+    Of each row: a component that hardly depends on the others may be far smaller than they are.
+    """
 
     def go_on(state: tuple) -> Array:
         k, _, _, size, before = state
@@ -117,19 +117,21 @@ def _iterate(
     def once(state: tuple) -> tuple:
         k, V, rest, size, _ = state
         V = V + mean.solve(rest)
-        return k + 1, V, *equations.residual(V, G), size
+        rest, terms = equations.residual(V, G)
+        left = jnp.abs(rest) / jnp.where(terms == 0, 1, terms)
+        return k + 1, V, rest, jnp.max(left) / jnp.finfo(G.dtype).eps, size
 
-    start = jnp.zeros_like(G)
     infinite = jnp.asarray(jnp.inf, G.dtype)
-    first = once((0, start, G, infinite, infinite))
+    first = once((0, jnp.zeros_like(G), G, infinite, infinite))
     _, V, _, size, _ = lax.while_loop(go_on, once, first)
     return V, size
 
 
-def _factored(equations: StageEquations, G: Float[Array, "m n"]) -> tuple[Array, Array]:
+def _factored(equations: StageEquations, G: Float[Array, "m n"]) -> Float[Array, "m n"]:
     """By factors of all stages as one matrix, in which the stages of an unknown follow.
 
-    Rows are exchanged within fronts only, so that every solution is refined.
+    Rows are exchanged within fronts only, so that every solution is refined, and no number where
+    that does not help.
     """
     a, M, hJ = equations.a, equations.M, equations.hJ
     m, pattern = len(a), hJ.pattern
@@ -144,11 +146,12 @@ def _factored(equations: StageEquations, G: Float[Array, "m n"]) -> tuple[Array,
 
     V = once(jnp.zeros_like(G), G)
     V = once(V, equations.residual(V, G)[0])
-    return V, equations.residual(V, G)[1]
-
-
-def _holds(size: Float[Array, ""]) -> Bool[Array, ""]:
-    return size <= _LARGEST_RESIDUAL
+    rest, terms = equations.residual(V, G)
+    # In the units of the scaled equations.
+    units = factors.row_scales.reshape(-1, m).T
+    rest, terms = jnp.max(units * jnp.abs(rest)), jnp.max(units * terms)
+    holds = rest <= _LARGEST_RESIDUAL * jnp.finfo(G.dtype).eps * terms
+    return jnp.where(holds, V, jnp.nan)
 
 
 @jax.custom_jvp
@@ -156,15 +159,16 @@ def _solve(
     equations: StageEquations, mean: SplitFactors, G: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
     V, size = _iterate(equations, mean, G)
+    right = size <= _LARGEST_ITERATED
+    # Of a right-hand side that is not finite nothing better can be had.
+    wrong = ~right & jnp.any(G != 0) & jnp.all(jnp.isfinite(G))
 
     def again(V: Array) -> Array:
-        exact, left = _factored(equations, G)
-        return jnp.where(_holds(size), V, jnp.where(_holds(left), exact, jnp.nan))
+        return jnp.where(wrong, _factored(equations, G), V)
 
-    # Of a right-hand side that is not finite nothing better can be had.
-    wrong = ~_holds(size) & jnp.all(jnp.isfinite(G))
     V = lax.cond(eqxi.unvmap_any(wrong), again, lambda V: V, V)
-    return jnp.where(jnp.all(jnp.isfinite(G)), V, jnp.nan)
+    # A failed step has no matrix that could be solved with, and no right-hand side.
+    return jnp.where(jnp.any(G != 0), jnp.where(right | wrong, V, jnp.nan), 0)
 
 
 @_solve.defjvp
@@ -174,5 +178,5 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     V = _solve(equations, mean, G)
     change = G_dot + _slopes(equations_dot.hJ, V)
     if equations.M is not None:
-        change = change - equations.a @ (equations_dot.M @ V.T).T
+        change = change - small_matmul(equations.a, (equations_dot.M @ V.T).T)
     return V, _solve(equations, mean, change)

@@ -93,7 +93,7 @@ class SplitTransform:
     - `real`: real eigenvalues, `Float[ndarray, " reals"]`; none or one.
     - `pair`: those with positive imaginary part, the largest first, `Complex[ndarray, " pairs"]`.
     - `to_real`, `to_pair`: their rows of `T^-1`.
-    - `from_real`, `from_pair`: their columns of `T`, scaled to end in one.
+    - `from_real`, `from_pair`: their columns of `T`; those of a method are scaled to end in one.
 
     ??? cite "Reference"
         Butcher, *On the implementation of implicit Runge-Kutta methods*, BIT 16 (1976).
