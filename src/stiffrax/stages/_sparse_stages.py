@@ -51,6 +51,10 @@ def _slopes(hJ: SparseMatrix, V: Float[Array, "m n"]) -> Float[Array, "m n"]:
     return jax.vmap(lambda values, v: SparseMatrix(values, hJ.pattern) @ v)(hJ.values, V)
 
 
+def _coupled(a: Array, M: SparseMatrix | None, V: Float[Array, "m n"]) -> Float[Array, "m n"]:
+    return small_matmul(a, V if M is None else (M @ V.T).T)
+
+
 @final
 class StageEquations(eqx.Module):
     """`a (x) M - blockdiag(hJ_i)`."""
@@ -61,12 +65,10 @@ class StageEquations(eqx.Module):
 
     def residual(self, V: Float[Array, "m n"], G: Float[Array, "m n"]) -> tuple[Array, Array]:
         """What is left of each equation, and the sum of its terms' absolute values."""
-        a, M, hJ = self.a, self.M, self.hJ
-        sizes = jax.tree.map(jnp.abs, (M, hJ))
-        coupled = [small_matmul(a, V if M is None else (M @ V.T).T)]
-        coupled += [small_matmul(jnp.abs(a), abs(V) if M is None else (sizes[0] @ abs(V).T).T)]
-        rest = G + _slopes(hJ, V) - coupled[0]
-        return rest, jnp.abs(G) + _slopes(sizes[1], jnp.abs(V)) + coupled[1]
+        rest = G + _slopes(self.hJ, V) - _coupled(self.a, self.M, V)
+        sizes = jax.tree.map(jnp.abs, self)
+        V, G = jnp.abs(V), jnp.abs(G)
+        return rest, G + _slopes(sizes.hJ, V) + _coupled(sizes.a, sizes.M, V)
 
 
 @final
@@ -178,5 +180,5 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     V = _solve(equations, mean, G)
     change = G_dot + _slopes(equations_dot.hJ, V)
     if equations.M is not None:
-        change = change - small_matmul(equations.a, (equations_dot.M @ V.T).T)
+        change = change - _coupled(equations.a, equations_dot.M, V)
     return V, _solve(equations, mean, change)

@@ -41,8 +41,7 @@ class StageSolution(eqx.Module):
     cycles: Int[Array, ""]
 
 
-# Newton's method proper doubles its digits each time; what has not converged by then will not. Chosen,
-# not measured.
+# Newton's method proper doubles its digits each time. Chosen, not measured.
 _EXACT_ITERATIONS = 20
 
 
