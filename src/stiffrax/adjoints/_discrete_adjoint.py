@@ -102,7 +102,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
             raise ValueError(
                 f"`DiscreteAdjoint(chunk={self.chunk!r})` was given; it needs a positive number of "
-                "steps. Write `chunk=32`."
+                "steps. Write `chunk=16`."
             )
 
     @property
