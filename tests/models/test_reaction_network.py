@@ -48,6 +48,13 @@ def test_a_reaction_that_is_off_adds_nothing_and_has_no_gradient():
     np.testing.assert_array_equal(off.kept()(0.0, y), off(0.0, y))
 
 
+def test_a_network_without_a_reaction_that_is_on_is_refused_where_one_is_written():
+    off = srx.ReactionNetwork(["A -> B"], active=[False])
+    for write in (lambda: srx.to_mhchem(off), lambda: srx.to_sbml(off, np.ones(2))):
+        with pytest.raises(ValueError, match="All 1 reactions of the network are switched off"):
+            write()
+
+
 def test_its_polynomial_is_the_same_field():
     y = jnp.array([0.3, 0.2, 0.5])
     np.testing.assert_allclose(ROBERTSON.to_polynomial()(0.0, y), ROBERTSON(0.0, y), rtol=1e-15)

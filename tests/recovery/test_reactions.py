@@ -1,5 +1,6 @@
 """Reactions out of rate equations, and out of the package."""
 
+import itertools
 import sys
 
 import jax.numpy as jnp
@@ -108,35 +109,61 @@ def test_pruning_finds_the_reactions_among_candidates():
     np.testing.assert_allclose(found["A -> B"], 1.0, rtol=1e-9)
 
 
+def sbml_rates(network, y):
+    """The rates of a network at its start, by the reader of PEtab's models, from valid SBML."""
+    libsbml, sympy = pytest.importorskip("libsbml"), pytest.importorskip("sympy")
+    pytest.importorskip("petab")
+    from stiffrax.petab._sbml import read_sbml
+
+    document = libsbml.readSBMLFromString(srx.to_sbml(network, y))
+    document.setConsistencyChecks(libsbml.LIBSBML_CAT_UNITS_CONSISTENCY, False)
+    document.checkConsistency()
+    assert document.getNumErrors(libsbml.LIBSBML_SEV_ERROR) == 0
+    model = read_sbml(document)
+    at = {name: float(value) for name, value in model.values.items()}
+    assert [at[name] for name in network.species] == y.tolist()
+
+    def value(formula):
+        while names := [s for s in formula.free_symbols if s.name in model.rules]:
+            formula = formula.subs({s: model.rules[s.name] for s in names})
+        return float(formula.subs({s: at[s.name] for s in formula.free_symbols}))
+
+    return [value(sympy.sympify(model.rates[name])) for name in network.species]
+
+
 class TestSbml:
     def test_it_is_valid_and_has_the_rate_equations(self):
-        libsbml, sympy = pytest.importorskip("libsbml"), pytest.importorskip("sympy")
-        pytest.importorskip("petab")
-        from stiffrax.petab._sbml import read_sbml
-
         y = np.arange(1.0, 9.0) / 8
-        document = libsbml.readSBMLFromString(srx.to_sbml(HIRES, y))
-        document.setConsistencyChecks(libsbml.LIBSBML_CAT_UNITS_CONSISTENCY, False)
-        document.checkConsistency()
-        assert document.getNumErrors(libsbml.LIBSBML_SEV_ERROR) == 0
-        model = read_sbml(document)
-        at = {name: float(value) for name, value in model.values.items()}
-        assert [at[name] for name in HIRES.species] == y.tolist()
-        at |= dict(zip(HIRES.species, y, strict=True))
-
-        def value(formula):
-            while names := [s for s in formula.free_symbols if s.name in model.rules]:
-                formula = formula.subs({s: model.rules[s.name] for s in names})
-            return float(formula.subs({s: at[s.name] for s in formula.free_symbols}))
-
-        found = [value(sympy.sympify(model.rates[name])) for name in HIRES.species]
+        found = sbml_rates(HIRES, y)
         np.testing.assert_allclose(found, HIRES(0.0, jnp.asarray(y)), rtol=1e-12)
+
+    def test_species_have_the_names_of_constants_and_of_its_own_parts(self):
+        names = "Pi time inf nan avogadro exponentiale k1 k1_ r1 volume reactions".split()
+        texts = [f"2 {a} -> {b}" for a, b in itertools.pairwise([*names, names[0]])]
+        network = srx.ReactionNetwork(texts, rates=np.arange(1.0, 12.0))
+        y = np.arange(1.0, 12.0) / 8
+        expected = network(0.0, jnp.asarray(y))
+        np.testing.assert_allclose(sbml_rates(network, y), expected, rtol=1e-12)
 
     def test_what_it_cannot_write_is_refused(self):
         with pytest.raises(ValueError, match="it needs a reaction network"):
             srx.to_sbml(HIRES.to_polynomial(), np.ones(8))
         with pytest.raises(ValueError, match=r"has shape \(3,\); it needs \(8,\)"):
             srx.to_sbml(HIRES, np.ones(3))
+        greek = srx.ReactionNetwork(["\N{GREEK SMALL LETTER ALPHA} -> B"])
+        with pytest.raises(ValueError, match="cannot be named so in SBML, which has ASCII letters"):
+            srx.to_sbml(greek, np.ones(2))
+        with pytest.raises(ValueError, match="`initial_state` is .*nan.*; a model in SBML needs fin"):
+            srx.to_sbml(HIRES, [*7 * [1.0], None])
+
+    def test_what_the_library_refuses_is_no_silence(self):
+        libsbml = pytest.importorskip("libsbml")
+        from stiffrax.recovery._sbml import _set
+
+        document = libsbml.SBMLDocument(3, 2)
+        species = document.createModel().createSpecies()
+        with pytest.raises(ValueError, match="libsbml refuses '1A' as the Id of a species: "):
+            _set(species, Id="1A")
 
     def test_without_the_library_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "libsbml", None)

@@ -203,8 +203,16 @@ class ReactionNetwork(AbstractTermModel):
         return tuple(_written(pair, self.species) for pair in self._complexes)
 
     def kept(self) -> "ReactionNetwork":
-        """The network of the reactions that are not switched off."""
+        """The network of the reactions that are not switched off.
+
+        **Raises:** `ValueError` if all are.
+        """
         index = np.flatnonzero(np.asarray(self.active))
+        if not len(index):
+            raise ValueError(
+                f"All {len(self.active)} reactions of the network are switched off; one or more must be "
+                "on. Print its `reactions()`, and make it with `active=` true where one happens."
+            )
         texts = self.reactions()
         return ReactionNetwork(
             [texts[i] for i in index], self.species, rates=self.coefficients[index]

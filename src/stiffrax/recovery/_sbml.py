@@ -12,17 +12,19 @@ def to_sbml(network: Any, initial_state: Any) -> str:
     """A reaction network as a model in SBML, level 3 version 2, for other tools of systems biology.
 
     Species have amounts in one compartment of volume one; rates are local to nothing, so that one
-    name is one number: `k1, k2, ...`.
+    name is one number: `k1, k2, ...`, or `k1_` where a species is named `k1`.
 
     **Arguments:**
 
-    - `network`: a [`stiffrax.ReactionNetwork`][]; reactions that are switched off are left out.
+    - `network`: a [`stiffrax.ReactionNetwork`][]; reactions that are switched off are left out. Its
+        species may have any name of ASCII letters, digits and underscores, such as `Pi` or `time`.
     - `initial_state`: one number for each species.
 
     **Returns:** the text of the file.
 
-    **Raises:** `ValueError` for something other than a network, or a state of the wrong length;
-    `ImportError` if `python-libsbml` is not installed: `pip install 'stiffrax[petab]'`.
+    **Raises:** `ValueError` for something other than a network, one without a reaction, names that
+    SBML has not, a state of the wrong length, or numbers that are not finite; `ImportError` if
+    `python-libsbml` is not installed: `pip install 'stiffrax[petab]'`.
 
     ```python
     >>> import stiffrax as srx
@@ -41,48 +43,71 @@ def to_sbml(network: Any, initial_state: Any) -> str:
             f"`initial_state` has shape {amounts.shape}; it needs ({network.num_states},), one number "
             "for each species."
         )
+    for name in network.species:
+        if not name.isascii():
+            raise ValueError(
+                f"The species {name!r} cannot be named so in SBML, which has ASCII letters, digits and "
+                "underscores. Name it otherwise, in `srx.ReactionNetwork(reactions, species)`."
+            )
+    kept = network.kept()
+    rates = np.asarray(kept.rates, float)
+    for given, values in (("initial_state", amounts), ("network.rates", rates)):
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"`{given}` is {values}; a model in SBML needs finite numbers.")
     libsbml = _libsbml()
     document = libsbml.SBMLDocument(3, 2)
     model = document.createModel()
-    model.setId("reactions")
-    compartment = model.createCompartment()
-    compartment.setId("volume")
-    compartment.setSize(1.0)
-    compartment.setConstant(True)
+    volume = _free("volume", network)
+    _set(model, Id=_free("reactions", network))
+    _set(model.createCompartment(), Id=volume, Size=1.0, Constant=True)
     for name, amount in zip(network.species, amounts, strict=True):
         species = model.createSpecies()
-        species.setId(name)
-        species.setCompartment("volume")
-        species.setInitialAmount(float(amount))
-        species.setHasOnlySubstanceUnits(True)
-        species.setBoundaryCondition(False)
-        species.setConstant(False)
-    kept = network.kept()
+        _set(species, Id=name, Compartment=volume, InitialAmount=float(amount), Constant=False)
+        _set(species, HasOnlySubstanceUnits=True, BoundaryCondition=False)
     for number, (q, change, rate) in enumerate(
-        zip(kept.reactants, kept.stoichiometry, np.asarray(kept.rates), strict=True), start=1
+        zip(kept.reactants, kept.stoichiometry, rates, strict=True), start=1
     ):
-        parameter = model.createParameter()
-        parameter.setId(f"k{number}")
-        parameter.setValue(float(rate))
-        parameter.setConstant(True)
+        constant = _free(f"k{number}", network)
+        _set(model.createParameter(), Id=constant, Value=float(rate), Constant=True)
         reaction = model.createReaction()
-        reaction.setId(f"r{number}")
-        reaction.setReversible(False)
+        _set(reaction, Id=_free(f"r{number}", network), Reversible=False)
         for create, counts in (
             (reaction.createReactant, q),
             (reaction.createProduct, q + change),
         ):
             for name, count in zip(network.species, counts, strict=True):
                 if count:
-                    reference = create()
-                    reference.setSpecies(name)
-                    reference.setStoichiometry(float(count))
-                    reference.setConstant(True)
-        factors = [f"k{number}"]
-        for name, count in zip(network.species, q, strict=True):
-            factors += [name] * int(count)
-        reaction.createKineticLaw().setMath(libsbml.parseL3Formula(" * ".join(factors)))
+                    _set(create(), Species=name, Stoichiometry=float(count), Constant=True)
+        _set(reaction.createKineticLaw(), Math=_product([constant, *np.repeat(network.species, q)]))
     return libsbml.writeSBMLToString(document)
+
+
+def _free(name: str, network: ReactionNetwork) -> str:
+    """`name`, if no species has it: all that a model in SBML holds shares one set of names."""
+    return _free(f"{name}_", network) if name in network.species else name
+
+
+def _set(element: Any, **values: Any) -> None:
+    """Sets attributes of a part of a model, `Id="A"` by `setId("A")`."""
+    libsbml = _libsbml()
+    for attribute, value in values.items():
+        code = getattr(element, f"set{attribute}")(value)
+        if code != libsbml.LIBSBML_OPERATION_SUCCESS:
+            raise ValueError(
+                f"libsbml refuses {value!r} as the {attribute} of a {element.getElementName()}: "
+                f"{libsbml.OperationReturnValue_toString(code)}."
+            )
+
+
+def _product(names: list[str]) -> Any:
+    # Not read from text: libsbml's parser takes a species `Pi`, `time` or `inf` for the constant.
+    libsbml = _libsbml()
+    product = libsbml.ASTNode(libsbml.AST_TIMES)
+    for name in names:
+        factor = libsbml.ASTNode(libsbml.AST_NAME)
+        _set(factor, Name=str(name))
+        product.addChild(factor)
+    return product
 
 
 def _libsbml() -> Any:
