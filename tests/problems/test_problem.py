@@ -74,13 +74,19 @@ def test_true_equations_evaluate_to_the_vector_field(make):
         return
     equations = problem.true_equations()
     assert tuple(equations) == problem.names
-    function = sympy.lambdify(sympy.symbols(problem.names), list(equations.values()), "numpy")
+    sides = [getattr(e, "rhs", e) for e in equations.values()]
+    function = sympy.lambdify(sympy.symbols(problem.names), sides, "numpy")
     compiled = jax.jit(problem.vector_field)
     for y in random_states(problem):
         field = np.asarray(compiled(0.0, y))
         np.testing.assert_allclose(
             field, function(*y), rtol=1e-12, atol=1e-15 * np.abs(field).max()
         )
+
+
+def test_the_row_of_a_constraint_is_no_rate_of_change():
+    text = srx.to_text(srx.problems.robertson_dae().true_equations())
+    assert text.splitlines()[2] == "0 = y1 + y2 + y3 - 1"
 
 
 @each_problem

@@ -1,6 +1,7 @@
 """Recovered equations beside the true ones."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,37 @@ def test_symbols_are_matched_by_name_whatever_is_assumed_of_them():
 def test_systems_of_different_states_are_refused():
     with pytest.raises(ValueError, match="`recovered` has 1 equations and `true` has 2"):
         srx.compare((sp.Integer(1),), (sp.Integer(1), sp.Integer(1)))
-    with pytest.raises(ValueError, match="leave `names` out"):
+    with pytest.raises(ValueError, match=r"are \('v',\) in `true` and \('x',\) in `recovered`"):
         srx.compare({"x": x}, {"v": v})
+    with pytest.raises(ValueError, match=r"are \('x',\) in `recovered` and \('v',\) in `names`"):
+        srx.compare({"x": x}, (x,), names=["v"])
     with pytest.raises(ValueError, match=r"The equations hold \['v', 'x'\].*give the names"):
         srx.compare((x, v), (x, v))
+
+
+@pytest.mark.parametrize("kind", ["network", "symbolic model", "part", "mapping"])
+def test_states_that_both_sides_name_are_matched_by_name(kind):
+    network = srx.ReactionNetwork(["v -> x"], rates=[2.0])
+    recovered: Any = {
+        "network": network,
+        "symbolic model": srx.from_sympy({"v": -2 * v, "x": 2 * v}),
+        "part": srx.PartiallyKnown(network, srx.Polynomial(2, 1)),
+        "mapping": {"v": -2 * v, "x": 2 * v},
+    }[kind]
+    right, wrong = {"x": 2 * v, "v": -2 * v}, {"x": -2 * x, "v": 2 * x}
+    comparison = srx.compare(recovered, right)
+    assert [(row.state, row.relative_error) for row in comparison.rows] == [("x", 0.0), ("v", 0.0)]
+    assert srx.compare(right, recovered).num_extra == 0
+    assert srx.compare(recovered, wrong).num_found == 0
+
+
+def test_a_constraint_is_no_rate_of_change_to_compare():
+    model = srx.ConstrainedField(
+        lambda t, y, args: -y[:1], lambda t, y, args: y[0] + y[1] - 1, num_states=2
+    )
+    with pytest.raises(
+        ValueError, match=r"row of 'y2' is a constraint, `0 = y1 \+ y2 - 1`, and no rate"
+    ):
+        srx.compare(model, model)
+    with pytest.raises(ValueError, match="row of 'y2' is a constraint"):
+        srx.from_sympy(srx.to_sympy(model))

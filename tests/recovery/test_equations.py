@@ -103,6 +103,17 @@ def test_symbolic_model_gives_back_its_expressions_under_any_names():
     assert srx.to_sympy(model, ["y2", "y1"]) == (y1, -y2)
 
 
+def test_a_function_that_returns_no_vector_is_refused():
+    with pytest.raises(ValueError, match=r"returned shape \(\) for 1 states.*`jnp.stack\(\["):
+        srx.to_sympy(lambda t, y, args: -y[0], ["x"])
+
+
+def test_names_are_those_of_the_model():
+    model = srx.from_sympy({"b": -sp.Symbol("b"), "a": sp.Symbol("b")})
+    assert srx.to_text(model) == "db/dt = -b\nda/dt = b"
+    assert srx.to_text(srx.PartiallyKnown(model, srx.Polynomial(2, 1))) == srx.to_text(model)
+
+
 def test_any_vector_field_is_traced():
     expressions = srx.to_sympy(lambda t, y, args: jnp.stack([t * y[1], -y[0]]), ["p", "q"])
     p, q, t = sympy.symbols("p q t")

@@ -5,7 +5,7 @@ import pytest
 import sympy
 from hypothesis import given, strategies as st
 
-from stiffrax.recovery._numbers import round_floats, to_exponent, to_number, to_rationals
+from stiffrax.recovery._numbers import round_numbers, to_exponent, to_number, to_rationals
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -55,8 +55,17 @@ def test_rationals_are_those_of_the_decimals():
     assert sympy.expand(to_rationals(cancels)) == 0
 
 
-def test_rounding_reaches_every_float_of_an_expression():
+def test_rounding_reaches_every_number_of_an_expression():
     x = sympy.Symbol("x")
     expression = sympy.Float(1.23456) * x / (x + sympy.Float(0.98765))
-    assert round_floats(expression, 3) == sympy.Float(1.23) * x / (x + sympy.Float(0.988))
-    assert round_floats(expression, None) is expression
+    assert round_numbers(expression, 3) == sympy.Float(1.23) * x / (x + sympy.Float(0.988))
+    assert round_numbers(expression, None) is expression
+    whole = 12345 * x + sympy.Piecewise((x, x > -98765), (10**400 + 7, True))
+    expected = 12300 * x + sympy.Piecewise((x, x > -98800), (10**400, True))
+    assert round_numbers(whole, 3) == expected
+
+
+def test_rounding_leaves_whole_exponents_and_fractions():
+    x = sympy.Symbol("x")
+    expression = x**1234 + sympy.Rational(1234, 567) * x
+    assert round_numbers(expression, 1) == expression

@@ -153,7 +153,9 @@ class TestSbml:
         greek = srx.ReactionNetwork(["\N{GREEK SMALL LETTER ALPHA} -> B"])
         with pytest.raises(ValueError, match="cannot be named so in SBML, which has ASCII letters"):
             srx.to_sbml(greek, np.ones(2))
-        with pytest.raises(ValueError, match="`initial_state` is .*nan.*; a model in SBML needs fin"):
+        with pytest.raises(
+            ValueError, match="`initial_state` is .*nan.*; a model in SBML needs fin"
+        ):
             srx.to_sbml(HIRES, [*7 * [1.0], None])
 
     def test_what_the_library_refuses_is_no_silence(self):

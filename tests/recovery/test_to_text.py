@@ -1,5 +1,6 @@
 """Equations as text, and their way back."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy as sp
@@ -51,6 +52,35 @@ def test_digits_round_models_and_expressions_alike():
     model = srx.Polynomial(1, 1, coefficients=[[0.0, -1.7100004]])
     assert srx.to_text(model, digits=3) == "dy1/dt = -1.71*y1"
     assert srx.to_text(srx.to_sympy(model), digits=3) == "dy1/dt = -1.71*y1"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda t, y, args: jnp.stack([1e-9 * y[0] ** 2 - 12345.6 * y[0]]),
+        srx.from_sympy((sp.Float(1e-9) * x**2 - 12346 * x,), (x,)),
+        srx.Library([lambda y: 1.23456 * y[0]], 1, coefficients=[[-10000.0]]),
+        srx.PartiallyKnown(
+            lambda t, y, args: 1e-9 * y**2,
+            srx.Polynomial(1, 1, coefficients=[[0, -12345.6]]),
+        ),
+    ],
+    ids=["function", "symbolic model", "library", "known part"],
+)
+def test_digits_and_threshold_reach_every_kind_of_model(model):
+    (expression,) = srx.to_sympy(model, ["x"], digits=3, threshold=1e-8)
+    assert expression == -12300 * x
+
+
+def test_a_constraint_is_written_as_one():
+    model = srx.ConstrainedField(
+        srx.Polynomial(2, 1, coefficients=[[0, -2, 1]], num_outputs=1),
+        lambda t, y, args: y[0] + y[1] - 1,
+        num_states=2,
+        differential=(1,),
+    )
+    assert srx.to_text(model, ["x", "v"]) == "0 = v + x - 1\ndv/dt = v - 2*x"
+    assert srx.to_latex(model, ["x", "v"]).splitlines()[1] == r"0 &= v + x - 1 \\"
 
 
 def test_states_named_like_numbers_and_functions_come_back():

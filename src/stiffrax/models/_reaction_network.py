@@ -210,8 +210,8 @@ class ReactionNetwork(AbstractTermModel):
         index = np.flatnonzero(np.asarray(self.active))
         if not len(index):
             raise ValueError(
-                f"All {len(self.active)} reactions of the network are switched off; one or more must be "
-                "on. Print its `reactions()`, and make it with `active=` true where one happens."
+                f"All {len(self.active)} reactions of the network are switched off; one or more must "
+                "be on. Print its `reactions()`, and make it with `active=` true where one happens."
             )
         texts = self.reactions()
         return ReactionNetwork(

@@ -1,15 +1,12 @@
 """The form in which every test problem comes."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
-
-if TYPE_CHECKING:
-    import sympy
 
 # A right-hand side written out, one expression a state: (t, y, args) -> (f1, ..., fn). Plain
 # arithmetic works on JAX arrays and on sympy symbols alike, so every equation is written once.
@@ -130,8 +127,10 @@ class Problem(eqx.Module):
         ts = np.asarray(ts, dtype=np.float64)
         return np.stack(self.closed_form(ts, self.args if args is None else args), axis=-1)
 
-    def true_equations(self, args: PyTree = None) -> "dict[str, sympy.Expr]":
+    def true_equations(self, args: PyTree = None) -> dict[str, Any]:
         """The right-hand sides by state name, expanded to sums of monomials.
+
+        The row of a constraint, where `mass` is zero, is `Eq(0, f)`, as `srx.to_sympy` has it.
 
         **Raises:** `ValueError` if the right-hand side is no polynomial.
         """
@@ -141,10 +140,11 @@ class Problem(eqx.Module):
 
         symbols = sympy.symbols(self.names)
         right_hand_sides = self.components(0.0, symbols, self.args if args is None else args)
-        return {
-            name: sympy.expand(right_hand_side)
-            for name, right_hand_side in zip(self.names, right_hand_sides, strict=True)
-        }
+        equations = dict(zip(self.names, map(sympy.expand, right_hand_sides), strict=True))
+        for name, row in zip(self.names, () if self.mass is None else self.mass, strict=False):
+            if not row.any():
+                equations[name] = sympy.Eq(0, equations[name], evaluate=False)
+        return equations
 
     def __repr__(self) -> str:
         return f"Problem({self.name}, n={len(self.y0)}, t from {self.t0:.10g} to {self.t1:.10g})"

@@ -57,7 +57,7 @@ def robertson_dae() -> Problem:
     ```python
     >>> import stiffrax as srx
     >>> srx.problems.robertson_dae().true_equations()["y3"]
-    y1 + y2 + y3 - 1
+    Eq(0, y1 + y2 + y3 - 1)
 
     ```
     """

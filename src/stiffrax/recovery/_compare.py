@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from ._equations import TIME, as_system
+from ._equations import TIME, as_system, own_names
 from ._numbers import to_rationals
 
 if TYPE_CHECKING:
@@ -122,18 +122,19 @@ def compare(
     """Recovered equations beside the true ones, term by term.
 
     Both sides are first expanded in exact fractions, so that terms add up. Monomials are matched by
-    their powers, other terms if SymPy writes them the same way.
+    their powers, other terms if SymPy writes them the same way. Where both sides name their states,
+    equations are matched by name, in whatever order they stand; else by their place.
 
     **Arguments:**
 
     - `recovered`: a model, or one SymPy expression for each state, in a sequence or by its name.
     - `true`: the same for the true system.
-    - `names`: the names of the states; default the names in `true` or `recovered`, else `y1 ...
-        yn`.
+    - `names`: the names of the states where neither side has them; default those in `true` or
+        `recovered` (keys, species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
 
-    **Returns:** a `Comparison`.
+    **Returns:** a `Comparison`, in the order of `true`.
 
-    **Raises:** `ValueError` if the two are not systems of the same states.
+    **Raises:** `ValueError` if the two are not systems of the same states, or one has constraints.
 
     ```python
     >>> import stiffrax as srx
@@ -143,20 +144,28 @@ def compare(
 
     ```
     """
-    if names is None:
-        names = next((tuple(s) for s in (true, recovered) if isinstance(s, Mapping)), None)
-    recovered, states = as_system(recovered, names)
-    true, true_states = as_system(true, names)
+    given = None if names is None else tuple(names)
+    sides = [("`true`", own_names(true)), ("`recovered`", own_names(recovered)), ("`names`", given)]
+    named = [(side, states) for side, states in sides if states is not None]
+    for side, states in named[1:]:
+        if set(states) != set(named[0][1]):
+            raise ValueError(
+                f"The states are {named[0][1]} in {named[0][0]} and {states} in {side}; states are "
+                "matched by name. Give both the same names: those of a model by `srx.to_sympy(model, names)`."
+            )
+    default = named[0][1] if named else None
+    left, states = as_system(recovered, own_names(recovered) or default)
+    right, true_states = as_system(true, own_names(true) or default)
     if len(states) != len(true_states):
         raise ValueError(
             f"`recovered` has {len(states)} equations and `true` has {len(true_states)}: compare "
             "systems of the same states."
         )
-    rows = []
-    for state, left, right in zip(states, map(_terms, recovered), map(_terms, true), strict=True):
-        extra = left.keys() - right.keys()
-        for term in (*sorted(right, key=_order), *sorted(extra, key=_order)):
-            rows.append(ComparisonRow(state, term, right.get(term), left.get(term)))
+    found, rows = dict(zip(states, map(_terms, left), strict=True)), []
+    for state, expected in zip(true_states, map(_terms, right), strict=True):
+        extra = found[state].keys() - expected.keys()
+        for term in (*sorted(expected, key=_order), *sorted(extra, key=_order)):
+            rows.append(ComparisonRow(state, term, expected.get(term), found[state].get(term)))
     return Comparison(tuple(rows))
 
 

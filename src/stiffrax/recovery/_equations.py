@@ -12,10 +12,17 @@ import paramax
 from jaxtyping import Array, Float
 
 from ..data._names import state_names
-from ..models import AbstractLinearModel, PartiallyKnown, PiNet, ReactionNetwork
+from ..models import (
+    AbstractLinearModel,
+    ConstrainedField,
+    PartiallyKnown,
+    PiNet,
+    ReactionNetwork,
+)
 from ..models._checks import check_state
+from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
-from ._numbers import check_digits, round_floats, to_number
+from ._numbers import check_digits, drop_small_terms, round_numbers, to_number
 from ._trace import trace
 
 if TYPE_CHECKING:
@@ -89,6 +96,18 @@ def compiled(expressions: tuple[Any, ...], names: tuple[str, ...]) -> Callable[.
     return jax_function(arguments, expressions)
 
 
+def own_names(equations: Any) -> tuple[str, ...] | None:
+    """The names that a system gives its states itself; `None` where it has none."""
+    if isinstance(equations, Mapping):
+        return tuple(equations)
+    equations = paramax.unwrap(equations)
+    if isinstance(equations, ReactionNetwork):
+        return equations.species
+    if isinstance(equations, SymbolicModel):
+        return equations.names
+    return own_names(equations.known) if isinstance(equations, PartiallyKnown) else None
+
+
 def to_sympy(
     model: Callable[..., Any],
     names: Sequence[str] | None = None,
@@ -96,7 +115,7 @@ def to_sympy(
     args: Any = None,
     digits: int | None = None,
     threshold: float = 0.0,
-) -> "tuple[sympy.Expr, ...]":
+) -> tuple[Any, ...]:
     """The equations of a model as SymPy expressions.
 
     A linear model gives its coefficients times its features, a `PiNet` is multiplied out first, a
@@ -108,16 +127,19 @@ def to_sympy(
 
     - `model`: a model, or any function `f(t, y, args) -> dy/dt` made of arithmetic, powers and
         elementary functions; for the latter `names` must be given. The time is the symbol `t`.
-    - `names`: the names of the states; default `y1 ... yn`, and the species of a network.
+    - `names`: the names of the states in their order; default those that the model has itself
+        (species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
     - `args`: the `args` with which parts are traced.
-    - `digits`: significant digits to which coefficients are rounded; default all.
-    - `threshold`: coefficients of at most this size are left out.
+    - `digits`: significant digits to which numbers are rounded; default all. Whole exponents and
+        fractions stay.
+    - `threshold`: coefficients of at most this size are left out: of a linear model its own, of any
+        other formula those of its terms, as they are without multiplying out.
 
-    **Returns:** one expression for each output. Coefficients keep every digit: SymPy prints 15 of
-    a float, `float` of it has all.
+    **Returns:** one expression for each output; of a `ConstrainedField` the rows of its constraints
+    are `Eq(0, g)`. Coefficients keep every digit: SymPy prints 15 of a float, `float` of it has all.
 
     **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, and
-    for functions that have no formula, such as a loop.
+    for functions that have no formula, such as a loop, or do not return a vector.
 
     ```python
     >>> import stiffrax as srx
@@ -135,7 +157,8 @@ def to_sympy(
             f"`threshold` must be a number of at least 0, got {threshold!r}: write for example "
             "`threshold=1e-8`."
         )
-    names = getattr(model, "species", None) if names is None else names
+    model = paramax.unwrap(model)
+    names = own_names(model) if names is None else names
     size = getattr(model, "num_states", None if names is None else len(names))
     if size is None:
         raise ValueError(
@@ -149,24 +172,39 @@ def to_sympy(
         if isinstance(part, PiNet | ReactionNetwork):
             part = part.to_polynomial()
         if isinstance(part, AbstractLinearModel):
-            return _linear(part, states, digits, threshold)
+            return _linear(part, states, threshold)
         if isinstance(part, SymbolicModel):
             old = [sympy.Symbol(name) for name in part.names]
-            return [e.xreplace(dict(zip(old, states, strict=True))) for e in part.expressions]
+            new = dict(zip(old, states, strict=True))
+            return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
         if isinstance(part, PartiallyKnown):
             total = expressions_of(part.known, states)
             learned = expressions_of(part.learned, [states[i] for i in part.inputs])
             for i, expression in zip(part.outputs, learned, strict=True):
                 total[i] = total[i] + expression
             return total
-        return list(trace(lambda t, y: part(t, y, args), time, states))
+        found = trace(lambda t, y: part(t, y, args), time, states)
+        if found.ndim != 1:
+            raise ValueError(
+                f"The function returned shape {found.shape} for {len(states)} states; equations are "
+                "read from a vector of one number each. Write for example `jnp.stack([-y[0]])`."
+            )
+        return [drop_small_terms(e, threshold) for e in found]
 
-    return tuple(expressions_of(model, states))
+    if isinstance(model, ConstrainedField):
+        rows = [None] * size
+        for places, part in (
+            (model.differential, model.learned),
+            (model.algebraic, lambda t, y, args: jnp.atleast_1d(model.constraint(t, y, args))),
+        ):
+            for i, expression in zip(places, expressions_of(part, states), strict=True):
+                rows[i] = constraint(expression) if i in model.algebraic else expression
+    else:
+        rows = expressions_of(model, states)
+    return map_rows(lambda e: round_numbers(e, digits), rows)
 
 
-def _linear(
-    model: AbstractLinearModel, states: Sequence[Any], digits: int | None, threshold: float
-) -> list[Any]:
+def _linear(model: AbstractLinearModel, states: Sequence[Any], threshold: float) -> list[Any]:
     import sympy
 
     coefficients = np.where(model.active, model.coefficients, 0)
@@ -178,17 +216,22 @@ def _linear(
         )
     features = trace(model.features, states)
     return [
-        sympy.Add(*(to_number(row[j], digits) * features[j] for j in np.flatnonzero(kept)))
+        sympy.Add(*(to_number(row[j]) * features[j] for j in np.flatnonzero(kept)))
         for row, kept in zip(coefficients, np.abs(coefficients) > threshold, strict=True)
     ]
 
 
 def as_system(
-    equations: Any, names: Sequence[str] | None, digits: int | None = None
+    equations: Any,
+    names: Sequence[str] | None,
+    digits: int | None = None,
+    *,
+    constraints: bool = False,
 ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     """The SymPy expressions of a vector field, one for each state, and the names of the states.
 
     Symbols are taken by name, so that `Symbol("x", real=True)` and `Symbol("x")` are one state.
+    `constraints`: whether rows may be constraints.
     """
     import sympy
 
@@ -202,8 +245,9 @@ def as_system(
         names = tuple(equations)
         equations = as_expressions(equations.values())
     if callable(equations):
-        names = getattr(equations, "species", None) if names is None else names
-        expressions = to_sympy(equations, names, digits=digits)
+        equations = paramax.unwrap(equations)
+        names = own_names(equations) if names is None else names
+        expressions = to_sympy(equations, names)
         states = symbol_names(names, getattr(equations, "num_states", len(names or ())))
     else:
         expressions = as_expressions(equations)
@@ -220,8 +264,14 @@ def as_system(
             "the names of the states as `names`, and put numbers in for parameters with "
             "`expression.subs(...)`."
         )
-    renamed = (e.xreplace({s: sympy.Symbol(str(s)) for s in e.free_symbols}) for e in expressions)
-    return tuple(round_floats(e, digits) for e in renamed), states
+    if not constraints:
+        refuse_constraints(expressions, states)
+
+    def as_written(e: Any) -> Any:
+        renamed = e.xreplace({s: sympy.Symbol(str(s)) for s in e.free_symbols})
+        return round_numbers(renamed, digits)
+
+    return map_rows(as_written, expressions), states
 
 
 def as_expressions(values: Any) -> tuple[Any, ...]:
@@ -238,7 +288,8 @@ def as_expressions(values: Any) -> tuple[Any, ...]:
         raise ValueError("The equations must be one or more SymPy expressions, got none.")
     for value in values:
         # Text is not handed to `sympify`, which would run it.
-        if isinstance(value, bool) or not isinstance(value, int | float | sympy.Expr):
+        written = isinstance(value, int | float | sympy.Expr) or is_constraint(value)
+        if isinstance(value, bool) or not written:
             raise ValueError(
                 f"The equations must be SymPy expressions, got {value!r}: read text with "
                 "`from_text`."

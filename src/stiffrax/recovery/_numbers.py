@@ -53,14 +53,38 @@ def to_rationals(expression: Any) -> Any:
     return expression.xreplace({x: sympy.Rational(repr(float(x))) for x in floats})
 
 
-def round_floats(expression: Any, digits: int | None) -> Any:
-    """The expression with every float rounded to a number of significant digits."""
+def round_numbers(expression: Any, digits: int | None) -> Any:
+    """The expression with its numbers rounded, but not whole exponents and fractions."""
     import sympy
 
     if digits is None:
         return expression
-    floats = expression.atoms(sympy.Float)
-    return expression.xreplace({x: to_number(float(x), digits) for x in floats})
+    if expression.is_Float:
+        return to_number(float(expression), digits)
+    if expression.is_Integer:
+        number = int(expression)
+        return sympy.Integer(round(number, digits - len(str(abs(number)))))
+    if expression.is_Pow and expression.exp.is_Integer:
+        return round_numbers(expression.base, digits) ** expression.exp
+    if not expression.args:
+        return expression
+    return expression.func(*(round_numbers(x, digits) for x in expression.args))
+
+
+def drop_small_terms(expression: Any, threshold: float) -> Any:
+    """The sum without terms whose numeric factor is at most the threshold in size."""
+    import sympy
+
+    if not threshold:
+        return expression
+    symbols = expression.free_symbols
+    return sympy.Add(
+        *(
+            term
+            for term in sympy.Add.make_args(expression)
+            if abs(complex(term.as_independent(*symbols, as_Add=False)[0])) > threshold
+        )
+    )
 
 
 def check_digits(digits: int | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import check_instance
+from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
 
 if TYPE_CHECKING:
@@ -51,10 +52,12 @@ def to_text(
         def _print_Exp1(self, expr: Any) -> str:
             return "exp(1)"
 
-    expressions, states = as_system(equations, names, digits)
+    rows, states = as_system(equations, names, digits, constraints=True)
     return "\n".join(
-        f"d{state}/d{TIME} = {Printer().doprint(expression)}"
-        for state, expression in zip(states, expressions, strict=True)
+        f"0 = {Printer().doprint(row.rhs)}"
+        if is_constraint(row)
+        else f"d{state}/d{TIME} = {Printer().doprint(row)}"
+        for state, row in zip(states, rows, strict=True)
     )
 
 
@@ -190,9 +193,11 @@ def to_latex(
     """
     import sympy
 
-    expressions, states = as_system(equations, names, digits)
+    rows, states = as_system(equations, names, digits, constraints=True)
     lines = (
-        rf"\frac{{d {sympy.latex(sympy.Symbol(state))}}}{{d {TIME}}} &= {sympy.latex(expression)}"
-        for state, expression in zip(states, expressions, strict=True)
+        rf"0 &= {sympy.latex(row.rhs)}"
+        if is_constraint(row)
+        else rf"\frac{{d {sympy.latex(sympy.Symbol(state))}}}{{d {TIME}}} &= {sympy.latex(row)}"
+        for state, row in zip(states, rows, strict=True)
     )
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
