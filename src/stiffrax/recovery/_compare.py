@@ -151,7 +151,8 @@ def compare(
         if set(states) != set(named[0][1]):
             raise ValueError(
                 f"The states are {named[0][1]} in {named[0][0]} and {states} in {side}; states are "
-                "matched by name. Give both the same names: those of a model by `srx.to_sympy(model, names)`."
+                "matched by name. Give both the same names: those of a model by "
+                "`srx.to_sympy(model, names)`."
             )
     default = named[0][1] if named else None
     left, states = as_system(recovered, own_names(recovered) or default)
