@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -167,41 +168,49 @@ def to_sympy(
         )
     time, states = sympy.Symbol(TIME), [sympy.Symbol(s) for s in symbol_names(names, size)]
 
-    def expressions_of(part: Any, states: Sequence[Any]) -> list[Any]:
-        part = paramax.unwrap(part)
-        if isinstance(part, PiNet | ReactionNetwork):
-            part = part.to_polynomial()
-        if isinstance(part, AbstractLinearModel):
-            return _linear(part, states, threshold)
-        if isinstance(part, SymbolicModel):
-            old = [sympy.Symbol(name) for name in part.names]
-            new = dict(zip(old, states, strict=True))
-            return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
-        if isinstance(part, PartiallyKnown):
-            total = expressions_of(part.known, states)
-            learned = expressions_of(part.learned, [states[i] for i in part.inputs])
-            for i, expression in zip(part.outputs, learned, strict=True):
-                total[i] = total[i] + expression
-            return total
-        found = trace(lambda t, y: part(t, y, args), time, states)
-        if found.ndim != 1:
-            raise ValueError(
-                f"The function returned shape {found.shape} for {len(states)} states; equations are "
-                "read from a vector of one number each. Write for example `jnp.stack([-y[0]])`."
-            )
-        return [drop_small_terms(e, threshold) for e in found]
+    def read(part: Any) -> list[Any]:
+        return _read(part, states, time, args, threshold)
 
     if isinstance(model, ConstrainedField):
-        rows = [None] * size
-        for places, part in (
-            (model.differential, model.learned),
-            (model.algebraic, lambda t, y, args: jnp.atleast_1d(model.constraint(t, y, args))),
-        ):
-            for i, expression in zip(places, expressions_of(part, states), strict=True):
-                rows[i] = constraint(expression) if i in model.algebraic else expression
+        # The model itself says where its parts return other shapes.
+        jax.eval_shape(model, 0.0, jnp.ones(size), args)
+        violation = functools.partial(_violation, model)
+        rows = [*read(model.learned), *map(constraint, read(violation))]
+        rows = [rows[i] for i in np.argsort((*model.differential, *model.algebraic))]
     else:
-        rows = expressions_of(model, states)
+        rows = read(model)
     return map_rows(lambda e: round_numbers(e, digits), rows)
+
+
+def _violation(model: ConstrainedField, t: Any, y: Array, args: Any) -> Array:
+    return jnp.atleast_1d(model.constraint(t, y, args))
+
+
+def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: float) -> list[Any]:
+    import sympy
+
+    part = paramax.unwrap(part)
+    if isinstance(part, PiNet | ReactionNetwork):
+        part = part.to_polynomial()
+    if isinstance(part, AbstractLinearModel):
+        return _linear(part, states, threshold)
+    if isinstance(part, SymbolicModel):
+        new = dict(zip(map(sympy.Symbol, part.names), states, strict=True))
+        return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
+    if isinstance(part, PartiallyKnown):
+        total = _read(part.known, states, time, args, threshold)
+        inputs = [states[i] for i in part.inputs]
+        learned = _read(part.learned, inputs, time, args, threshold)
+        for i, expression in zip(part.outputs, learned, strict=True):
+            total[i] = total[i] + expression
+        return total
+    found = trace(lambda t, y: part(t, y, args), time, states)
+    if found.ndim != 1:
+        raise ValueError(
+            f"The function returned shape {found.shape} for {len(states)} states; equations are "
+            "read from a vector of one number each. Write for example `jnp.stack([-y[0]])`."
+        )
+    return [drop_small_terms(e, threshold) for e in found]
 
 
 def _linear(model: AbstractLinearModel, states: Sequence[Any], threshold: float) -> list[Any]:
