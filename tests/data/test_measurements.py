@@ -48,6 +48,53 @@ def test_selection_takes_what_belongs_to_the_runs():
     assert (chosen.run_names, chosen.doses) == (("b",), (srx.Dose("b", 0.5, "A", 2.0),))
     np.testing.assert_array_equal(chosen.constants["T"], [320])
     assert float(chosen.inputs["u"](0, 0.5)) == 2.5
+    assert float(chosen.conditions("b")["u"](0.5)) == 2.5
+
+
+def test_a_selected_run_keeps_its_number():
+    data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((4, 2, 1)))
+    kept, out = data.split([0])
+    assert (kept.numbers, out.numbers) == ((1, 2, 3), (0,))
+    assert kept.select([2, 0]).numbers == (3, 1)
+    assert int(kept.conditions(2).run) == 3
+
+
+def measured(**options):
+    rows = {"run": ["a", "a", "b", "b"], "t": [1, 2, 1, 2], "A": [1.0, 2.0, 3.0, 4.5]}
+    return srx.Measurements.from_table(rows, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"doses": [srx.Dose("a", 1.5, "A", 1.0)]}, "have doses, of which"),
+        ({"constants": {"run": ["a", "b"], "T": [300, 320]}}, "have the constant 'T', of which"),
+    ],
+)
+def test_what_trajectories_cannot_hold_is_not_dropped(options, message):
+    with pytest.raises(ValueError, match=message):
+        measured(**options).to_trajectories()
+
+
+def test_trajectories_do_without_what_all_runs_share():
+    data = measured(constants={"run": ["a", "b"], "T": [300, 300]}, sd={"A": 0.1}, start=0.0)
+    np.testing.assert_array_equal(data.to_trajectories().ys[..., 0], [[1, 2], [3, 4.5]])
+
+
+@pytest.mark.parametrize("sd", [[0.1, 0.0], [0.1, -0.1], [0.1, np.inf], [0.0, 0.0]])
+def test_a_standard_deviation_that_is_given_is_positive(sd):
+    with pytest.raises(ValueError, match="the standard deviation positive, or left out"):
+        srx.Measurements.from_table({"t": [0, 1], "A": [1.0, 2.0], "s": sd}, sd={"A": "s"})
+
+
+def test_a_standard_deviation_is_given_for_all_values_of_a_column_or_none():
+    table = {"t": [0, 1, 2], "A": [1.0, 2.0, None], "B": [1.0, None, 3.0]}
+    table |= {"a": [0.1, 0.2, None], "b": [0.1, None, None]}
+    assert srx.Measurements.from_table(table, sd={"A": "a"}, columns=["A"]).sd[0, 1, 0] == 0.2
+    with pytest.raises(
+        ValueError, match="'B' has standard deviations, but not in run '0' at time 2"
+    ):
+        srx.Measurements.from_table(table, sd={"A": "a", "B": "b"})
 
 
 @pytest.mark.parametrize(
@@ -103,6 +150,29 @@ def test_a_cubic_input_never_overshoots():
                 {"t": [0, 1], "A": [1, 2]}, doses=[srx.Dose("x", 0.0, "A", 1.0)]
             ),
             "`doses` has one for the run 'x'",
+        ),
+        (
+            lambda: measured(doses=[srx.Dose("a", 0.0, "A", 1.0)]),
+            "Run 'a' has a dose at time 0, before it starts at 1, .* Write `start=0`",
+        ),
+        (
+            lambda: srx.Measurements.from_arrays([0.0, 1.0], [[1.0], [np.inf]]),
+            "Run '0' has the value inf .* at time 1; both must be finite",
+        ),
+        (
+            lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1, 2]}, sd={"A": 0}),
+            "standard deviation 0.0 of 'A' at time 0",
+        ),
+        (lambda: srx.Measurements.from_arrays([0.0, NAN], [[1.0], [2.0]]), "times are finite"),
+        (
+            lambda: srx.Measurements.from_arrays(
+                [0.0, 1.0], np.ones((2, 2, 1)), run_names=["wt", "wt"], constants={"T": [1, 2]}
+            ),
+            r"`run_names` repeats a name: \['wt', 'wt'\]",
+        ),
+        (
+            lambda: srx.Measurements.from_arrays([0.0], [[1.0]], constants={"T": [1, 2]}),
+            r"`T` has shape \(2,\); it needs one number, or \(1,\), one for each run",
         ),
         (
             lambda: srx.Measurements.from_table(

@@ -176,6 +176,39 @@ def test_conditions_may_stand_in_a_second_table(written):
         srx.Measurements.from_csv(path, constants={"run": ["x"], "T": [300]})
 
 
+@pytest.mark.parametrize("names", ["20230101 20230102", "1_2 12", "007 7", "1e5 100000"])
+def test_runs_are_named_as_they_are_written(written, names):
+    a, b = names.split()
+    data = srx.Measurements.from_csv(written(f"run,t,A\n{a},0,1\n{a},1,2\n{b},0,3\n{b},1,4.5\n"))
+    assert data.run_names == (a, b)
+    long = f"run,time,species,value\n{a},0,A,1\n{a},1,A,2\n{b},0,A,3\n{b},1,A,4.5\n"
+    same(data, srx.Measurements.from_csv(written(long), long=("species", "value")))
+    second = written(f"run,T\n{b},2\n{a},1\n", "conditions.csv")
+    conditions = srx.Measurements.from_csv(
+        written(long), long=("species", "value"), constants=second
+    )
+    np.testing.assert_array_equal(conditions.constants["T"], [1, 2])
+
+
+@pytest.mark.parametrize("runs", [[20230101, 20230102], [20230101.0, 20230102.0]])
+def test_integers_that_name_runs_of_a_table_have_no_exponent(runs):
+    rows = {"run": np.repeat(runs, 2), "t": [0, 1, 0, 1], "A": [1.0, 0.5, 3.0, 1.4]}
+    assert srx.Measurements.from_table(rows).run_names == ("20230101", "20230102")
+
+
+def test_a_number_with_an_underscore_is_none(written):
+    with pytest.raises(ValueError, match="row 3 .* holds '1_2', which is no number"):
+        srx.Measurements.from_csv(written("t,A\n0,1\n1,1_2\n"))
+    with pytest.raises(ValueError, match="row 3 .* holds '1_2', which is no number"):
+        srx.Trajectories.from_csv(written("t,A\n0,1\n1,1_2\n"), run=None)
+
+
+def test_a_variable_does_not_take_the_place_of_a_column(written):
+    path = written("time,species,value,T\n0,A,1,300\n0,T,2,300\n")
+    with pytest.raises(ValueError, match="has 'T' in column 'species' and as the name of a column"):
+        srx.Measurements.from_csv(path, long=("species", "value"))
+
+
 def test_a_run_split_in_two_places_is_one_run(written):
     data = srx.Measurements.from_csv(written("run,t,A\na,2,3.5\nb,0,9\nb,1,8\na,0,1\na,1,2\n"))
     assert data.run_names == ("a", "b")

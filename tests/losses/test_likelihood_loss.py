@@ -93,6 +93,7 @@ def test_a_dose_is_added_after_the_measurement_at_its_time():
         names=("A",),
         units=("",),
         run_names=("0",),
+        numbers=(0,),
     )
     expected = np.exp(-TS) + np.where(TS > 1, 2 * np.exp(-(TS - 1)), 0)
     np.testing.assert_allclose(simulate(decay(), dosed).values[0, :, 0], expected, rtol=1e-5)
@@ -218,6 +219,38 @@ class TestMessages:
         data = srx.Measurements.from_table(table, doses=[srx.Dose("0", 1.0, "B", 1.0)])
         with pytest.raises(ValueError, match="adds to the state 'B'"):
             srx.LikelihoodLoss()(decay(), data)
+
+
+class TestStartsOfRuns:
+    data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((3, 2, 1)), names=["A"], sd=1.0)
+    starts = jnp.array([[1.0], [2.0], [3.0]])
+
+    def system(self, starts):
+        return srx.System(lambda t, y, args: 0 * y + args.run.astype(float), starts, states=["A"])
+
+    def test_a_selected_run_keeps_its_own(self):
+        kept, out = self.data.split([0])
+        found = simulate(self.system(self.starts), kept).values[:, :, 0]
+        np.testing.assert_allclose(found, [[2, 3], [3, 5]])
+        np.testing.assert_allclose(simulate(self.system(self.starts), out).values.ravel(), [1, 1])
+
+    def test_one_for_too_few_runs_is_refused(self):
+        with pytest.raises(
+            ValueError, match="has 2 rows, and the data have the run '2' of number 2"
+        ):
+            srx.LikelihoodLoss()(self.system(self.starts[:2]), self.data)
+
+    @pytest.mark.slow
+    def test_runs_held_out_of_trajectories_keep_their_own(self):
+        data = srx.Trajectories.from_arrays(
+            [0.0, 1.0], [[[0.0], [1.0]], [[9.0], [9.0]]], names=["A"]
+        )
+        system = srx.System(
+            Decay(srx.positive(1.0)), jnp.array([[2.0], [9.0]]), sd=1.0, states=["A"]
+        )
+        found = srx.fit(system, data, srx.LikelihoodLoss(), steps=1, held_out=[1], judge_every=1)
+        expected = np.log(2 * np.pi) + (9 - 9 * np.exp(-1)) ** 2 / 2
+        np.testing.assert_allclose(found.history.held_out_loss[0], expected, rtol=1e-2)
 
 
 @pytest.mark.slow

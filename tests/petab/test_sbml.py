@@ -1,5 +1,7 @@
 """Models in SBML: rates, initial states and observables against what the standard says."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -19,8 +21,7 @@ def _evaluation(request, monkeypatch):
 def parts(problem, run=0):
     """Field, initial state and observables of a run, as functions of time and state."""
     system = paramax.unwrap(problem.system)
-    own = problem.data.conditions(run)
-    args = srx.Conditions(own.run, own.start, own.constants, own.inputs, system.parameters)
+    args = dataclasses.replace(problem.data.conditions(run), parameters=system.parameters)
     start = np.asarray(system.initial_state(args))
     return (
         lambda t, y: np.asarray(system.field(t, jnp.asarray(y, float), args)),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import real_numbers
+from ._run_checks import per_run
 from ._table import read_csv, read_table
 
 
@@ -49,4 +51,4 @@ def run_starts(
         if unknown:
             raise ValueError(f"`start` names the run {unknown[0]!r}; the runs are {list(runs)}.")
         return np.array([start.get(run, t) for run, t in zip(runs, first, strict=True)], float)
-    return np.full(len(runs), float(start))
+    return per_run("start", real_numbers("start", start), len(runs))

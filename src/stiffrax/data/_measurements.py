@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -16,7 +17,8 @@ from ._dose import Dose
 from ._known_input import KnownInput
 from ._long_table import widened
 from ._measured_runs import MeasuredRun, cut_runs, find_columns
-from ._names import check_names, held_out_runs, select_runs
+from ._names import check_names, check_run_names, held_out_runs, select_runs
+from ._run_checks import check_cells, check_runs, per_run
 from ._run_conditions import Conditions
 from ._table import Table, read_csv, read_table
 from ._trajectories import Trajectories
@@ -43,9 +45,11 @@ class Measurements(eqx.Module):
     - `doses`: what is added to a state at a time of a run.
     - `names`, `units`: of the columns; a unit is empty where none is known.
     - `run_names`: names of the runs.
+    - `numbers`: of the runs, which selections keep: `args.run` of a [`stiffrax.System`][].
 
     **Raises:** `ValueError` for shapes that do not fit, a run that starts after a measurement of it,
-    a run without any measurement, and doses to runs that do not exist.
+    a run without any measurement, a column that has standard deviations for some of its values only,
+    and doses to runs that do not exist, or before they start.
 
     ```python
     >>> import stiffrax as srx
@@ -67,46 +71,11 @@ class Measurements(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     units: tuple[str, ...] = eqx.field(static=True)
     run_names: tuple[str, ...] = eqx.field(static=True)
+    numbers: tuple[int, ...] = eqx.field(static=True)
 
     def __check_init__(self):
-        check_names("`names`", self.names)
-        if not isinstance(self.values, np.ndarray):
-            return  # values may be traced
-        runs, times = self.ts.shape
-        shape = (runs, times, len(self.names))
-        for name in ("values", "mask", "sd"):
-            given = getattr(self, name).shape
-            if given != shape:
-                raise ValueError(
-                    f"`{name}` has shape {given}, but (runs, times, columns) = {shape} is needed: "
-                    "`Measurements.from_arrays` brings arrays into this form."
-                )
-        for i, label in enumerate(self.run_names):
-            self._check_run(i, label)
-        for dose in self.doses:
-            if dose.run not in self.run_names:
-                raise ValueError(
-                    f"`doses` has one for the run {dose.run!r}; the runs are {self.run_names}."
-                )
-
-    def _check_run(self, i: int, label: str) -> None:
-        measured = self.mask[i].any(axis=1)
-        if not measured.any():
-            raise ValueError(f"Run {label!r} has no measured cell: leave it out.")
-        first = self.ts[i][measured].min()
-        if self.starts[i] > first:
-            raise ValueError(
-                f"Run {label!r} starts at {self.starts[i]:g}, after its first measurement at "
-                f"{first:g}. Give an earlier `start`."
-            )
-        bad = np.argwhere(self.mask[i] & ~(np.isfinite(self.values[i]) & (self.sd[i] >= 0)))
-        if len(bad):
-            k, j = bad[0]
-            raise ValueError(
-                f"Run {label!r} has the value {self.values[i, k, j]} with standard deviation "
-                f"{self.sd[i, k, j]} of {self.names[j]!r} at time {self.ts[i, k]:g}; both must be "
-                "finite, and the standard deviation positive, or left out."
-            )
+        if isinstance(self.values, np.ndarray):  # values may be traced
+            check_runs(self)
 
     @classmethod
     def from_csv(
@@ -187,7 +156,7 @@ class Measurements(eqx.Module):
     ) -> "Measurements":
         del rename  # done while reading
         if long is not None:
-            table, names, sd = widened(table, long, sd)
+            table, names, sd = widened(table, long, sd, run)
             columns = names if columns is None else columns
         own = isinstance(constants, list | tuple)
         found = find_columns(
@@ -251,16 +220,15 @@ class Measurements(eqx.Module):
         sd = np.broadcast_to(real_numbers("sd", np.nan if sd is None else sd), values.shape)
         names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
         names = check_names("`names`", names, num_columns)
-        labels = [str(i) for i in range(num_runs)] if run_names is None else list(run_names)
+        labels = [str(x) for x in (range(num_runs) if run_names is None else run_names)]
+        check_run_names(labels, num_runs)
         order = np.argsort(ts, axis=1, kind="stable")
         runs = {
             label: MeasuredRun(t[k], y[k], s[k])
             for label, t, y, s, k in zip(labels, ts, values, sd, order, strict=True)
         }
         given = (constants or {}).items()
-        known = {k: np.broadcast_to(real_numbers(k, x), num_runs) for k, x in given}
-        if start is not None and np.ndim(start) == 1:
-            start = dict(zip(labels, real_numbers("start", start), strict=True))
+        known = {k: per_run(k, real_numbers(k, x), num_runs) for k, x in given}
         return cls._of_runs(runs, names, ("",) * num_columns, known, {}, (), start)
 
     @classmethod
@@ -274,6 +242,8 @@ class Measurements(eqx.Module):
         doses: Sequence[Dose],
         start: Any,
     ) -> "Measurements":
+        for label, run in runs.items():
+            check_cells(label, names, *run, ~np.isnan(run.values))
         longest = max(len(run.ts) for run in runs.values())
 
         def padded(rows: np.ndarray) -> np.ndarray:
@@ -296,6 +266,7 @@ class Measurements(eqx.Module):
             names=names,
             units=units,
             run_names=tuple(runs),
+            numbers=tuple(range(len(runs))),
         )
 
     @classmethod
@@ -314,13 +285,24 @@ class Measurements(eqx.Module):
             names=data.names,
             units=("",) * len(data.names),
             run_names=data.run_names,
+            numbers=tuple(range(len(data))),
         )
 
     def to_trajectories(self) -> Trajectories:
         """The rows in which everything was measured, as samples of states.
 
-        **Raises:** `ValueError` if a row was measured in part, or a time of a run twice.
+        Standard deviations, an earlier start and constants that all runs share are left out.
+
+        **Raises:** `ValueError` if a row was measured in part, or a time of a run twice, and for
+        doses, inputs and constants by which runs differ: what is trained on samples sees none.
         """
+        lost = [f"the constant {name!r}" for name, x in self.constants.items() if np.ptp(x) > 0]
+        lost += [f"the input {name!r}" for name in self.inputs] + ["doses"] * bool(self.doses)
+        if lost:
+            raise ValueError(
+                f"The measurements have {lost[0]}, of which `Trajectories` know nothing. Fit a "
+                "`System`, or read the data without it, as in `columns=['A']`."
+            )
         mask = np.asarray(self.mask)
         whole, any_cell = np.all(mask, axis=2), np.any(mask, axis=2)
         partly = np.argwhere(any_cell & ~whole)
@@ -344,7 +326,10 @@ class Measurements(eqx.Module):
         return dataclasses.replace(self, ts=ts, values=none, mask=none == 0, sd=none)
 
     def select(self, runs: Any) -> "Measurements":
-        """The given runs in the given order: an index, a name, a sequence of either, or a slice."""
+        """The given runs in the given order: an index, a name, a sequence of either, or a slice.
+
+        They keep their numbers.
+        """
         chosen = select_runs(runs, self.run_names)
         labels = tuple(self.run_names[i] for i in chosen)
         rows = {x: getattr(self, x)[chosen] for x in ("ts", "values", "mask", "sd", "starts")}
@@ -359,6 +344,7 @@ class Measurements(eqx.Module):
             names=self.names,
             units=self.units,
             run_names=labels,
+            numbers=tuple(self.numbers[i] for i in chosen),
         )
 
     def split(self, held_out: Any) -> tuple["Measurements", "Measurements"]:
@@ -367,11 +353,17 @@ class Measurements(eqx.Module):
         kept = [i for i in range(len(self.run_names)) if i not in out]
         return self.select(kept), self.select(out)
 
-    def conditions(self, run: Any = None) -> Conditions:
-        """The conditions of a run, by its index, or those of all runs with a leading axis."""
-        index = jnp.arange(len(self)) if run is None else jnp.asarray(run)
-        constants = {name: jnp.asarray(x)[index] for name, x in self.constants.items()}
-        return Conditions(index, jnp.asarray(self.starts)[index], constants, self.inputs)
+    def conditions(self, run: Any) -> Conditions:
+        """The conditions of a run, by its name or its index among these data."""
+        traced = isinstance(run, jax.Array)
+        index = run if traced else jnp.asarray(select_runs(run, self.run_names)[0])
+        pick = lambda x: jnp.asarray(x)[index]  # noqa: E731
+        return Conditions(
+            pick(self.numbers),
+            pick(self.starts),
+            {name: pick(x) for name, x in self.constants.items()},
+            jax.tree.map(lambda x: pick(x)[None], self.inputs),
+        )
 
     @property
     def num_runs(self) -> int:

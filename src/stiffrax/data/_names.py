@@ -31,6 +31,16 @@ def check_names(argument: str, names: Sequence[str], count: int | None = None) -
     return names
 
 
+def check_run_names(run_names: Sequence[str], count: int) -> None:
+    """Refuses names that are not one for each run."""
+    if len(set(run_names)) != len(run_names):
+        raise ValueError(f"`run_names` repeats a name: {list(run_names)}. Make them distinct.")
+    if len(run_names) != count:
+        raise ValueError(
+            f"`run_names` has {len(run_names)} names, but there are {count} runs: give one name each."
+        )
+
+
 def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]:
     """The names of the states, by default `y1 ... yn`."""
     if names is None:

@@ -17,10 +17,10 @@ class Conditions(eqx.Module):
 
     **Attributes:**
 
-    - `run`: index of the run among the data, `Int[Array, ""]`, or of all runs.
+    - `run`: number of the run in the data as they were made, `Int[Array, ""]`; selections keep it.
     - `start`: time at which the run starts.
     - `constants`: one number for each condition that does not change.
-    - `inputs`: known functions of time.
+    - `inputs`: known functions of time, of this run alone.
     - `parameters`: those of the system, `System(..., parameters=...)`.
 
     ```python
@@ -33,8 +33,8 @@ class Conditions(eqx.Module):
     ```
     """
 
-    run: Int[Array, "..."]
-    start: Float[Array, "..."]
+    run: Int[Array, ""]
+    start: Float[Array, ""]
     constants: dict[str, Any]
     inputs: dict[str, KnownInput]
     parameters: Any = None
@@ -45,7 +45,7 @@ class Conditions(eqx.Module):
             return self.constants[name]
         if name in self.inputs:
             known = self.inputs[name]
-            return lambda t: known(self.run, t)
+            return lambda t: known(0, t)
         if isinstance(self.parameters, dict) and name in self.parameters:
             return self.parameters[name]
         raise ValueError(

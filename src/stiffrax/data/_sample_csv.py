@@ -106,7 +106,8 @@ def _row(
     numbers = []
     for column in (columns.time, *columns.states):
         try:
-            numbers.append(float(cells[column]))
+            # Python would read `1_2` as 12.
+            numbers.append(float(cells[column].replace("_", "?")))
         except ValueError:
             raise ValueError(
                 f"row {line} of {path}, column {header[column]!r}, holds {cells[column]!r}, which "

@@ -24,12 +24,14 @@ _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}
 class Table(NamedTuple):
     """Columns of equal length. `locate(row, column)` says in the words of the source where it is.
 
-    A cell is a number, or text that is none; one that was not measured is NaN.
+    A cell is a number, or text that is none; one that was not measured is NaN. `given` has the cells
+    as they were before, by which labels are told apart.
     """
 
     source: str
     units: dict[str, str]
     columns: dict[str, list[Any]]
+    given: dict[str, list[Any]]
     locate: Callable[[int, str], str]
 
     def __len__(self) -> int:
@@ -58,7 +60,14 @@ class Table(NamedTuple):
         for row, cell in enumerate(cells):
             if isinstance(cell, float) and np.isnan(cell):
                 raise ValueError(f"{self.locate(row, name)} is empty; name the {argument}.")
-        return [x if isinstance(x, str) else f"{x:g}" for x in cells]
+        return [_label(x) for x in self.given[name]]
+
+
+def _label(given: Any) -> str:
+    """Text as it was written: `007` is not `7`. Integers that a data frame made floats are integers."""
+    if isinstance(given, float) and given.is_integer():
+        return str(int(given))
+    return str(given).strip()
 
 
 def _no_number(cell: str, row: int) -> str:
@@ -116,15 +125,14 @@ def read_csv(
     if decimal is None:
         decimal = _decimal(separator, [cell for _, cells in body for cell in cells])
     names, units = _names(str(path), header, rename)
-    columns = {
-        name: [_cell(cells[j], decimal) for _, cells in body] for j, name in enumerate(names)
-    }
+    given = {name: [cells[j] for _, cells in body] for j, name in enumerate(names)}
+    columns = {name: [_cell(x, decimal) for x in cells] for name, cells in given.items()}
     numbers = [number for number, _ in body]
 
     def locate(row: int, name: str) -> str:
         return f"row {numbers[row]} of {path}, column {name!r},"
 
-    return Table(str(path), units, columns, locate)
+    return Table(str(path), units, columns, given, locate)
 
 
 def read_table(table: Any, rename: Mapping[str, str]) -> Table:
@@ -139,10 +147,8 @@ def read_table(table: Any, rename: Mapping[str, str]) -> Table:
             "Polars), or a dictionary of columns, as in `{'t': ts, 'A': values}`."
         )
     names, units = _names("the table", [str(name) for name in header], rename)
-    columns = {
-        name: [_value(x) for x in np.asarray(table[key]).tolist()]
-        for key, name in zip(header, names, strict=True)
-    }
+    given = {name: np.asarray(table[key]).tolist() for key, name in zip(header, names, strict=True)}
+    columns = {name: [_value(x) for x in cells] for name, cells in given.items()}
     lengths = {name: len(cells) for name, cells in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"The columns of the table have lengths {lengths}; they must be equal.")
@@ -150,7 +156,7 @@ def read_table(table: Any, rename: Mapping[str, str]) -> Table:
     def locate(row: int, name: str) -> str:
         return f"row {row} of the table, column {name!r},"
 
-    return Table("the table", units, columns, locate)
+    return Table("the table", units, columns, given, locate)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -219,6 +225,8 @@ def _cell(cell: str, decimal: str) -> Any:
     if cell.lower() in _NOT_MEASURED:
         return float("nan")
     written = cell.replace(decimal, ".") if decimal != "." else cell
+    if "_" in cell:
+        return cell  # Python would read `1_2` as 12
     try:
         return float(written)
     except ValueError:

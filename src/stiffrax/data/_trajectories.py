@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._names import check_names, held_out_runs, select_runs
+from ._names import check_names, check_run_names, held_out_runs, select_runs
 from ._runs import check_run, pad_runs, runs_from_arrays
 from ._sample_csv import runs_from_csv, write_csv
 from ._segments import Segments, cut_arrays, cut_segments
@@ -70,15 +70,7 @@ class Trajectories(eqx.Module):
                 "run must come first: `Trajectories.from_arrays` brings arrays into this form."
             )
         check_names("`names`", self.names, self.num_states)
-        if len(set(self.run_names)) != len(self.run_names):
-            raise ValueError(
-                f"`run_names` repeats a name: {list(self.run_names)}. Make them distinct."
-            )
-        if len(self.run_names) != self.num_runs:
-            raise ValueError(
-                f"`run_names` has {len(self.run_names)} names, but there are {self.num_runs} runs: "
-                "give one name each."
-            )
+        check_run_names(self.run_names, self.num_runs)
 
     @classmethod
     def from_arrays(

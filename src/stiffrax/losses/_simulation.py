@@ -1,5 +1,6 @@
 """Predictions of what is measured of a system, in every run of the data."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -180,8 +181,7 @@ def _numbers(data: Measurements) -> Array:
 
 def _conditions(system: System, data: Measurements, run: Array) -> Conditions:
     """The conditions of a run, with the parameters that the functions of the system share."""
-    own = data.conditions(run)
-    return Conditions(own.run, own.start, own.constants, own.inputs, system.parameters)
+    return dataclasses.replace(data.conditions(run), parameters=system.parameters)
 
 
 def _initial_states(
@@ -193,9 +193,9 @@ def _initial_states(
     def start(run: Array, span: Array) -> Array:
         given, args = system.initial_state, _conditions(system, data, run)
         if not isinstance(given, SteadyState):
-            return _initial_state(given, states, data, args)
+            return _initial_state(given, states, data, args, run)
         before = given.conditions_before(args)
-        y = _initial_state(given.initial_state, states, data, before)
+        y = _initial_state(given.initial_state, states, data, before, run)
         rest = simulator._rest(system, before, y, span)
         if given.applies is not None:
             rest = jnp.where(given.applies(args), rest, y)
@@ -207,15 +207,21 @@ def _initial_states(
 
 
 def _initial_state(
-    given: Any, states: tuple[str, ...], data: Measurements, args: Conditions
+    given: Any, states: tuple[str, ...], data: Measurements, args: Conditions, run: Array
 ) -> Array:
     if given is None:
-        return _first_rows(states, data)[args.run]
+        return _first_rows(states, data)[run]
     if callable(given):
         return _vector(given(args), states)
     if isinstance(given, dict):
         return _vector(given, states)
     given = jnp.asarray(given, float)
+    if given.ndim == 2 and len(given) <= max(data.numbers):
+        raise ValueError(
+            f"`initial_state` has {len(given)} rows, and the data have the run "
+            f"{data.run_names[np.argmax(data.numbers)]!r} of number {max(data.numbers)}; it needs a "
+            "row for each run of the whole data: `select` and `split` keep the numbers of runs."
+        )
     return given[args.run] if given.ndim == 2 else given
 
 

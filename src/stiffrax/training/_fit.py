@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from .._arguments import check_count
 from ..data import Measurements, Trajectories
-from ..losses import AbstractLoss, check_data, fix_to_data
+from ..losses import AbstractLoss, LikelihoodLoss, check_data, check_measurements, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
@@ -146,6 +146,10 @@ def fit(
     ```
     """
     _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
+    is_likelihood = lambda x: isinstance(x, LikelihoodLoss)  # noqa: E731
+    if any(map(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood))):
+        data = check_measurements(data)  # before any run is held out: runs keep their numbers
+        held_out = check_measurements(held_out) if isinstance(held_out, Trajectories) else held_out
     if not isinstance(data, Measurements):
         check_data(data)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):

@@ -1,0 +1,105 @@
+"""What must hold of measured runs, whoever makes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._names import check_names, check_run_names
+
+
+def check_runs(data: Any) -> None:
+    """Refuses `Measurements` whose parts do not fit together; their arrays are NumPy's."""
+    check_names("`names`", data.names)
+    runs, times = data.ts.shape
+    shape = (runs, times, len(data.names))
+    for name in ("values", "mask", "sd"):
+        given = getattr(data, name).shape
+        if given != shape:
+            raise ValueError(
+                f"`{name}` has shape {given}, but (runs, times, columns) = {shape} is needed: "
+                "`Measurements.from_arrays` brings arrays into this form."
+            )
+    check_run_names(data.run_names, runs)
+    for name in ("starts", "numbers"):
+        per_run(name, getattr(data, name), runs)
+    for i, label in enumerate(data.run_names):
+        _check_times(label, data.ts[i], data.mask[i].any(axis=1), float(data.starts[i]))
+        sd = np.where(data.sd[i] == 0, np.nan, data.sd[i])
+        check_cells(label, data.names, data.ts[i], data.values[i], sd, data.mask[i])
+    for j, name in enumerate(data.names):
+        _check_spreads(data, j, name)
+    for dose in data.doses:
+        _check_dose(data, dose)
+
+
+def per_run(name: str, given: Any, runs: int) -> np.ndarray:
+    """One number for each run, from these or one for all."""
+    given = np.asarray(given)
+    if given.shape not in {(), (runs,)}:
+        raise ValueError(
+            f"`{name}` has shape {given.shape}; it needs one number, or ({runs},), one for each run."
+        )
+    return np.broadcast_to(given, runs)
+
+
+def check_cells(
+    label: str,
+    names: Sequence[str],
+    ts: np.ndarray,
+    values: np.ndarray,
+    sd: np.ndarray,
+    mask: np.ndarray,
+) -> None:
+    """Refuses infinite values, and standard deviations that are not positive; NaN is none given."""
+    spread = np.isnan(sd) | (np.isfinite(sd) & (sd > 0))
+    bad = np.argwhere(mask & ~(np.isfinite(values) & spread))
+    if len(bad):
+        k, j = bad[0]
+        raise ValueError(
+            f"Run {label!r} has the value {values[k, j]} with standard deviation {sd[k, j]} of "
+            f"{names[j]!r} at time {ts[k]:g}; both must be finite, and the standard deviation "
+            "positive, or left out."
+        )
+
+
+def _check_times(label: str, ts: np.ndarray, measured: np.ndarray, start: float) -> None:
+    if not measured.any():
+        raise ValueError(f"Run {label!r} has no measured cell: leave it out.")
+    first = ts[measured].min()
+    if not np.isfinite(ts[measured]).all() or not np.isfinite(start):
+        raise ValueError(
+            f"Run {label!r} starts at {start:g} and is measured at {ts[measured].tolist()}; times are "
+            "finite."
+        )
+    if start > first:
+        raise ValueError(
+            f"Run {label!r} starts at {start:g}, after its first measurement at {first:g}. Give an "
+            "earlier `start`."
+        )
+
+
+def _check_spreads(data: Any, j: int, name: str) -> None:
+    """Zero is unknown. One spread estimated from a few cells alone would make the fit exact there."""
+    mask, known = data.mask[:, :, j], data.sd[:, :, j] > 0
+    missing = np.argwhere(mask & ~known)
+    if len(missing) and np.any(mask & known):
+        i, k = missing[0]
+        raise ValueError(
+            f"Column {name!r} has standard deviations, but not in run {data.run_names[i]!r} at time "
+            f"{data.ts[i, k]:g}. Give one for each of its values (the pooled one of the others, say), "
+            "leave that value out, or give none to have one estimated for the column."
+        )
+
+
+def _check_dose(data: Any, dose: Any) -> None:
+    if dose.run not in data.run_names:
+        raise ValueError(
+            f"`doses` has one for the run {dose.run!r}; the runs are {data.run_names}."
+        )
+    start = data.starts[data.run_names.index(dose.run)]
+    if not dose.time >= start:
+        raise ValueError(
+            f"Run {dose.run!r} has a dose at time {dose.time:g}, before it starts at {start:g}, and "
+            f"would not get it. Write `start={dose.time:g}`, with the initial state of that time."
+        )
