@@ -108,6 +108,11 @@ def test_a_function_that_returns_no_vector_is_refused():
         srx.to_sympy(lambda t, y, args: -y[0], ["x"])
 
 
+def test_an_output_that_is_never_finite_is_refused():
+    with pytest.raises(ValueError, match="Output 2 of the function is nan whatever the state is"):
+        srx.to_sympy(lambda t, y, args: jnp.take(y, jnp.arange(2) + 1) - y, ["x", "v"])
+
+
 def test_names_are_those_of_the_model():
     model = srx.from_sympy({"b": -sp.Symbol("b"), "a": sp.Symbol("b")})
     assert srx.to_text(model) == "db/dt = -b\nda/dt = b"

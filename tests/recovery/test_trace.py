@@ -29,6 +29,15 @@ FUNCTIONS = {
     "reductions": lambda y: jnp.array([y.sum(), y.prod(), y.max(), y.min(), jnp.mean(y)]),
     "norm": lambda y: jnp.linalg.norm(y),
     "indices": lambda y: y[jnp.array([2, 0, -1])] + y[::-1] + jnp.roll(y, 1),
+    "places beyond": lambda y: (
+        y.at[jnp.arange(3) + 1].get(mode="fill", fill_value=0.0)
+        + jnp.where(jnp.arange(3) < 2, jnp.take(y, jnp.arange(3) + 1), 0.0)
+        + (y > 0.5).at[jnp.arange(3) + 2].get(mode="fill", fill_value=True).astype(float)
+        - y.at[jnp.arange(3) + 1].set(2 * y)
+        - jnp.take(y, jnp.arange(3) + 1, mode="clip")
+        - jnp.take(y, jnp.arange(3) + 1, mode="wrap")
+        + jax.lax.dynamic_slice(y, (2,), (3,))
+    ),
     "reshapes": lambda y: jnp.tile(y[:, None], (1, 2)).T.reshape(3, 2)[1:],
     "padding": lambda y: jnp.pad(y, (1, 2), constant_values=5.0),
     "splits": lambda y: jnp.split(jnp.concatenate([y, y]), 2)[1] * y,
@@ -69,6 +78,7 @@ FUNCTIONS = {
     "constant system": lambda y: jnp.diff(y) + jnp.tril(jnp.outer(y, y))[1:, 0],
     "loop": lambda y: jax.lax.fori_loop(0, 3, lambda k, z: z * y + k, y),
     "scan": lambda y: jax.lax.scan(lambda s, x: (s + x, s * x), 0.0, y, reverse=True)[1],
+    "no rounds": lambda y: y + jax.lax.scan(lambda s, x: (s + x, s), 0.0, y[:0])[0],
     "known while": lambda y: jax.lax.while_loop(
         lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * y), (0, y)
     )[1],
@@ -145,6 +155,11 @@ def test_loop_over_numbers_alone_is_no_obstacle():
     assert formula.tolist() == [8 * a, 8 * b, 8 * c]
 
 
-def test_state_as_an_integer_is_refused():
+@pytest.mark.parametrize(
+    "function",
+    [lambda y: y.astype(int), lambda y: 3 * (y > 1).astype(int) // 2],
+    ids=["cast", "quotient"],
+)
+def test_state_as_an_integer_is_refused(function):
     with pytest.raises(ValueError, match="turns states into integers"):
-        trace(lambda y: y.astype(int), SYMBOLS)
+        trace(function, SYMBOLS)

@@ -210,6 +210,13 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
             f"The function returned shape {found.shape} for {len(states)} states; equations are "
             "read from a vector of one number each. Write for example `jnp.stack([-y[0]])`."
         )
+    for i, e in enumerate(found):
+        if e in (sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+            raise ValueError(
+                f"Output {i + 1} of the function is {e} whatever the state is, which makes no "
+                "equation. Look "
+                "for a division by zero, or for places beyond an array, which JAX reads as NaN."
+            )
     return [drop_small_terms(e, threshold) for e in found]
 
 

@@ -85,6 +85,8 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
         return _move(equation, operands, _MOVES[name])
     if name in FORMULAS:
         return [np.asarray(FORMULAS[name](equation, *operands), dtype=object)]
+    if name in ("div", "rem") and jnp.issubdtype(equation.invars[0].aval.dtype, jnp.integer):
+        refuse_whole_numbers()
     if name in elementwise():
         return [map_elements(elementwise()[name], *map(to_symbolic, operands))]
     affine = _affine(equation, operands)
@@ -128,6 +130,8 @@ def _scan(equation: Any, operands: list[Any]) -> list[Any]:
     for k in reversed(order) if params["reverse"] else order:
         results = _evaluate(*_opened(params["jaxpr"]), [*fixed, *carry, *(x[k, ...] for x in rows)])
         carry, stacked[k] = results[: len(carry)], results[len(carry) :]
+    if not stacked:
+        return [*carry, *(np.zeros(x.aval.shape) for x in equation.outvars[num_carry:])]
     columns = zip(*(stacked[k] for k in order), strict=True)
     return [*carry, *(np.stack([to_symbolic(x) for x in column]) for column in columns)]
 
@@ -183,18 +187,30 @@ def _run(equation: Any, operands: list[Any]) -> list[Any]:
 
 def _move(equation: Any, operands: list[Any], which: tuple[int, ...] | None) -> list[Any]:
     # The primitive itself is run on the positions of the elements, so that its parameters need not
-    # be understood here.
+    # be understood here, and on zeros and ones: what is the same for both is no element, but a value
+    # of its own, such as the one of a gather for places beyond the array.
     moved = range(len(operands)) if which is None else which
     if any(is_symbolic(x) for k, x in enumerate(operands) if k not in moved):
         refuse_whole_numbers()
-    elements, positions = [], list(operands)
+    elements, positions, zeros, ones = [], list(operands), list(operands), list(operands)
     for k in moved:
-        data = to_symbolic(operands[k])
-        positions[k] = len(elements) + np.arange(data.size).reshape(data.shape)
+        data, dtype = to_symbolic(operands[k]), equation.invars[k].aval.dtype
+        # Floats, which hold a NaN to fill with.
+        places = jnp.arange(len(elements), len(elements) + data.size, dtype=float)
+        positions[k] = places.reshape(data.shape)
+        zeros[k], ones[k] = jnp.zeros(data.shape, dtype), jnp.ones(data.shape, dtype)
         elements.extend(data.ravel())
     pool = np.empty(len(elements), dtype=object)
     pool[:] = elements
-    return [np.asarray(pool[np.asarray(x)], dtype=object) for x in _run(equation, positions)]
+    results = []
+    for place, low, high in zip(
+        *(_run(equation, x) for x in (positions, zeros, ones)), strict=True
+    ):
+        low, high = np.asarray(low), np.asarray(high)
+        is_element = (low == 0) & (high == 1)
+        result = pool[np.where(is_element, np.asarray(place), 0).astype(int)]
+        results.append(np.where(is_element, result, to_symbolic(high)))
+    return results
 
 
 def _affine(equation: Any, operands: list[Any]) -> list[Any] | None:
