@@ -1,5 +1,6 @@
 """What is said of the order and stability of a method."""
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +57,58 @@ def test_stable_tableaus_are_reported_as_such():
         lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), solver.tableau
     )
     assert "order 2, L-stable" in repr(method_report(moved))
+
+
+@pytest.mark.parametrize(
+    ("family", "stages", "order", "kind"),
+    [
+        ("radau_iia", 2, 3, np.float32),
+        ("gauss", 4, 8, np.float32),
+        ("radau_iia", 6, 11, np.float64),
+        ("lobatto_iiia", 3, 4, np.float64),
+        pytest.param("gauss", 15, 30, np.float64, marks=pytest.mark.slow),
+        pytest.param("lobatto_iiia", 9, 16, np.float32, marks=pytest.mark.slow),
+    ],
+)
+def test_orders_of_collocation_are_known_in_both_precisions(family, stages, order, kind):
+    tableau = getattr(srx.tableaus, family)(stages)
+    report = method_report(tuple(x.astype(kind) for x in (tableau.A, tableau.b, tableau.c)))
+    assert (report.order, report.order_is_bound, report.a_stable) == (order, False, True)
+    assert report.real_interval == report.imaginary_interval == np.inf
+    assert report.l_stable == (family == "radau_iia")
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "imaginary"),
+    [
+        ("Heun", 2, 0.0),
+        ("Bosh3", 3, np.sqrt(3)),
+        ("Kvaerno5", 5, np.inf),
+        # It grows by 1e-18 at y = 0.1, where no number would tell.
+        pytest.param("Dopri8", 8, 0.0, marks=pytest.mark.slow),
+    ],
+)
+def test_methods_of_diffrax_are_known_in_both_precisions(name, order, imaginary):
+    tableau = srx.LearnableRungeKutta.from_tableau(getattr(diffrax, name).tableau).tableau
+    for kind in (jnp.float64, jnp.float32):
+        report = method_report(jax.tree.map(lambda x, kind=kind: x.astype(kind), tableau))
+        assert (report.order, report.order_is_bound) == (order, False)
+        assert report.l_stable == (name == "Kvaerno5")
+        assert report.imaginary_interval == pytest.approx(imaginary, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_an_order_above_ten_that_nothing_implies_is_a_bound():
+    gauss = srx.tableaus.gauss(6)
+    # A stage that nothing uses is not of the order of the others.
+    A = np.block([[gauss.A, np.zeros((6, 1))], [np.ones((1, 7)) / 7]])
+    report = method_report((A, np.append(gauss.b, 0.0), A.sum(axis=1)))
+    assert (report.order, report.order_is_bound) == (10, True)
+    assert "order 10 or more" in repr(report)
+
+
+def test_an_interval_ends_where_the_modulus_crosses_one_and_not_where_it_touches():
+    # R = 1 - r + a r^2 has its minimum -1 at r = 4 for a = 1 / 8, and reaches 1 at r = 8.
+    A = np.array([[0.0, 0.0], [0.25, 0.0]])
+    report = method_report((A, np.array([0.5, 0.5]), A.sum(axis=1)))
+    assert report.real_interval == pytest.approx(8.0)

@@ -279,3 +279,19 @@ def test_its_gradient_is_that_of_differences():
     h = 1e-6
     differences = [(value(b + h * e) - value(b - h * e)) / (2 * h) for e in np.eye(3)]
     np.testing.assert_allclose(jax.grad(value)(b), differences, rtol=1e-6, atol=1e-9)
+
+
+def test_the_limit_of_a_method_with_an_explicit_stage_is_known():
+    trapezoid = (np.array([[0.0, 0.0], [0.5, 0.5]]), np.array([0.5, 0.5]), np.array([0.0, 1.0]))
+    assert float(stability_at_infinity(trapezoid)) == pytest.approx(-1.0)
+    lobatto = lobatto_iiia(4)
+    arrays = tuple(map(jnp.asarray, (lobatto.A, lobatto.b, lobatto.c)))
+    assert float(stability_at_infinity(arrays)) == pytest.approx(
+        float(stability_at_infinity(lobatto))
+    )
+    assert stability_at_infinity(EXPLICIT_EULER) == np.inf
+
+
+def test_methods_on_the_edge_of_stability_are_a_stable_in_single_precision():
+    for method in (gauss(3), lobatto_iiia(3)):
+        assert is_a_stable(tuple(x.astype(np.float32) for x in (method.A, method.b, method.c)))
