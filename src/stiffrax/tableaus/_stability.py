@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float, Inexact
 
@@ -97,7 +98,7 @@ def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | flo
         return 1 - method.d @ (1 + method.explicit_weights)
     A, b, _ = coefficients(method)
     xp = jnp if is_traceable(A, b) else np
-    known = not any(isinstance(x, jax.core.Tracer) for x in (A, b))
+    known = not any(isinstance(x, Tracer) for x in (A, b))
     if known and np.linalg.matrix_rank(np.asarray(A, float)) < len(b):
         return xp.asarray(limit_at_infinity(A, b), dtype=A.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
