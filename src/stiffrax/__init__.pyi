@@ -42,6 +42,7 @@ from .losses import (
     LossValue as LossValue,
     NeighborhoodLoss as NeighborhoodLoss,
     NormalNoise as NormalNoise,
+    RoughnessPenalty as RoughnessPenalty,
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
     SegmentLoss as SegmentLoss,

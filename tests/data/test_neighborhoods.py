@@ -1,5 +1,6 @@
 """Samples that lie close to each other."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,22 @@ def test_annulus_holds_random_samples_at_its_distances():
     assert np.all((distances(found) > 0.3) & (distances(found) <= 0.9))
     other = find_neighborhoods(DATA, 3, theiler=0, annulus=(0.3, 0.9), seed=1)
     assert np.any(found.neighbors != other.neighbors)
+
+
+def test_a_draw_takes_centers_and_different_neighbors_of_each_at_random():
+    found = find_neighborhoods(DATA, 4, theiler=5)
+    drawn = found.draw(jax.random.key(0), 200, 3)
+    rows = dict(zip(np.asarray(found.centers), np.asarray(found.neighbors), strict=True))
+    for center, neighbors in zip(*map(np.asarray, (drawn.centers, drawn.neighbors)), strict=True):
+        assert len(set(neighbors) & set(rows[center])) == 3
+    assert len(set(np.asarray(drawn.centers))) > 80
+    other = found.draw(jax.random.key(1), 200, 3)
+    assert np.any(other.centers != drawn.centers)
+
+
+def test_more_neighbors_than_were_found_are_not_drawn():
+    with pytest.raises(ValueError, match="`neighbors=5` was given; 4 of each"):
+        find_neighborhoods(DATA, 4).draw(jax.random.key(0), 2, 5)
 
 
 def test_size_of_a_cloud_does_not_depend_on_where_it_is():

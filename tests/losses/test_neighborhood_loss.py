@@ -4,6 +4,7 @@ import functools
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,6 +63,36 @@ def test_many_and_few_neighbors_are_predicted_alike(order):
     for _ in range(3):
         later = flow(t, later)
     assert np.linalg.norm(many[-1, 0] - later) < 0.1**order * np.linalg.norm(differences[0])
+
+
+def test_second_order_misses_its_derivative_by_a_hundredth_of_the_third():
+    # The flow of `square` over t is y / (1 + y t), whose derivatives are powers of it.
+    flow = FixedStepFlow(square, diffrax.Dopri8(), 0.5, 1)
+    y, d = jnp.array([1.0]), 0.1
+    found = _predict(flow, jnp.zeros(()), y, jnp.array([[d]]), 1, 2)
+    s = 1 / 1.5
+    series = np.cumsum([s, s**2 * d, -0.5 * s**3 * d**2, 0.25 * s**4 * d**3])
+    missed = found[0, 0, 0] - series[2]
+    np.testing.assert_allclose(missed / (series[3] - series[2]), 0.01, rtol=0.05)
+
+
+def test_a_draw_is_the_loss_of_what_is_drawn_alone():
+    loss = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA).draw(jax.random.key(0), 3, 1)
+    center, neighbor = loss.neighborhoods.centers, loss.neighborhoods.neighbors[:, 0]
+    value, _, solved = eqx.filter_jit(lambda loss: loss.evaluate(square, DATA))(loss)
+    assert solved == 3
+    ys = DATA.ys.reshape(-1)
+    y, d = ys[center], ys[neighbor] - ys[center]
+    errors = []
+    for k, t in enumerate((0.1, 0.2), 1):
+        errors.append(ys[neighbor + k] - y / (1 + y * t) - d / (1 + y * t) ** 2)
+    expected = np.mean(np.square(errors)) / np.asarray(loss.measure.scale) ** 2
+    np.testing.assert_allclose(value, expected.squeeze(), rtol=1e-4)
+
+
+def test_neighbors_are_not_drawn_before_they_are_found():
+    with pytest.raises(ValueError, match="no neighbors to draw from"):
+        srx.NeighborhoodLoss().draw(jax.random.key(0), 3, 1)
 
 
 @pytest.mark.slow

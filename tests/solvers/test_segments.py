@@ -158,6 +158,28 @@ def test_explicit_solvers_predict_as_well(solver, substeps):
     np.testing.assert_allclose(predict(solver, TS, YS, None, substeps), expected, rtol=1e-13)
 
 
+def test_an_explicit_step_evaluates_each_stage_that_it_needs_once():
+    count = 0
+
+    def counted(t, y, args):
+        nonlocal count
+        count += 1
+        return -y
+
+    jax.make_jaxpr(lambda ys: srx.segment_predictions(counted, TS, ys, diffrax.Tsit5()))(YS)
+    assert count == 6
+
+
+def test_an_explicit_step_has_second_derivatives_in_every_order_of_modes():
+    def end(y):
+        return predict(diffrax.Heun(), TS[:1, :2], jnp.stack([y, y])[None], None, 1)[0, 0, 0]
+
+    y = YS[0, 0]
+    forward = jax.jit(jax.jacfwd(jax.jacrev(end)))(y)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(jax.jacfwd(end)))(y), forward, rtol=1e-12)
+    assert np.any(np.asarray(forward) != 0)
+
+
 def test_the_samples_guide_the_iteration_and_do_not_enter_the_result():
     moved = YS.at[0, 1].add(jnp.array([0.3, -0.2]))
     found, plain = predict(RADAU, TS, moved, None, 1), predict(RADAU, TS, YS, None, 1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._arguments import check_count
 from ._trajectories import Trajectories
 
 _EQUAL_STEPS = 1e-6
@@ -30,6 +31,23 @@ class Neighborhoods(eqx.Module):
                 f"shape {self.shape}: leave `batch_size`, `held_out` and `mesh` out, or call "
                 "`loss.for_data` for the new data."
             )
+
+    def draw(self, key: Array, centers: int, neighbors: int) -> "Neighborhoods":
+        """Random ones of the centers, and of the neighbors of each."""
+        check_count("centers", centers)
+        most = self.neighbors.shape[1]
+        if check_count("neighbors", neighbors) > most:
+            raise ValueError(
+                f"`neighbors={neighbors}` was given; {most} of each were found: write up to that, "
+                "or find more by `num_neighbors`."
+            )
+        which, whose = jax.random.split(key)
+        rows = jax.random.randint(which, (centers, 1), 0, len(self.centers))
+        order = jax.random.uniform(whose, (centers, most), jnp.float32)
+        columns = jnp.argsort(order, axis=1)[:, :neighbors]
+        return Neighborhoods(
+            self.centers[rows[:, 0]], self.neighbors[rows, columns], self.dt, self.shape
+        )
 
     def following(
         self, ys: Float[Array, "runs times n"], steps: int

@@ -31,6 +31,7 @@ from ._noise import (
     NormalNoise as NormalNoise,
     StudentNoise as StudentNoise,
 )
+from ._roughness_penalty import RoughnessPenalty as RoughnessPenalty
 from ._segment_loss import SegmentLoss as SegmentLoss
 from ._simulation import Simulation as Simulation, Simulator as Simulator
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

@@ -17,6 +17,11 @@ from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
 
+# The second order is taken by central differences over this share of the way to the neighbor. It adds
+# a hundredth of the third order, which the series leaves out, and costs a sixth of nested
+# derivatives (docs/benchmarks/jacobians.md); a smaller share costs digits in single precision.
+_SHARE = 0.1
+
 
 @final
 class NeighborhoodLoss(AbstractLoss):
@@ -30,13 +35,15 @@ class NeighborhoodLoss(AbstractLoss):
     times. The model learns from it how differences grow, that is its Jacobian. Add it to a loss of
     the samples: `SegmentLoss(window=5) + NeighborhoodLoss()`.
 
-    Neighbors are found once, when the loss meets its data.
+    Neighbors are found once, when the loss meets its data. Training loops of one's own may
+    [draw][stiffrax.NeighborhoodLoss.draw] some for each step.
 
     **Arguments:**
 
     - `num_neighbors`: of each sample; at least the number of states.
     - `steps`: `s`, the sampling times of a prediction.
-    - `order`: 1 or 2, of the Taylor series.
+    - `order`: 1 or 2, of the Taylor series; the second by central differences over a tenth of
+        `\delta_0`.
     - `solver`, `substeps`: of each sampling time, in equal steps; `diffrax.Tsit5` by default.
     - `theiler`: samples so close in time are no neighbors.
     - `annulus`: take random neighbors at a distance between these two, in standard deviations,
@@ -48,7 +55,8 @@ class NeighborhoodLoss(AbstractLoss):
     **Raises:** `ValueError` for fewer neighbors than states, series that are too short, constant or
     not equally spaced, and minibatches.
 
-    Cost: `n^order` or `num_neighbors` derivatives of the flow a sample, whatever is less.
+    Cost: `n` or `num_neighbors` jvps of the flow a sample, whatever is less; with `order=2` two
+    solves a neighbor.
 
     ??? cite "Reference"
         Sano and Sawada, *Measurement of the Lyapunov spectrum from a chaotic time series*, Physical
@@ -126,6 +134,30 @@ class NeighborhoodLoss(AbstractLoss):
             is_leaf=lambda x: x is None,
         )
 
+    def draw(self, key: Array, centers: int, neighbors: int) -> "NeighborhoodLoss":
+        """This loss of `centers` random samples and as many random `neighbors` of each as said.
+
+        With another draw a step, one neighbor of each of a few dozen samples costs little, and all
+        get their turn. Traceable.
+
+        **Raises:** `ValueError` before `for_data`, and for more neighbors than were found.
+
+        ```python
+        >>> import jax, numpy as np, stiffrax as srx
+        >>> ys = np.exp(-np.linspace(0.0, 1.0, 11))[None, :, None] * [[[1.0]], [[2.0]]]
+        >>> data = srx.Trajectories.from_arrays(np.linspace(0.0, 1.0, 11), ys)
+        >>> loss = srx.NeighborhoodLoss(num_neighbors=3, theiler=0).for_data(data)
+        >>> few = loss.draw(jax.random.key(0), centers=4, neighbors=1)
+        >>> bool(few(lambda t, y, args: -y, data) < 1e-10)
+        True
+
+        ```
+        """
+        if self.neighborhoods is None:
+            raise ValueError("The loss has no neighbors to draw from: call `loss.for_data(data)`.")
+        drawn = self.neighborhoods.draw(key, centers, neighbors)
+        return eqx.tree_at(lambda loss: loss.neighborhoods, self, drawn)
+
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of samples whose prediction failed."""
         loss = self.for_data(data) if self.neighborhoods is None else self
@@ -146,8 +178,8 @@ class NeighborhoodLoss(AbstractLoss):
             scale = jnp.broadcast_to(scale, predicted.shape)
             value = _discrepancy(predicted / scale, measured / scale)
         else:
-            rows = (len(centers), -1, predicted.shape[-1])
-            mask = jnp.repeat(solved[:, None], self.steps * self.num_neighbors, axis=1)
+            rows = (len(centers), self.steps * predicted.shape[2], predicted.shape[-1])
+            mask = jnp.repeat(solved[:, None], rows[1], axis=1)
             late = jnp.broadcast_to(times[:, None], mask.shape)
             value = loss.measure(predicted.reshape(rows), late, measured.reshape(rows), mask)
         return LossValue(value, jnp.sum(~solved), jnp.sum(solved))
@@ -173,22 +205,17 @@ def _predict(
     def first(direction: Array) -> Array:
         return jax.jvp(trajectory, (y,), (direction,))[1]
 
-    def second(direction: Array) -> Array:
-        slope = lambda y: jax.jvp(trajectory, (y,), (direction,))[1]  # noqa: E731
-        return jax.jvp(slope, (y,), (direction,))[1]
+    def both(difference: Array) -> Array:
+        up, down = (trajectory(y + sign * _SHARE * difference) for sign in (1, -1))
+        bent = up - 2 * center + down
+        return center + (up - down) / (2 * _SHARE) + bent / (2 * _SHARE**2)
 
-    few = len(differences) <= y.size**order
-    if few:
-        linear = jax.vmap(first, out_axes=1)(differences)
-    else:
-        linear = jnp.einsum("kab,jb->kja", jax.jacfwd(trajectory)(y), differences)
-    result = trajectory(y)[:, None] + linear
-    if order == 2 and few:
-        result = result + jax.vmap(second, out_axes=1)(differences) / 2
-    elif order == 2:
-        hessian = jax.jacfwd(jax.jacfwd(trajectory))(y)
-        result = result + jnp.einsum("kabc,jb,jc->kja", hessian, differences, differences) / 2
-    return result
+    center = trajectory(y)
+    if order == 2:
+        return jax.vmap(both, out_axes=1)(differences)
+    if len(differences) <= y.size:
+        return center[:, None] + jax.vmap(first, out_axes=1)(differences)
+    return center[:, None] + jnp.einsum("kab,jb->kja", jax.jacfwd(trajectory)(y), differences)
 
 
 def _discrepancy(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -140,6 +141,9 @@ def predict_segment(
         target = ya + (k + 1) * slope - y
         if isinstance(solver, AbstractImplicitRungeKutta):
             return _implicit_step(solver, model, args, t, dt, y, target), None
+        tableau = solver.tableau if isinstance(solver, diffrax.AbstractERK) else None
+        if isinstance(tableau, diffrax.ButcherTableau):
+            return _explicit_step(tableau, model, args, t, dt, y), None
         term = diffrax.ODETerm(model)
         state = solver.init(term, t, t + dt, y, args)
         y1, _, _, _, result = solver.step(term, t, t + dt, y, args, state, made_jump=False)
@@ -201,3 +205,20 @@ def scan_window(
         first = jax.tree.map(lambda x: x[0], (segments, present, rows))
         return jax.tree.map(lambda x: x[None], advance(begin, first)[1])
     return lax.scan(advance, begin, (segments, present, rows))[1]
+
+
+def _explicit_step(
+    tableau: diffrax.ButcherTableau, model: Any, args: Any, t: Array, dt: Array, y: Array
+) -> Array:
+    """One step with its stages written out, those that the result needs.
+
+    diffrax makes a loop of them and adds the stage with which its next step begins: derivatives
+    take 2 to 3 times as long (docs/benchmarks/jacobians.md).
+    """
+    field = diffrax.ODETerm(model).vf
+    needed = np.flatnonzero(tableau.b_sol)[-1]
+    stages = [field(t, y, args)]
+    for row, node in zip(tableau.a_lower[:needed], tableau.c[:needed], strict=True):
+        step = weighted_sum(row, jnp.stack(stages))
+        stages.append(field(t + float(node) * dt, y + dt * step, args))
+    return y + dt * weighted_sum(tableau.b_sol[: needed + 1], jnp.stack(stages))

@@ -1,0 +1,62 @@
+"""A penalty on Jacobians that change other than linearly."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.arange(6) * 0.1
+DATA = srx.Trajectories.from_arrays(
+    [TS, TS[:4]], list(np.split(np.random.default_rng(0).normal(size=(10, 2)), [6]))
+)
+PENALTY = srx.RoughnessPenalty(2.0, size=0.7)
+
+
+def cubic(t, y, args):
+    return jnp.stack([-(y[0] ** 3), y[0] - y[1]])
+
+
+def test_a_quadratic_field_has_none():
+    field = lambda t, y, args: jnp.stack([y[0] * y[1] - t, y[0] ** 2 - 3 * y[1]])  # noqa: E731
+    assert PENALTY(field, DATA) < 1e-28
+
+
+def test_that_of_a_cubic_field_is_as_by_hand():
+    present = np.asarray(DATA.ys)[DATA.mask]
+    scale = present.std(axis=0)
+    d = 0.7 * scale * np.asarray(jax.random.normal(jax.random.key(0), (2, 6, 2)))[DATA.mask]
+    ratio = scale[0] / scale[1]
+    size = (3 * present[:, 0] ** 2) ** 2 + ratio**2 + 1
+    expected = 2.0 * np.sum((6 * d[:, 0] ** 2) ** 2) / np.sum(size)
+    np.testing.assert_allclose(PENALTY(cubic, DATA), expected, rtol=1e-12)
+
+
+def test_units_of_states_and_time_do_not_matter():
+    units = np.array([1e-3, 50.0])
+    data = srx.Trajectories(DATA.ts, DATA.ys * units, DATA.mask, DATA.names, DATA.run_names)
+    scaled = lambda t, y, args: 7.0 * units * cubic(t, y / units, args)  # noqa: E731
+    np.testing.assert_allclose(PENALTY(scaled, data), PENALTY(cubic, DATA), rtol=1e-10)
+
+
+def test_what_is_no_sample_enters_neither_value_nor_gradient():
+    model = srx.Polynomial(2, degree=3)
+    model = eqx.tree_at(lambda m: m.coefficients, model, model.coefficients + 0.1)
+    ys = np.where(DATA.mask[..., None], DATA.ys, np.nan)
+    data = srx.Trajectories(DATA.ts, ys, DATA.mask, DATA.names, DATA.run_names)
+    value = eqx.filter_jit(eqx.filter_value_and_grad(PENALTY.__call__))
+    (found, gradient), (expected, _) = value(model, data), value(model, DATA)
+    assert found == expected > 0
+    assert np.all(np.isfinite(gradient.coefficients))
+
+
+def test_minibatches_are_windows_of_the_loss_it_is_added_to():
+    assert (srx.SegmentLoss(window=5) + srx.RoughnessPenalty()).window == 5
+
+
+@pytest.mark.parametrize("options", [{"weight": 0.0}, {"size": -1.0}])
+def test_wrong_option_is_named(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}="):
+        srx.RoughnessPenalty(**options)
