@@ -100,6 +100,12 @@ def test_a_solve_by_another_adjoint_is_explained_by_what_is_known():
     assert "`adjoint=stiffrax.DiscreteAdjoint()`" in last
 
 
+@pytest.mark.parametrize("names", [["calm"], "yz"])
+def test_names_that_do_not_reach_the_component_are_refused(names):
+    with pytest.raises(ValueError, match="component 2 of the state is to be named"):
+        explain(solve("blow up"), names=names)
+
+
 def test_a_batch():
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), solve("fine"))
     with pytest.raises(ValueError, match=r"batch of shape \(2,\).*lambda x: x\[0\]"):

@@ -151,6 +151,20 @@ def test_a_solution_without_steps_is_refused():
         srx.plots.steps(decay(t0=True))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"t1": True}, {"ts": jnp.linspace(0, 1, 5)}, {"steps": True, "ts": jnp.array([0.3])}],
+)
+def test_times_that_are_no_ends_of_steps_are_refused(options):
+    with pytest.raises(ValueError, match="and took 2 steps: other times than the ends"):
+        srx.plots.steps(decay(**options))
+
+
+def test_the_start_and_the_end_are_no_steps_of_their_own():
+    ax = srx.plots.steps(decay(steps=True, t0=True, t1=True))
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.5, 0.5])
+
+
 def test_a_batch_of_solutions_is_refused():
     batch = eqx.tree_at(lambda s: s.ts, decay(steps=True), jnp.zeros((2, 3)))
     with pytest.raises(ValueError, match="first lane"):
@@ -169,6 +183,24 @@ def test_lyapunov_exponents_end_at_their_means():
     lines = srx.plots.lyapunov_convergence(spectrum).get_lines()
     assert [line.get_ydata()[-1] for line in lines] == pytest.approx([0.5, -1.0])
     np.testing.assert_array_equal(lines[0].get_xdata(), [2.0, 4.0])
+
+
+def test_lyapunov_exponents_are_drawn_without_starts_that_failed():
+    # The first start fails in its second interval.
+    local = jnp.array([[[9.0, -9.0], [jnp.nan, jnp.nan]], [[0.4, -0.8], [0.6, -1.2]]])
+    spectrum = srx.diagnostics.LyapunovSpectrum(
+        exponents=jnp.array([0.5, -1.0]),
+        standard_errors=jnp.array([0.1, 0.1]),
+        local=local,
+        interval=2.0,
+        y1=jnp.zeros((2, 2)),
+        num_failed=jnp.array(1),
+    )
+    lines = srx.plots.lyapunov_convergence(spectrum).get_lines()
+    assert [line.get_ydata()[0] for line in lines] == pytest.approx([0.4, -0.8])
+    failed = eqx.tree_at(lambda s: s.local, spectrum, local[:1])
+    with pytest.raises(ValueError, match="All 1 starts of the spectrum failed"):
+        srx.plots.lyapunov_convergence(failed)
 
 
 def test_a_loss_landscape_has_a_curve_for_each_loss():

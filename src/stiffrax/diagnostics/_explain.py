@@ -26,7 +26,8 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
 
     **Returns:** a few lines of text.
 
-    **Raises:** `ValueError` if the solution is a whole batch, or something else.
+    **Raises:** `ValueError` if the solution is a whole batch, or something else, and for too few
+    names.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -76,7 +77,7 @@ def _failure(solution: diffrax.Solution, names: Sequence[str] | None) -> str:
     last = solution.stats["last_step"]
     direction = -1 if solution.t1 < solution.t0 else 1
     k = int(last["component"])
-    name = f"y{k + 1}" if names is None else names[k]
+    name = f"y{k + 1}" if names is None else _named(k, names)
     where = f"in the step from t = {direction * float(last['t']):.6g} with h = {last['h']:.3g}"
     if solution.result == diffrax.RESULTS.max_steps_reached:
         return f"Stopped at the limit of steps, {where}; {name} has the largest error there."
@@ -85,6 +86,15 @@ def _failure(solution: diffrax.Solution, names: Sequence[str] | None) -> str:
     if not _iterates(solution.stats):
         return f"Failed {where}: the stages of {name} are not finite."
     return f"Failed {where}: the iteration for {name} did not converge."
+
+
+def _named(k: int, names: Sequence[str]) -> str:
+    if isinstance(names, str) or k >= len(names):
+        raise ValueError(
+            f"`names={names!r}` was given, and component {k + 1} of the state is to be named; it needs "
+            "a sequence of one name for each component of the flat state, or leave it out."
+        )
+    return names[k]
 
 
 def _iterates(stats: dict) -> bool:

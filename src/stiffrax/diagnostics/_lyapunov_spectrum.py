@@ -61,7 +61,7 @@ class LyapunovSpectrum(eqx.Module):
     - `exponents`: in descending order, per unit of time (per iteration of a map),
         `Float[Array, " k"]`.
     - `standard_errors`: of the exponents, from the scatter of blocks of time and of starts.
-    - `local`: the growth rates in each interval, directions in the order of the frame,
+    - `local`: the growth rates in each interval, in the order of `exponents`,
         `Float[Array, "starts intervals k"]`; see
         [`stiffrax.diagnostics.LyapunovSpectrum.finite_time`][].
     - `interval`: the time between two of them.
@@ -91,7 +91,7 @@ class LyapunovSpectrum(eqx.Module):
         return kaplan_yorke_dimension(self.exponents)
 
     def finite_time(self, window: float | int) -> Float[Array, "starts windows k"]:
-        """Exponents over windows of time, one after the other, in the order of the frame.
+        """Exponents over windows of time, one after the other, in the order of `exponents`.
 
         **Raises:** `ValueError` for a window that is shorter than the interval or longer than all.
         """
@@ -182,6 +182,12 @@ def lyapunov_spectrum(
     ```
     """
     starts = jnp.atleast_2d(jnp.asarray(y0))
+    if jnp.iscomplexobj(starts):
+        raise ValueError(
+            "`y0` is complex; exponents are those of a real state. Make the real and the imaginary "
+            "part two states."
+        )
+    starts = starts if jnp.issubdtype(starts.dtype, jnp.floating) else starts.astype(float)
     interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
@@ -202,7 +208,8 @@ def lyapunov_spectrum(
     return LyapunovSpectrum(
         exponents=mean[order],
         standard_errors=error[order],
-        local=rates,
+        # Directions of the frame come out by their growth most of the time, and not always.
+        local=rates[..., order],
         interval=interval,
         y1=y1,
         num_failed=jnp.sum(~finite),

@@ -22,7 +22,8 @@ def steps(solution: diffrax.Solution, *, log_time: bool = False, ax: Any = None)
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` if the solution holds no steps or is a batch, or without matplotlib.
+    **Raises:** `ValueError` if the solution holds no steps, other times (which their number tells), or
+    is a batch, or without matplotlib.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -46,6 +47,12 @@ def steps(solution: diffrax.Solution, *, log_time: bool = False, ax: Any = None)
     ts = ts[:1] if len(ts) == 1 else ts[np.append(True, np.diff(ts) != 0)]
     if len(ts) < 2:
         raise ValueError("The solution holds no step. Solve with `SaveAt(steps=True)`.")
+    accepted = int(solution.stats["num_accepted_steps"])
+    if len(ts) - 1 != accepted:
+        raise ValueError(
+            f"The solution holds {len(ts) - 1} times after its start, and took {accepted} steps: other "
+            "times than the ends of its steps were saved. Solve with `SaveAt(steps=True)` alone."
+        )
     ax = one_axes(ax)
     ax.semilogy(ts[1:], np.abs(np.diff(ts)), ".-", color=COLORS[0], lw=0.8, ms=3)
     if log_time:
@@ -127,7 +134,7 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` without matplotlib.
+    **Raises:** `ValueError` if all starts failed, or without matplotlib.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
@@ -139,8 +146,16 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
 
     ```
     """
+    local = np.asarray(spectrum.local)
+    local = local[np.all(np.isfinite(local), axis=(1, 2))]
+    if not len(local):
+        raise ValueError(
+            f"All {len(spectrum.local)} starts of the spectrum failed; there is no mean to draw. Start "
+            "elsewhere, or with more steps: `lyapunov_spectrum(..., max_steps=...)`."
+        )
     ax = one_axes(ax)
-    local = np.nanmean(np.asarray(spectrum.local), axis=0)
+    # Failed starts are left out as a whole, as they are of the exponents.
+    local = np.mean(local, axis=0)
     count = np.arange(1, len(local) + 1)
     running = np.cumsum(local, axis=0) / count[:, None]
     times = spectrum.interval * count
