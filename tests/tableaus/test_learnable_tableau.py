@@ -54,6 +54,12 @@ def test_a_tableau_of_diffrax_is_taken_over():
     np.testing.assert_allclose(tableau.A[-1], tableau.b)
 
 
+def test_the_order_is_known_in_single_precision():
+    method = radau_iia(2)
+    single = tuple(x.astype(np.float32) for x in (method.A, method.b, method.c))
+    assert learnable_tableau(single).order == 3
+
+
 def test_the_order_of_an_inconsistent_method_is_taken_to_be_one():
     assert learnable_tableau((np.zeros((1, 1)), np.array([0.5]), np.zeros(1))).order == 1
 
@@ -145,6 +151,7 @@ def test_projection_to_a_higher_order_keeps_the_stability():
         (gauss(2), "L", "whose last stage is not the end of the step"),
         (srx.tableaus.lobatto_iiia(3), "L", "not algebraically stable"),
         (radau_iia(1), "A", "not algebraically stable"),
+        (radau_iia(1), "L", "was asked for 1 stage; .* need two stages or more"),
     ],
 )
 def test_other_methods_are_refused(method, stability, message):

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
@@ -116,7 +116,7 @@ class LyapunovSpectrum(eqx.Module):
 
 def lyapunov_spectrum(
     field: Callable[..., Any],
-    y0: Float[Array | np.ndarray, "*starts n"],
+    y0: Shaped[Array | np.ndarray, "*starts n"],
     *,
     time: float | int = 1000.0,
     burn_in: float | int = 100.0,

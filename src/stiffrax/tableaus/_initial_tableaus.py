@@ -23,12 +23,11 @@ from ._learnable_tableau import (
 from ._order_conditions import (
     Method,
     coefficients,
-    order_conditions,
     order_projection,
     order_residuals,
 )
+from ._order_of_convergence import order_of_convergence, rounding_of
 
-_ROUNDING = 1e-12
 _HIGHEST_ORDER = 8
 
 
@@ -49,16 +48,6 @@ def kind_of(A: Any) -> str:
     if not np.any(np.triu(A)):
         return "explicit"
     return "implicit" if np.any(np.triu(A, 1)) else "diagonally_implicit"
-
-
-def order_of(A: Any, b: Any, c: Any) -> int:
-    """The order of convergence, up to 8; 0 for a method that is not consistent."""
-    if np.max(np.abs(np.sum(A, axis=1) - c)) > _ROUNDING:
-        return int(abs(np.sum(b) - 1) <= _ROUNDING)
-    for p in range(1, _HIGHEST_ORDER + 1):
-        if np.max(np.abs(order_conditions((A, b, c), p))) > _ROUNDING:
-            return p - 1
-    return _HIGHEST_ORDER
 
 
 def learnable_tableau(
@@ -85,6 +74,7 @@ def learnable_tableau(
     """
     is_butcher = isinstance(known, diffrax.ButcherTableau)
     A, b, c = _butcher_arrays(known) if is_butcher else coefficients(known)
+    eps = rounding_of(A, b, c)
     A, b, c = (np.asarray(x, float) for x in (A, b, c))
     # What an optimizer's rounding leaves above the diagonal makes no method implicit.
     A = np.where(np.abs(A) < 4 * np.finfo(float).eps * np.max(np.abs(A)), 0, A)
@@ -96,7 +86,7 @@ def learnable_tableau(
             "`kind` out."
         )
     if order is None:
-        order = max(order_of(A, b, c), 1)
+        order = min(max(order_of_convergence(A, b, c, eps)[0], 1), _HIGHEST_ORDER)
     if stability is not None:
         check_stability(stability, kind_if_stable(chosen))
         return stable_parameters(A, b, stability, order)

@@ -234,7 +234,15 @@ class StableTableau(AbstractLearnableTableau):
 
 
 def parameter_shapes(stages: int, stability: str) -> tuple[tuple[int, ...], ...]:
-    """The shapes of `skew`, `edge` and `semidefinite`."""
+    """The shapes of `skew`, `edge` and `semidefinite`.
+
+    **Raises:** `ValueError` for fewer stages than an L-stable method of order two has.
+    """
+    if stability == "L" and stages < 2:
+        raise ValueError(
+            f'`stability="L"` was asked for {stages} stage; methods of this form have order two and '
+            "need two stages or more. Start from `stiffrax.tableaus.radau_iia(2)`."
+        )
     free = stages if stability == "A" else stages - 1
     edge = 0 if stability == "A" else free - 1
     return ((free * (free - 1) // 2,), (edge,), (free - 1, free - 1))
@@ -247,6 +255,7 @@ def stable_parameters(A: Any, b: Any, stability: str, order: int) -> StableTable
     """
     A, b = np.asarray(A, float), np.asarray(b, float)
     s = len(b)
+    parameter_shapes(s, stability)
     if stability == "L" and not np.allclose(A[-1], b, atol=1e-12):
         raise ValueError(
             '`stability="L"` was asked for a method whose last stage is not the end of the step; '

@@ -12,7 +12,7 @@ _HIGHEST = 10
 def rounding_of(*arrays: object) -> float:
     """The unit of rounding of the coarsest of some arrays."""
     dtypes = [np.asarray(x).dtype for x in arrays]
-    return max(float(np.finfo(d).eps) for d in dtypes if d.kind == "f")
+    return float(max(np.finfo(d if d.kind == "f" else float).eps for d in dtypes))
 
 
 def order_of_convergence(
