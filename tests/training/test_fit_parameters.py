@@ -108,6 +108,19 @@ class TestLinearRegression:
         np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
+def test_what_runs_start_from_are_no_residuals():
+    # Of two rows a run the first is the start: rises 1 and their noise are what is left.
+    values = np.stack([NOISE[:8], 1 + NOISE[::-1][:8]], axis=1)[..., None]
+    data = srx.Measurements.from_arrays([0.0, 1.0], values, names=["A"])
+    field = Slope(srx.bounded(0.1, -5.0, 5.0), srx.fixed(0.0))
+    found = srx.fit_parameters(srx.System(field), data, srx.LikelihoodLoss())
+    rises = values[:, 1, 0] - values[:, 0, 0]
+    one = found.estimates["field.k1"]
+    np.testing.assert_allclose(one.value, rises.mean(), rtol=1e-6)
+    np.testing.assert_allclose(one.standard_error, rises.std(ddof=1) / np.sqrt(8), rtol=1e-6)
+    assert found.residuals().shape == (8,)
+
+
 @functools.cache
 def starts():
     system = line(srx.bounded(0.1, -50.0, 50.0))

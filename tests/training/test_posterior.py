@@ -78,6 +78,21 @@ def test_four_chains_of_nuts_draw_from_the_closed_form():
 
 
 @pytest.mark.slow
+def test_where_nothing_is_likely_the_density_is_minus_infinity():
+    # A line down from 2.5 at the rate k, which is negative at the last row for k = 2.
+    system = srx.System(
+        lambda t, y, args: 0 * y - args["k"],
+        jnp.array([2.5]),
+        states=["A"],
+        parameters={"k": srx.bounded(0.1, 0.0, 5.0)},
+    )
+    data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], [[2.5], [2.0], [1.5]], names=["A"], sd=0.1)
+    fit = srx.fit_parameters(system, data, srx.LikelihoodLoss(noise=srx.LogNormalNoise()))
+    assert fit.log_density(jnp.array([2.0])) == -jnp.inf
+    assert np.isfinite(fit.log_density(jnp.array([1.0])))
+
+
+@pytest.mark.slow
 def test_numpyro_draws_from_the_closed_form():
     infer = pytest.importorskip("numpyro.infer")
     fit, (mean, covariance) = line(), normal()

@@ -16,7 +16,7 @@ from ..models import System
 from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
-from ._simulation import Simulation, Simulator
+from ._simulation import Simulation, Simulator, columns_with_spread, starting_cells
 
 # A spread that is estimated, relative to the largest measurement: below it residuals show the
 # tolerances of the solve. Chosen, not measured.
@@ -29,11 +29,13 @@ class LikelihoodLoss(AbstractLoss):
 
     $$-\sum_{r, k, j} \log p\left(x_{rkj} \mid \hat x_j(t_{rk}), \sigma_{rkj}\right)$$
 
-    over all measured cells, without constants left out. The standard deviation of a cell is that of
-    the system (`sd`), else that of the data, else one number for its column: that under which the
-    residuals are most likely, which is put in by formula.
+    over all measured cells, without constants left out; of a system without an initial state not over
+    those that its runs start from. The standard deviation of a cell is that of the system (`sd`),
+    else that of the data, else one number for its column: that under which the residuals are most
+    likely, which is put in by formula.
 
-    A run whose solve fails is counted and takes part in no sum.
+    A run whose solve fails is counted and takes part in no sum. So is one that is predicted without
+    a likelihood: with a standard deviation, or under log-normal noise a value, that is not positive.
 
     **Arguments:**
 
@@ -49,8 +51,8 @@ class LikelihoodLoss(AbstractLoss):
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.
     - `max_steps`: the most steps of a solve.
 
-    **Raises:** `ValueError` for tolerances that are not positive, a noise that is none, and a
-    system that does not fit the data.
+    **Raises:** `ValueError` for tolerances that are not positive, a noise that is none, a system
+    that does not fit the data, and log-normal noise of measurements that are not positive.
 
     Cost: one solve and one adjoint for each run, all in one batch.
 
@@ -111,29 +113,68 @@ class LikelihoodLoss(AbstractLoss):
         self, system: Any, data: Any, adjoint: diffrax.AbstractAdjoint | None = None
     ) -> Simulation:
         """What the system predicts at the rows of the data, a [`stiffrax.Simulation`][]."""
-        check_system(system)
-        self.by_column(check_measurements(data))
+        data = self.check(system, data)
         adjoint = self.adjoint if adjoint is None else adjoint
         simulator = Simulator(self.solver, self.rtol, self.atol, self.max_steps, adjoint)
-        return simulator(system, check_measurements(data))
+        return simulator(system, data)
+
+    def check(self, system: Any, data: Any) -> Measurements:
+        """`data` as measurements, if system and noise fit them."""
+        check_system(system)
+        data = check_measurements(data)
+        noises = self.by_column(data)
+        if not isinstance(data.values, np.ndarray):
+            return data  # values may be traced
+        on_logarithms = np.array([noise.on_logarithms for noise in noises])
+        bad = self.counted(system, data) & (data.values <= 0) & on_logarithms[None, None]
+        for i, k, j in np.argwhere(bad):
+            raise ValueError(
+                f"Run {data.run_names[i]!r} has the value {data.values[i, k, j]:g} of "
+                f"{data.names[j]!r} at time {data.ts[i, k]:g}, and its noise is on logarithms, which "
+                "need positive ones. Leave the cell empty if it is below detection, or write "
+                f"`noise={{{data.names[j]!r}: srx.NormalNoise(), ...}}`."
+            )
+        return data
 
     def evaluate(self, model: Any, data: Any) -> LossValue:
-        """The negative log-likelihood of all runs that were solved, and how many failed."""
-        data = check_measurements(data)
-        found = self.simulate(model, data)
-        solved = jnp.asarray(data.mask) & ~found.failed[:, None, None]
+        """The negative log-likelihood of all runs that have one, and how many have none."""
+        data = self.check(model, data)
+        found = self.judged(model, self.simulate(model, data), data)
         cost = self.terms(model, found, data).cost
-        value = jnp.sum(jnp.where(solved, cost, 0))
-        return LossValue(value, jnp.sum(found.failed), jnp.sum(solved))
+        seen = self.counted(model, data) & ~found.failed[:, None, None]
+        return LossValue(jnp.sum(cost), jnp.sum(found.failed), jnp.sum(seen))
+
+    def counted(self, system: System, data: Measurements) -> Any:
+        """The cells that are residuals: measured, and not what a run starts from."""
+        return data.mask & ~starting_cells(system, data)
+
+    def judged(self, system: System, found: Simulation, data: Measurements) -> Simulation:
+        """Where runs that are predicted without a likelihood have failed as well."""
+        bad = jnp.any(self._impossible(system, found, data), axis=(1, 2))
+        return found._replace(failed=found.failed | bad)
+
+    def _impossible(self, system: System, found: Simulation, data: Measurements) -> Array:
+        """The cells of solved runs that have no likelihood."""
+        given, columns = columns_with_spread(system, data), []
+        for j, noise in enumerate(self.by_column(data)):
+            value, sd = found.values[:, :, j], found.sd[:, :, j]
+            fine = jnp.isfinite(value)
+            if data.names[j] in given:
+                fine &= jnp.isfinite(sd) & (sd > 0)
+            if noise.on_logarithms:
+                fine &= (value > 0) & (jnp.asarray(data.values)[:, :, j] > 0)
+            columns.append(~fine)
+        seen = self.counted(system, data) & ~found.failed[:, None, None]
+        return seen & jnp.stack(columns, axis=2)
 
     def terms(self, system: System, found: Simulation, data: Measurements) -> NoiseTerms:
-        """The cost of every cell with its derivatives; zero where nothing was measured."""
-        mask, measured = jnp.asarray(data.mask), jnp.asarray(data.values)
+        """The cost of every cell with its derivatives; zero where there is no residual."""
+        counted, measured = self.counted(system, data), jnp.asarray(data.values)
         sd = self.spread(system, found, data)
         columns = []
         for j, noise in enumerate(self.by_column(data)):
-            seen = mask[:, :, j]
-            # Of cells that were not measured neither value nor derivative may be infinite.
+            seen = counted[:, :, j] & ~found.failed[:, None]
+            # Of other cells neither value nor derivative may be infinite.
             cell = (jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values, sd))
             terms = noise.terms(*cell)
             columns.append(NoiseTerms(*(jnp.where(seen, x, 0) for x in terms)))
@@ -143,16 +184,13 @@ class LikelihoodLoss(AbstractLoss):
         self, system: System, found: Simulation, data: Measurements
     ) -> Float[Array, "runs times columns"]:
         """The standard deviation of every cell: the system's, the data's, or the best one."""
-        mask, measured, given = (jnp.asarray(x) for x in (data.mask, data.values, data.sd))
-        solved = mask & ~found.failed[:, None, None]
+        measured, given = jnp.asarray(data.values), jnp.asarray(data.sd)
+        solved = self.counted(system, data) & ~found.failed[:, None, None]
+        by_system, estimated = columns_with_spread(system, data), self.estimates(system, data)
         columns = []
         for j, noise in enumerate(self.by_column(data)):
-            if gives_spread(system, data.names[j]):
-                own, measured_sd = found.sd[:, :, j], given[:, :, j]
-                columns.append(jnp.where(own > 0, own, measured_sd))
-                continue
-            if not self.estimates(system, data)[j]:
-                columns.append(given[:, :, j])
+            if data.names[j] in by_system or not estimated[j]:
+                columns.append((found.sd if data.names[j] in by_system else given)[:, :, j])
                 continue
             seen = solved[:, :, j] & (given[:, :, j] == 0)
             values = [jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values)]
@@ -167,19 +205,20 @@ class LikelihoodLoss(AbstractLoss):
     ) -> Float[Array, "runs times columns"]:
         """Measured minus predicted, or their logarithms, over the standard deviation."""
         sd, columns = self.spread(system, found, data), []
+        counted, measured = self.counted(system, data), jnp.asarray(data.values)
         for j, noise in enumerate(self.by_column(data)):
-            seen = jnp.asarray(data.mask)[:, :, j]
-            values = (
-                jnp.where(seen, x[:, :, j], 1) for x in (jnp.asarray(data.values), found.values)
-            )
+            seen = counted[:, :, j] & ~found.failed[:, None]
+            values = (jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values))
             columns.append(noise.residual(*values) / jnp.where(seen, sd[:, :, j], 1))
         return jnp.stack(columns, axis=2)
 
     def estimates(self, system: System, data: Measurements) -> list[bool]:
         """For each column whether its standard deviation is put in by formula."""
         unknown = _unknown_spreads(data) if self._unknown is None else self._unknown
-        names = zip(data.names, unknown, strict=True)
-        return [missing and not gives_spread(system, name) for name, missing in names]
+        given = columns_with_spread(system, data)
+        return [
+            missing and name not in given for name, missing in zip(data.names, unknown, strict=True)
+        ]
 
     def by_column(self, data: Measurements) -> list[AbstractNoise]:
         """The noise model of each column."""
@@ -194,10 +233,18 @@ class LikelihoodLoss(AbstractLoss):
         return [self.noise[name] for name in data.names]
 
     def first_failure(self, model: Any, data: Any) -> str:
-        """The first run whose solve fails."""
+        """The first run whose solve fails, or the first cell without a likelihood."""
         data = check_measurements(data)
-        failed = np.flatnonzero(np.asarray(self.simulate(model, data).failed))
-        return f"the solve of run {data.run_names[failed[0]]}" if len(failed) else ""
+        found = self.simulate(model, data)
+        for i in np.flatnonzero(found.failed):
+            return f"the solve of run {data.run_names[i]}"
+        for i, k, j in np.argwhere(self._impossible(model, found, data)):
+            return (
+                f"the likelihood of run {data.run_names[i]}: {data.names[j]} at time "
+                f"{data.ts[i, k]:g} is predicted as {found.values[i, k, j]:g}, standard deviation "
+                f"{self.spread(model, found, data)[i, k, j]:g}"
+            )
+        return ""
 
 
 def _unknown_spreads(data: Measurements) -> tuple[bool, ...]:
@@ -205,11 +252,6 @@ def _unknown_spreads(data: Measurements) -> tuple[bool, ...]:
     if not isinstance(data.sd, np.ndarray) or not isinstance(data.mask, np.ndarray):
         return (True,) * data.num_columns
     return tuple(np.any((data.sd == 0) & data.mask, axis=(0, 1)).tolist())
-
-
-def gives_spread(system: System, column: str) -> bool:
-    """Whether the system says the standard deviation of a column."""
-    return column in system.sd if isinstance(system.sd, dict) else system.sd is not None
 
 
 def check_measurements(data: Any) -> Measurements:

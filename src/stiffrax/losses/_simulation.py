@@ -36,7 +36,7 @@ class Simulation(NamedTuple):
     - `values`: the observables at the rows of the data, in the unit of each column.
     - `sd`: their standard deviations by the system; zero where it gives none.
     - `states`: the states at the rows of the data.
-    - `failed`: runs whose solve failed; nothing is predicted of them.
+    - `failed`: runs whose solve failed; all of the above is NaN of them.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
@@ -68,7 +68,7 @@ class Simulator(eqx.Module):
         """The system's predictions; wrapped parameters are unwrapped."""
         system = paramax.unwrap(system)
         states = system.states or data.names
-        starts = _initial_states(system, states, data, self)
+        starts, unrested = _initial_states(system, states, data, self)
         if starts.ndim != 2:
             raise ValueError(
                 f"The initial state has shape {starts.shape[1:]}; it needs ({len(states)},), one "
@@ -90,12 +90,15 @@ class Simulator(eqx.Module):
             )
             return ys, failed | ~begins
 
-        begins = jnp.all(jnp.isfinite(starts), axis=1)
+        begins = jnp.all(jnp.isfinite(starts), axis=1) & ~unrested
         lanes = (run, ts, schedule.ends, schedule.added(), starts, begins)
         ys, failed = solve_runs(solve, self.adjoint, *lanes)
-        # Selected before it is observed: a derivative of what failed is no number.
-        ys = jnp.where(failed[:, None, None], jnp.asarray(starts)[:, None, :], ys)
-        values, sd = _observe(system, states, data, ts, ys, run)
+        # A failed run is observed as the first one that was solved: selected afterwards, a derivative
+        # of what failed would be infinity times zero, and at its start, of a logarithm say, as well.
+        seen = jnp.where(failed, jnp.argmin(failed), run)
+        values, sd = _observe(system, states, data, ts[seen], ys[seen], seen)
+        nothing = failed[:, None, None]
+        values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)
 
     def _solve_run(
@@ -105,7 +108,8 @@ class Simulator(eqx.Module):
 
         def stretch(carry: tuple[Array, Array, Array], part: Any) -> tuple[Any, None]:
             y, ys, failed = carry
-            begin, end, amount, is_last = part
+            *ends, amount, is_last = part
+            begin, end = map(lax.stop_gradient, ends)  # no solver differentiates by `nextafter`
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
@@ -160,8 +164,10 @@ class Simulator(eqx.Module):
             throw=False,
         )
 
-    def _rest(self, system: System, args: Conditions, y0: Array, span: Array) -> Float[Array, " n"]:
-        """The state in which nothing changes any more, reached from `y0`; NaN if there is none."""
+    def _rest(
+        self, system: System, args: Conditions, y0: Array, span: Array
+    ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
+        """The state in which nothing changes any more, reached from `y0`; `y0` if there is none."""
         long = _TIMES_TO_REST * jnp.where(span > 0, span, 1)
         frozen: Any = lambda _, y, args: system.field(args.start, y, args)  # noqa: E731
         if system.mass is not None:
@@ -172,7 +178,7 @@ class Simulator(eqx.Module):
         before, y = jnp.asarray(solution.ys)
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
-        return jnp.where(rests, y, jnp.nan)
+        return jnp.where(rests, y, y0), ~rests
 
 
 def _numbers(data: Measurements) -> Array:
@@ -186,24 +192,28 @@ def _conditions(system: System, data: Measurements, run: Array) -> Conditions:
 
 def _initial_states(
     system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
-) -> Float[Array, "runs n"]:
-    """Where each run starts; not finite where it has no steady state."""
+) -> tuple[Float[Array, "runs ..."], Bool[Array, " runs"]]:
+    """Where each run starts, and whether it has no steady state to start from."""
     spans = jnp.max(jnp.asarray(data.ts), axis=1) - jnp.asarray(data.starts)
 
-    def start(run: Array, span: Array) -> Array:
+    def start(run: Array, span: Array) -> tuple[Array, Array]:
         given, args = system.initial_state, _conditions(system, data, run)
         if not isinstance(given, SteadyState):
-            return _initial_state(given, states, data, args, run)
+            return _initial_state(given, states, data, args, run), jnp.asarray(False)
         before = given.conditions_before(args)
         y = _initial_state(given.initial_state, states, data, before, run)
-        rest = simulator._rest(system, before, y, span)
+        rest, failed = simulator._rest(system, before, y, span)
         if given.applies is not None:
-            rest = jnp.where(given.applies(args), rest, y)
-        return rest if given.then is None else _vector(given.then(rest, args), states)
+            applies = given.applies(args)
+            rest, failed = jnp.where(applies, rest, y), failed & applies
+        rest = rest if given.then is None else _vector(given.then(rest, args), states)
+        return rest, failed
 
-    if isinstance(system.initial_state, SteadyState) and len(data) > 1:
-        return jax.vmap(start)(_numbers(data), spans)
-    return jnp.stack([start(run, span) for run, span in zip(_numbers(data), spans, strict=True)])
+    if isinstance(system.initial_state, SteadyState):
+        return solve_runs(start, simulator.adjoint, _numbers(data), spans)
+    each = [start(run, span) for run, span in zip(_numbers(data), spans, strict=True)]
+    ys, failed = zip(*each, strict=True)
+    return jnp.stack(ys), jnp.stack(failed)
 
 
 def _initial_state(
@@ -236,19 +246,43 @@ def _vector(y: Any, states: tuple[str, ...]) -> Array:
     return jnp.stack([jnp.asarray(y[name], float) for name in states])
 
 
+def starting_cells(
+    system: System, data: Measurements
+) -> Bool[Array | np.ndarray, "runs times columns"]:
+    """The cells that runs start from, where the system does not say at what: they are no residuals."""
+    states = system.states or data.names
+    own = np.array([system.initial_state is None and name in states for name in data.names])
+    return data.mask & (data.ts == data.starts[:, None])[:, :, None] & own[None, None, :]
+
+
 def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
-    """What is measured at the start of each run, if that is every state."""
+    """The mean of what is measured at the start of each run, if that is every state."""
     missing = [name for name in states if name not in data.names]
     columns = [data.names.index(name) for name in states if name in data.names]
     if not missing and isinstance(data.mask, np.ndarray):
-        whole = data.mask[:, 0, columns].all(axis=1) & (data.ts[:, 0] == data.starts)
+        first = data.mask & (data.ts == data.starts[:, None])[:, :, None]
+        whole = np.all(np.any(first, axis=1)[:, columns], axis=1)
         missing = [f"all states of run {data.run_names[i]!r}" for i in np.flatnonzero(~whole)]
     if missing:
         raise ValueError(
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
             "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
         )
-    return jnp.asarray(data.values)[:, 0, jnp.asarray(columns)]
+    at_start = (jnp.asarray(data.ts) == jnp.asarray(data.starts)[:, None])[:, :, None]
+    cells = jnp.asarray(data.mask) & at_start
+    return jnp.mean(jnp.asarray(data.values), axis=1, where=cells)[:, jnp.asarray(columns)]
+
+
+def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:
+    """The columns of which the system says the standard deviation."""
+    given = system.sd
+    if callable(given):
+        args = _conditions(paramax.unwrap(system), data, jnp.asarray(0))
+        y = jnp.zeros(len(system.states or data.names))
+        given = jax.eval_shape(lambda t, y: paramax.unwrap(given)(t, y, args), y[0], y)
+    if isinstance(given, dict):
+        return tuple(given)
+    return () if given is None else data.names
 
 
 def _observe(

@@ -8,7 +8,9 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import paramax
+from jax.core import Tracer
 
 from .._arguments import real_numbers
 from ..data import check_names
@@ -31,6 +33,18 @@ def _numbers(name: str, value: Any) -> Any:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
         return value
     return jnp.asarray(real_numbers(name, value))
+
+
+def _check_spread(given: Any) -> None:
+    """Refuses standard deviations of zero, which would make a measurement exact."""
+    for known in jax.tree.leaves(given, is_leaf=lambda x: isinstance(x, paramax.NonTrainable)):
+        if not isinstance(known, paramax.NonTrainable) or isinstance(known.tree, Tracer):
+            continue
+        if not np.all(np.asarray(known.tree) > 0):
+            raise ValueError(
+                f"`sd` of the system is {known.tree}; standard deviations are positive. Leave a column "
+                "out of `sd` to have its own estimated."
+            )
 
 
 def _check_parameters(parameters: Any) -> None:
@@ -100,7 +114,8 @@ class System(eqx.Module):
     - `field`: $f$, called as `field(t, y, args)` with a flat state `y`, `(n,)`; returns `(n,)`.
     - `initial_state`: `(n,)` for all runs, `(runs, n)`, a dictionary by the names of the states, a
         function of `args` that returns one of these, or a [`stiffrax.SteadyState`][]. Without, runs
-        start at their first row, where all states must be measured.
+        start at what is measured at their start, the mean of replicates: all states must be. These
+        cells are then no residuals.
     - `observe`: $g$, called as `observe(t, y, args)`; returns a dictionary of the columns of the
         data, or an array in their order. Without, columns are states of the same name.
     - `sd`: standard deviations of the noise, in the unit of each column: a number, a dictionary by
@@ -114,7 +129,8 @@ class System(eqx.Module):
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
         known.
 
-    **Raises:** `ValueError` for names that are not unique.
+    **Raises:** `ValueError` for names that are not unique, and standard deviations that are not
+    positive.
 
     ```python
     >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
@@ -155,6 +171,8 @@ class System(eqx.Module):
         self.initial_state = _known("initial_state", initial_state)
         self.observe = observe
         self.sd = _known("sd", sd)
+        if not callable(sd):
+            _check_spread(self.sd)
         self.states = check_names("`states`", states) if len(states) else ()
         self.mass = _known("mass", mass)
         _check_parameters(parameters)

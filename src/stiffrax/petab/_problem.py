@@ -94,8 +94,7 @@ class Problem:
         a solve failed.
         """
         system = self.system if system is None else system
-        found = _simulate(self.likelihood, system, self.data)
-        values = np.where(np.asarray(found.failed)[:, None, None], np.nan, found.values)
+        values = np.asarray(_simulate(self.likelihood, system, self.data).values)
         run, row, column = self._cells.T
         table = self.tables.measurement_df.copy()
         table["simulation"] = values[run, row, column]

@@ -147,8 +147,8 @@ def fit(
     """
     _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
     is_likelihood = lambda x: isinstance(x, LikelihoodLoss)  # noqa: E731
-    if any(map(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood))):
-        data = check_measurements(data)  # before any run is held out: runs keep their numbers
+    for one in filter(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood)):
+        data = one.check(model, data)  # before any run is held out: runs keep their numbers
         held_out = check_measurements(held_out) if isinstance(held_out, Trajectories) else held_out
     if not isinstance(data, Measurements):
         check_data(data)

@@ -41,8 +41,9 @@ class LikelihoodModel:
     def __init__(self, vector: ParameterVector, loss: Any, data: Measurements):
         self.vector, self.loss, self.data = vector, loss, data
         likelihood, others = _split(loss)
+        data = likelihood.check(vector.given, data)
         self.likelihood = likelihood.for_data(data)
-        cells = np.flatnonzero(np.asarray(data.mask).ravel())
+        cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
         self.num_residuals = len(cells)
         self._parts = _Parts(vector.given, self.likelihood, others, data, jnp.asarray(cells))
 
@@ -98,7 +99,9 @@ class _Parts(eqx.Module):
             return (found.values, found.sd), found
 
         (by_value, by_sd), found = jax.jacfwd(predict, has_aux=True)(x)
-        terms = self.likelihood.terms(filled(self.given, x), found, self.data)
+        system = filled(self.given, x)
+        found = self.likelihood.judged(system, found, self.data)
+        terms = self.likelihood.terms(system, found, self.data)
         pick = lambda a: a.reshape(-1, *a.shape[3:])[self.cells]  # noqa: E731
         cost, c_value, rows_value, c_spread, rows_spread = map(pick, terms)
         sd = pick(found.sd)
@@ -129,8 +132,9 @@ def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Ar
 @eqx.filter_jit
 def _judge(parts: _Parts, x: Float[Array, " p"]) -> Judgement:
     system, found = filled(parts.given, x), parts.simulate(x)
-    spread = parts.likelihood.spread(system, found, parts.data)
-    residuals = parts.likelihood.residuals(system, found, parts.data)
+    judged = parts.likelihood.judged(system, found, parts.data)
+    spread = parts.likelihood.spread(system, judged, parts.data)
+    residuals = parts.likelihood.residuals(system, judged, parts.data)
     return Judgement(found, spread, residuals.ravel()[parts.cells])
 
 

@@ -278,7 +278,7 @@ class ParameterFit:
         return np.stack([self.spread()[..., j] * size for j, size in enumerate(sizes)], axis=-1)
 
     def residuals(self) -> Float[np.ndarray, " cells"]:
-        """Residuals of all measured cells over their standard deviations."""
+        """Residuals over their standard deviations of all measured cells but those runs start from."""
         return np.asarray(self._model.judge(self.x).residuals)
 
     def log_density(self, x: Float[Array, " p"]) -> Float[Array, ""]:
@@ -298,7 +298,7 @@ class ParameterFit:
         inside = jnp.all((x >= self._box.lower) & (x <= self._box.upper))
         # Nothing is solved beyond the bounds: the solve would be as long as the stiffest of a batch.
         cost = self._model.cost(jnp.clip(x, self._box.lower, self._box.upper))
-        return jnp.where(inside, -cost, -jnp.inf)
+        return jnp.where(inside & ~jnp.isnan(cost), -cost, -jnp.inf)
 
     def __repr__(self) -> str:
         rows = [f"{'parameter':24} {'value':>12} {'std. error':>11}   95 % interval"]

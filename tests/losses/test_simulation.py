@@ -1,0 +1,137 @@
+"""What is predicted where runs start from measurements, fail, or have no likelihood."""
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+TS = np.array([1.0, 2.0, 3.0])
+
+# Compiles fastest, and nothing here is stiff.
+LOSS = srx.LikelihoodLoss(diffrax.Bosh3())
+evaluate = eqx.filter_jit(LOSS.evaluate)
+simulate = eqx.filter_jit(LOSS.simulate)
+
+
+class TestStartsThatAreMeasured:
+    @pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2]])
+    def test_replicates_are_averaged_whatever_their_order(self, order):
+        values = np.array([[1.0, np.nan], [3.0, 5.0], [2.0, 5.5]])[order]
+        data = srx.Measurements.from_arrays([0.0, 0.0, 1.0], values, names=["A", "B"])
+        found = simulate(srx.System(lambda t, y, args: 0 * y), data)
+        np.testing.assert_allclose(found.states[0, 0], [2.0, 5.0])
+
+    def test_they_are_no_residuals(self):
+        data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, 9.0], [2.0, 9.5]], names=["A", "B"])
+        system = srx.System(
+            lambda t, y, args: 0 * y,
+            observe=lambda t, y, args: {"A": y[0], "B": 9 + 0 * t},
+            states=["A"],
+        )
+        found = evaluate(system, data)
+        # B is no state: its cell at the start counts.
+        assert int(found.num_solved) == 3
+        sd = np.array([1.0, np.sqrt(0.125), np.sqrt(0.125)])
+        expected = np.sum(np.log(sd) + 0.5 + 0.5 * np.log(2 * np.pi))
+        np.testing.assert_allclose(found.value, expected, rtol=1e-7)
+
+
+class TestSpreadsOfTheSystem:
+    data = srx.Measurements.from_arrays(TS, [[1.0, 1.2], [1.2, 1.0], [0.8, 1.2]], names=["A", "B"])
+
+    def system(self, sd):
+        return srx.System(lambda t, y, args: 0 * y, jnp.ones(2), sd=sd, states=["A", "B"])
+
+    def test_a_column_that_a_function_does_not_name_has_its_own_estimated(self):
+        system = self.system(lambda t, y, args: {"A": 0.5 + 0 * t})
+        sd = np.array([0.5, np.sqrt(0.08 / 3)])
+        residuals = (np.asarray(self.data.values[0]) - 1) / sd
+        expected = np.sum(residuals**2 / 2 + np.log(sd)) + 3 * np.log(2 * np.pi)
+        np.testing.assert_allclose(evaluate(system, self.data).value, expected, rtol=1e-6)
+
+    def test_one_that_is_not_positive_is_no_likelihood(self):
+        system = self.system(lambda t, y, args: {"A": 2.0 - t, "B": 1.0})
+        found = evaluate(system, self.data)
+        assert int(found.num_failed) == 1
+        assert "run 0: A at time 2" in LOSS.first_failure(system, self.data)
+
+    @pytest.mark.parametrize("sd", [0.0, {"A": -1.0}, np.nan])
+    def test_a_number_that_is_not_positive_is_refused(self, sd):
+        with pytest.raises(ValueError, match="standard deviations are positive"):
+            self.system(sd)
+
+
+class TestLogarithms:
+    loss = srx.LikelihoodLoss(diffrax.Bosh3(), noise=srx.LogNormalNoise())
+    system = srx.System(lambda t, y, args: 0 * y - 1, jnp.array([2.5]), states=["A"])
+
+    def test_a_measurement_that_is_not_positive_is_named(self):
+        data = srx.Measurements.from_arrays(TS, [[1.0], [0.0], [1.0]], names=["A"], sd=0.1)
+        with pytest.raises(ValueError, match=r"Run '0' has the value 0 of 'A' at time 2, .* logar"):
+            self.loss(self.system, data)
+
+    def test_a_prediction_that_is_not_positive_is_no_likelihood(self):
+        data = srx.Measurements.from_arrays(TS, np.ones((3, 1)), names=["A"], sd=0.1, start=0.0)
+        assert eqx.filter_jit(self.loss)(self.system, data) == jnp.inf
+        assert "run 0: A at time 3 is predicted as -0.5" in self.loss.first_failure(
+            self.system, data
+        )
+
+
+class TestFailedRuns:
+    """y' = r k y^2 has no solution to t = 3 for r k = 1, and the other state starts at zero."""
+
+    data = srx.Measurements.from_arrays(
+        TS, np.ones((2, 3, 1)), names=["A"], sd=1.0, constants={"r": [0.1, 1.0]}, start=0.0
+    )
+    system = srx.System(
+        lambda t, y, args: jnp.stack([args["r"] * args["k"] * y[0] ** 2, 1 + 0 * y[1]]),
+        jnp.array([1.0, 0.0]),
+        lambda t, y, args: {"A": args["k"] * (y[0] + jnp.log(y[1]))},
+        states=["y", "z"],
+        parameters={"k": srx.positive(1.0)},
+    )
+
+    @pytest.mark.slow_cases("checkpoints", "explicit")
+    @pytest.mark.parametrize("how", ["default", "checkpoints", "explicit"])
+    def test_they_leave_the_gradient_of_the_others_finite(self, how):
+        adjoint = diffrax.RecursiveCheckpointAdjoint() if how == "checkpoints" else None
+        solver = diffrax.Tsit5() if how == "explicit" else None
+        loss = srx.LikelihoodLoss(solver, rtol=1e-8, adjoint=adjoint, max_steps=64)
+        value = lambda system, data: loss.evaluate(system, data).value  # noqa: E731
+        found = eqx.filter_jit(eqx.filter_grad(value))(self.system, self.data)
+        y = 1 / (1 - 0.1 * TS)
+        residuals, slopes = y + np.log(TS) - 1, y + np.log(TS) + 0.1 * TS * y**2
+        np.testing.assert_allclose(found.parameters["k"].raw, np.sum(residuals * slopes), rtol=1e-5)
+
+    def test_nothing_is_predicted_of_them(self):
+        found = srx.LikelihoodLoss(diffrax.Bosh3(), max_steps=64).simulate(self.system, self.data)
+        assert found.failed.tolist() == [False, True]
+        assert np.isnan(found.values[1]).all()
+        assert np.isfinite(found.values[0]).all()
+
+    @pytest.mark.slow
+    def test_nor_do_runs_without_a_steady_state(self):
+        # y' = r y^2 - y + 0.1 rests for r = 0.1 and grows without bound for r = 10.
+        resting = srx.SteadyState(jnp.ones(1), {}, lambda y, args: jnp.sqrt(y - 0.05))
+        system = srx.System(
+            lambda t, y, args: args["r"] * args["k"] * y**2 - y + 0.1,
+            resting,
+            states=["A"],
+            parameters={"k": srx.positive(1.0)},
+        )
+        data = srx.Measurements.from_arrays(
+            TS, np.ones((2, 3, 1)), names=["A"], sd=1.0, constants={"r": [0.1, 10.0]}
+        )
+        for adjoint in (None, diffrax.RecursiveCheckpointAdjoint()):
+            loss = srx.LikelihoodLoss(adjoint=adjoint, max_steps=64)
+            found = eqx.filter_grad(lambda s, loss=loss: loss.evaluate(s, data).value)(system)
+            one = eqx.filter_grad(lambda s, loss=loss: loss.evaluate(s, data.select(0)).value)(
+                system
+            )
+            np.testing.assert_allclose(
+                found.parameters["k"].raw, one.parameters["k"].raw, rtol=1e-6
+            )
