@@ -203,7 +203,10 @@ EXPRESSIONS = {
     "trigonometric": (sp.sin(x) * sp.cos(v), sp.atan2(x, v) + sp.pi),
     "piecewise": (sp.Piecewise((x, x > 1), (v, True)), sp.Max(x, v) - sp.Min(x, 1)),
     "absolute": (sp.Abs(x - v), sp.sign(v - x) * sp.floor(x)),
-    "error function": (sp.erf(x), x * v),
+    "special functions": (
+        sp.erf(x) + sp.erfc(v) + sp.erfinv(x / 4) + sp.besseli(0, v) + sp.besseli(1, x),
+        sp.gamma(x) + sp.loggamma(v) + sp.digamma(x) + sp.polygamma(1, v),
+    ),
     "constant": (sp.Integer(3), sp.Rational(1, 3)),
 }
 
@@ -351,7 +354,14 @@ def test_names_that_contradict_the_mapping_are_refused():
         srx.from_sympy({"x": v, "v": x}, ["v", "x"])
 
 
-@pytest.mark.parametrize("function", [sp.Function("g"), sp.zeta])
+def test_special_functions_are_traced_and_differentiated():
+    model = srx.from_sympy(srx.from_text("dx/dt = erf(x) + loggamma(x)"))
+    slope = jax.jit(jax.jacfwd(model, 1))(0.0, jnp.array([1.0]))
+    expected = 2 / np.sqrt(np.pi) * np.exp(-1) - np.euler_gamma
+    np.testing.assert_allclose(slope, [[expected]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [sp.Function("g"), sp.zeta, sp.factorial])
 def test_function_that_jax_has_not_is_refused(function):
     with pytest.raises(ValueError, match=rf"JAX has not all of the functions .*{function}"):
         srx.from_sympy((function(x),), (x,))

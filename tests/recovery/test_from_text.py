@@ -22,6 +22,12 @@ def test_equations_written_by_hand_are_read():
     assert srx.from_text(text) == expected
 
 
+def test_conditions_written_by_hand_are_read():
+    text = "dx/dt = Piecewise((1, 0 < x <= 2 and not x == 1), (Mod(x, 3), True))"
+    condition = sp.And(x > 0, x <= 2, sp.Ne(x, 1))
+    assert srx.from_text(text)["x"] == sp.Piecewise((1, condition), (sp.Mod(x, 3), True))
+
+
 def test_number_is_read_with_every_digit():
     assert float(srx.from_text("dx/dt = 2.6666666666666665")["x"]) == 8 / 3
 
@@ -50,6 +56,13 @@ def test_line_that_is_no_equation_is_refused_with_its_number(line):
         "exp(x=1)",
         "exp(*x)",
         "sin",
+        "x > 1",
+        "Piecewise((x, x))",
+        "Piecewise(x, x > 1)",
+        "Piecewise((1, x & z))",
+        "Max(x > 1, x)",
+        "Eq(x, 1)",
+        "Piecewise((1, x in z))",
     ],
 )
 def test_what_is_no_formula_is_refused_and_not_run(formula):

@@ -1,5 +1,6 @@
 """Equations as text, and their way back."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,11 +36,29 @@ def test_polynomial_comes_back_with_every_digit(values):
         -((x - v) ** 2) * (x + v),
         sp.Float(3e7) * x**2 - sp.Float(0.04) * v + sp.Float(1e300) + sp.Float(5e-324) * x,
         sp.Integer(0),
+        sp.Piecewise((x, (x > 1) & ~(v < 2) | sp.Ne(x, v)), (v, sp.Eq(x, 3)), (0, True)),
+        sp.Piecewise((1, sp.Xor(x > 1, v >= 1)), (2, sp.ITE(x > 1, v <= 1, v < 0)), (0, True)),
+        sp.erfc(x) + sp.erfinv(x) + sp.gamma(x) * sp.loggamma(v) + sp.digamma(x) + sp.Heaviside(x),
+        sp.besseli(0, x)
+        + sp.Mod(x, 3)
+        + sp.log(sp.Abs(sp.gamma(v)))
+        + sp.sec(x)
+        + sp.polygamma(2, x),
     ],
     ids=str,
 )
 def test_formula_comes_back_as_it_was(expression):
     assert round_trip((expression, x)) == (expression, x)
+
+
+def test_every_formula_that_is_read_from_jax_comes_back():
+    def field(t, y, args):
+        smaller, special = jnp.minimum(y[0], 2.0), jax.scipy.special
+        pieces = jnp.where((y[0] > 1) & (y[1] != 2) | (t >= 3), y[0] % 0.3, jnp.floor(y[1]))
+        functions = special.erfc(y[1]) + special.gammaln(y[0]) + special.digamma(y[0])
+        return jnp.stack([smaller * pieces, functions + special.erf(y[0]) + special.i0e(y[1])])
+
+    assert round_trip(field) == srx.to_sympy(field, ["x", "v"])
 
 
 def test_lines_are_named_after_the_states():

@@ -16,6 +16,13 @@ from ._numbers import is_symbolic, map_elements, to_exponent, to_symbolic
 def elementwise() -> dict[str, Callable[..., Any]]:
     """The functions of SymPy for the primitives that act element by element, by their names."""
     import sympy as sp
+    from sympy.core.relational import Relational
+    from sympy.logic.boolalg import BooleanAtom, BooleanFunction
+
+    def differ(a: Any, b: Any) -> Any:
+        # `Ne` of two relations would be no condition that anything else reads.
+        is_truth = any(isinstance(x, Relational | BooleanAtom | BooleanFunction) for x in (a, b))
+        return sp.Xor(a, b) if is_truth else sp.Ne(a, b)
 
     trigonometric = (sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan, sp.atan2)
     hyperbolic = (sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.acosh, sp.atanh)
@@ -31,7 +38,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "ceil": sp.ceiling,
         "clamp": lambda low, x, high: sp.Min(sp.Max(low, x), high),
         "div": operator.truediv,
-        "eq": sp.Eq,
+        "eq": lambda a, b: sp.Not(differ(a, b)),
         "erf_inv": sp.erfinv,
         "exp2": lambda x: 2**x,
         "expm1": lambda x: sp.exp(x) - 1,
@@ -48,7 +55,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "max": sp.Max,
         "min": sp.Min,
         "mul": operator.mul,
-        "ne": sp.Ne,
+        "ne": differ,
         "neg": operator.neg,
         "not": sp.Not,
         "or": sp.Or,

@@ -23,6 +23,7 @@ def jax_function(
     **Raises:** `ValueError` for functions that JAX has not.
     """
     import sympy
+    from jax.scipy import special
     from sympy.printing.codeprinter import PrintMethodNotImplementedError
     from sympy.printing.numpy import JaxPrinter
 
@@ -40,21 +41,49 @@ def jax_function(
                 return f"({self._print(expr.base)})**({int(expr.exp)})"
             return super()._print_Pow(expr, rational=rational)
 
+        # SymPy knows no functions of JAX for these, and takes those of `math`, which are no good
+        # for arrays.
+        def _print_special(self, expr: Any) -> str:
+            arguments = ", ".join(self._print(x) for x in expr.args)
+            return f"{type(expr).__name__}({arguments})"
+
+        _print_erf = _print_erfc = _print_erfinv = _print_special
+        _print_gamma = _print_loggamma = _print_digamma = _print_special
+
+        def _print_polygamma(self, expr: Any) -> str:
+            order, argument = expr.args
+            if order == 0:
+                return f"digamma({self._print(argument)})"
+            if order.is_Integer:
+                return f"polygamma({int(order)}, {self._print(argument)})"
+            raise PrintMethodNotImplementedError(f"polygamma of order {order}")
+
+        def _print_besseli(self, expr: Any) -> str:
+            order, argument = expr.args
+            if order in (0, 1):
+                return f"besseli{int(order)}({self._print(argument)})"
+            raise PrintMethodNotImplementedError(f"besseli of order {order}")
+
+    names = "erf erfc erfinv gamma digamma polygamma".split()
+    functions = {name: getattr(special, name) for name in names}
+    functions |= {"loggamma": special.gammaln, "besseli0": special.i0, "besseli1": special.i1}
     printer = Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
     everything = [*expressions, *(e for _, e in definitions)]
     # Definitions stand where SymPy's own common subexpressions would.
     shared: Any = (lambda given: (list(definitions), given)) if definitions else False
+    fault: Exception | None = None
     try:
-        return sympy.lambdify(
-            arguments,
-            list(expressions),
-            "jax",
-            printer=printer,
-            cse=shared,
+        made = sympy.lambdify(
+            arguments, list(expressions), [functions, "jax"], printer=printer, cse=shared
         )
     except PrintMethodNotImplementedError as error:
-        functions = {str(f.func) for e in everything for f in e.atoms(sympy.Function)}
-        raise ValueError(
-            f"JAX has not all of the functions in the equations, which are {sorted(functions)}: "
-            "write the equations with elementary functions."
-        ) from error
+        fault = error
+    else:
+        scope = (made.__globals__.get(name) for name in made.__code__.co_names)
+        if not any(getattr(value, "__module__", None) == "math" for value in scope):
+            return made
+    used = {str(f.func) for e in everything for f in e.atoms(sympy.Function)}
+    raise ValueError(
+        f"JAX has not all of the functions in the equations, which are {sorted(used)}: "
+        "write the equations with elementary functions."
+    ) from fault

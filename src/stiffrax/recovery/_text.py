@@ -1,7 +1,5 @@
 """Equations as plain text and LaTeX."""
 
-import ast
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import check_instance
 from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
+from ._parse import parse
 
 if TYPE_CHECKING:
     import sympy
@@ -21,6 +20,8 @@ def to_text(
     digits: int | None = None,
 ) -> str:
     """Equations as plain text, a line `dy1/dt = ...` for each state, which `from_text` reads back.
+
+    A constraint is a line `0 = ...`, which it does not read.
 
     **Arguments:**
 
@@ -61,19 +62,6 @@ def to_text(
     )
 
 
-_OPERATIONS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
-_FUNCTIONS = (
-    "Abs Max Min acos acosh asin asinh atan atan2 atanh ceiling cos cosh erf exp floor log sign "
-    "sin sinh sqrt tan tanh"
-).split()
-
-
 def from_text(text: str) -> "dict[str, sympy.Expr]":
     r"""Equations written by `to_text` or by hand.
 
@@ -83,7 +71,8 @@ def from_text(text: str) -> "dict[str, sympy.Expr]":
 
     - `text`: a line `dNAME/dt = formula` for each state; empty lines and what follows a `#` are
         skipped. A formula is made of numbers, states, `t`, `pi`, `+ - * / **`, parentheses and
-        functions under their SymPy names.
+        functions under their SymPy names: elementary ones, those of errors and of gamma, `Mod`, and
+        `Piecewise((x, x > 1), (0, True))`, with relations and `& | ~ ^` in its conditions.
 
     **Returns:** the SymPy expressions by the name of the state, as `from_sympy` and `compare` take
     them.
@@ -114,51 +103,7 @@ def from_text(text: str) -> "dict[str, sympy.Expr]":
         raise ValueError("The text holds no equation: write lines such as `dx/dt = -2*x`.")
     states = symbol_names([state for _, state, _ in lines], len(lines))
     known = {name: sympy.Symbol(name) for name in (*states, TIME)} | {"pi": sympy.pi}
-    return {state: _parse(formula, known, number) for number, state, formula in lines}
-
-
-def _parse(formula: str, known: dict[str, Any], line: int) -> Any:
-    import sympy
-
-    try:
-        expression = _build(ast.parse(formula, mode="eval").body, known)
-    except (SyntaxError, RecursionError, TypeError) as error:
-        raise ValueError(f"Line {line}: {formula!r} cannot be read: {error}.") from error
-    except _UnknownError as error:
-        raise ValueError(
-            f"Line {line} holds {str(error)!r}, which is not known: a formula is made of numbers, "
-            f"{', '.join(known)}, + - * / ** and {', '.join(_FUNCTIONS)}."
-        ) from error
-    if expression.has(sympy.nan, sympy.oo, sympy.zoo):
-        raise ValueError(f"Line {line}: {formula!r} is not finite.")
-    return expression
-
-
-class _UnknownError(Exception):
-    pass
-
-
-def _build(node: ast.expr, known: dict[str, Any]) -> Any:
-    import sympy
-
-    match node:
-        case ast.Constant(value=bool()):
-            pass
-        case ast.Constant(value=int() as value):
-            return sympy.Integer(value)
-        case ast.Constant(value=float() as value):
-            return sympy.Float(value)
-        case ast.Name(id=name) if name in known:
-            return known[name]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_build(operand, known)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _build(operand, known)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
-            return _OPERATIONS[type(op)](_build(left, known), _build(right, known))
-        case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
-            return getattr(sympy, name)(*(_build(x, known) for x in arguments))
-    raise _UnknownError(ast.unparse(node))
+    return {state: parse(formula, known, number) for number, state, formula in lines}
 
 
 def to_latex(
