@@ -23,8 +23,46 @@ def jax_function(
     **Raises:** `ValueError` for functions that JAX has not.
     """
     import sympy
-    from jax.scipy import special
     from sympy.printing.codeprinter import PrintMethodNotImplementedError
+
+    everything = [*expressions, *(e for _, e in definitions)]
+    # Definitions stand where SymPy's own common subexpressions would.
+    shared: Any = (lambda given: (list(definitions), given)) if definitions else False
+    fault: Exception | None = None
+    try:
+        made = sympy.lambdify(
+            arguments,
+            list(expressions),
+            [_special_functions(), "jax"],
+            printer=_printer(),
+            cse=shared,
+        )
+    except PrintMethodNotImplementedError as error:
+        fault = error
+    else:
+        scope = (made.__globals__.get(name) for name in made.__code__.co_names)
+        if not any(getattr(value, "__module__", None) == "math" for value in scope):
+            return made
+    used = {str(f.func) for e in everything for f in e.atoms(sympy.Function)}
+    raise ValueError(
+        f"JAX has not all of the functions in the equations, which are {sorted(used)}: "
+        "write the equations with elementary functions."
+    ) from fault
+
+
+def _special_functions() -> dict[str, Any]:
+    from jax.scipy import special
+
+    names = "erf erfc erfinv gamma digamma polygamma".split()
+    functions = {name: getattr(special, name) for name in names}
+    return functions | {
+        "besseli0": special.i0,
+        "besseli1": special.i1,
+        "loggamma": special.gammaln,
+    }
+
+
+def _printer() -> Any:
     from sympy.printing.numpy import JaxPrinter
 
     class Printer(JaxPrinter):
@@ -56,34 +94,12 @@ def jax_function(
                 return f"digamma({self._print(argument)})"
             if order.is_Integer:
                 return f"polygamma({int(order)}, {self._print(argument)})"
-            raise PrintMethodNotImplementedError(f"polygamma of order {order}")
+            return super()._print_Function(expr)
 
         def _print_besseli(self, expr: Any) -> str:
             order, argument = expr.args
             if order in (0, 1):
                 return f"besseli{int(order)}({self._print(argument)})"
-            raise PrintMethodNotImplementedError(f"besseli of order {order}")
+            return super()._print_Function(expr)
 
-    names = "erf erfc erfinv gamma digamma polygamma".split()
-    functions = {name: getattr(special, name) for name in names}
-    functions |= {"loggamma": special.gammaln, "besseli0": special.i0, "besseli1": special.i1}
-    printer = Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
-    everything = [*expressions, *(e for _, e in definitions)]
-    # Definitions stand where SymPy's own common subexpressions would.
-    shared: Any = (lambda given: (list(definitions), given)) if definitions else False
-    fault: Exception | None = None
-    try:
-        made = sympy.lambdify(
-            arguments, list(expressions), [functions, "jax"], printer=printer, cse=shared
-        )
-    except PrintMethodNotImplementedError as error:
-        fault = error
-    else:
-        scope = (made.__globals__.get(name) for name in made.__code__.co_names)
-        if not any(getattr(value, "__module__", None) == "math" for value in scope):
-            return made
-    used = {str(f.func) for e in everything for f in e.atoms(sympy.Function)}
-    raise ValueError(
-        f"JAX has not all of the functions in the equations, which are {sorted(used)}: "
-        "write the equations with elementary functions."
-    ) from fault
+    return Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
