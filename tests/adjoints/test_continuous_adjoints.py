@@ -152,3 +152,25 @@ def test_a_gauss_rule_has_at_least_the_order_of_the_forward_method():
     assert srx.GaussAdjoint().method(2) == LinearRadau(4)
     assert srx.GaussAdjoint().method(7) == LinearRadau(7)
     assert srx.GaussAdjoint(nodes=5).method(7) == LinearRadau(5)
+
+
+@pytest.mark.slow_cases("InterpolatingAdjoint", "QuadratureAdjoint", "ImexAdjoint")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_solve_that_starts_at_a_jump_has_the_gradient_of_one_that_starts_after_it(kind):
+    jump = jnp.array([1.0])
+
+    def end(rate):
+        control = diffrax.ClipStepSizeController(diffrax.PIDController(1e-6, 1e-8), jump_ts=jump)
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -rate * y),
+            srx.RadauIIA5(),
+            np.nextafter(1.0, 0.0),
+            2.0,
+            None,
+            jnp.array(1.0),
+            stepsize_controller=control,
+            adjoint=kind(),
+            max_steps=32,
+        ).ys[-1]
+
+    np.testing.assert_allclose(jax.grad(end)(1.0), -np.exp(-1), rtol=1e-5)

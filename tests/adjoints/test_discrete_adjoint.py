@@ -178,3 +178,52 @@ def test_unknown_options_are_refused_with_the_choices(options):
 def test_a_chunk_is_a_positive_number_of_steps(chunk):
     with pytest.raises(ValueError, match="positive number of steps.*chunk=16"):
         srx.DiscreteAdjoint(chunk=chunk)
+
+
+@pytest.mark.parametrize("failed", ["zero", "nan"])
+def test_of_a_failed_solve_nothing_moves_whatever_is_saved_of_it(failed):
+    def saved(t1, factor, saveat):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            srx.BackwardEuler(),
+            0.0,
+            t1,
+            0.1,
+            jnp.array(1.0),
+            factor,
+            saveat=saveat,
+            adjoint=srx.DiscreteAdjoint(failed=failed),
+            max_steps=2,
+            throw=False,
+        ).ys
+
+    def loss(t1, factor, closed_over):
+        # A logarithm, which has no derivative in the rows that are never saved.
+        fn = lambda t, y, args: args * closed_over * jnp.log(y)
+        subs = [diffrax.SubSaveAt(t1=True), diffrax.SubSaveAt(ts=jnp.array([0.05, 0.9]), fn=fn)]
+        ys = saved(t1, factor, diffrax.SaveAt(subs=subs))
+        return sum(jnp.sum(jnp.where(jnp.isfinite(y), y, 0)) for y in ys)
+
+    gradient = jnp.stack(jax.grad(loss, (0, 1, 2))(1.0, 2.0, 3.0))
+    assert jnp.all(gradient == 0 if failed == "zero" else jnp.isnan(gradient))
+
+
+@pytest.mark.slow
+def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
+    def end(rate):
+        field = lambda t, y, args: jnp.stack([-rate * y[0], y[0] - y[1]])
+        return diffrax.diffeqsolve(
+            srx.MassMatrixTerm(field, jnp.array([1.0, 0.0])),
+            srx.RadauIIA5(),
+            float(jnp.nextafter(1.0, 0.0)),
+            2.0,
+            None,
+            jnp.ones(2),
+            stepsize_controller=diffrax.ClipStepSizeController(
+                diffrax.PIDController(1e-6, 1e-8), jump_ts=jnp.array([1.0])
+            ),
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=32,
+        ).ys[-1, 1]
+
+    assert abs(jax.grad(end)(1.0) + jnp.exp(-1)) < 1e-5

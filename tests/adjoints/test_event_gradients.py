@@ -94,3 +94,34 @@ def test_a_boolean_condition_stops_at_the_end_of_a_step_and_no_time_moves():
     # Two steps of 0.5 with the factors 1 / (1 + rate h).
     expected = -(1.75**-3)
     np.testing.assert_allclose(jax.grad(end)(rate), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.3])
+def test_a_stop_without_a_root_does_not_move_with_the_end_of_the_solve(start):
+    def stopped(t0, t1, ts):
+        sol = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            srx.RadauIIA5(),
+            t0,
+            t1,
+            None,
+            jnp.array(start),
+            saveat=diffrax.SaveAt(ts=ts, t1=True),
+            stepsize_controller=diffrax.PIDController(1e-4, 1e-6),
+            adjoint=srx.DiscreteAdjoint(),
+            event=diffrax.Event(lambda t, y, args, **_: y < 0.4),
+            max_steps=16,
+        )
+        return sol.ys, sol.ts
+
+    ts = jnp.array([0.0, 40.0])
+    (by_t0, _), (by_t1, time_by_t1), (by_ts, _) = zip(
+        *(jax.jacrev(lambda *x, i=i: stopped(*x)[i], (0, 1, 2))(0.0, 50.0, ts) for i in (0, 1)),
+        strict=True,
+    )
+    # Autonomous, with steps of the same lengths: only what is saved at a fixed time moves, which
+    # nothing is where the condition holds at the start.
+    moves = start if start > 0.4 else 0.0
+    np.testing.assert_allclose(by_t0, [moves, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose([by_t1, time_by_t1], np.zeros((2, 3)), atol=0)
+    np.testing.assert_allclose(by_ts, [[-moves, 0], [0, 0], [0, 0]], atol=1e-12)

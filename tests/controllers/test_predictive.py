@@ -120,9 +120,16 @@ class TestStepSize:
         _, h, *_ = adapt(CONTROLLER, 1e-12, state=state)
         np.testing.assert_allclose(h, 0.1, rtol=1e-14)
 
-    def test_a_step_below_the_smallest_one_ends_the_solve(self):
+    def test_the_smallest_step_is_tried_before_a_solve_ends(self):
         controller = srx.PredictiveController(rtol=0.0, atol=1.0, dtmin=0.08)
-        *_, result = adapt(controller, jnp.inf)
+        _, h, _, result = adapt(controller, jnp.inf)
+        assert result == diffrax.RESULTS.successful
+        np.testing.assert_allclose(h, 0.08, rtol=1e-14)
+
+    @pytest.mark.parametrize("t0", [0.0, 0.1, 1e5])
+    def test_a_rejected_step_of_the_smallest_size_ends_the_solve(self, t0):
+        controller = srx.PredictiveController(rtol=0.0, atol=1.0, dtmin=0.1)
+        *_, result = adapt(controller, jnp.inf, t0=t0)
         assert result == diffrax.RESULTS.dt_min_reached
 
     def test_no_step_is_larger_than_the_largest(self):

@@ -145,7 +145,7 @@ def test_a_lane_of_a_stiff_ensemble_takes_the_steps_it_takes_alone(name):
         ).stats["num_steps"]
 
     y0 = jnp.asarray(problem.y0)
-    starts = y0 * (1 + 0.01 * jax.random.normal(jax.random.key(0), (8, len(y0))))
+    starts = y0[None] * (1 + 0.01 * jax.random.normal(jax.random.key(0), (8, len(y0))))
     together, alone = jax.jit(jax.vmap(num_steps))(starts), jax.jit(num_steps)
     assert len(set(together.tolist())) > 1
     assert together.tolist() == [int(alone(start)) for start in starts]

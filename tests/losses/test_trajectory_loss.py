@@ -144,7 +144,7 @@ def test_scale_of_the_data_is_the_default_for_error_and_tolerance():
     data = samples()
     default = srx.TrajectoryLoss(rtol=1e-6)
     given = srx.TrajectoryLoss(
-        measure=srx.ScaledMAE(srx.Scaling.from_data(data).y_scale), rtol=1e-6
+        measure=srx.ScaledMSE(srx.Scaling.from_data(data).y_scale), rtol=1e-6
     )
     np.testing.assert_allclose(default(OTHER, data), given(OTHER, data), rtol=1e-12)
 

@@ -65,7 +65,7 @@ def test_loose_tolerances_cost_few_steps_more_than_the_low_order():
 
 @pytest.mark.slow
 def test_lanes_of_a_batch_take_the_steps_they_take_alone():
-    y0 = jnp.asarray(HIRES.y0) * jnp.array([1.0, 1.5])[:, None]
+    y0 = jnp.asarray(HIRES.y0)[None] * jnp.array([1.0, 1.5])[:, None]
     solver, steps = srx.RadauIIA(order=(5, 9)), lambda sol: sol.stats["num_steps"]
     together = jax.jit(jax.vmap(lambda y: steps(solve(solver, 1e-8, y))))(y0)
     alone = jax.jit(lambda y: steps(solve(solver, 1e-8, y)))

@@ -83,6 +83,38 @@ class TestErrorTolerance:
         absolute = error_tolerance(radau_iia(3), jnp.ones(1), 0.0, 1e-6, rms_norm)
         np.testing.assert_allclose(absolute.ratio, relative.ratio, rtol=1e-14)
 
+    @pytest.mark.parametrize("unit", [1e-40, 1e30])
+    def test_an_absolute_tolerance_alone_makes_the_same_of_the_estimate_in_every_unit(self, unit):
+        y0 = jnp.array([2.0, 1e-3])
+        ones, scaled = (
+            error_tolerance(radau_iia(5), u * y0, 0.0, u * 1e-8, rms_norm) for u in (1.0, unit)
+        )
+        np.testing.assert_allclose(scaled.ratio, ones.ratio, rtol=1e-12)
+        np.testing.assert_allclose(ones.relative, ones.ratio * 1e-8 / 2, rtol=1e-12)
+
+    def test_an_absolute_tolerance_that_is_the_larger_one_sets_the_ratio(self):
+        given = [(1e-12, 1e-4), (0.0, 1e-5)]
+        both, alone = (error_tolerance(radau_iia(5), jnp.ones(1), *x, rms_norm) for x in given)
+        assert both.ratio == alone.ratio
+
+    def test_a_state_of_zero_has_no_looser_estimate_than_its_tolerance(self):
+        assert error_tolerance(radau_iia(5), jnp.zeros(2), 0.0, 1e-20, rms_norm).ratio == 0.1
+
+    def test_relative_tolerances_of_components_count_by_the_least(self):
+        y0, rtol = jnp.array([1.0, 4.0]), jnp.array([1e-3, 1e-6])
+        tolerance = error_tolerance(radau_iia(3), y0, rtol, 0.0, rms_norm)
+        least = error_tolerance(radau_iia(3), y0, 1e-6, 0.0, rms_norm)
+        assert tolerance.ratio == least.ratio
+        np.testing.assert_allclose(tolerance.scale, tolerance.ratio * rtol * y0, rtol=1e-12)
+
+    def test_a_norm_is_of_the_state_and_of_several_stages_the_largest(self):
+        y0 = {"a": jnp.array(2.0), "b": jnp.array([-3.0, 1.0])}
+        norm = lambda error: jnp.abs(error["b"][0])
+        tolerance = error_tolerance(radau_iia(3), y0, 1e-2, 0.0, norm)
+        assert tolerance.norm(jnp.array([5.0, -7.0, 9.0])) == 7
+        rule = error_controlled_rule(radau_iia(3), tolerance, jnp.ones(()))
+        assert rule.norm(jnp.array([[5.0, -7.0, 9.0], [50.0, 2.0, 90.0]])) == 7
+
     @pytest.mark.parametrize("dtype", EPS)
     def test_tolerances_take_the_dtype_of_the_state(self, dtype):
         tolerance = error_tolerance(radau_iia(3), jnp.ones(1, dtype), 1e-4, 1e-6, rms_norm)
@@ -111,6 +143,18 @@ def test_an_iteration_never_aims_below_rounding():
         rule, tolerance = controlled(radau_iia(3), eps, dtype)
         aim = float(rule.kappa) * float(tolerance.rtol)
         assert aim >= 9 * eps
+
+
+def test_an_iteration_aims_below_an_absolute_tolerance_as_below_a_relative_one():
+    y0 = jnp.array([1e-15])
+    tolerances = [(0.0, 1e-21), (1e-6, 0.0)]
+    rules = [
+        error_controlled_rule(
+            radau_iia(5), error_tolerance(radau_iia(5), y0, *given, rms_norm), jnp.ones(())
+        )
+        for given in tolerances
+    ]
+    np.testing.assert_allclose(rules[0].kappa, rules[1].kappa, rtol=1e-12)
 
 
 def test_the_most_iterations_grow_with_the_stages():

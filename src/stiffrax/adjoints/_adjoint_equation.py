@@ -55,7 +55,8 @@ class AdjointEquation(AbstractLinearEquation):
     def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
         """The recorded solution at times within the step."""
         step = self.recorded
-        theta = ((ts - step.t0) / (step.t1 - step.t0)).astype(step.y0.dtype)
+        length = step.t1 - step.t0
+        theta = ((ts - step.t0) / jnp.where(length == 0, 1, length)).astype(step.y0.dtype)
         # A continuous adjoint always records the polynomials.
         return step.y0[None] + evaluate_polynomial(cast(Array, step.coefficients), theta)
 

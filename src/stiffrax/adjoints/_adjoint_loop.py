@@ -109,9 +109,11 @@ def _advance(
     equation = AdjointEquation(equations, recorded)
     length = recorded.t1 - recorded.t0
     stop, jump = jumps.within(state.step, state.jumps_done)
-    distance, fraction = state.left - stop, state.h / length
+    # A solve that starts at a jump begins with a step of no length.
+    empty = length == 0
+    distance, fraction = state.left - stop, state.h / jnp.where(empty, 1, length)
     # Not a tiny step after this one.
-    arrives = fraction > 0.999 * distance
+    arrives = (fraction > 0.999 * distance) | empty
     fraction = jnp.where(arrives, distance, jnp.minimum(fraction, (distance + fraction) / 2))
     t, h = recorded.t0 + state.left * length, fraction * length
     step = tolerances.method.step(equation, t, h, state.adjoint)

@@ -144,7 +144,7 @@ def _(
     if moving or root:
         controller, stopped = arguments["stepsize_controller"], stopped_by_event(final_state)
         followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ~stopped)
-        times = time_tangents(inputs, moved, solved.record, followed)
+        times = time_tangents(inputs, moved, solved.record, followed, stopped)
     if root:
         values, subs = saved_values(final_state), subs_of(inputs.saveat)
         event = event_place(inputs, final_state, solved.record, values, subs)
@@ -155,7 +155,7 @@ def _(
         change = eqx.tree_at(lambda c: c.rows, change, rows)
         times = replace(cast(TimeTangents, times), event=event)
         times = replace(times, at_event=event.tangent(inputs, moved, times, y_dot))
-    final_dot = _change_of_state(inputs, moved, final_state, states, solved, change, times)
+    final_dot = _change_of_state(rule, inputs, moved, final_state, states, solved, change, times)
     out = _arrays((final_state, aux_stats), static)
     stats_dot = jax.tree.map(lambda _: None, out[1])
     # The loop itself has a derivative in forward mode only.
@@ -241,7 +241,17 @@ def _change_of_states(
     return linear_map(push, pull, solved, along, struct, refusal=refusal)
 
 
+def _unless_failed(rule: AbstractDerivativeRule, solved: Recorded, tangents: PyTree) -> PyTree:
+    """Tangents that reach saved values past the steps; of a failed solve zero, or NaN times them."""
+
+    def one(x: Array) -> Array:
+        return jnp.where(solved.ok, x, math.nan * x if rule.failed == "nan" else 0)
+
+    return jax.tree.map(one, tangents)
+
+
 def _change_of_state(
+    rule: AbstractDerivativeRule,
     inputs: SolveInputs,
     moved: SolveInputs,
     final_state: Any,
@@ -252,25 +262,25 @@ def _change_of_state(
 ) -> Any:
     """The tangent of all that the loop returns."""
     _, restore = flatten_state(inputs.y0)
+    moved_args, moved_fns = (_unless_failed(rule, solved, x) for x in (moved.args, moved.fns))
     ts_dots, ys_dots = [], []
     values, subs = saved_values(final_state), subs_of(inputs.saveat)
     moved_ts = [None if moved.saveat is None else sub.ts for sub in subs_of(moved.saveat)]
     places = solved.places[: len(subs)]
     buffers = zip(values, subs, moved_ts, places, change.rows, strict=True)
-    functions = zip(inputs.fns, moved.fns, states, strict=True)
+    functions = zip(inputs.fns, moved_fns, states, strict=True)
     for (value, sub, sub_moved, place, rows), (fn, fn_dot, ys) in zip(
         buffers, functions, strict=True
     ):
         ts_dot = None
         if times is not None:
             ts = None if sub.ts is None else _or_zero(sub_moved, sub.ts)
-            ts_dot = times.of_slots(place, sub, ts)
+            ts_dot = _unless_failed(rule, solved, times.of_slots(place, sub, ts))
             rows = rows + times.moved(place, ts_dot)
         ys_dot = jax.vmap(restore)(rows)
         if fn is not None:
-            ys_dot = tangents_through_fn(
-                fn, value, ys, inputs.args, (ts_dot, ys_dot, moved.args, fn_dot)
-            )
+            dots = ts_dot, ys_dot, moved_args, fn_dot
+            ys_dot = tangents_through_fn(fn, value, ys, inputs, dots, solved.ok)
         ts_dots.append(ts_dot)
         ys_dots.append(ys_dot)
     dense = None

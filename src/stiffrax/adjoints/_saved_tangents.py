@@ -7,7 +7,8 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, Shaped
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import SavedValues, StepRecord, StepTimes
@@ -21,6 +22,7 @@ class TimeTangents(eqx.Module):
 
     - `starts`, `ends`: tangents of both ends of all steps.
     - `t0`, `t1`: of start and end; `slope`: of the state, where there is no step.
+    - `stopped`: whether an event ended the solve before `t1`.
     - `at_event`: of the time of the `event` that stopped the solve, if one can.
     """
 
@@ -30,6 +32,7 @@ class TimeTangents(eqx.Module):
     t0: Shaped[Array, ""]
     t1: Shaped[Array, ""]
     slope: Float[Array, " n"]
+    stopped: Bool[Array, ""]
     event: Any = None
     at_event: Shaped[Array, ""] | None = None
 
@@ -44,6 +47,10 @@ class TimeTangents(eqx.Module):
     ) -> Shaped[Array, " slots"]:
         """Those of the times of the slots, `ts` being the tangents of `SaveAt(ts=...)`."""
         tangents = self._of_slots(place, sub, ts)
+        if sub.t1:
+            # Where a solve stops, what was to be saved at `t1` is, in the slot of the next of `ts`.
+            last = jnp.arange(place.ts.size) == jnp.sum(place.filled) - 1
+            tangents = jnp.where(self.stopped & last, self.carried(place), tangents)
         if self.event is not None and self.at_event is not None:
             tangents = jnp.where(self.event.slots(place, sub), self.at_event, tangents)
         return jnp.where(place.filled, tangents, 0)
@@ -63,7 +70,9 @@ class TimeTangents(eqx.Module):
         step, _ = self.record.place(cast(Array, sub.ts))
         before = step // sub.steps + int(sub.t0)
         slots = jnp.arange(ts.size, dtype=before.dtype) + before
-        return tangents.at[slots].add(ts - tangents[slots], unique_indices=True)
+        # Times behind the end of a solve that stopped have no slot.
+        moving = jnp.where(place.ts[slots] == sub.ts, ts - tangents[slots], 0)
+        return tangents.at[slots].add(moving, unique_indices=True)
 
     def slopes(self, place: SavedPlaces) -> Float[Array, "slots n"]:
         """Those of the polynomials at the slots; where there is no step, of the solution."""
@@ -85,7 +94,11 @@ class TimeTangents(eqx.Module):
 
 
 def time_tangents(
-    inputs: SolveInputs, moved: SolveInputs, record: StepRecord, times: StepTimes
+    inputs: SolveInputs,
+    moved: SolveInputs,
+    record: StepRecord,
+    times: StepTimes,
+    stopped: Bool[Array, ""],
 ) -> TimeTangents:
     """From the tangents `moved` of the inputs, `None` where there is none."""
     zero = jnp.zeros_like(inputs.t0)
@@ -95,27 +108,32 @@ def time_tangents(
     # The control has the direction of time, which the slope has not.
     unit = inputs.terms.contr(zero, zero + 1)
     slope = flatten_state(slope)[0]
-    return TimeTangents(record, starts, ends, t0, t1, slope * unit.astype(slope.dtype))
+    slope = slope * unit.astype(slope.dtype)
+    return TimeTangents(record, starts, ends, t0, t1, slope, stopped)
 
 
 def tangents_through_fn(
     fn: Callable,
     saved: SavedValues,
     ys: PyTree[Array],
-    args: PyTree,
+    inputs: SolveInputs,
     tangents: tuple[Array | None, PyTree[Array], PyTree, PyTree],
+    ok: Bool[Array, ""],
 ) -> PyTree:
     """Pushes tangents of times, states, `args` and of what `fn` closes over to saved values.
 
     The tangents of values that are not floating are `None`.
     """
     ts_dot, ys_dot, args_dot, fn_dot = tangents
-    filled = saved.filled
-    # Slots never filled repeat the first one, where zero times what `fn` does is zero.
-    rows = jnp.where(filled, jnp.arange(filled.size), 0)
-    ts, ys = saved.ts[rows], jax.tree.map(lambda y: y[rows], ys)
-    ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
-    ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot[rows]
+    args, filled = inputs.args, saved.filled
+
+    def or_start(value: Array, start: Array) -> Array:
+        # In slots never filled, and in a solve that failed, `fn` may have no derivative.
+        known = (ok & filled).reshape(-1, *(1,) * (value.ndim - 1))
+        return jnp.where(known, value, lax.stop_gradient(jnp.asarray(start, value.dtype))[None])
+
+    ts, ys = or_start(saved.ts, inputs.t0), jax.tree.map(or_start, ys, inputs.y0)
+    ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot
     moving = jax.tree.map(lambda x: x is not None, (args_dot, fn_dot), is_leaf=lambda x: x is None)
     outer, inner = eqx.partition((args, fn), moving)
 

@@ -158,8 +158,10 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         next_t0 = jnp.where(accept, t1, t0)
         dtmin = smallest_step(next_t0)
         dtmin = dtmin if self.dtmin is None else jnp.maximum(self.dtmin, dtmin)
-        # Not only smaller: one that is not a number ends the solve as well.
-        too_small = ~(h_new >= dtmin) & ~accept
+        # Of sums of times a step is read back with an error of rounding. One that is not a number
+        # ends the solve as well.
+        rounding = jnp.finfo(jnp.result_type(t1)).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t1))
+        too_small = ~accept & (~(h > dtmin + rounding) | jnp.isnan(h_new))
         result = diffrax.RESULTS.where(too_small, diffrax.RESULTS.dt_min_reached, result)
         h_new = jnp.maximum(h_new, dtmin)
         new_memory = ControllerMemory(

@@ -48,10 +48,11 @@ def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any, ends_at_t1
     nodes = jnp.append(record.t0, record.t1[-1])
     index = jnp.arange(nodes.size)
     fixed, by_t1 = jnp.zeros(nodes.size, bool), jnp.zeros_like(nodes)
-    spacing = _SPACINGS * jnp.finfo(nodes.dtype).eps
+    # A step to zero ends at the smallest number before it.
+    spacing, least = _SPACINGS * jnp.finfo(nodes.dtype).eps, 2 * jnp.finfo(nodes.dtype).tiny
     for told in _told(controller):
         told = told.astype(nodes.dtype)[None]
-        near = jnp.abs(nodes[:, None] - told) <= spacing * jnp.abs(told)
+        near = jnp.abs(nodes[:, None] - told) <= spacing * jnp.abs(told) + least
         fixed = fixed | (jnp.any(near, axis=1) & (index > 0))
     if isinstance(controller, diffrax.ConstantStepSize):
         # But the end of the first one, which is `dt0` away from the start.

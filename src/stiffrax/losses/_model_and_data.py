@@ -23,9 +23,10 @@ def check_data(data: Any) -> Trajectories:
 
 def check_model(model: Any, data: Trajectories) -> None:
     """Refuses a model that is no vector field of the states of the data."""
-    y = jax.ShapeDtypeStruct((data.num_states,), jnp.zeros(()).dtype)
+    # In the precision of the data, which need not be the default.
+    y = jax.ShapeDtypeStruct((data.num_states,), jnp.result_type(data.ys))
     try:
-        out = eqx.filter_eval_shape(model, jnp.zeros(()), y, None)
+        out = eqx.filter_eval_shape(model, jnp.zeros((), jnp.result_type(data.ts)), y, None)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "

@@ -39,5 +39,5 @@ from ._segments import (
     segment_predictions as segment_predictions,
 )
 from ._step_memory import CollocationInterpolation as CollocationInterpolation
-from ._terms import system_of_terms as system_of_terms
+from ._terms import mass_of as mass_of, system_of_terms as system_of_terms
 from ._variable_order import RadauIIA as RadauIIA

@@ -20,7 +20,7 @@ from ..tableaus import (
     random_tableau,
 )
 from ._step_memory import CollocationInterpolation
-from ._terms import check_term
+from ._terms import check_term, step_times
 
 # Of the polynomial between the ends of a step.
 DENSE_DEGREE = 2
@@ -204,14 +204,12 @@ def _implicit_slopes(
     tableau: AbstractLearnableTableau, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree
 ) -> tuple[PyTree, diffrax.RESULTS]:
     """All slopes at once, by Newton's method."""
-    dtype = jnp.result_type(t0, t1, 0.0)
-    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
+    t0, dt, control = step_times(terms, t0, t1)
     field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
-    # The control carries the direction of time, which `t1 - t0` does not.
-    h = jnp.asarray(terms.contr(t0, t1), flat.dtype)
+    h = jnp.asarray(control, flat.dtype)
     A = tableau.masked_A.astype(flat.dtype)
     c = tableau.c.astype(flat.dtype)
-    solution = solve_slopes(SlopeSystem(A, c, field, t0, t1 - t0, h, flat))
+    solution = solve_slopes(SlopeSystem(A, c, field, t0, dt, h, flat))
     return jax.vmap(restore)(solution.K), diffrax.RESULTS.promote(solution.result)
 
 

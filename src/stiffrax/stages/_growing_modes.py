@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ..diffrax_loop import scaled_error
 from ._products import largest_size
 
 
@@ -37,11 +38,12 @@ def grows_unresolved(
     - `largest`: of $h \lambda / \gamma$ that the method resolves, if that is less than one: before
       its pole a Rosenbrock method lets a mode grow by a multiple of what it should, or turns it.
     """
-    x, once, twice = (_of_size_one(power / scale) for power in powers)
+    scaled = [scaled_error(power, scale) for power in powers]
+    x, once, twice = (_of_size_one(power) for power in scaled)
     turns = (jnp.sum(x * once) < 0) & (jnp.sum(once * twice) < 0)
     if largest is None:
         return turns
-    before, after = powers[1] / scale, powers[2] / scale
+    before, after = scaled[1:]
     size = largest_size(before)
     before, after = (v / jnp.where(size > 0, size, 1) for v in (before, after))
     return turns | (jnp.sum(before * after) * (1 - largest) > jnp.sum(before * before))
@@ -56,8 +58,9 @@ def grows(
 
     **Arguments:** `once`: `P x`; the rest as in `grows_unresolved`.
     """
-    size = largest_size(x / scale)
-    x, once = (v / scale / jnp.where(size > 0, size, 1) for v in (x, once))
+    x, once = (scaled_error(v, scale) for v in (x, once))
+    size = largest_size(x)
+    x, once = (v / jnp.where(size > 0, size, 1) for v in (x, once))
     return jnp.sum(x * once) * (1 - gamma / 10) > jnp.sum(x * x)
 
 

@@ -12,7 +12,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._arguments import check_tolerances
-from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, use_stepsize_tol
+from ..diffrax_loop import (
+    enclosing_steps_are_fixed,
+    plain_norm,
+    scaled_error,
+    use_stepsize_tol,
+)
 from ._products import largest_size, root_mean_square
 
 
@@ -46,6 +51,7 @@ class StoppingRule(eqx.Module):
     - `patience`: the contraction at or above which the iteration has stopped converging.
     - `max_iterations`: give up early if the observed contraction cannot reach `kappa` in as many
       iterations; `None` never does.
+    - `norm`: of a scaled displacement; `None`: that of the root finder.
     """
 
     weights: Callable[[PyTree], PyTree]
@@ -56,6 +62,7 @@ class StoppingRule(eqx.Module):
     max_iterations: int | None = eqx.field(static=True)
     least_eta: float = eqx.field(static=True, default=0.0)
     size: Any = None
+    norm: Callable[[PyTree], Scalar] | None = None
 
 
 def _largest(tree: PyTree) -> Array:
@@ -72,12 +79,16 @@ def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
     return _largest(dy) <= 1000 * jnp.finfo(largest.dtype).eps * largest
 
 
-def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
-    """The norm itself, but for the default one, whose reductions a batch does slowly."""
+def is_root_mean_square(norm: Any) -> bool:
+    """Whether this is the norm that controllers have by default."""
     asked = plain_norm(norm)
     # By identity: a norm may hold arrays, and two of those have no truth value.
-    is_default = asked is use_stepsize_tol or asked is optx.rms_norm
-    return root_mean_square if is_default else norm
+    return asked is use_stepsize_tol or asked is optx.rms_norm
+
+
+def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
+    """The norm itself, but for the default one, whose reductions a batch does slowly."""
+    return root_mean_square if is_root_mean_square(norm) else norm
 
 
 def _open_under_fixed_steps(value: Any) -> bool:
@@ -234,12 +245,13 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         """One residual, one solve, and a judgement on convergence."""
         del tags
         rule: StoppingRule = options.get("rule") or self.default_rule(y)
-        norm = written_out_norm(self._norm)
+        norm = rule.norm or written_out_norm(self._norm)
         residual, aux = fn(y, args)
         dy = self._displacement(residual, y, options, state)
         new_y = jax.tree.map(jnp.add, y, dy)
         weights = rule.weights(new_y)
-        scaled = jax.tree.map(lambda d, w: d / jnp.broadcast_to(w, d.shape), dy, weights)
+        # At rest without an absolute tolerance both are zero.
+        scaled = jax.tree.map(lambda d, w: scaled_error(d, jnp.broadcast_to(w, d.shape)), dy, weights)
         displacement = norm(scaled)
         first = state.iterations == 0
         theta = displacement / state.displacement

@@ -48,7 +48,8 @@ def round_products(function: Callable, look_at: Callable[[Any], None] | None = N
             look_at(closed.jaxpr)
         inputs = jax.tree.leaves((t, *args))
         values = _evaluate(closed.jaxpr, closed.consts, inputs, _Operations(_unknown_zero(t)))
-        return jax.tree.unflatten(jax.tree.structure(struct), values)
+        # What does not depend on the inputs comes out as a number of NumPy.
+        return jax.tree.unflatten(jax.tree.structure(struct), list(map(jnp.asarray, values)))
 
     return rounded
 

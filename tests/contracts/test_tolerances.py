@@ -1,0 +1,64 @@
+"""Tolerances and norms as controllers take them, through whole solves by every kind of solver."""
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import stiffrax as srx
+
+SOLVERS = [srx.RadauIIA5(), srx.Rodas5P(), srx.RadauIIA(order="auto")]
+slow = pytest.mark.slow_cases("2")
+
+
+def solve(field, y0, controller, solver, t1=1.0):
+    term = diffrax.ODETerm(field)
+    return diffrax.diffeqsolve(
+        term, solver, 0.0, t1, 0.01, y0, stepsize_controller=controller, throw=False
+    )
+
+
+@slow
+@pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
+def test_a_component_at_rest_needs_no_absolute_tolerance(solver):
+    field = lambda t, y, args: jnp.stack([-y[0], 0 * y[1]])
+    controller = diffrax.PIDController(rtol=1e-6, atol=0.0)
+    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver)
+    assert sol.result == diffrax.RESULTS.successful
+    np.testing.assert_allclose(sol.ys[-1], [np.exp(-1), 0.0], rtol=1e-5)
+
+
+@slow
+@pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
+def test_no_solve_walks_through_a_pole_beside_a_component_at_rest(solver):
+    field = lambda t, y, args: jnp.stack([1 / (2 - y[0]) ** 3, 0 * y[1]])
+    controller = diffrax.PIDController(rtol=1e-3, atol=0.0)
+    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver, t1=2.0)
+    assert sol.result != diffrax.RESULTS.successful
+
+
+@slow
+@pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
+def test_a_relative_tolerance_may_be_one_for_each_component(solver):
+    controller = diffrax.PIDController(rtol=jnp.array([1e-6, 1e-3]), atol=1e-9)
+    sol = solve(lambda t, y, args: -y, jnp.ones(2), controller, solver)
+    np.testing.assert_allclose(sol.ys[-1], np.exp(-1), rtol=1e-6)
+
+
+@slow
+@pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
+def test_an_absolute_tolerance_alone_holds_in_small_units(solver):
+    field = lambda t, y, args: 1e-15 * jnp.cos(t) * jnp.ones(1)
+    controller = diffrax.PIDController(rtol=0.0, atol=1e-20)
+    sol = solve(field, jnp.zeros(1), controller, solver, t1=20.0)
+    np.testing.assert_allclose(sol.ys[-1, 0], 1e-15 * np.sin(20.0), rtol=0, atol=1e-19)
+
+
+@pytest.mark.parametrize("controller", [diffrax.PIDController, srx.PredictiveController])
+@pytest.mark.parametrize("solver", SOLVERS[:2])
+def test_a_norm_sees_the_structure_of_the_state(solver, controller):
+    field = lambda t, y, args: {"x": -y["x"], "integral": y["x"]}
+    given = controller(1e-6, 1e-8, norm=lambda error: optx.max_norm(error["x"]))
+    sol = solve(field, {"x": jnp.ones(1), "integral": jnp.zeros(1)}, given, solver)
+    np.testing.assert_allclose(sol.ys["x"][-1], np.exp(-1), rtol=1e-6)
