@@ -251,7 +251,9 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         new_y = jax.tree.map(jnp.add, y, dy)
         weights = rule.weights(new_y)
         # At rest without an absolute tolerance both are zero.
-        scaled = jax.tree.map(lambda d, w: scaled_error(d, jnp.broadcast_to(w, d.shape)), dy, weights)
+        scaled = jax.tree.map(
+            lambda d, w: scaled_error(d, jnp.broadcast_to(w, d.shape)), dy, weights
+        )
         displacement = norm(scaled)
         first = state.iterations == 0
         theta = displacement / state.displacement
