@@ -151,8 +151,8 @@ def error_tolerance(
     if tableau.num_stages <= 2:
         exponent = min(1.5, 0.9 * tableau.error_order / tableau.order)
     ratio = 0.1 * given.relative ** (exponent - 1)
-    scaled = (ratio * x for x in (given.scale, given.rtol, given.relative))
-    return ErrorTolerance(*scaled, ratio, given.norm)
+    scale, rtol, relative = (ratio * x for x in (given.scale, given.rtol, given.relative))
+    return ErrorTolerance(scale, rtol, relative, ratio, given.norm)
 
 
 def plain_tolerance(
