@@ -16,7 +16,7 @@ from ._loss import LossValue
 
 def solve_runs(
     solve: Callable[..., tuple[Array, Array]], adjoint: diffrax.AbstractAdjoint, *runs: Any
-) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
+) -> tuple[Float[Array, "runs *predicted"], Bool[Array, " runs"]]:
     """`solve(*run)` of every run: what is predicted, and whether it failed.
 
     The last steps of a failed solve were rejected, often because they overflowed. Their derivatives

@@ -1,5 +1,6 @@
 """A training on disk: written so that it is whole at any moment, read back bit for bit."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from ..data import Measurements, Trajectories
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def fingerprint(
@@ -24,10 +25,7 @@ def fingerprint(
     """What must be the same for a training to be continued."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     digest = hashlib.sha256()
-    is_measured = isinstance(data, Measurements)
-    values = (data.values, data.sd) if is_measured else (data.ys,)
-    for array in (data.ts, *values, data.mask):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    add_data(digest, data)
     shapes = {jax.tree_util.keystr(k): [str(x.dtype), *x.shape] for k, x in leaves}
     return {
         "format": _FORMAT,
@@ -35,6 +33,20 @@ def fingerprint(
         "model and optimizer": shapes,
         **settings,
     }
+
+
+def add_data(digest: Any, data: Trajectories | Measurements) -> None:
+    """All of the data: samples, names, and the conditions under which they were measured."""
+    everything = {x.name: getattr(data, x.name) for x in dataclasses.fields(data)}
+    add_leaves(digest, everything)
+
+
+def add_leaves(digest: Any, tree: Any) -> None:
+    """The numbers and texts of a tree, each with its place."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        digest.update(f"{jax.tree_util.keystr(path)} {np.shape(leaf)} ".encode())
+        numbers = isinstance(leaf, np.ndarray | jax.Array)
+        digest.update(np.ascontiguousarray(leaf).tobytes() if numbers else repr(leaf).encode())
 
 
 @final

@@ -1,6 +1,6 @@
 """What an estimation of parameters found, and how well it is known."""
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,9 @@ from ._profile import Profile, profile_searches
 
 # A parameter is at a bound where it is closer than this part of the way between both.
 _AT_BOUND = 1e-6
+# A prediction depends on what the data do not tell if that moves it by more than this part of what
+# moves it most: far above rounding. Chosen, not measured.
+_MOVES = 1e-8
 
 
 @final
@@ -147,14 +150,13 @@ class ParameterFit:
 
     def _find_covariance(self) -> Float[np.ndarray, "p p"]:
         """`(C^T C)^-1` over the parameters that are at no bound, infinite along what is unknown."""
-        triangle, scale = self.starts[0].evaluation.triangle, self._box.scale
+        scale = self._box.scale
         free = np.flatnonzero([not self._bound(i) for i in range(len(scale))])
         full = np.full((len(scale), len(scale)), np.nan)
         if not free.size:
             return full
-        C = triangle[:, free] * scale[free]
-        _, size, modes = np.linalg.svd(C, full_matrices=False)
-        known = size > np.finfo(float).eps * len(scale) * size.max(initial=0.0)
+        modes, size = self._modes(free)
+        known = size > 0
         spread = np.where(known, 1 / np.where(known, size, 1) ** 2, 0.0)
         own = (modes.T * spread) @ modes * np.outer(scale[free], scale[free])
         lost = np.any((np.abs(modes) > 1e-3) & ~known[:, None], axis=0)
@@ -162,6 +164,13 @@ class ParameterFit:
         own[lost, lost] = np.inf
         full[np.ix_(free, free)] = own * self._inflation()
         return full
+
+    def _modes(self, free: Any) -> tuple[Float[np.ndarray, "m p"], Float[np.ndarray, " m"]]:
+        """Directions of these parameters over their scales, and how the data tell each: zero if not."""
+        triangle, scale = self.starts[0].evaluation.triangle[:, :-1], self._box.scale
+        _, size, modes = np.linalg.svd(triangle[:, free] * scale[free], full_matrices=False)
+        known = size > np.finfo(float).eps * len(scale) * size.max(initial=0.0)
+        return modes, np.where(known, size, 0.0)
 
     def _estimated(self) -> bool:
         model = self._model
@@ -254,14 +263,19 @@ class ParameterFit:
         - `points`: so many equal steps from the start of each run to its last row; the rows of the
             data without.
 
-        **Returns:** a [`stiffrax.Band`][]. The band is of the prediction, without the noise.
+        **Returns:** a [`stiffrax.Band`][]. The band is of the prediction, without the noise; it is
+        infinite where that depends on what the data do not tell. A parameter at a bound counts as if
+        it could move to both sides.
         """
         data = self.data if points is None else self.data.resampled(points)
         values, slopes = self._model.on(data).sensitivities(self.x)
-        known = np.isfinite(np.diagonal(self.covariance))
-        inner = self.covariance[np.ix_(known, known)]
-        variance = np.einsum("...i,ij,...j->...", slopes[..., known], inner, slopes[..., known])
-        reach = self._quantile(level) * np.sqrt(np.maximum(variance, 0))
+        modes, size = self._modes(np.arange(len(self.x)))
+        along = slopes * self._box.scale @ modes.T
+        largest = np.max(np.abs(along), axis=(0, 1, 3), keepdims=True)
+        lost = np.any((np.abs(along) > _MOVES * largest) & (size == 0), axis=3)
+        variance = np.sum((along / np.where(size > 0, size, np.inf)) ** 2, axis=3)
+        variance = np.where(lost, np.inf, variance * self._inflation())
+        reach = self._quantile(level) * np.sqrt(variance)
         return Band(np.asarray(data.ts), values, values - reach, values + reach)
 
     def spread(self) -> Float[np.ndarray, "runs times columns"]:

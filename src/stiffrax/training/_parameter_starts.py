@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data import Measurements
 from ._box_trust_region import Found
+from ._checkpoint import add_data, add_leaves
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 
@@ -28,13 +29,17 @@ class StartStore:
         data: Measurements,
         points: np.ndarray,
         drawn_by: Any,
+        max_steps: int,
     ):
         self._path = None if path is None else Path(path)
-        digest = hashlib.sha256(repr((vector.names, data.names, drawn_by)).encode())
-        for array in (points, vector.lower, vector.upper, data.ts, data.values, data.mask, data.sd):
-            digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
+        self._max_steps = max_steps
+        digest = hashlib.sha256(repr((vector.names, drawn_by)).encode())
+        add_leaves(digest, (points, vector.lower, vector.upper, vector.known()))
+        add_data(digest, data)
         self._digest = digest.hexdigest()
         self.found: dict[int, Found] = {}
+        # Of searches that were read the most steps that they could take.
+        self._of_steps: dict[int, int] = {}
         if self._path is not None and self._path.exists():
             self._read(self._path)
 
@@ -43,7 +48,11 @@ class StartStore:
         self.found[number] = found
         if self._path is None:
             return
-        rows = {str(i): _row(one) for i, one in self.found.items() if one.stopped != "interrupted"}
+        rows = {
+            str(i): _row(one) | {"max_steps": self._of_steps.get(i, self._max_steps)}
+            for i, one in self.found.items()
+            if one.stopped != "interrupted"
+        }
         partial = self._path.with_name(self._path.name + ".partial")
         partial.write_text(json.dumps({"of": self._digest, "searches": rows}))
         os.replace(partial, self._path)
@@ -60,6 +69,9 @@ class StartStore:
                 "hops. Give another file, or remove it."
             )
         for number, row in saved["searches"].items():
+            if row["stopped"] == "steps" and row["max_steps"] < self._max_steps:
+                continue  # searched again: it may take more steps than it could then
+            self._of_steps[int(number)] = row["max_steps"]
             triangle = np.array(row["triangle"], float)
             evaluation = Evaluation(row["cost"], triangle, row["num_failed"])
             rest = {name: row[name] for name in _COUNTS}

@@ -22,6 +22,10 @@ _POINTS, _MOST_POINTS, _BEYOND = 5, 40, 1.2
 _COARSE, _SHORTER = 0.5, 6
 # The largest change from point to point, on the scale of a parameter, and how fast it may grow.
 _LARGEST_STRIDE, _GROWTH = 1.0, 2.0
+# How one side of a profile ends. Of the last three nothing is known beyond the last point.
+_LEVEL, _BOUND = "level", "bound"
+_INTERRUPTED, _FAILS = "interrupted", "solves fail before the end"
+_NOT_FOLLOWED = "not followed to the end"
 
 
 @final
@@ -33,10 +37,13 @@ class Profile(NamedTuple):
     - `values`: of the parameter, rising, in its unit.
     - `costs`: the least negative log-likelihood at each.
     - `lower`, `upper`: ends of the interval; a bound of the parameter where the profile does not
-        leave the level before it.
+        leave the level before it; NaN where neither was reached.
     - `verdict`: `"identifiable"`; `"practically not identifiable"`: the profile stays below the level
-        on one side or both; `"structurally not identifiable"`: it is flat on both; `"a better fit was
-        found"`: on the way the cost fell below that of the fit: fit again from there.
+        up to a bound on one side or both; `"structurally not identifiable"`: it is flat on both;
+        `"a better fit was found"`: on the way the cost fell below that of the fit: fit again from
+        there. Where an end is NaN, why: `"interrupted"`; `"solves fail before the end"`; `"not
+        followed to the end"`: within forty points, for want of bounds say, or because a fit on the way
+        ended by `max_steps`.
     - `level_cost`: the cost at the ends of an interval.
 
     ```python
@@ -61,12 +68,12 @@ class Profile(NamedTuple):
 
 @final
 class _Side(NamedTuple):
-    """One side of a profile, from the best value outwards: points, costs, and the end."""
+    """One side of a profile, from the best value outwards: points, costs, the end and what it is."""
 
     xs: list[float]
     costs: list[float]
     end: float
-    left: bool
+    why: str
 
 
 def profile_searches(
@@ -90,9 +97,9 @@ def profile_searches(
         bar.close()
     found = {}
     for k, i in enumerate(index):
-        low, high = sides[2 * k], sides[2 * k + 1]
-        if low is not None and high is not None:
-            found[model.vector.names[i]] = _profile(model, best, i, low, high, rise)
+        nothing = _Side([float(best.x[i])], [best.cost], np.nan, _INTERRUPTED)
+        low, high = (side or nothing for side in sides[2 * k : 2 * k + 2])
+        found[model.vector.names[i]] = _profile(model, best, i, low, high, rise)
     return found
 
 
@@ -105,6 +112,7 @@ def _side(
     start = np.sqrt(2 * rise) * error if np.isfinite(error) else box.scale[i]
     stride = min(start / _POINTS, _LARGEST_STRIDE * box.scale[i])
     here, xs, costs, shorter = best, [float(best.x[i])], [best.cost], 0
+    why = _NOT_FOLLOWED
     for _ in range(_MOST_POINTS):
         if xs[-1] == wall:
             break
@@ -112,10 +120,12 @@ def _side(
         x[i] = np.clip(x[i] + sign * stride, box.lower[i], box.upper[i])
         there = yield from minimize(x, held, max_steps)
         if there.stopped == "interrupted":
+            why = _INTERRUPTED
             break
         if there.stopped == "failures":
             stride /= 4
             if stride < 1e-6 * box.scale[i]:
+                why = _FAILS
                 break
             continue
         gained, wanted = there.cost - here.cost, rise / _POINTS
@@ -123,6 +133,8 @@ def _side(
             shorter += 1
             stride *= np.clip(wanted / gained, 1 / 8, 1 / 2)
             continue
+        if there.stopped == "steps" and there.cost > best.cost + rise:
+            break  # the least cost there may be below the level
         xs.append(float(there.x[i]))
         costs.append(there.cost)
         if there.cost > best.cost + _BEYOND * rise:
@@ -130,18 +142,23 @@ def _side(
         factor = np.clip(wanted / max(gained, 1e-12), 1 / _GROWTH, _GROWTH)
         stride = min(stride * factor, _LARGEST_STRIDE * box.scale[i])
         here = there
-    return _Side(xs, costs, *_crossing(xs, costs, best.cost + rise))
+    if xs[-1] == wall:
+        why = _BOUND
+    crossing = _crossing(xs, costs, best.cost + rise)
+    if crossing is not None:
+        return _Side(xs, costs, crossing, _LEVEL)
+    return _Side(xs, costs, xs[-1] if why == _BOUND else np.nan, why)
 
 
-def _crossing(xs: list[float], costs: list[float], level: float) -> tuple[float, bool]:
-    """Where the cost first passes the level, and whether it does."""
+def _crossing(xs: list[float], costs: list[float], level: float) -> float | None:
+    """Where the cost first passes the level, if it does."""
     for k in range(1, len(xs)):
         if costs[k] > level:
             # Near a minimum the root of the rise is linear.
             a, b = (np.sqrt(max(c - costs[0], 0.0)) for c in (costs[k - 1], costs[k]))
             part = (np.sqrt(level - costs[0]) - a) / (b - a)
-            return xs[k - 1] + part * (xs[k] - xs[k - 1]), True
-    return xs[-1], False
+            return xs[k - 1] + part * (xs[k] - xs[k - 1])
+    return None
 
 
 def _profile(
@@ -150,9 +167,12 @@ def _profile(
     xs = np.array(low.xs[:0:-1] + high.xs)
     costs = np.array(low.costs[:0:-1] + high.costs)
     change: Any = np.exp if model.vector.log[i] else np.asarray
+    unknown = [why for why in (_INTERRUPTED, _FAILS, _NOT_FOLLOWED) if why in (low.why, high.why)]
     if costs.min() < best.cost - _FLAT:
         verdict = "a better fit was found"
-    elif low.left and high.left:
+    elif unknown:
+        verdict = unknown[0]
+    elif low.why == high.why == _LEVEL:
         verdict = "identifiable"
     elif max(low.costs) < best.cost + _FLAT and max(high.costs) < best.cost + _FLAT:
         verdict = "structurally not identifiable"

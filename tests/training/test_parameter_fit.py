@@ -1,0 +1,45 @@
+"""Bands of a linear model whose information is given, without any solve."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stiffrax.training._box_trust_region import Box, Found
+from stiffrax.training._likelihood_model import LikelihoodModel
+from stiffrax.training._lockstep import Evaluation
+from stiffrax.training._parameter_fit import ParameterFit
+
+# Rows and columns of what is predicted; the data tell the sum of the first two parameters and, less
+# well, the third.
+SLOPES = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 2.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+ROWS = np.array([[2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])
+
+
+class Linear(LikelihoodModel):  # type: ignore
+    def __init__(self):
+        system = lambda x: None  # noqa: E731
+        self.vector = SimpleNamespace(names=["a", "b", "c"], log=np.zeros(3, bool), system=system)
+        self.likelihood = SimpleNamespace(estimates=lambda system, data: [False])
+        self.data = SimpleNamespace(ts=np.arange(4.0)[None])
+        self.num_residuals = 20
+
+    def on(self, data):
+        return self
+
+    def sensitivities(self, x):
+        return (SLOPES @ x)[None, :, None], SLOPES[None, :, None, :]
+
+
+@pytest.mark.parametrize("bound", ["none", "upper"])
+def test_a_band_is_infinite_where_it_depends_on_what_the_data_do_not_tell(bound):
+    rows = np.concatenate([np.column_stack([ROWS, np.zeros(2)]), np.zeros((2, 4))])
+    best = Found(np.zeros(3), Evaluation(0.0, np.linalg.qr(rows, "r"), 0), 0, 0, "converged")
+    upper = np.array([9.0, 9.0, 0.0 if bound == "upper" else 9.0])
+    fit = ParameterFit(Linear(), Box(np.full(3, -9.0), upper, np.ones(3)), [best])
+    assert fit.estimates["c"].bound == bound.replace("none", "")
+    band = fit.band(0.6826894921370859)
+    # One standard deviation: of a + b it is 1/2, of c it is 2, also at a bound.
+    half = [0.5, np.sqrt(0.25 + 16), np.inf, 2.0]
+    np.testing.assert_allclose((band.upper - band.values)[0, :, 0], half, rtol=1e-9)
+    np.testing.assert_allclose((band.values - band.lower)[0, :, 0], half, rtol=1e-9)

@@ -1,0 +1,71 @@
+"""Searches kept in a file belong to one system and one set of data with its conditions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.training._box_trust_region import Found
+from stiffrax.training._lockstep import Evaluation
+from stiffrax.training._parameter_starts import StartStore
+from stiffrax.training._parameter_vector import ParameterVector
+
+TABLE = {"t": [0.0, 1.0, 2.0], "A": [1.0, 0.5, 0.2], "T": [300.0] * 3, "u": [0.0, 1.0, 2.0]}
+OPTIONS = {
+    "constants": ["T"],
+    "inputs": ["u"],
+    "doses": [srx.Dose("0", 1.0, "A", 1.0)],
+    "start": 0.0,
+}
+
+
+def store(path, y0=1.0, max_steps=5, table=None, **options):
+    data = srx.Measurements.from_table(TABLE | (table or {}), **OPTIONS | options)
+    parameters = {"k": srx.positive(1.0)}
+    system = srx.System(lambda t, y, args: -y, jnp.array([y0]), parameters=parameters)
+    vector = ParameterVector(system)
+    return StartStore(path, vector, data, np.zeros((1, 1, 1)), 0, max_steps)
+
+
+def found(stopped):
+    return Found(np.zeros(1), Evaluation(1.0, np.eye(2), 0), 5, 0, stopped)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"table": {"T": [310.0] * 3}},
+        {"table": {"u": [0.0, 1.0, 3.0]}},
+        {"doses": [srx.Dose("0", 1.0, "A", 2.0)]},
+        {"start": -1.0},
+        {"sd": {"A": 0.1}},
+        {"inputs": {"u": "step"}},
+    ],
+)
+def test_other_conditions_are_other_data(tmp_path, other):
+    path = tmp_path / "fit.json"
+    store(path).add(0, found("converged"))
+    assert store(path).found[0].x.tolist() == [0.0]
+    with pytest.raises(ValueError, match="holds searches for other parameters, data"):
+        store(path, **other)
+
+
+def test_another_known_start_is_another_system(tmp_path):
+    path = tmp_path / "fit.json"
+    store(path).add(0, found("converged"))
+    with pytest.raises(ValueError, match="holds searches for other parameters, data"):
+        store(path, y0=2.0)
+
+
+def test_a_search_cut_off_is_done_again_where_it_may_take_more_steps(tmp_path):
+    path = tmp_path / "fit.json"
+    first = store(path)
+    first.add(0, found("steps"))
+    first.add(1, found("converged"))
+    assert sorted(store(path, max_steps=4).found) == [0, 1]
+    again = store(path, max_steps=6)
+    assert sorted(again.found) == [1]
+    # The file keeps what each search was given: a converged one that was read is not cut off later.
+    again.add(0, found("steps"))
+    assert sorted(store(path, max_steps=6).found) == [0, 1]
+    assert sorted(store(path, max_steps=7).found) == [1]
