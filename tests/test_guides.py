@@ -2,9 +2,17 @@
 
 import pathlib
 import re
+from typing import Any
 
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+
+import stiffrax as srx
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 CALL = re.compile(r"`((?:srx|diffrax|jax|eqx)\.[^`]+)`")
@@ -18,13 +26,89 @@ def second_state(k, t=2.0):
     return slow + fast * np.exp(-k * t) + (1 - (a - b) / 2 - fast) * np.exp(-t)
 
 
+def blocks(page):
+    """The code of a page in order; what is indented belongs to a list and is a setting by itself."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M)
+
+
+def run(page, **given):
+    """What the blocks define, run one after the other beside what the page takes from its reader."""
+    # With the settings that JAX has by default, which optax needs.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for number, block in enumerate(blocks(page), start=1):
+            exec(compile(block, f"{page.name}, block {number}", "exec"), given)
+    return given
+
+
+@pytest.mark.slow
+# diffrax says so of every complex state.
+@pytest.mark.filterwarnings("ignore:Complex dtype support")
+def test_the_blocks_on_solvers_run():
+    found = run(DOCS / "solvers.md")
+    np.testing.assert_allclose(found["ends"][:, 0], 0.0, atol=0.0)
+    np.testing.assert_allclose(found["ends"][:, 1], np.exp(-np.logspace(0, 3, 8)), atol=1e-6)
+    slow = (np.cos(100.0) + np.sin(100.0)) / 2
+    np.testing.assert_allclose(found["solution"].ys[-1], [np.cos(100.0), slow], atol=2e-3)
+
+
+@pytest.mark.slow
+def test_the_block_on_adjoints_runs():
+    end = run(DOCS / "adjoints.md")["end"]
+    assert end(2.0) == pytest.approx(np.exp(-2.0), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_block_on_constraints_runs():
+    solution = run(DOCS / "dae.md")["sol"]
+    np.testing.assert_allclose(solution.ys[-1].sum(), 1.0, rtol=1e-12)
+    expected = srx.problems.robertson().reference_values
+    times = srx.problems.robertson().reference_times
+    np.testing.assert_allclose(solution.ys[-1], expected[times == 1e5][0], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_own_methods_run():
+    found = run(DOCS / "own_method.md")
+    np.testing.assert_allclose(found["solution"].ys[-1], np.cos(1.0) + np.sin(1.0) / 1e3, rtol=1e-5)
+    assert found["solver"].tableau.kind == "explicit"
+
+
+@pytest.mark.slow
+def test_the_block_on_learned_methods_runs():
+    def loss(both):
+        model, solver = both
+        term = diffrax.ODETerm(lambda t, y, args: model * y)
+        return diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.5, jnp.array(1.0)).ys[-1]
+
+    names = {"eqx": eqx, "optax": optax, "diffrax": diffrax, "srx": srx, "key": jax.random.key(0)}
+    solver = srx.LearnableRungeKutta.from_tableau(diffrax.Tsit5.tableau, order=3)
+    model = jnp.array(-1.0)
+    state = optax.adam(1e-3).init((model, eqx.filter(solver, eqx.is_inexact_array)))
+    state = (state, srx.project_order().init(model))
+    found = run(DOCS / "learnable.md", loss=loss, model=model, state=state, **names)
+    assert jax.tree.leaves(found["updates"])
+
+
+def test_the_block_on_tables_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assay.csv").write_text("t,A [mM],B\n0,1.0,\n1,0.5,0.4\n1,,0.6\n")
+    assert run(DOCS / "data.md")["data"].names == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param("docs/index.md", marks=pytest.mark.slow), "README.md"]
+)
+def test_the_first_block_of_the_front_pages_runs(page):
+    found: dict[str, Any] = {}
+    exec(blocks(DOCS.parent / page)[0], found)
+    value = found["value"] if "value" in found else found["solution"].ys[-1, 2]
+    assert value == pytest.approx(9.821340061103858513e-1, rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def coming_from():
-    page = (DOCS / "coming_from.md").read_text()
-    namespace = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.S):
-        exec(compile(block, "coming_from.md", "exec"), namespace)
-    return page, namespace
+    page = DOCS / "coming_from.md"
+    return page.read_text(), run(page)
 
 
 @pytest.mark.slow
