@@ -191,6 +191,12 @@ def test_wrong_argument_is_named(options, message):
         lyapunov_spectrum(linear, options.pop("y0"), **options)
 
 
+def test_constraints_are_no_rates_of_change():
+    field = srx.ConstrainedField(linear, linear, num_states=2)
+    with pytest.raises(ValueError, match="constraints are no rates of change"):
+        lyapunov_spectrum(field, jnp.ones(2))
+
+
 @pytest.mark.parametrize("window", [0.01, 1000.0])
 def test_window_that_holds_no_interval_or_too_many_is_refused(window):
     with pytest.raises(ValueError, match="the time measured"):

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count
+from ..models import ConstrainedField
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
 
@@ -181,6 +182,12 @@ def lyapunov_spectrum(
 
     ```
     """
+    if isinstance(field, ConstrainedField):
+        raise ValueError(
+            "`field` is a `ConstrainedField`; its constraints are no rates of change, and "
+            "exponents are "
+            "those of differential equations alone. Put what the constraints determine into `learned`."
+        )
     starts = jnp.atleast_2d(jnp.asarray(y0))
     if jnp.iscomplexobj(starts):
         raise ValueError(
