@@ -81,6 +81,15 @@ def test_trajectories_do_without_what_all_runs_share():
     np.testing.assert_array_equal(data.to_trajectories().ys[..., 0], [[1, 2], [3, 4.5]])
 
 
+def test_an_input_that_is_replaced_is_constant():
+    table = {"t": [0, 1], "A": [1.0, 2.0], "u": [3, 4], "T": [5, 5]}
+    data = srx.Measurements.from_table(table, inputs=["u"], constants=["T"])
+    args = data.conditions(0).replace(u=7.0, T=8.0)
+    assert [float(x) for x in (args["u"](0.5), args["T"])] == [7, 8]
+    with pytest.raises(ValueError, match=r"Write `args.replace\(u=0.0\)`"):
+        args.replace(u=lambda t: 7.0)
+
+
 @pytest.mark.parametrize("sd", [[0.1, 0.0], [0.1, -0.1], [0.1, np.inf], [0.0, 0.0]])
 def test_a_standard_deviation_that_is_given_is_positive(sd):
     with pytest.raises(ValueError, match="the standard deviation positive, or left out"):

@@ -146,3 +146,9 @@ def test_a_run_too_short_for_a_spline_is_refused():
     short = srx.Trajectories.from_arrays(TS[:3], jax.device_get(ONE.ys)[0, :3])
     with pytest.raises(ValueError, match="3 samples were given"):
         loss()(WRONG, short)
+
+
+@pytest.mark.slow
+def test_a_coupling_from_the_data_is_found_where_the_loss_is_called():
+    auto = srx.HomotopyLoss(TRAJECTORY)
+    np.testing.assert_allclose(auto(WRONG, ONE), auto.for_data(ONE)(WRONG, ONE), rtol=1e-12)

@@ -1,6 +1,7 @@
 """Parameters with scales and bounds."""
 
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import paramax
 import pytest
@@ -53,6 +54,21 @@ def test_a_bound_is_a_number():
     for make in (srx.positive, srx.bounded):
         with pytest.raises(ValueError, match="bounds are numbers"):
             make(1.0, np.nan)
+
+
+@pytest.fixture
+def _unchecked():
+    """Without the checks of annotations, which would refuse the input before the package does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.parametrize("make", [srx.positive, srx.bounded])
+def test_an_array_of_bounds_is_refused(make):
+    with pytest.raises(ValueError, match="Write a parameter for each number"):
+        make([1.0, 2.0], lower=np.array([0.1, 0.2]))
 
 
 def test_a_system_names_a_parameter_that_is_no_number():

@@ -72,6 +72,16 @@ def test_models_that_are_not_read(write, model, add, message):
         srx.petab.load(write(model, PARAMETERS))
 
 
+@pytest.mark.parametrize("reacts", [True, False])
+def test_events_on_concentrations_where_a_compartment_changes_are_refused(write, sbml, reacts):
+    model = sbml().compartment(constant=False).species("A", 1.0).rate("c", "1")
+    model.event("time >= 1", A="A + 5")
+    if reacts:
+        model.reaction("r", {"A": 1}, {}, "A")
+    with pytest.raises(ValueError, match="sets the concentration `A`, and its compartment `c`"):
+        srx.petab.load(write(model))
+
+
 def test_older_levels_and_packages_that_change_the_model_are_refused(write, sbml):
     model = sbml(1, 2)
     with pytest.raises(ValueError, match="SBML level 1; levels 2 and 3 are read"):

@@ -114,6 +114,23 @@ def test_events_at_known_times_are_doses_and_changes_of_parameters(sbml, write):
     assert [field(t, start)[0] for t in (0.0, 1.9, 2.0, 4.0)] == [-2.0, -2.0, -8.0, 0.0]
 
 
+def test_an_event_after_time_zero_happens_at_once_and_one_at_zero_does_not(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 2.0, constant=False)
+    model.parameter("t1", 1.0).event("time > 0", A="A + 5").event("time >= 0", A="A + 7")
+    model.event("time > -1", A="A + 9").event("t1 < time", k="4").reaction("r", {"A": 1}, {}, "k*A")
+    measured = "".join(f"\nobs|c{k}|1|1" for k in range(3))
+    path = write(
+        model,
+        conditions="conditionId|t1\nc0|0\nc1|2\nc2|-1",
+        measurements=f"observableId|simulationConditionId|time|measurement{measured}",
+    )
+    problem = srx.petab.load(path)
+    runs = problem.data.run_names
+    assert problem.data.doses == tuple(srx.Dose(run, 0.0, "A", 5.0) for run in runs)
+    rates = [parts(problem, run)[0](0.5, [1.0])[0] for run in range(3)]
+    assert rates == [-4.0, -2.0, -2.0]
+
+
 def test_conditions_set_parameters_species_and_compartments(sbml, write):
     model = sbml().compartment().species("A", 1.0).species("B", 1.0).parameter("k", 1.0)
     model.parameter("b", 6.0).initial("B", "b*k").reaction("r", {"A": 1}, {}, "k*A*c")

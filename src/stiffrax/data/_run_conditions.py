@@ -42,7 +42,8 @@ class Conditions(eqx.Module):
     def __getitem__(self, name: str) -> Any:
         """A constant, an input as a function of time, or a parameter of the system."""
         if name in self.constants:
-            return self.constants[name]
+            value = self.constants[name]
+            return (lambda _t: value) if name in self.inputs else value
         if name in self.inputs:
             known = self.inputs[name]
             return lambda t: known(0, t)
@@ -55,9 +56,17 @@ class Conditions(eqx.Module):
         )
 
     def replace(self, **constants: Any) -> "Conditions":
-        """The same conditions with other constants, as in `args.replace(dose=0.0)`."""
-        for name in constants:
+        """The same conditions with other constants, as in `args.replace(dose=0.0)`.
+
+        An input becomes the function of that value.
+        """
+        for name, value in constants.items():
             self[name]
+            if callable(value):
+                raise ValueError(
+                    f"`args.replace({name}=...)` was given a function; it needs a number, which an "
+                    f"input keeps at all times. Write `args.replace({name}=0.0)`."
+                )
         changed = {name: jnp.asarray(x, float) for name, x in constants.items()}
         return Conditions(
             self.run, self.start, self.constants | changed, self.inputs, self.parameters

@@ -131,7 +131,7 @@ class HomotopyLoss(AbstractLoss):
         ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
 
         def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
-            coupled = CoupledField(model, target, self.coupling, self.strength)
+            coupled = CoupledField(model, target, loss.coupling, loss.strength)
             return loss.trajectory.solve_run(coupled, ts, y0, mask)
 
         adjoint = loss.trajectory.adjoint

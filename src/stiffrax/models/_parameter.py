@@ -155,14 +155,14 @@ def within_bounds(tree: Any) -> Any:
 
 
 def _is_number(bound: Any) -> bool:
-    return isinstance(bound, SupportsFloat) and not math.isnan(bound)
+    return np.ndim(bound) == 0 and isinstance(bound, SupportsFloat) and not math.isnan(bound)
 
 
 def _check_bounds(name: str, value: np.ndarray, lower: float, upper: float) -> None:
     if not (_is_number(lower) and _is_number(upper)):
         raise ValueError(
             f"`{name}({value}, lower={lower!r}, upper={upper!r})` was given; bounds are numbers, "
-            "infinite where there are none."
+            "infinite where there are none. Write a parameter for each number that has its own."
         )
     if not (lower < upper and np.all(value >= lower) and np.all(value <= upper)):
         raise ValueError(

@@ -10,6 +10,8 @@ def read_events(
 ) -> tuple[tuple[Any, Any, str, Any], ...]:
     """Doses to states; what an event sets becomes a rule in `rules`, a function of time.
 
+    An event is triggered where the first of these, a condition of constants, is true.
+
     **Raises:** `ValueError` for events that states trigger, and for other changes of states.
     """
     import sympy
@@ -18,13 +20,13 @@ def read_events(
     changes: dict[str, list[tuple[Any, Any, Any]]] = {}
     for number, event in enumerate(model.getListOfEvents(), 1):
         label = event.getId() or str(number)
-        trigger, when = _times(event, label)
-        if trigger.is_number and not trigger.is_positive:
+        happens, when = _times(event, label)
+        if happens == sympy.false:
             continue  # true at the start, it triggers nothing
         for assignment in event.getListOfEventAssignments():
             target, value = assignment.getVariable(), read_formula(assignment.getMath())
             if target not in states:
-                changes.setdefault(target, []).append((trigger, when, value))
+                changes.setdefault(target, []).append((happens, when, value))
                 continue
             added = sympy.expand(value - symbol(target))
             if symbol(target) in added.free_symbols:
@@ -32,7 +34,7 @@ def read_events(
                     f"Event `{label}` sets `{target}` to `{value}`; of events that change a state "
                     f"those are read that add to it, as in `{target} + 5`."
                 )
-            doses.append((trigger, when, target, added))
+            doses.append((happens, when, target, added))
     varies = {time_symbol(), *map(symbol, {*states, *rules, *changes})}
     for target, given in changes.items():
         unknown = {x for _, _, e in given for x in e.free_symbols} & varies - {symbol(target)}
@@ -46,7 +48,7 @@ def read_events(
 
 
 def _times(event: Any, label: str) -> tuple[Any, Any]:
-    """When the event is triggered, and when it happens."""
+    """Whether the event is triggered after the start, and when it happens."""
     import sympy
 
     trigger: Any = read_formula(event.getTrigger() and event.getTrigger().getMath())
@@ -63,14 +65,16 @@ def _times(event: Any, label: str) -> tuple[Any, Any]:
             "known times are, with a trigger such as `time >= 5`."
         )
     when = sympy.expand(-difference.subs(time, 0) / slope)
+    # `time > 0` is false at the start and true right after it, which `time >= 0` is at the start.
+    happens = when >= 0 if isinstance(trigger, sympy.Gt | sympy.Lt) else when > 0
     if event.getLevel() > 2 and not event.getTrigger().getInitialValue():
-        if not (when.is_number and when.is_positive):
+        if happens != sympy.true:
             raise ValueError(
                 f"Event `{label}` may happen at the start, for its trigger begins as false: set "
                 "initial values instead."
             )
     delay = read_formula(event.getDelay().getMath()) if event.isSetDelay() else 0
-    return when, when + delay
+    return happens, when + delay
 
 
 def _set_at_times(
@@ -87,8 +91,8 @@ def _set_at_times(
     value: Any = symbol(initial_name(target))
     values[value.name] = values.pop(target)
     cases: list[Any] = []
-    for trigger, when, formula in given:
-        cases += [value, sympy.Or(time_symbol() < when, trigger <= 0)]
+    for happens, when, formula in given:
+        cases += [value, sympy.Or(time_symbol() < when, sympy.Not(happens))]
         value = formula.xreplace({symbol(target): value})
     rules[target] = piecewise(*cases, value)
 

@@ -100,13 +100,12 @@ class KnownTimes:
         """
         doses = []
         runs = list(runs)
-        for *times, state, added in given:
-            amount, times = self._formulas.expanded(added), map(self._formulas.expanded, times)
-            trigger, moment = times
+        for happens, moment, state, added in given:
+            happens, moment, amount = map(self._formulas.expanded, (happens, moment, added))
             what = f"an event that adds to `{state}`"
             for run, condition in runs:
                 t = self.number(moment, condition, what)
-                if self.number(trigger, condition, what) > 0 and math.isfinite(t):
+                if self._known(happens, condition, what) and math.isfinite(t):
                     size = self.number(amount, condition, what)
                     if size:
                         doses.append(Dose(run, t, state, size))
@@ -114,6 +113,10 @@ class KnownTimes:
 
     def number(self, expression: Any, condition: int, what: str) -> float:
         """The value of an expression of the inputs in a condition."""
+        return float(self._known(expression, condition, what))
+
+    def _known(self, expression: Any, condition: int, what: str) -> Any:
+        """The expression in a condition as a number, or as true or false."""
         moving = self._moving(condition)
         if moving & expression.free_symbols:
             name = min(map(str, moving & expression.free_symbols))
@@ -122,11 +125,11 @@ class KnownTimes:
                 "read. Set `estimate` to 0 for it."
             )
         value = self._with_numbers(expression, condition)
-        if not value.is_number:
+        if value.free_symbols:
             raise ValueError(
                 f"The time or amount of {what} is `{value}`, which changes in a run; this is not read."
             )
-        return float(value)
+        return value
 
     def _moving(self, condition: int) -> set[Any]:
         """The inputs that are estimated."""

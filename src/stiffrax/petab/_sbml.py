@@ -22,7 +22,7 @@ class SbmlModel(NamedTuple):
     - `values`: of everything else at the start: numbers and initial assignments.
     - `scales`: of a state that is an amount while its identifier means the concentration, the
         compartment; `amounts` is what the rules call the state.
-    - `doses`: of events that add to a state: when they are triggered, when they happen, the state
+    - `doses`: of events that add to a state: whether they are triggered, when they happen, the state
         and the amount.
     - `compartments`: identifiers of compartments.
     """
@@ -55,6 +55,7 @@ def read_sbml(document: Any) -> SbmlModel:
     rules, rates = _rules(model)
     reacting = {s.getId() for s in model.getListOfSpecies() if _reacts(model, s)} - set(rules)
     doses = read_events(model, {*reacting, *rates}, values, rules)
+    _check_concentrations(model, rates, rules)
     values = {name: value for name, value in values.items() if name not in rules}
     # Where a compartment changes, the amount is what stays, also of a species that does not react.
     scales = {
@@ -77,6 +78,19 @@ def read_sbml(document: Any) -> SbmlModel:
         rules[name] = symbol(amount_name(name)) / symbol(compartment)
     compartments = frozenset(x.getId() for x in model.getListOfCompartments())
     return SbmlModel(rates, rules, values, scales, doses, compartments)
+
+
+def _check_concentrations(model: Any, rates: dict[str, Any], rules: dict[str, Any]) -> None:
+    """Refuses events that set a concentration in a compartment that changes: amounts stay there."""
+    of = {s.getId(): s for s in model.getListOfSpecies() if not s.getHasOnlySubstanceUnits()}
+    for event in model.getListOfEvents():
+        for name in (x.getVariable() for x in event.getListOfEventAssignments()):
+            if name in of and name not in rates and of[name].getCompartment() in {*rates, *rules}:
+                raise ValueError(
+                    f"An event sets the concentration `{name}`, and its compartment "
+                    f"`{of[name].getCompartment()}` changes its size, which is not read: give the "
+                    "species as an amount (`hasOnlySubstanceUnits`)."
+                )
 
 
 def _prepared(document: Any) -> Any:

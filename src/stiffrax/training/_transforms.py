@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import is_between
+from .._arguments import check_instance, is_between
 from ..data import Trajectories
 
 
@@ -53,6 +53,7 @@ class GrowingHorizon(eqx.Module):
     def __call__(self, data: Trajectories, step: Any, key: Array) -> Trajectories:
         """The same samples, late ones missing."""
         del key
+        _check_samples(self, data)
         elapsed = data.ts - data.ts[:, :1]
         ratio = jnp.maximum(jnp.max(elapsed) / self.first, 1)
         fraction = jnp.minimum(step / self.steps, 1).astype(ratio.dtype)
@@ -103,6 +104,7 @@ class Steer(eqx.Module):
     def __call__(self, data: Trajectories, step: Any, key: Array) -> Trajectories:
         """The same samples at other times."""
         del step
+        _check_samples(self, data)
         gaps = jnp.diff(data.ts, axis=1)
         # Missing samples repeat the last time: no gap, which is none to the sample before.
         after = jnp.append(gaps[:, 1:], jnp.zeros_like(gaps[:, :1]), axis=1)
@@ -113,3 +115,9 @@ class Steer(eqx.Module):
         # A run that is missing altogether keeps its times: they are only there to be solved for.
         ts = jnp.where(data.mask | ~data.mask[:, :1], moved, last)
         return eqx.tree_at(lambda d: d.ts, data, ts)
+
+
+def _check_samples(transform: Any, data: Any) -> None:
+    write = f"fit(model, data.to_trajectories(), loss, transforms=[{transform}])"
+    needed = f"`stiffrax.Trajectories` for {type(transform).__name__}"
+    check_instance("data", data, Trajectories, needed, write)
