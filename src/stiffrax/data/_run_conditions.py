@@ -59,6 +59,8 @@ class Conditions(eqx.Module):
         """The same conditions with other constants, as in `args.replace(dose=0.0)`.
 
         An input becomes the function of that value.
+
+        **Raises:** `ValueError` for a condition that there is not, and for a function.
         """
         for name, value in constants.items():
             self[name]
