@@ -18,8 +18,8 @@ from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
 
 # The second order is taken by central differences over this share of the way to the neighbor. It adds
-# a hundredth of the third order, which the series leaves out, and costs a sixth of nested
-# derivatives (docs/benchmarks/jacobians.md); a smaller share costs digits in single precision.
+# a hundredth of the third order, which the series leaves out; a smaller share costs digits in single
+# precision. Nested derivatives took twice as long for one neighbor (docs/benchmarks/jacobians.md).
 _SHARE = 0.1
 
 
@@ -32,8 +32,10 @@ class NeighborhoodLoss(AbstractLoss):
     \quad \delta_0 = y_j - y_i$$
 
     over the samples `i` and their neighbors `j`, with `\Phi_k` the model's flow over `k` sampling
-    times. The model learns from it how differences grow, that is its Jacobian. Add it to a loss of
-    the samples: `SegmentLoss(window=5) + NeighborhoodLoss()`.
+    times. The model learns from it how differences grow, that is its Jacobian, in the directions in
+    which neighbors differ; samples on an attractor hardly differ across it, where
+    [`stiffrax.RoughnessPenalty`][] helps. Add it to a loss of the samples:
+    `SegmentLoss(window=5) + NeighborhoodLoss()`.
 
     Neighbors are found once, when the loss meets its data. Training loops of one's own may
     [draw][stiffrax.NeighborhoodLoss.draw] some for each step.

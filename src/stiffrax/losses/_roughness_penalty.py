@@ -25,8 +25,8 @@ class RoughnessPenalty(eqx.Module):
 
     **Arguments:**
 
-    - `weight`: `w`. Too large a weight costs accuracy on fields that are not quadratic: take the
-        largest that does not raise the error of held-out samples.
+    - `weight`: `w`. Too large a weight bends fields that are not quadratic: take the largest that
+        raises the error of held-out samples by little.
     - `size`: of the displacements, in standard deviations of the samples that it is called with.
     - `seed`: of the displacements.
 
