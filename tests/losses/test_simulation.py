@@ -24,6 +24,11 @@ class TestStartsThatAreMeasured:
         found = simulate(srx.System(lambda t, y, args: 0 * y), data)
         np.testing.assert_allclose(found.states[0, 0], [2.0, 5.0])
 
+    def test_predictions_at_other_times_start_there_too(self):
+        data = srx.Measurements.from_arrays([0.0, 0.0, 1.0], [[1.0], [3.0], [2.0]], names=["A"])
+        found = simulate(srx.System(lambda t, y, args: 0 * y), data.resampled(4))
+        np.testing.assert_allclose(found.values[0, :, 0], 2.0)
+
     def test_they_are_no_residuals(self):
         data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, 9.0], [2.0, 9.5]], names=["A", "B"])
         system = srx.System(

@@ -323,7 +323,16 @@ class Measurements(eqx.Module):
         last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
         none = np.zeros((*ts.shape, self.num_columns))
-        return dataclasses.replace(self, ts=ts, values=none, mask=none == 0, sd=none)
+        values = none.copy()
+        values[:, 0] = self.first_values()  # a system without an initial state starts there
+        return dataclasses.replace(self, ts=ts, values=values, mask=none == 0, sd=none)
+
+    def first_values(self) -> Float[Array, "runs columns"]:
+        """The mean of what is measured at the start of each run, zero where nothing is."""
+        at_start = jnp.asarray(self.ts) == jnp.asarray(self.starts)[:, None]
+        cells = jnp.asarray(self.mask) & at_start[:, :, None]
+        count = jnp.sum(cells, axis=1, dtype=float)
+        return jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
 
     def select(self, runs: Any) -> "Measurements":
         """The given runs in the given order: an index, a name, a sequence of either, or a slice.

@@ -268,9 +268,7 @@ def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
             "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
         )
-    at_start = (jnp.asarray(data.ts) == jnp.asarray(data.starts)[:, None])[:, :, None]
-    cells = jnp.asarray(data.mask) & at_start
-    return jnp.mean(jnp.asarray(data.values), axis=1, where=cells)[:, jnp.asarray(columns)]
+    return data.first_values()[:, jnp.asarray(columns)]
 
 
 def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:
