@@ -182,7 +182,7 @@ def test_a_chunk_is_a_positive_number_of_steps(chunk):
 
 @pytest.mark.parametrize("failed", ["zero", "nan"])
 def test_of_a_failed_solve_nothing_moves_whatever_is_saved_of_it(failed):
-    def saved(t1, factor, saveat):
+    def saved(t1, factor, saveat, max_steps):
         return diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: -y),
             srx.BackwardEuler(),
@@ -193,19 +193,41 @@ def test_of_a_failed_solve_nothing_moves_whatever_is_saved_of_it(failed):
             factor,
             saveat=saveat,
             adjoint=srx.DiscreteAdjoint(failed=failed),
-            max_steps=2,
+            max_steps=max_steps,
             throw=False,
         ).ys
 
-    def loss(t1, factor, closed_over):
+    def loss(t1, factor, closed_over, max_steps=2):
         # A logarithm, which has no derivative in the rows that are never saved.
         fn = lambda t, y, args: args * closed_over * jnp.log(y)
         subs = [diffrax.SubSaveAt(t1=True), diffrax.SubSaveAt(ts=jnp.array([0.05, 0.9]), fn=fn)]
-        ys = saved(t1, factor, diffrax.SaveAt(subs=subs))
-        return sum(jnp.sum(jnp.where(jnp.isfinite(y), y, 0)) for y in ys)
+        ys = saved(t1, factor, diffrax.SaveAt(subs=subs), max_steps)
+        return sum(jnp.sum(jnp.where(jnp.isfinite(y), y, 0)) for y in jax.tree.leaves(ys))
 
     gradient = jnp.stack(jax.grad(loss, (0, 1, 2))(1.0, 2.0, 3.0))
     assert jnp.all(gradient == 0 if failed == "zero" else jnp.isnan(gradient))
+    solved = jnp.stack(jax.grad(loss, (0, 1, 2))(1.0, 2.0, 3.0, max_steps=16))
+    assert jnp.all(jnp.isfinite(solved) & (solved != 0))
+
+
+def test_a_function_of_saved_states_may_have_no_derivative_at_the_start():
+    def total(factor):
+        ys = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: 1 - y),
+            srx.BackwardEuler(),
+            0.0,
+            1.0,
+            0.25,
+            jnp.array(0.0),
+            factor,
+            saveat=diffrax.SaveAt(steps=True, fn=lambda t, y, args: args * jnp.log(y)),
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=8,
+        ).ys
+        return jnp.sum(jnp.where(jnp.isfinite(ys), ys, 0))
+
+    states = 1 - 0.8 ** jnp.arange(1.0, 5.0)
+    assert abs(jax.grad(total)(2.0) / jnp.sum(jnp.log(states)) - 1) < 1e-12
 
 
 @pytest.mark.slow

@@ -194,3 +194,12 @@ def test_a_cubic_input_never_overshoots():
 def test_what_does_not_fit_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_rows_to_draw_at_begin_with_what_was_measured_at_the_start():
+    values = np.array([[[2.0, np.nan], [4.0, 0.0], [5.0, 6.0]]])
+    data = srx.Measurements.from_arrays([0.0, 0.0, 1.0], values, names=["A", "B"])
+    drawn = data.resampled(3)
+    np.testing.assert_allclose(drawn.ts, [[0.0, 0.5, 1.0]])
+    np.testing.assert_allclose(drawn.values[0], [[3.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
+    assert np.all(drawn.mask)

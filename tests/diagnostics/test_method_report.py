@@ -112,3 +112,8 @@ def test_an_interval_ends_where_the_modulus_crosses_one_and_not_where_it_touches
     A = np.array([[0.0, 0.0], [0.25, 0.0]])
     report = method_report((A, np.array([0.5, 0.5]), A.sum(axis=1)))
     assert report.real_interval == pytest.approx(8.0)
+
+
+def test_whole_numbers_are_coefficients():
+    report = method_report((np.array([[0]]), np.array([1]), np.array([0])))
+    assert (report.order, report.real_interval, report.angle) == (1, pytest.approx(2), 0)

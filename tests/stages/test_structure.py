@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optimistix as optx
 import pytest
 
 import stiffrax as srx
@@ -158,6 +159,48 @@ def test_entries_beside_a_declared_part_are_not_taken_for_its_own():
     blocks = srx.BlockDiagonal(2).part(field, jnp.array(0.0), y)
     expected = [matrix[i : i + 2, i : i + 2] for i in range(0, 12, 2)]
     np.testing.assert_allclose(blocks, expected, atol=1e-14)
+
+
+def test_a_declared_pattern_may_be_a_part_of_the_jacobian():
+    matrix = np.diag(np.arange(1.0, 13.0)) + np.eye(12, k=7)
+    field, y, _ = flat_field(lambda t, y: jnp.asarray(matrix) @ y, jnp.array(0.0), jnp.ones(12))
+    part = srx.Sparsity(np.eye(12, dtype=bool)).part(field, jnp.array(0.0), y)
+    np.testing.assert_allclose(part.as_matrix(), np.diag(np.arange(1.0, 13.0)), atol=1e-14)
+    with pytest.raises(ValueError, match="pattern of shape .11, 11. was given for a state of 12"):
+        srx.Sparsity(np.eye(11, dtype=bool)).part(field, jnp.array(0.0), y)
+
+
+def test_a_component_at_rest_costs_an_iteration_on_products_nothing():
+    def cycles(rest):
+        def field(t, y, args):
+            return jnp.concatenate([-jnp.arange(1.0, 5.0) * y[:4], 0 * y[4:]])
+
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            srx.BackwardEuler(structure=srx.MatrixFree()),
+            0.0,
+            1.0,
+            0.5,
+            jnp.ones(4 + rest),
+            # The largest error, which the component at rest does not change.
+            stepsize_controller=srx.PredictiveController(0.0, 0.1, norm=optx.max_norm),
+            adjoint=srx.DiscreteAdjoint(),
+        ).stats["num_gmres_cycles"]
+
+    assert cycles(0) == cycles(1)
+
+
+def test_a_field_that_is_not_a_number_later_is_never_called_solved():
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: jnp.where(t > 0.5, jnp.nan, -y)),
+        srx.BackwardEuler(structure=srx.MatrixFree()),
+        0.0,
+        1.0,
+        0.1,
+        jnp.ones(3),
+        throw=False,
+    )
+    assert sol.result != diffrax.RESULTS.successful
 
 
 @pytest.mark.slow

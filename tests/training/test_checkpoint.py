@@ -122,6 +122,8 @@ def test_checkpoint_holds_no_pickle(tmp_path):
             {"data": srx.Trajectories.from_arrays(TS, DATA.ys + 1)},
             "another data",
         ),
+        ({"held_out": DATA.select([1])}, "another (data|held_out)"),
+        ({"judge_every": 5}, r"another judge_every \(7 there, 5 here\)"),
     ],
 )
 def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):

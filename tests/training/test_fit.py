@@ -133,6 +133,23 @@ def test_training_stops_when_held_out_runs_improve_no_more():
 
 
 @pytest.mark.slow
+def test_runs_held_out_are_looked_at_at_the_end_at_the_latest():
+    result = run(steps=5, held_out=[3], judge_every=50)
+    assert len(result.history.held_out_loss) == 1
+    np.testing.assert_allclose(result.loss, exact(result.model, DATA.select([3])), rtol=1e-6)
+
+
+def test_runs_are_not_judged_by_what_a_loss_holds_of_others():
+    data = srx.Trajectories.from_arrays(np.linspace(0, 1, 5), np.ones((2, 5, 1)))
+    for loss in (
+        srx.HomotopyLoss(srx.TrajectoryLoss(), coupling=1.0),
+        exact + srx.NeighborhoodLoss(num_neighbors=1, theiler=0),
+        srx.JacobianLoss(np.ones((1, 5, 1, 1))),
+    ):
+        with pytest.raises(ValueError, match="judged by those of others.*Leave it out"):
+            run(loss=loss, data=data, held_out=0.5)
+
+
 def test_runs_are_held_out_by_fraction_or_name():
     result = run(held_out=0.25, steps=2)
     by_name = run(held_out=["3"], steps=2)

@@ -245,7 +245,10 @@ def _unless_failed(rule: AbstractDerivativeRule, solved: Recorded, tangents: PyT
     """Tangents that reach saved values past the steps; of a failed solve zero, or NaN times them."""
 
     def one(x: Array) -> Array:
-        return jnp.where(solved.ok, x, math.nan * x if rule.failed == "nan" else 0)
+        if rule.failed == "nan":
+            # Not a choice between two: the other one's cotangent, zero, would be multiplied too.
+            return x * jnp.where(solved.ok, 1, math.nan).astype(x.dtype)
+        return jnp.where(solved.ok, x, 0)
 
     return jax.tree.map(one, tangents)
 

@@ -127,13 +127,17 @@ def tangents_through_fn(
     ts_dot, ys_dot, args_dot, fn_dot = tangents
     args, filled = inputs.args, saved.filled
 
+    # Slots never filled repeat the first one, where zero times what `fn` does is zero. The start is
+    # in all of them where there is none that is known to be.
+    rows, known = jnp.where(filled, jnp.arange(filled.size), 0), ok & filled[:1]
+
     def or_start(value: Array, start: Array) -> Array:
-        # In slots never filled, and in a solve that failed, `fn` may have no derivative.
-        known = (ok & filled).reshape(-1, *(1,) * (value.ndim - 1))
-        return jnp.where(known, value, lax.stop_gradient(jnp.asarray(start, value.dtype))[None])
+        start = lax.stop_gradient(jnp.asarray(start, value.dtype))[None]
+        return jnp.where(known.reshape(-1, *(1,) * (value.ndim - 1)), value[rows], start)
 
     ts, ys = or_start(saved.ts, inputs.t0), jax.tree.map(or_start, ys, inputs.y0)
-    ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot
+    ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
+    ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot[rows]
     moving = jax.tree.map(lambda x: x is not None, (args_dot, fn_dot), is_leaf=lambda x: x is None)
     outer, inner = eqx.partition((args, fn), moving)
 

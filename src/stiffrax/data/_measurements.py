@@ -322,10 +322,14 @@ class Measurements(eqx.Module):
         """The same runs with rows at equal steps from start to last row, for drawing predictions."""
         last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
-        none = np.zeros((*ts.shape, self.num_columns))
-        values = none.copy()
-        values[:, 0] = self.first_values()  # a system without an initial state starts there
-        return dataclasses.replace(self, ts=ts, values=values, mask=none == 0, sd=none)
+        # Ones: noise on logarithms refuses zeros. A system without an initial state starts at the
+        # first row.
+        values = np.ones((*ts.shape, self.num_columns))
+        at_start = (np.asarray(self.ts) == np.asarray(self.starts)[:, None])[..., None]
+        known = np.any(np.asarray(self.mask) & at_start, axis=1)
+        values[:, 0] = np.where(known, self.first_values(), 1)
+        sd = np.zeros_like(values)
+        return dataclasses.replace(self, ts=ts, values=values, mask=sd == 0, sd=sd)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, zero where nothing is."""

@@ -121,13 +121,16 @@ def method_report(tableau: Method) -> MethodReport:
     name = "trained method" if learned else getattr(tableau, "name", "method")
     given = coefficients(tableau)
     eps = rounding_of(*given)
-    A, b, c = (np.asarray(x, float) for x in given)
+    # Whole numbers and lists are floating, single precision stays what it is.
+    given = tuple(np.asarray(x) for x in given)
+    given = tuple(x if x.dtype.kind == "f" else x.astype(float) for x in given)
+    A, b, c = (x.astype(float) for x in given)
     largest = [np.max(np.abs(order_conditions((A, b, c), p))) for p in range(1, _HIGHEST_SHOWN + 1)]
     order, order_is_bound = order_of_convergence(A, b, c, eps)
     explicit = not np.any(np.triu(A))
     a_stable = not explicit and is_a_stable(given)
     with np.errstate(over="ignore", invalid="ignore"):
-        at_infinity = float(abs(stability_at_infinity(tableau)))
+        at_infinity = float(abs(stability_at_infinity(given)))
         return MethodReport(
             name=name,
             stages=len(b),
@@ -141,5 +144,12 @@ def method_report(tableau: Method) -> MethodReport:
             a_stable=a_stable,
             # Of rounding: a tenth of half the digits.
             l_stable=a_stable and at_infinity < 0.1 * eps**0.5,
-            angle=90.0 if a_stable else float(np.degrees(stability_angle(given))) * (not explicit),
+            angle=_angle(given, a_stable, explicit),
         )
+
+
+def _angle(method: tuple[np.ndarray, ...], a_stable: bool, explicit: bool) -> float:
+    """In degrees."""
+    if explicit:
+        return 0.0
+    return 90.0 if a_stable else float(np.degrees(stability_angle(method)))

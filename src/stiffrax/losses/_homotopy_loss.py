@@ -118,6 +118,11 @@ class HomotopyLoss(AbstractLoss):
             is_leaf=lambda x: x is None,
         )
 
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """It is."""
+        return True
+
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error of the coupled solutions, and the number of runs whose solve failed."""
         check_model(model, check_data(data))

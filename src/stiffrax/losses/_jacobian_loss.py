@@ -65,6 +65,11 @@ class JacobianLoss(AbstractLoss):
         self.flow_solver = flow_solver
         self.substeps = check_count("substeps", substeps)
 
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """It is."""
+        return True
+
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of Jacobians of the model that are not finite."""
         expected = (*data.ys.shape, data.num_states)

@@ -92,6 +92,11 @@ class AbstractLoss(eqx.Module):
         """How many segments belong together, which a minibatch must not cut; `None`: a whole run."""
         return None
 
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """Whether `for_data` keeps something of every sample, so that no others can be judged."""
+        return False
+
     def __call__(self, model: Any, data: Any) -> Float[Array, ""]:
         """The value, infinite if a solve failed; its derivative is that of what was solved."""
         return self.evaluate(model, data).or_infinity
@@ -149,6 +154,12 @@ class WeightedSum(AbstractLoss):
         """What all losses agree on, or else whole runs."""
         windows = {loss.window for loss in self.losses if isinstance(loss, AbstractLoss)}
         return windows.pop() if len(windows) == 1 else None
+
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """Whether any of the losses is."""
+        losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
+        return any(loss.is_of_one_data_set for loss in losses)
 
 
 def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:

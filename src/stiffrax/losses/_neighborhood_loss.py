@@ -160,6 +160,11 @@ class NeighborhoodLoss(AbstractLoss):
         drawn = self.neighborhoods.draw(key, centers, neighbors)
         return eqx.tree_at(lambda loss: loss.neighborhoods, self, drawn)
 
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """It is."""
+        return True
+
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of samples whose prediction failed."""
         loss = self.for_data(data) if self.neighborhoods is None else self

@@ -95,8 +95,10 @@ class Simulator(eqx.Module):
         ys, failed = solve_runs(solve, self.adjoint, *lanes)
         # A failed run is observed as the first one that was solved: selected afterwards, a derivative
         # of what failed would be infinity times zero, and at its start, of a logarithm say, as well.
+        # Where all failed, the start is what there is.
         seen = jnp.where(failed, jnp.argmin(failed), run)
-        values, sd = _observe(system, states, data, ts[seen], ys[seen], seen)
+        shown = jnp.where(jnp.all(failed), starts[:, None], ys[seen])
+        values, sd = _observe(system, states, data, ts[seen], shown, seen)
         nothing = failed[:, None, None]
         values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)

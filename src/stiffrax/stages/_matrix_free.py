@@ -54,7 +54,7 @@ class MatrixFree(AbstractStructure):
       `preconditioner(t, y, h, shift)` with a real shift, that returns one that solves
       `(shift M - h J) x = v` approximately. For a complex shift it is given the modulus, and used on
       real and imaginary part.
-    - `rtol`, `atol`: tolerances of GMRES, on the residual.
+    - `rtol`, `atol`: tolerances of GMRES, on the residual of a right-hand side of size one.
     - `restart`, `max_steps`: of GMRES, iterations in a cycle and cycles. Those of the Newton
       iterations are counted in `solution.stats["num_gmres_cycles"]`: two or three a system at best.
 
@@ -138,13 +138,16 @@ class MatrixFree(AbstractStructure):
         shift = systems.shifts[k]
         # GMRES stops at a residual of zero by dividing by it.
         size = jnp.max(jnp.abs(rhs))
-        scale = jnp.where(size > 0, size, 1)
+        known = jnp.isfinite(size)
+        rhs, scale = jnp.where(known, rhs, 0), jnp.where(known & (size > 0), size, 1)
         if isinstance(shift, complex):
             parts, cycles = self._gmres(systems, k, (rhs.real / scale, rhs.imag / scale))
             solution = lax.complex(*parts)
         else:
             (solution,), cycles = self._gmres(systems, k, (rhs / scale,))
-        return jnp.where(size > 0, solution * scale.astype(rhs.dtype), 0), cycles
+        solution = jnp.where(size > 0, solution * scale.astype(rhs.dtype), 0)
+        # No increment at all would pass for convergence.
+        return jnp.where(known, solution, jnp.nan), cycles
 
     def _gmres(
         self, systems: _Systems, k: int, rhs: tuple[Array, ...]
@@ -171,7 +174,10 @@ class MatrixFree(AbstractStructure):
             inverse = lx.FunctionLinearOperator(self._preconditioner(systems, k), struct)
             options = {"preconditioner": inverse}
         operator = lx.FunctionLinearOperator(product, struct)
-        solver = lx.GMRES(self.rtol, self.atol, restart=self.restart, max_steps=self.max_steps)
+        # A component of zero has no residual that is small beside it.
+        eps = float(jnp.finfo(rhs[0].dtype).eps)
+        atol = max(self.atol, self.rtol * eps**0.5, 10 * eps)
+        solver = lx.GMRES(self.rtol, atol, restart=self.restart, max_steps=self.max_steps)
         found = lx.linear_solve(operator, rhs, solver, options=options, throw=False)
         return found.value, jnp.asarray(found.stats["num_steps"], int)
 

@@ -49,6 +49,11 @@ def probe_part(
     return probe(field, t, y, np.arange(y.size) % count, count).columns
 
 
+def spread_groups(groups: np.ndarray) -> np.ndarray:
+    """Groups of columns of a part, cut into as many as the spacing says."""
+    return _SPACING * groups + np.arange(groups.size) % _SPACING
+
+
 def refuse_entries_outside(
     written: str,
     jacobian: _Jacobian,

@@ -14,7 +14,7 @@ from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
 from ._mass import Mass
-from ._probes import probe, probe_part, refuse_entries_outside
+from ._probes import probe, probe_part, refuse_entries_outside, spread_groups
 from ._sparse_matrix import (
     Pattern,
     SparseMatrix,
@@ -250,13 +250,22 @@ class Sparsity(AbstractStructure):
         return self.pattern.num_groups
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
+        self._check_size(y.size)
+        return _sparse_jacobian("Sparsity(...)", self.pattern, field, t, y)
+
+    def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
+        self._check_size(y.size)
+        pattern, groups = self.pattern, spread_groups(self.pattern.groups)
+        columns = probe(field, t, y, groups, int(groups.max()) + 1).columns
+        return SparseMatrix(columns[groups[pattern.columns], pattern.rows], pattern)
+
+    def _check_size(self, size: int) -> None:
         n = self.pattern.n
-        if n != y.size:
+        if n != size:
             raise ValueError(
-                f"A pattern of shape {(n, n)} was given for a state of {y.size} "
+                f"A pattern of shape {(n, n)} was given for a state of {size} "
                 "components; it needs one row and one column for each."
             )
-        return _sparse_jacobian("Sparsity(...)", self.pattern, field, t, y)
 
     def mass_matrix(self, mass: Mass) -> SparseMatrix:
         return sparse_mass(mass, self.pattern)

@@ -100,7 +100,7 @@ def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | flo
     xp = jnp if is_traceable(A, b) else np
     known = not any(isinstance(x, Tracer) for x in (A, b))
     if known and np.linalg.matrix_rank(np.asarray(A, float)) < len(b):
-        return xp.asarray(limit_at_infinity(A, b), dtype=A.dtype)
+        return xp.asarray(limit_at_infinity(A, b), dtype=xp.result_type(A, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return xp.asarray(xp.linalg.det(A - b[None]) / xp.linalg.det(A))
 

@@ -16,20 +16,29 @@ from ..data import Measurements, Trajectories
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 def fingerprint(
-    state: TrainingState, data: Trajectories | Measurements, **settings: Any
+    state: TrainingState,
+    data: Trajectories | Measurements,
+    held_out: Trajectories | Measurements | None = None,
+    static: Any = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """What must be the same for a training to be continued."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    digest = hashlib.sha256()
+    digest, judge, known = (hashlib.sha256() for _ in range(3))
     add_data(digest, data)
+    add_leaves(known, eqx.filter(static, eqx.is_array))
+    if held_out is not None:
+        add_data(judge, held_out)
     shapes = {jax.tree_util.keystr(k): [str(x.dtype), *x.shape] for k, x in leaves}
     return {
         "format": _FORMAT,
         "data": digest.hexdigest(),
+        "held_out": judge.hexdigest(),
+        "numbers that are not trained": known.hexdigest(),
         "model and optimizer": shapes,
         **settings,
     }

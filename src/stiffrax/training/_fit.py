@@ -156,6 +156,12 @@ def fit(
         data, held_out = data.split(held_out)
     if isinstance(data, Trajectories):
         warn_if_unscaled(model, data)
+    if held_out is not None and isinstance(loss, AbstractLoss) and loss.is_of_one_data_set:
+        raise ValueError(
+            "`held_out` was given with a loss that holds splines, neighbors or Jacobians of the data "
+            "it is for, such as `HomotopyLoss`; runs held out would be judged by those of others. "
+            "Leave it out, and judge `fit.model` by `SegmentLoss` or `TrajectoryLoss` on other data."
+        )
     loss = fix_to_data(loss, data)
     batches = make_batches(loss, data, batch_size, mesh)
     parameters, static = trained_part(model)
@@ -171,11 +177,20 @@ def fit(
     )
     judgement = None
     if held_out is not None:
-        judgement = Judgement(whole(loss, held_out, mesh), judge_every, patience)
+        # At the end at the latest.
+        judgement = Judgement(whole(loss, held_out, mesh), min(judge_every, steps), patience)
     state = place(training.start(parameters))
     store = None
     if checkpoint is not None:
-        settings = fingerprint(state, data, seed=seed, batch_size=batches.size)
+        settings = fingerprint(
+            state,
+            data,
+            held_out,
+            static,
+            seed=seed,
+            batch_size=batches.size,
+            judge_every=judge_every,
+        )
         store = Store(checkpoint, settings, checkpoint_every)
     session = Session(state, judgement, store)
     stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))

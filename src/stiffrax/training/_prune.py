@@ -35,8 +35,9 @@ class PrunedFit(eqx.Module):
 
     - `fit`: the last fit, a [`stiffrax.LeastSquaresFit`][]; `model` is its model.
     - `num_dropped`: terms switched off.
-    - `held_out_loss`: root mean square of the scaled residuals of the held-out runs; of all runs,
-        if an information criterion was the judge.
+    - `held_out_loss`: root mean square of the scaled residuals of the held-out runs, by the model
+        found without them (`fit` is refitted to all runs); of all runs, if an information criterion
+        was the judge.
     - `discretization_error`: the part of it that is the step's, measured by halving the step.
     - `tried`: every model tried, a [`stiffrax.TriedModel`][]. With a coupled start there is a
         search, and a loss, for each of its last couplings at which predictions are good enough.
@@ -174,7 +175,10 @@ def prune_and_refit(
     test, everything = (part.refined(refine) for part in (test, everything))
     final = _refit(everything, {"progress": progress}, fit.model) or fit
     last = judge(test)
-    loss, error = last.loss(final.model), last.discretization_error(final.model)
+    # The last fit has seen the runs held out.
+    seen_less = _refit(train.refined(refine), {"progress": progress}, fit.model) or fit
+    judged = final if criterion != "held_out" else seen_less
+    loss, error = last.loss(judged.model), last.discretization_error(judged.model)
     return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, tried)
 
 
