@@ -322,21 +322,18 @@ class Measurements(eqx.Module):
         """The same runs with rows at equal steps from start to last row, for drawing predictions."""
         last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
-        # Ones: noise on logarithms refuses zeros. A system without an initial state starts at the
-        # first row.
-        values = np.ones((*ts.shape, self.num_columns))
-        at_start = (np.asarray(self.ts) == np.asarray(self.starts)[:, None])[..., None]
-        known = np.any(np.asarray(self.mask) & at_start, axis=1)
-        values[:, 0] = np.where(known, self.first_values(), 1)
+        values = np.ones((*ts.shape, self.num_columns))  # noise on logarithms refuses zeros
+        values[:, 0] = self.first_values()  # a system without an initial state starts there
         sd = np.zeros_like(values)
         return dataclasses.replace(self, ts=ts, values=values, mask=sd == 0, sd=sd)
 
     def first_values(self) -> Float[Array, "runs columns"]:
-        """The mean of what is measured at the start of each run, zero where nothing is."""
+        """The mean of what is measured at the start of each run, one where nothing is."""
         at_start = jnp.asarray(self.ts) == jnp.asarray(self.starts)[:, None]
         cells = jnp.asarray(self.mask) & at_start[:, :, None]
         count = jnp.sum(cells, axis=1, dtype=float)
-        return jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
+        mean = jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
+        return jnp.where(count > 0, mean, 1)
 
     def select(self, runs: Any) -> "Measurements":
         """The given runs in the given order: an index, a name, a sequence of either, or a slice.
