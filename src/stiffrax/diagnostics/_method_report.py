@@ -122,8 +122,9 @@ def method_report(tableau: Method) -> MethodReport:
     given = coefficients(tableau)
     eps = rounding_of(*given)
     # Whole numbers and lists are floating, single precision stays what it is.
-    given = tuple(np.asarray(x) for x in given)
-    given = tuple(x if x.dtype.kind == "f" else x.astype(float) for x in given)
+    arrays = map(np.asarray, given)
+    A, b, c = (x if x.dtype.kind == "f" else x.astype(float) for x in arrays)
+    given = A, b, c
     A, b, c = (x.astype(float) for x in given)
     largest = [np.max(np.abs(order_conditions((A, b, c), p))) for p in range(1, _HIGHEST_SHOWN + 1)]
     order, order_is_bound = order_of_convergence(A, b, c, eps)
@@ -148,7 +149,7 @@ def method_report(tableau: Method) -> MethodReport:
         )
 
 
-def _angle(method: tuple[np.ndarray, ...], a_stable: bool, explicit: bool) -> float:
+def _angle(method: tuple[Any, Any, Any], a_stable: bool, explicit: bool) -> float:
     """In degrees."""
     if explicit:
         return 0.0
