@@ -1,6 +1,6 @@
 """What order and stability a method has."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import numpy as np
