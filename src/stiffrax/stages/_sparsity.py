@@ -99,7 +99,7 @@ class Banded(AbstractStructure):
     >>> def heat(t, y, args):
     ...     return 1e4 * (jnp.roll(y, 1).at[0].set(0) - 2 * y + jnp.roll(y, -1).at[-1].set(0))
     >>> solver = srx.RadauIIA5(structure=srx.Banded(1, 1))
-    >>> y0 = jnp.sin(jnp.pi * jnp.arange(1, 100) / 100)
+    >>> y0 = jnp.sin(jnp.pi * jnp.arange(1.0, 100.0) / 100)
     >>> sol = diffrax.diffeqsolve(diffrax.ODETerm(heat), solver, 0.0, 0.1, 0.01, y0)
     >>> print(f"{sol.ys[-1, 49]:.3f}")  # about exp(-pi^2 / 10)
     0.373

@@ -146,22 +146,7 @@ def fit(
     ```
     """
     _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
-    is_likelihood = lambda x: isinstance(x, LikelihoodLoss)  # noqa: E731
-    for one in filter(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood)):
-        data = one.check(model, data)  # before any run is held out: runs keep their numbers
-        held_out = check_measurements(held_out) if isinstance(held_out, Trajectories) else held_out
-    if not isinstance(data, Measurements):
-        check_data(data)
-    if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
-        data, held_out = data.split(held_out)
-    if isinstance(data, Trajectories):
-        warn_if_unscaled(model, data)
-    if held_out is not None and isinstance(loss, AbstractLoss) and loss.is_of_one_data_set:
-        raise ValueError(
-            "`held_out` was given with a loss that holds splines, neighbors or Jacobians of the data "
-            "it is for, such as `HomotopyLoss`; runs held out would be judged by those of others. "
-            "Leave it out, and judge `fit.model` by `SegmentLoss` or `TrajectoryLoss` on other data."
-        )
+    data, held_out = _parts(model, data, loss, held_out)
     loss = fix_to_data(loss, data)
     batches = make_batches(loss, data, batch_size, mesh)
     parameters, static = trained_part(model)
@@ -195,6 +180,27 @@ def fit(
     session = Session(state, judgement, store)
     stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))
     return result_of(training, session.now, stopped, loss, data)
+
+
+def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
+    """The runs to train on and those to judge by, if any; both checked."""
+    is_likelihood = lambda x: isinstance(x, LikelihoodLoss)  # noqa: E731
+    for one in filter(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood)):
+        data = one.check(model, data)  # before any run is held out: runs keep their numbers
+        held_out = check_measurements(held_out) if isinstance(held_out, Trajectories) else held_out
+    if not isinstance(data, Measurements):
+        check_data(data)
+    if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
+        data, held_out = data.split(held_out)
+    if isinstance(data, Trajectories):
+        warn_if_unscaled(model, data)
+    if held_out is not None and isinstance(loss, AbstractLoss) and loss.is_of_one_data_set:
+        raise ValueError(
+            "`held_out` was given with a loss that holds splines, neighbors or Jacobians of the data "
+            "it is for, such as `HomotopyLoss`; runs held out would be judged by those of others. "
+            "Leave it out, and judge `fit.model` by `SegmentLoss` or `TrajectoryLoss` on other data."
+        )
+    return data, held_out
 
 
 def _check_counts(held_out: Any, **counts: Any) -> None:
