@@ -1,6 +1,8 @@
 """Levenberg-Marquardt on one-step residuals."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -295,3 +297,27 @@ def test_progress_without_tqdm_says_what_to_install(monkeypatch):
     data, _ = linear_data()
     with pytest.raises(ValueError, match=r"stiffrax\[progress\]"):
         srx.fit_least_squares(srx.Polynomial(2, 1), data, progress=True)
+
+
+class Redundant(eqx.Module):
+    """Two rates of which only the sum matters, one that matters, and one that does not."""
+
+    a: jax.Array
+    b: jax.Array
+    other: jax.Array
+    none: jax.Array
+
+    def __call__(self, t, y, args):
+        return -jnp.stack([self.a + self.b, self.other]) * y + 0 * self.none * y
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_what_samples_do_not_determine_has_no_finite_error(double):
+    ts = np.linspace(0, 2, 20)
+    noise = 1e-3 * np.random.default_rng(0).normal(size=(20, 2))
+    data = srx.Trajectories.from_arrays(ts, np.exp(-np.outer(ts, [1.0, 2.0])) + noise)
+    with jax.enable_x64(double):
+        model = Redundant(*map(jnp.asarray, (0.2, 0.3, 1.0, 1.0)))
+        errors = srx.fit_least_squares(model, data, srx.BackwardEuler()).standard_errors
+    assert np.isinf([errors.a, errors.b, errors.none]).all()
+    assert 0 < errors.other < 0.1

@@ -45,7 +45,7 @@ class RoughnessPenalty(eqx.Module):
     >>> penalty = srx.RoughnessPenalty(weight=1.0)
     >>> print(f"{penalty(lambda t, y, args: -y**2, data):.3f}")
     0.000
-    >>> bool(penalty(lambda t, y, args: -jnp.tanh(5 * y), data) > 1)
+    >>> bool(penalty(lambda t, y, args: -jnp.sin(20 * y), data) > 1)
     True
 
     ```

@@ -101,6 +101,10 @@ class ErrorTolerance(eqx.Module):
         return self.norm(scaled_error(error, self.scale))
 
 
+def _is_given(norm: Any) -> bool:
+    return isinstance(norm, StateNorm) and norm.given is not optx.rms_norm
+
+
 @final
 class StateNorm(eqx.Module):
     """The norm that a controller has for its states, of a flat one; of several rows the largest."""
@@ -222,7 +226,7 @@ def error_controlled_rule(tableau: Tableau, tolerance: ErrorTolerance, eta: Arra
         patience=0.99,
         max_iterations=most_iterations(tableau),
         least_eta=0.03,
-        norm=tolerance.norm if isinstance(tolerance.norm, StateNorm) else None,
+        norm=tolerance.norm if _is_given(tolerance.norm) else None,
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..losses import failed_step
 from ..models import split_trainable
@@ -100,12 +100,16 @@ class CompressedResiduals:
         columns hardly differ, a second pass (Cholesky QR, twice), if it is allowed, gives it back:
         the factor of `[J, r] R^-1` times `R`.
         """
-        R, failures, blind = self._one_pass(model, None)
+        R, failures, empty, blind = self._one_pass(model, None)
         if passes > 1 and blind:
-            R, failures, _ = self._one_pass(model, R)
+            R, failures, *_ = self._one_pass(model, R)
+        # What no residual depends on has no size, whatever the shift of the factorization gave it.
+        R[:, empty] = 0
         return R, failures
 
-    def _one_pass(self, model: Any, before: np.ndarray | None) -> tuple[np.ndarray, int, bool]:
+    def _one_pass(
+        self, model: Any, before: np.ndarray | None
+    ) -> tuple[np.ndarray, int, Bool[np.ndarray, " q"], bool]:
         leaves = jax.tree.leaves(split_trainable(model)[0])
         q = 1 + sum(leaf.size for leaf in leaves)
         dtype = np.result_type(*(leaf.dtype for leaf in leaves))
@@ -122,7 +126,10 @@ class CompressedResiduals:
             num_failed += int(failures)
         R = _factor(gram) @ divisor
         size = np.linalg.norm(R[:-1, :-1], axis=0)
-        return R, num_failed, bool(np.any(np.diagonal(R)[:-1] < _BLIND * size))
+        empty = np.append(np.diagonal(gram)[:-1] == 0, False)
+        # In single precision the shift of the factorization alone stands out by more.
+        blind = max(_BLIND, 100 * np.finfo(dtype).eps ** 0.5)
+        return R, num_failed, empty, bool(np.any(np.diagonal(R)[:-1] < blind * size))
 
 
 @eqx.filter_jit

@@ -21,6 +21,11 @@ from ._sample_windows import padded_windows
 from ._weighted_samples import WeightedSamples
 from ._window_residuals import SegmentStep, WindowResiduals
 
+# Units of rounding, compared with columns of size one, below which a direction of the parameters is
+# not told by the residuals; and the part that a parameter must have in it to be as little known.
+# Chosen, not measured: of parameters told apart by nothing, rounding leaves some units.
+_TOLD, _SHARE = 1e3, 1e-3
+
 
 @final
 class LeastSquaresFit(eqx.Module):
@@ -41,8 +46,8 @@ class LeastSquaresFit(eqx.Module):
     - `num_failed`: segments whose step could not be solved at the solution.
     - `failure`: the first of them, and why it failed; empty if there is none.
     - `num_residuals`: how many numbers are fitted.
-    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free); NaN
-        if a segment could not be solved.
+    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free);
+        infinite where the samples do not determine one, NaN if a segment could not be solved.
     - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python
@@ -188,7 +193,7 @@ def fit_windows(
         num_failed=num_failed,
         failure=steps.first_failure(found.model) if num_failed else "",
         num_residuals=count,
-        standard_errors=_standard_errors(found, count - free_numbers),
+        standard_errors=_standard_errors(steps, found, count - free_numbers),
         triangle=found.triangle,
     )
 
@@ -218,15 +223,22 @@ def check_options(
     return initial_states == "free"
 
 
-def _standard_errors(found: Minimum, count: int) -> Any:
-    """Square roots of the diagonal of sigma^2 (J^T J)^-1."""
+def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> Any:
+    """Square roots of the diagonal of sigma^2 (J^T J)^-1, infinite where that has no inverse."""
     free = FreeParameters(found.model)
-    C, c = found.triangle[:-1, free.index], found.triangle[:, -1]
+    # By one pass two parameters of which the residuals tell the sum alone look well known.
+    R, _ = steps.triangle(found.model, passes=2)
+    C, c = R[:-1, free.index].astype(float), R[:, -1].astype(float)
     variance = np.sum(c**2) / max(count - len(free.index), 1)
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1.0)
     errors = np.zeros(len(c) - 1)
-    known = bool(np.all(np.isfinite(C))) and found.misfits[-1].num_failed == 0
-    spread = np.linalg.norm(np.linalg.pinv(C / size), axis=1) if known else np.nan
+    spread: Any = np.nan
+    if np.all(np.isfinite(C)) and found.misfits[-1].num_failed == 0:
+        _, values, rows = np.linalg.svd(C / size, full_matrices=False)
+        told = values > _TOLD * np.finfo(R.dtype).eps
+        blind = np.any(np.abs(rows[~told]) > _SHARE, axis=0)
+        inverse = np.where(told, 1 / np.where(told, values, 1), 0)
+        spread = np.where(blind, np.inf, np.linalg.norm(rows * inverse[:, None], axis=0))
     errors[free.index] = np.sqrt(variance) * spread / size
     return free.model(jnp.asarray(errors))
