@@ -55,8 +55,9 @@ def test_an_absolute_tolerance_alone_holds_in_small_units(solver):
     np.testing.assert_allclose(sol.ys[-1, 0], 1e-15 * np.sin(20.0), rtol=0, atol=1e-19)
 
 
+@pytest.mark.slow_cases("0-PredictiveController", "1-PIDController")
 @pytest.mark.parametrize("controller", [diffrax.PIDController, srx.PredictiveController])
-@pytest.mark.parametrize("solver", SOLVERS[:2])
+@pytest.mark.parametrize("solver", SOLVERS[:2], ids=["0", "1"])
 def test_a_norm_sees_the_structure_of_the_state(solver, controller):
     field = lambda t, y, args: {"x": -y["x"], "integral": y["x"]}
     given = controller(1e-6, 1e-8, norm=lambda error: optx.max_norm(error["x"]))

@@ -170,6 +170,7 @@ def test_a_declared_pattern_may_be_a_part_of_the_jacobian():
         srx.Sparsity(np.eye(11, dtype=bool)).part(field, jnp.array(0.0), y)
 
 
+@pytest.mark.slow
 def test_a_component_at_rest_costs_an_iteration_on_products_nothing():
     def cycles(rest):
         def field(t, y, args):

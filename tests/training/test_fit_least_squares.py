@@ -311,6 +311,7 @@ class Redundant(eqx.Module):
         return -jnp.stack([self.a + self.b, self.other]) * y + 0 * self.none * y
 
 
+@pytest.mark.slow_cases("False")
 @pytest.mark.parametrize("double", [False, True])
 def test_what_samples_do_not_determine_has_no_finite_error(double):
     ts = np.linspace(0, 2, 20)

@@ -108,6 +108,7 @@ class TestLinearRegression:
         np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_runs_start_from_are_no_residuals():
     # Of two rows a run the first is the start: rises 1 and their noise are what is left.
     values = np.stack([NOISE[:8], 1 + NOISE[::-1][:8]], axis=1)[..., None]
