@@ -276,6 +276,23 @@ def test_a_fit_is_drawn_through_measurements_with_error_bars(fitted):
 
 
 @pytest.mark.slow
+def test_a_band_without_an_end_fills_the_picture():
+    def field(t, y, args):
+        return -jnp.stack([args["a"], args["b"]]) * y
+
+    # Of B nothing is measured after the start.
+    table = {"t": [0.0, 1.0, 2.0], "A": [1.0, 0.4, 0.1], "B": [1.0, None, None]}
+    data = srx.Measurements.from_table(table, sd={"A": 0.1, "B": 0.1})
+    rates = {"a": srx.positive(1.0, 0.1, 10.0), "b": srx.positive(1.0, 0.1, 10.0)}
+    system = srx.System(field, jnp.ones(2), states=["A", "B"], parameters=rates)
+    fit = srx.fit_parameters(system, data, srx.LikelihoodLoss())
+    (_, ax) = srx.plots.measured_fit(fit, points=5)
+    edges = ax.collections[-1].get_paths()[0].vertices[:, 1]
+    assert np.all(np.isfinite(edges))
+    assert np.ptp(edges) > 0.5
+
+
+@pytest.mark.slow
 def test_residuals_are_drawn_against_normal_quantiles(fitted):
     points = srx.plots.normal_quantiles(fitted).get_lines()[0]
     np.testing.assert_allclose(points.get_ydata(), np.sort(fitted.residuals()))

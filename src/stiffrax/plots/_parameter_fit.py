@@ -46,7 +46,9 @@ def measured_fit(
         bars = np.where(sd[i, seen, j] > 0, sd[i, seen, j], 0)
         ax.errorbar(ts, values, bars, fmt="o", color=COLORS[-1], ms=3, lw=1, label="measured")
         ax.plot(band.ts[i], band.values[i, :, j], color=COLORS[0], label="fit")
-        edges = band.lower[i, :, j], band.upper[i, :, j]
+        # Left out, as what is not finite is, a band without an end would look like none.
+        edges = zip((band.lower, band.upper), ax.get_ylim(), strict=True)
+        edges = [np.where(np.isfinite(x[i, :, j]), x[i, :, j], end) for x, end in edges]
         ax.fill_between(band.ts[i], *edges, color=COLORS[0], alpha=0.25, lw=0)
         unit = data.units[j]
         ax.set_title(f"{data.names[j]} [{unit}]" if unit else data.names[j])
