@@ -75,6 +75,7 @@ def test_gradient_is_that_of_central_differences():
     np.testing.assert_allclose(gradient, (up - down) / 2e-2, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_counted_and_leaves_the_others_alone():
     healthy = srx.Trajectories.from_arrays(TS, np.stack([solution(TS, (1.0, 0.1))] * 2))
     ys = healthy.ys.copy()

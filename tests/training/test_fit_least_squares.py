@@ -143,6 +143,7 @@ def test_losses_never_rise():
     assert fit.losses[-1] < 0.1 * fit.losses[0]
 
 
+@pytest.mark.slow
 def test_terms_switched_off_stay_off():
     data, K = linear_data(rates=((-2.0, 0.0), (0.0, -30.0)))
     active = np.array([[False, True, False], [False, False, True]])
@@ -216,6 +217,7 @@ def test_a_step_of_a_network_that_gains_nothing_costs_no_derivatives(monkeypatch
     assert calls["misfit"] > len(found.misfits) > 1
 
 
+@pytest.mark.slow
 def test_residuals_that_overflow_leave_the_model_as_it_is():
     from stiffrax.training._fit_least_squares import fit_windows
 

@@ -131,6 +131,7 @@ def starts():
 
 
 class TestManyStarts:
+    @pytest.mark.slow
     def test_all_end_at_the_least_cost(self):
         assert starts().num_at_best == 4
         assert [one.stopped for one in starts().starts] == ["converged"] * 4
