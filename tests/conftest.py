@@ -5,6 +5,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jaxtyping
 import pytest
 
 # The package is not imported here: the jaxtyping plugin checks only what is imported after it.
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items):
         for mark in item.iter_markers("slow_cases"):
             if any(fnmatch.fnmatchcase(case, pattern) for pattern in mark.args):
                 item.add_marker("slow")
+
+
+@pytest.fixture
+def unchecked_types():
+    """Without the checks of annotations, which would refuse an input before the package does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Parameters with scales and bounds."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import paramax
 import pytest
@@ -56,15 +55,7 @@ def test_a_bound_is_a_number():
             make(1.0, np.nan)
 
 
-@pytest.fixture
-def _unchecked():
-    """Without the checks of annotations, which would refuse the input before the package does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("make", [srx.positive, srx.bounded])
 def test_an_array_of_bounds_is_refused(make):
     with pytest.raises(ValueError, match="Write a parameter for each number"):

@@ -3,7 +3,6 @@ import functools
 import diffrax
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -208,15 +207,7 @@ def test_batches_of_data_sets_are_predicted_as_each_alone():
     np.testing.assert_allclose(together[1], predict(RADAU, TS, ys[1], None, 1), rtol=1e-13)
 
 
-@pytest.fixture
-def _without_type_checks():
-    # They would come first; a user does not run them.
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("_without_type_checks")
+@pytest.mark.usefixtures("unchecked_types")
 class TestRaises:
     @pytest.mark.parametrize(
         ("ts", "ys"),

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -37,15 +36,7 @@ def test_steer_leaves_missing_samples_at_the_last_time():
     np.testing.assert_array_equal(ts[3:], ts[2])
 
 
-@pytest.fixture
-def _unchecked():
-    """Without the checks of annotations, which would refuse the input before the package does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("transform", [srx.Steer(0.2), srx.GrowingHorizon(1.0, 2)])
 def test_measurements_are_refused(transform):
     data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, 2.0], [2.0, 3.0]], names=["A", "B"])

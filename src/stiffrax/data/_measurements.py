@@ -324,13 +324,12 @@ class Measurements(eqx.Module):
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
         values = np.ones((*ts.shape, self.num_columns))  # noise on logarithms refuses zeros
         values[:, 0] = self.first_values()  # a system without an initial state starts there
-        sd = np.zeros_like(values)
-        return dataclasses.replace(self, ts=ts, values=values, mask=sd == 0, sd=sd)
+        mask, sd = np.isfinite(values), np.zeros_like(values)
+        return dataclasses.replace(self, ts=ts, values=values, mask=mask, sd=sd)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, one where nothing is."""
-        at_start = jnp.asarray(self.ts) == jnp.asarray(self.starts)[:, None]
-        cells = jnp.asarray(self.mask) & at_start[:, :, None]
+        cells = jnp.asarray(self.mask & (self.ts == self.starts[:, None])[:, :, None])
         count = jnp.sum(cells, axis=1, dtype=float)
         mean = jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
         return jnp.where(count > 0, mean, 1)

@@ -175,9 +175,9 @@ def prune_and_refit(
     test, everything = (part.refined(refine) for part in (test, everything))
     final = _refit(everything, {"progress": progress}, fit.model) or fit
     last = judge(test)
-    # The last fit has seen the runs held out.
-    seen_less = _refit(train.refined(refine), {"progress": progress}, fit.model) or fit
-    judged = final if criterion != "held_out" else seen_less
+    judged = final
+    if criterion == "held_out":  # the last fit has seen the runs held out
+        judged = _refit(train.refined(refine), {"progress": progress}, fit.model) or fit
     loss, error = last.loss(judged.model), last.discretization_error(judged.model)
     return PrunedFit(final, num_terms(every) - num_terms(final.model), loss, error, tried)
 
