@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count, real_numbers
 from ..data import Trajectories
-from ..solvers import FixedStepFlow, orthonormalize, push_forward
+from ..solvers import FixedStepFlow, orthonormalize, predict_lanes, push_forward
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
 
@@ -119,7 +119,11 @@ class InvariantLoss(AbstractLoss):
         places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1).astype(float)
         chosen = present[places.astype(int)]
         flow = FixedStepFlow(model, self.solver, self.interval, self.substeps)
-        visited, rates = jax.vmap(lambda t, y: self._follow(flow, t, y))(ts[chosen], ys[chosen])
+
+        def follow(t: Array, y: Array) -> tuple[Array, Array]:
+            return self._follow(flow, t, y)
+
+        visited, rates = predict_lanes(follow, ts[chosen], ys[chosen], solver=self.solver)
         good = jnp.all(jnp.isfinite(visited), axis=(1, 2)) & jnp.all(jnp.isfinite(rates), axis=1)
         usable = jnp.where(good[:, None], rates, 0)
         found = jnp.sum(usable, axis=0) / jnp.maximum(jnp.sum(good), 1).astype(usable.dtype)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from .._arguments import check_count, real_numbers
 from ..data import Trajectories
-from ..solvers import FixedStepFlow
+from ..solvers import FixedStepFlow, predict_lanes
 from ._loss import AbstractLoss, LossValue
 
 
@@ -93,7 +93,8 @@ class JacobianLoss(AbstractLoss):
             flow = FixedStepFlow(model, self.flow_solver, length, self.substeps)
             return jax.jacfwd(lambda y: flow(t, y))(y)
 
-        jacobians = jax.vmap(jax.vmap(jacobian))(ts, ends, ys, known)
+        samples = [x.reshape(-1, *x.shape[2:]) for x in (ts, ends, ys, known)]
+        jacobians = predict_lanes(jacobian, *samples, solver=self.flow_solver).reshape(expected)
         target = jnp.asarray(self.jacobians, ys.dtype)
         finite = jnp.all(jnp.isfinite(jacobians), axis=(-2, -1))
         usable = (finite & known)[..., None, None]

@@ -156,6 +156,15 @@ class WeightedSum(AbstractLoss):
         return windows.pop() if len(windows) == 1 else None
 
     @property
+    def has_plain_functions(self) -> bool:
+        """Whether some of the losses, also of sums among them, are functions of model and data."""
+        return any(
+            loss.has_plain_functions if isinstance(loss, WeightedSum) else True
+            for loss in self.losses
+            if isinstance(loss, WeightedSum) or not isinstance(loss, AbstractLoss)
+        )
+
+    @property
     def is_of_one_data_set(self) -> bool:
         """Whether any of the losses is."""
         losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]

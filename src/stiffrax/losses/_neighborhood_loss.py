@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
-from ..solvers import FixedStepFlow
+from ..solvers import FixedStepFlow, predict_lanes
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
@@ -177,7 +177,8 @@ class NeighborhoodLoss(AbstractLoss):
         def predict(t: Array, y: Array, around: Array) -> Array:
             return _predict(flow, t, y, around - y[None], self.steps, self.order)
 
-        predicted = jax.vmap(predict)(times, centers[:, 0], neighbors[:, 0])
+        starts = times, centers[:, 0], neighbors[:, 0]
+        predicted = predict_lanes(predict, *starts, solver=self.solver)
         measured = neighbors[:, 1:]
         solved = jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3))
         if self.distributions:

@@ -7,11 +7,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
 from ..data import Trajectories, cut_windows
-from ..solvers import RadauIIA9, predict_segment, scan_window
+from ..solvers import (
+    AbstractImplicitRungeKutta,
+    RadauIIA9,
+    predict_healthy,
+    predict_lanes,
+    predict_segment,
+    scan_window,
+)
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
 from ._failed_prediction import failed_step
 from ._loss import AbstractLoss, LossValue
@@ -92,7 +100,7 @@ class SegmentLoss(AbstractLoss):
         measure = self.measure.for_data(data)
         windows = cut_windows(data, self.window)
         ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
-        predicted = jax.vmap(lambda *run: self._predict(model, *run))(ts, ys, mask)
+        predicted = self._predict_all(model, ts, ys, mask)
         solved = finite_samples(predicted)
         value = measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
         return LossValue(value, jnp.sum(mask[:, 1:] & ~solved), jnp.sum(mask[:, 1:] & solved))
@@ -107,6 +115,21 @@ class SegmentLoss(AbstractLoss):
             return ""
         run, k = failed[0]
         return failed_step(model, ts[run, k], ts[run, k + 1], ys[run, k], ys[run, k + 1])
+
+    def _predict_all(self, model: Any, ts: Array, ys: Array, mask: Array) -> Array:
+        """The samples after the first of every window."""
+
+        def predict(*window: Array) -> Array:
+            return self._predict(model, *window)
+
+        if self.window == 1 or isinstance(self.solver, AbstractImplicitRungeKutta):
+            return predict_lanes(predict, ts, ys, mask, solver=self.solver)
+        # The samples before the one that cannot be predicted keep value and derivative.
+        once = lax.stop_gradient(jax.vmap(predict)(ts, ys, mask))
+        reached = lax.cummin((finite_samples(once) | ~mask[:, 1:]).astype(int), axis=1) > 0
+        lanes = ts, ys, mask.at[:, 1:].set(mask[:, 1:] & reached)
+        again = predict_healthy(predict, ~reached[:, 0], lanes, once)
+        return jnp.where(reached[..., None], again, once)
 
     def _predict(
         self,

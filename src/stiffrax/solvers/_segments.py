@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._arguments import check_count
 from ..stages import stage_system, weighted_sum
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
+from ._lanes import predict_lanes
 from ._methods import RadauIIA9
 
 Carry = TypeVar("Carry")
@@ -56,7 +57,8 @@ def segment_predictions(
     **Raises:** `ValueError` for wrong shapes, or `substeps` that is no positive integer.
 
     Cost: a Jacobian, a factorization and two to four Newton iterations a step; backward, one exact
-    factorization of the stage system and one reverse sweep of the model.
+    factorization of the stage system and one reverse sweep of the model. Other solvers step twice: a
+    first time to see which steps fail, so that the derivatives of those poison no others.
 
     ??? cite "Reference"
         Fronk and Petzold, *Training stiff neural ordinary differential equations with implicit
@@ -91,7 +93,7 @@ def segment_predictions(
     # One batch: the few segments that need many iterations are then few among all, not in each run.
     batch = [x.reshape(-1, *x.shape[2:]) for x in (t_start, t_end, y_start, y_end)]
     predict = ft.partial(predict_segment, solver, model, args, substeps)
-    predictions = jax.vmap(predict)(*batch).reshape(*known.shape, -1)
+    predictions = predict_lanes(predict, *batch, solver=solver).reshape(*known.shape, -1)
     return jnp.where(known[..., None], predictions, jnp.nan)
 
 

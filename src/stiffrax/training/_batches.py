@@ -8,48 +8,65 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from ..data import Measurements, Trajectories, cut_windows, pick_runs
-from ..losses import AbstractLoss
+from ..losses import AbstractLoss, WeightedSum
 
 
-def items_of(
-    loss: Callable[..., Any], data: Trajectories | Measurements
-) -> Trajectories | Measurements:
-    """What a minibatch is drawn from: whole runs, or the windows that the loss asks for."""
-    window = loss.window if isinstance(loss, AbstractLoss) else None
-    if window is None or isinstance(data, Measurements):
-        return data
-    windows = cut_windows(data, window)
-    return pick_runs(windows, np.flatnonzero(np.asarray(windows.mask)[:, 1]))
+@final
+class Windows(eqx.Module):
+    """Where a minibatch may cut runs: the windows that hold a segment, of all that there are."""
+
+    length: int = eqx.field(static=True)
+    kept: Int[Array, " windows"]
+
+    def of(self, data: Any, index: Any = None) -> Trajectories:
+        """All of them, or those at `index`, of which no sample may be hidden; traceable."""
+        windows = pick_runs(cut_windows(data, self.length), self.kept)
+        if index is None:
+            return windows
+        seen = jnp.asarray(windows.mask)[:, 1]
+        first = jnp.argsort(~seen, stable=True)
+        return pick_runs(windows, first[index % jnp.maximum(jnp.sum(seen), 1)])
 
 
 @final
 class Batches(eqx.Module):
-    """Draws `size` of the runs for each step, every run once before any comes again.
+    """Draws `size` of the runs, or of the windows, for each step, every one before any comes again.
 
     The draw depends on the key and the number of the step alone, so that training that is resumed
     sees what it would have seen.
     """
 
     data: Trajectories | Measurements
+    windows: Windows | None
     size: int | None = eqx.field(static=True)
-    num_runs: int = eqx.field(static=True)
+    num_items: int = eqx.field(static=True)
     sharding: NamedSharding | None = eqx.field(static=True)
 
-    def draw(self, key: Array, step: Array) -> Trajectories | Measurements:
-        """The runs of one step."""
+    def draw(
+        self, key: Array, step: Array, transform: Callable[[Any], Any]
+    ) -> Trajectories | Measurements:
+        """The runs of one step, transformed; windows are cut from transformed runs."""
+        data: Any = self.data
+        index = None
+        if self.size is not None:
+            rounds = self.num_items // self.size
+            order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_items)
+            index = jax.lax.dynamic_slice_in_dim(order, (step % rounds) * self.size, self.size)
+        if self.windows is not None:
+            return self._placed(self.windows.of(transform(data), index))
         if self.size is None:
-            return self.data
-        rounds = self.num_runs // self.size
-        order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_runs)
-        index = jax.lax.dynamic_slice_in_dim(order, (step % rounds) * self.size, self.size)
-        data: Any = self.data  # trajectories: `make_batches` has refused others
-        batch = pick_runs(data, index)
+            return transform(data)
+        # Of trajectories: `make_batches` has refused others.
+        return transform(self._placed(pick_runs(data, index)))
+
+    def _placed(self, items: Trajectories) -> Trajectories:
         if self.sharding is None:
-            return batch
-        return jax.lax.with_sharding_constraint(batch, self.sharding)
+            return items
+        items = padded(items, self.sharding.mesh.size)
+        return jax.lax.with_sharding_constraint(items, self.sharding)
 
 
 def make_batches(
@@ -64,33 +81,57 @@ def make_batches(
             "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
             "in every step: leave both out."
         )
-    items: Any = items_of(loss, data)
-    num_runs = len(items)
-    what = "runs" if items is data else "windows of samples"
+    windows = windows_of(loss, data, size is not None or mesh is not None)
+    num_items = len(data) if windows is None else len(windows.kept)
+    what = "runs" if windows is None else "windows of samples"
     if size is not None and (
-        not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= num_runs
+        not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= num_items
     ):
         raise ValueError(
-            f"`batch_size={size!r}` was given; it needs an integer from 1 to {num_runs}, the "
+            f"`batch_size={size!r}` was given; it needs an integer from 1 to {num_items}, the "
             f"number of {what}. Leave it out to use all of them in every step."
         )
-    size = None if size == num_runs else size
+    size = None if size == num_items else size
     if mesh is None:
-        return Batches(jax.tree.map(jnp.asarray, items), size, num_runs, None)
+        return Batches(jax.tree.map(jnp.asarray, data), windows, size, num_items, None)
     if size is not None and size % mesh.size:
         raise ValueError(
             f"`batch_size={size}` was given with a mesh of {mesh.size} devices; each needs its "
             f"share. Write a multiple of {mesh.size}."
         )
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    return Batches(put(padded(items, mesh.size), sharding), size, num_runs, sharding)
+    if windows is not None:
+        data, windows = replicate((data, windows), mesh)
+        return Batches(data, windows, size, num_items, sharding)
+    runs: Any = data
+    return Batches(put(padded(runs, mesh.size), sharding), None, size, num_items, sharding)
+
+
+def windows_of(
+    loss: Callable[..., Any], data: Trajectories | Measurements, shared: bool
+) -> Windows | None:
+    """What a minibatch is drawn from: the windows that the loss asks for, or `None`, whole runs.
+
+    A plain function in a sum of losses sees whole runs unless a minibatch or a mesh shares them.
+    """
+    window = loss.window if isinstance(loss, AbstractLoss) else None
+    if window is None or isinstance(data, Measurements):
+        return None
+    if not shared and isinstance(loss, WeightedSum) and loss.has_plain_functions:
+        return None
+    present = cut_windows(data, window).mask
+    return Windows(window, jnp.asarray(np.flatnonzero(np.asarray(present)[:, 1])))
 
 
 def whole(
     loss: Callable[..., Any], data: Trajectories | Measurements, mesh: Mesh | None
 ) -> Trajectories | Measurements:
     """All runs at once, on the device or devices."""
-    return make_batches(loss, data, None, mesh).data
+    windows = windows_of(loss, data, mesh is not None)
+    items: Any = data if windows is None else windows.of(data)
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, items)
+    return put(padded(items, mesh.size), NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
 
 
 def padded(items: Trajectories, multiple: int) -> Trajectories:
@@ -99,9 +140,8 @@ def padded(items: Trajectories, multiple: int) -> Trajectories:
     if extra == 0:
         return items
     repeated = pick_runs(items, np.append(np.arange(len(items)), np.zeros(extra, int)))
-    mask = np.asarray(repeated.mask).copy()
-    mask[len(items) :] = False
-    return eqx.tree_at(lambda data: data.mask, repeated, mask)
+    own = np.arange(len(items) + extra) < len(items)
+    return eqx.tree_at(lambda data: data.mask, repeated, repeated.mask & own[:, None])
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -119,10 +119,14 @@ class Training(eqx.Module):
         parameters go back halfway to the last that had one.
         """
         draws, changes = jax.random.split(jax.random.key(self.seed))
-        data = self.batches.draw(draws, state.step)
-        for k, transform in enumerate(self.transforms):
-            key = jax.random.fold_in(jax.random.fold_in(changes, k), state.step)
-            data = transform(data, state.step, key)
+
+        def transformed(data: Any) -> Any:
+            for k, transform in enumerate(self.transforms):
+                key = jax.random.fold_in(jax.random.fold_in(changes, k), state.step)
+                data = transform(data, state.step, key)
+            return data
+
+        data = self.batches.draw(draws, state.step, transformed)
 
         def value(parameters: PyTree[Array]) -> tuple[Array, LossValue]:
             found = self.value(parameters, data)

@@ -1,0 +1,56 @@
+"""What losses, plain functions and transforms see of the runs in a step."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.training._batches import make_batches
+
+TS = np.array([0.0, 0.1, 0.3, 0.7, 1.5, 2.0])
+RAGGED = srx.Trajectories.from_arrays([TS, TS[:3]], [np.exp(-t)[:, None] for t in (TS, TS[:3])])
+SEGMENTS = srx.SegmentLoss()
+KEY = jax.random.key(0)
+
+
+def plain(model, data):
+    return jnp.zeros(())
+
+
+def drawn(loss, size=None, transform=lambda data: data):
+    batches = make_batches(loss, RAGGED, size, None)
+    return eqx.filter_jit(batches.draw)(KEY, jnp.asarray(0), transform)
+
+
+def early(data):
+    return srx.GrowingHorizon(first=0.35, steps=10)(data, jnp.asarray(0), KEY)
+
+
+def test_segments_of_ragged_runs_are_drawn_without_those_that_are_missing():
+    data = drawn(SEGMENTS)
+    assert data.ts.shape == (7, 2)
+    assert np.all(data.mask)
+
+
+@pytest.mark.parametrize("loss", [SEGMENTS + plain, 2.0 * (0.5 * SEGMENTS + plain)])
+def test_a_plain_function_in_a_sum_sees_whole_runs(loss):
+    np.testing.assert_array_equal(drawn(loss).ts, RAGGED.ts)
+
+
+def test_a_penalty_of_the_package_is_no_plain_function():
+    assert drawn(SEGMENTS + 0.1 * SEGMENTS).ts.shape == (7, 2)
+
+
+@pytest.mark.parametrize("size", [None, 7])
+def test_a_growing_horizon_counts_from_the_start_of_runs_not_of_segments(size):
+    data = drawn(SEGMENTS, size, early)
+    seen = np.asarray(data.mask[:, 1])
+    np.testing.assert_array_equal(np.sort(np.asarray(data.ts[:, 1])[seen]), [0.1, 0.1, 0.3, 0.3])
+
+
+def test_a_minibatch_under_a_growing_horizon_is_of_samples_that_are_seen():
+    data = drawn(SEGMENTS, 4, early)
+    assert np.all(data.mask)
+    assert np.max(data.ts) <= 0.35
