@@ -39,6 +39,18 @@ def test_priors_have_their_densities(write, model):
     assert np.allclose(value, -sum(densities.values()), rtol=1e-13)
 
 
+def test_samplers_see_densities_of_a_parameter_as_those_of_its_logarithm(write, model):
+    of_values = ["normal", "laplace", "logNormal", "logLaplace", "uniform"]
+    kinds = [*of_values, "parameterScaleNormal", "parameterScaleLaplace", "parameterScaleUniform"]
+    rows = [f"{k}|log10|0.1|10|{1.2 if k == 'uniform' else 2}|1|{k}|0.1;1.5" for k in kinds] + [
+        "q|lin|0|10|3|1|normal|1;2"
+    ]
+    problem = load(write, model, *rows)
+    assert problem.prior is not None
+    volume = problem.prior.log_volume(problem.system)
+    assert np.allclose(volume, 4 * np.log(2.0) + np.log(1.2), rtol=1e-13)
+
+
 def test_a_uniform_prior_is_in_the_bounds(write, model):
     problem = load(
         write,

@@ -22,7 +22,6 @@ class Linear(LikelihoodModel):  # type: ignore
         self.vector = SimpleNamespace(names=["a", "b", "c"], log=np.zeros(3, bool), system=system)
         self.likelihood = SimpleNamespace(estimates=lambda system, data: [False])
         self.data = SimpleNamespace(ts=np.arange(4.0)[None])
-        self.num_residuals = 20
 
     def on(self, data):
         return self

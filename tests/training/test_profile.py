@@ -47,7 +47,12 @@ class Costs(LikelihoodModel):  # type: ignore
 
 def profile_of(evaluate, box=BOX, max_steps=50):
     best = Found(np.zeros(2), evaluation(np.zeros(2)), 0, 0, "converged")
-    options = {"rise": RISE, "errors": np.full(2, 0.1), "max_steps": max_steps, "progress": False}
+    options = {
+        "rises": [RISE],
+        "errors": np.full(2, 0.1),
+        "max_steps": max_steps,
+        "progress": False,
+    }
     (profile,) = profile_searches(Costs(evaluate), box, best, [0], **options).values()
     return profile
 

@@ -109,6 +109,8 @@ _DENSITIES = {
     "parameterScaleLaplace": (True, "scaled"),
     "parameterScaleNormal": (False, "scaled"),
 }
+# Of the parameter itself, so that its logarithm, where that is what is fitted, has another density.
+_OF_VALUES = {"laplace", "logLaplace", "logNormal", "normal", "uniform"}
 
 
 @final
@@ -116,7 +118,9 @@ class Prior(eqx.Module):
     r"""Minus the logarithm of the prior density of the parameters, a term of the loss.
 
     The densities are those of PEtab, each with its constant: of the parameter, of its logarithm, or
-    of the parameter on its scale. A uniform one is in the bounds, and adds nothing.
+    of the parameter on its scale. A uniform one is in the bounds, and adds nothing. Those of the
+    parameter become densities of its logarithm, where that is fitted, for samplers only, in
+    [`stiffrax.ParameterFit.log_density`][]: the best fit is the one that PEtab defines.
 
     **Attributes:**
 
@@ -143,6 +147,8 @@ class Prior(eqx.Module):
         total = jnp.asarray(0.0)
         values = paramax.unwrap(system.parameters)
         for name, (kind, base, center, width) in zip(self.names, self.kinds, strict=True):
+            if kind not in _DENSITIES:
+                continue
             is_laplace, what = _DENSITIES[kind]
             x = jnp.asarray(values[name])
             seen = {"value": x, "logarithm": jnp.log(x)}
@@ -155,17 +161,28 @@ class Prior(eqx.Module):
             total += jnp.log(x) if what == "logarithm" else 0.0
         return total
 
+    def log_volume(self, system: Any) -> Float[Array, ""]:
+        """The sum of logarithms of the parameters that are fitted so and have a density themselves."""
+        held = [system.parameters[name] for name in self.names]
+        found = [
+            x.raw
+            for x, (kind, *_) in zip(held, self.kinds, strict=True)
+            if x.log and kind in _OF_VALUES
+        ]
+        return jnp.sum(jnp.asarray(found, float))
+
 
 def read_prior(table: Any) -> Prior | None:
-    """The prior of the estimated parameters; None if all are uniform."""
+    """The prior of the estimated parameters; None if all are uniform on their scales."""
     names, kinds = [], []
     for name, row in table.iterrows():
         kind, numbers = _prior(name, row)
-        if not _is_estimated(row) or kind not in _DENSITIES:
+        flat = kind == "uniform" and _scale(name, row) != "lin"
+        if not _is_estimated(row) or not (kind in _DENSITIES or flat):
             continue
         names.append(str(name))
         # Zero for a parameter without a logarithmic scale.
-        kinds.append((kind, _BASES[_scale(name, row)] or 0.0, *numbers))
+        kinds.append((kind, _BASES[_scale(name, row)] or 0.0, *(numbers or (0.0, math.inf))))
     return Prior(tuple(names), tuple(kinds)) if names else None
 
 

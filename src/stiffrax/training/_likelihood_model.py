@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from ..data import Measurements
 from ..losses import LikelihoodLoss, Simulation, WeightedSum, evaluate_loss
 from ._lockstep import Evaluation
+from ._parameter_errors import Rows
 from ._parameter_vector import ParameterVector, filled
 
 
@@ -44,7 +45,7 @@ class LikelihoodModel:
         data = likelihood.check(vector.given, data)
         self.likelihood = likelihood.for_data(data)
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
-        self.num_residuals = len(cells)
+        self._column = cells % data.num_columns
         self._parts = _Parts(vector.given, self.likelihood, others, data, jnp.asarray(cells))
 
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
@@ -69,6 +70,26 @@ class LikelihoodModel:
         found, slopes = _sensitivities(self._parts, jnp.asarray(x))
         return np.asarray(found), np.asarray(slopes)
 
+    def rows(self, system: Any, evaluation: Evaluation, x: Float[np.ndarray, " p"]) -> Rows:
+        """The Gauss-Newton model at one point; the triangle where no column need be told apart."""
+        triangle = evaluation.triangle[:, :-1]
+        estimated = np.flatnonzero(self.likelihood.estimates(system, self.data))
+        if not estimated.size:
+            return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
+        if self.data.num_columns == 1 and not self._parts.others:
+            return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
+        values = np.asarray(_rows(self._parts, jnp.asarray(x)), float)[:, :-1]
+        column = np.full(len(values), -1)
+        for number, j in enumerate(estimated):
+            column[np.flatnonzero(self._column == j)] = number
+        return Rows(values, column, np.array([np.sum(self._column == j) for j in estimated]))
+
+    def log_volume(self, x: Float[Array, " p"]) -> Float[Array, ""]:
+        """The logarithm of the volume, in what terms are densities of, of a unit of `x`."""
+        system = self.vector.system(x)
+        found = [f.log_volume(system) for _, f in self._parts.others if hasattr(f, "log_volume")]
+        return functools.reduce(jnp.add, found, jnp.asarray(0.0))
+
     def cost(self, x: Float[Array, " p"]) -> Float[Array, ""]:
         """The negative log-likelihood with what is added to it; infinite where a solve fails."""
         system = self.vector.system(x)
@@ -92,7 +113,7 @@ class _Parts(eqx.Module):
         return self.likelihood.simulate(system, self.data, diffrax.ForwardMode())
 
     def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
-        """The cost, the triangle of its model, and the failures."""
+        """The cost, its model, first a row for each cell, and the failures."""
 
         def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
             found = self.simulate(x)
@@ -118,7 +139,7 @@ class _Parts(eqx.Module):
             total = total + value
             rows.append(more)
         stacked = jnp.concatenate([*rows, jnp.zeros((x.size + 1, x.size + 1))])
-        return total, jnp.linalg.qr(stacked, mode="r"), jnp.sum(found.failed)
+        return total, stacked, jnp.sum(found.failed)
 
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
         return weight * evaluate_loss(term, filled(self.given, x), self.data).value
@@ -126,7 +147,13 @@ class _Parts(eqx.Module):
 
 @eqx.filter_jit
 def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Array, Array]:
-    return jax.vmap(parts.rows)(points)
+    cost, rows, num_failed = jax.vmap(parts.rows)(points)
+    return cost, jnp.linalg.qr(rows, mode="r"), num_failed
+
+
+@eqx.filter_jit
+def _rows(parts: _Parts, x: Float[Array, " p"]) -> Array:
+    return parts.rows(x)[1]
 
 
 @eqx.filter_jit

@@ -1,6 +1,6 @@
 """What an estimation of parameters found, and how well it is known."""
 
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +10,11 @@ from ..data import Measurements
 from ..losses import Simulation
 from ._box_trust_region import Box, Found
 from ._likelihood_model import LikelihoodModel
+from ._parameter_errors import ParameterErrors
 from ._profile import Profile, profile_searches
 
 # A parameter is at a bound where it is closer than this part of the way between both.
 _AT_BOUND = 1e-6
-# A prediction depends on what the data do not tell if that moves it by more than this part of what
-# moves it most: far above rounding. Chosen, not measured.
-_MOVES = 1e-8
 
 
 @final
@@ -111,7 +109,15 @@ class ParameterFit:
         best = self.starts[0]
         self.x, self.cost = best.x, best.cost
         self.system = model.vector.system(best.x)
-        self.covariance = self._find_covariance()
+        rows = model.rows(self.system, best.evaluation, best.x)
+        rows = rows._replace(values=rows.values * box.scale)
+        self._free = np.flatnonzero([not self._bound(i) for i in range(len(box.scale))])
+        # Of all, each as if it could move to both sides.
+        self._errors = ParameterErrors(rows)
+        size = len(self.x)
+        self.covariance, self._reach = np.full((size, size), np.nan), np.full(size, np.nan)
+        if self._free.size:
+            self._set_errors(ParameterErrors(rows.free(self._free)))
         self.estimates = {name: self._estimate(i) for i, name in enumerate(model.vector.names)}
 
     @classmethod
@@ -148,48 +154,13 @@ class ParameterFit:
         """How many searches ended within 0.1 of the best cost."""
         return sum(one.cost <= self.cost + 0.1 for one in self.starts)
 
-    def _find_covariance(self) -> Float[np.ndarray, "p p"]:
-        """`(C^T C)^-1` over the parameters that are at no bound, infinite along what is unknown."""
-        scale = self._box.scale
-        free = np.flatnonzero([not self._bound(i) for i in range(len(scale))])
-        full = np.full((len(scale), len(scale)), np.nan)
-        if not free.size:
-            return full
-        modes, size = self._modes(free)
-        known = size > 0
-        spread = np.where(known, 1 / np.where(known, size, 1) ** 2, 0.0)
-        own = (modes.T * spread) @ modes * np.outer(scale[free], scale[free])
-        lost = np.any((np.abs(modes) > 1e-3) & ~known[:, None], axis=0)
-        own[lost, :], own[:, lost] = np.nan, np.nan
-        own[lost, lost] = np.inf
-        full[np.ix_(free, free)] = own * self._inflation()
-        return full
-
-    def _modes(self, free: Any) -> tuple[Float[np.ndarray, "m p"], Float[np.ndarray, " m"]]:
-        """Directions of these parameters over their scales, and how the data tell each: zero if not."""
-        triangle, scale = self.starts[0].evaluation.triangle[:, :-1], self._box.scale
-        _, size, modes = np.linalg.svd(triangle[:, free] * scale[free], full_matrices=False)
-        known = size > np.finfo(float).eps * len(scale) * size.max(initial=0.0)
-        return modes, np.where(known, size, 0.0)
-
-    def _estimated(self) -> bool:
-        model = self._model
-        return any(model.likelihood.estimates(self.system, model.data))
-
-    def _degrees(self) -> int:
-        return max(self._model.num_residuals - len(self.x), 1)
-
-    def _inflation(self) -> float:
-        """A standard deviation that is estimated with the parameters is too small by this."""
-        return self._model.num_residuals / self._degrees() if self._estimated() else 1.0
-
-    def _quantile(self, level: float) -> float:
-        from scipy import stats
-
-        upper = (1 + level) / 2
-        return float(
-            stats.t.ppf(upper, self._degrees()) if self._estimated() else stats.norm.ppf(upper)
-        )
+    def _set_errors(self, errors: ParameterErrors) -> None:
+        """Of the parameters that are at no bound."""
+        scale = self._box.scale[self._free]
+        own = errors.covariance() * np.outer(scale, scale)
+        self.covariance[np.ix_(self._free, self._free)] = own
+        quantile = errors.quantile(np.eye(len(scale)), 0.95)
+        self._reach[self._free] = quantile * np.sqrt(np.diagonal(own))
 
     def _bound(self, i: int) -> str:
         width = self._box.upper[i] - self._box.lower[i]
@@ -200,8 +171,7 @@ class ParameterFit:
 
     def _estimate(self, i: int) -> Estimate:
         vector, error = self._model.vector, float(np.sqrt(self.covariance[i, i]))
-        reach = self._quantile(0.95) * error
-        ends = np.array([self.x[i] - reach, self.x[i] + reach])
+        ends = self.x[i] + self._reach[i] * np.array([-1.0, 1.0])
         ends = np.where(np.isnan(ends), [-np.inf, np.inf], ends)
         ends = np.clip(ends, self._box.lower[i], self._box.upper[i])
         change = lambda v: float(np.exp(v)) if vector.log[i] else float(v)  # noqa: E731
@@ -229,26 +199,17 @@ class ParameterFit:
         **Raises:** `ValueError` for a name that is none.
         """
         vector = self._model.vector
-        index = [vector.index(name) for name in names] if names else range(len(vector))
+        index = [vector.index(name) for name in names] if names else list(range(len(vector)))
         return profile_searches(
             self._model,
             self._box,
             self.starts[0],
-            list(index),
-            rise=self._rise(level),
+            index,
+            rises=[self._errors.rise(i, level) for i in index],
             errors=np.sqrt(np.diagonal(self.covariance)),
             max_steps=max_steps,
             progress=progress,
         )
-
-    def _rise(self, level: float) -> float:
-        """By how much the cost rises at the ends of an interval of one parameter."""
-        from scipy import stats
-
-        if not self._estimated():
-            return float(stats.chi2.ppf(level, 1)) / 2
-        count = self._model.num_residuals
-        return count / 2 * float(np.log1p(self._quantile(level) ** 2 / self._degrees()))
 
     def simulate(self, data: Measurements | None = None) -> Simulation:
         """What the best system predicts at the rows of the data, or of others."""
@@ -269,13 +230,9 @@ class ParameterFit:
         """
         data = self.data if points is None else self.data.resampled(points)
         values, slopes = self._model.on(data).sensitivities(self.x)
-        modes, size = self._modes(np.arange(len(self.x)))
-        along = slopes * self._box.scale @ modes.T
-        largest = np.max(np.abs(along), axis=(0, 1, 3), keepdims=True)
-        lost = np.any((np.abs(along) > _MOVES * largest) & (size == 0), axis=3)
-        variance = np.sum((along / np.where(size > 0, size, np.inf)) ** 2, axis=3)
-        variance = np.where(lost, np.inf, variance * self._inflation())
-        reach = self._quantile(level) * np.sqrt(variance)
+        slopes = slopes * self._box.scale
+        deviation = np.sqrt(self._errors.variance(slopes))
+        reach = self._errors.quantile(slopes, level) * deviation
         return Band(np.asarray(data.ts), values, values - reach, values + reach)
 
     def spread(self) -> Float[np.ndarray, "runs times columns"]:
@@ -299,9 +256,11 @@ class ParameterFit:
         """The logarithm of the likelihood, and of priors added to the loss, for samplers.
 
         Without priors it is a posterior density that is flat in `x` between the bounds; beyond them,
-        and where a solve fails, it is minus infinity. It takes `jit`, `vmap`, `grad` and `jacfwd`;
-        reverse mode is that of the loss's adjoint. A standard deviation that is put in by formula is
-        no parameter: for its posterior write it as one, `sd=srx.positive(...)`.
+        and where a solve fails, it is minus infinity. A function that is added to the loss is minus
+        the logarithm of a density of `x`; priors of PEtab that are densities of a parameter with a
+        logarithmic scale are made one. It takes `jit`, `vmap`, `grad` and `jacfwd`; reverse mode is
+        that of the loss's adjoint. A standard deviation that is put in by formula is no parameter:
+        for its posterior write it as one, `sd=srx.positive(...)`.
 
         **Arguments:**
 
@@ -311,7 +270,8 @@ class ParameterFit:
         x = jnp.asarray(x)
         inside = jnp.all((x >= self._box.lower) & (x <= self._box.upper))
         # Nothing is solved beyond the bounds: the solve would be as long as the stiffest of a batch.
-        cost = self._model.cost(jnp.clip(x, self._box.lower, self._box.upper))
+        within = jnp.clip(x, self._box.lower, self._box.upper)
+        cost = self._model.cost(within) - self._model.log_volume(within)
         return jnp.where(inside & ~jnp.isnan(cost), -cost, -jnp.inf)
 
     def __repr__(self) -> str:

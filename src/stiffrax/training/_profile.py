@@ -82,15 +82,18 @@ def profile_searches(
     best: Found,
     index: Sequence[int],
     *,
-    rise: float,
+    rises: Sequence[float],
     errors: Float[np.ndarray, " p"],
     max_steps: int,
     progress: bool | None,
 ) -> dict[str, Profile]:
     """The profiles of the parameters at `index`, both sides of each in one batch."""
-    tasks = [(i, sign) for i in index for sign in (-1.0, 1.0)]
-    searches = [_side(best, box, i, sign, rise, errors[i], max_steps) for i, sign in tasks]
-    bar = progress_bar(progress, len(tasks), "profile")
+    searches = [
+        _side(best, box, i, sign, rise, errors[i], max_steps)
+        for i, rise in zip(index, rises, strict=True)
+        for sign in (-1.0, 1.0)
+    ]
+    bar = progress_bar(progress, len(searches), "profile")
     try:
         sides = run_together(searches, model, lambda *_: bar.update())
     finally:
@@ -99,7 +102,7 @@ def profile_searches(
     for k, i in enumerate(index):
         nothing = _Side([float(best.x[i])], [best.cost], np.nan, _INTERRUPTED)
         low, high = (side or nothing for side in sides[2 * k : 2 * k + 2])
-        found[model.vector.names[i]] = _profile(model, best, i, low, high, rise)
+        found[model.vector.names[i]] = _profile(model, best, i, low, high, rises[k])
     return found
 
 
