@@ -10,7 +10,7 @@ import stiffrax
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "src" / "stiffrax"
-NAMESPACES = ("diagnostics", "petab", "plots", "problems", "tableaus")
+NAMESPACES = ("cantera", "diagnostics", "petab", "plots", "problems", "tableaus")
 RAISED = {"raise", "error_if", "warn"}
 # From so many words on a text is a sentence, wherever it stands.
 SENTENCE = 7

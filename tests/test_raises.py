@@ -12,7 +12,10 @@ import stiffrax
 
 SPACES = (
     stiffrax,
-    *(getattr(stiffrax, x) for x in ("diagnostics", "petab", "plots", "problems", "tableaus")),
+    *(
+        getattr(stiffrax, x)
+        for x in ("cantera", "diagnostics", "petab", "plots", "problems", "tableaus")
+    ),
 )
 MAKING = {"__init__", "__check_init__", "__post_init__", "__new__"}
 

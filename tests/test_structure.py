@@ -46,12 +46,13 @@ APPLICATION = {
     "training": {*BELOW_LOSSES, "losses"},
     "recovery": BELOW_RECOVERY,
     "diagnostics": BELOW_RECOVERY,
+    "cantera": set(),
     "petab": {*BELOW_RECOVERY, "recovery"},
     "plots": {*BELOW_RECOVERY, "diagnostics", "recovery"},
 }
 MAY_IMPORT = {**ENGINE, **DESCRIPTION, **APPLICATION}
 
-NAMESPACES = ("diagnostics", "petab", "plots", "problems", "tableaus")
+NAMESPACES = ("cantera", "diagnostics", "petab", "plots", "problems", "tableaus")
 # Public names whose docstring has no example yet. It only ever gets shorter.
 WITHOUT_EXAMPLE: set[str] = set()
 

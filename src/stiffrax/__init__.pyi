@@ -1,6 +1,7 @@
 # A folder is loaded when one of its names is first asked for: a program that only solves loads
 # nothing that trains.
 from . import (
+    cantera as cantera,
     diagnostics as diagnostics,
     petab as petab,
     plots as plots,

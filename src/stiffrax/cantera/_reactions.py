@@ -1,0 +1,125 @@
+"""Which species react with which: the fixed part of a mechanism, read from a Cantera solution."""
+
+from typing import Any, final
+
+import numpy as np
+
+from ._gathered_sums import GatheredSums
+
+# What is read. Everything else is refused by its name: nothing is approximated.
+KINDS = ("Arrhenius", "three-body-Arrhenius", "falloff-Lindemann", "falloff-Troe")
+
+
+@final
+class Reactions:
+    """Indices of reactants, products and third bodies; compared by identity, as static data of JAX.
+
+    Molecules stand one by one in slots, filled up with `num_species`, the place of a one: powers of
+    concentrations are products of slots, exact at zero, and below it, with their derivatives.
+    """
+
+    def __init__(self, gas: Any):
+        reactions = gas.reactions()
+        index = {name: k for k, name in enumerate(gas.species_names)}
+        K = self.num_species = len(index)
+        self.reactants = _slots([r.reactants for r in reactions], index)
+        self.products = _slots([r.products for r in reactions], index)
+        self.reversible = np.array([r.reversible for r in reactions], bool)
+        made, used = (_counts(x, K) for x in (self.products, self.reactants))
+        self.stoichiometry = made - used
+        self.more_moles = self.stoichiometry.sum(axis=0)
+        # Zero where a reaction is switched off: a logarithm of that is none.
+        self.signs = np.array(
+            [_sign(r.rate) * np.sign(gas.multiplier(i)) for i, r in enumerate(reactions)]
+        )
+        self._read_third_bodies(reactions, index)
+        self.slopes = self._slope_sums()
+
+    def _read_third_bodies(self, reactions: list[Any], index: dict[str, int]) -> None:
+        bodies = [r.third_body for r in reactions]
+        has_body = np.array([x is not None for x in bodies], bool)
+        is_falloff = np.array([r.reaction_type.startswith("falloff") for r in reactions], bool)
+        rows = [_efficiencies(x, index) for x in bodies if x is not None]
+        self.efficiencies = np.array(rows).reshape(-1, len(index))
+        # The reaction of each third body, and of each falloff; one past the last is a one.
+        self.colliding = np.flatnonzero(has_body)
+        self.falloffs = np.flatnonzero(is_falloff)
+        body = np.cumsum(has_body) - 1
+        self.falloff_bodies = body[self.falloffs]
+        self.bodies = np.where(has_body & ~is_falloff, body, len(self.colliding))
+        self.corrections = np.full(len(reactions), len(self.falloffs))
+        self.corrections[self.falloffs] = np.arange(len(self.falloffs))
+        coefficients = [reactions[i].rate.falloff_coeffs for i in self.falloffs]
+        self.is_troe = np.array([len(x) > 0 for x in coefficients], bool)
+        self.has_T2 = np.array([len(x) > 3 and x[3] != 0 for x in coefficients], bool)
+
+    def _slope_sums(self) -> GatheredSums:
+        """How slopes by what stands in the slots add up to a Jacobian."""
+        slots = np.concatenate([self.reactants, self.products], axis=1)
+        reaction, slot = np.nonzero(slots < self.num_species)
+        changes = self.stoichiometry[:, reaction]
+        species, term = np.nonzero(changes)
+        place = species * self.num_species + slots[reaction, slot][term]
+        source = slot * len(slots) + reaction
+        return GatheredSums(place, source[term], changes[species, term], self.num_species**2)
+
+
+def check_solution(gas: Any) -> None:
+    """**Raises:** `ValueError` for what is no ideal gas of Cantera, or has reactions not read."""
+    if not all(hasattr(gas, name) for name in ("species", "reactions", "thermo_model")):
+        raise ValueError(
+            f"A `{type(gas).__name__}` was given; it needs a gas of the package cantera. Run "
+            "`pip install 'stiffrax[cantera]'` and write `cantera.Solution(\"gri30.yaml\")`."
+        )
+    if gas.thermo_model != "ideal-gas":
+        raise ValueError(
+            f"The solution {gas.name!r} is of the kind {gas.thermo_model!r}; ideal gases are read."
+        )
+    other = [s.name for s in gas.species() if type(s.thermo).__name__ != "NasaPoly2"]
+    if other:
+        raise ValueError(
+            f"The thermodynamics of {', '.join(other)} are of another form; NASA7 polynomials in two "
+            "ranges of temperature are read. Convert them, or take another mechanism."
+        )
+    for reaction in gas.reactions():
+        if fault := _fault(reaction):
+            raise ValueError(
+                f"The reaction {reaction.equation!r} {fault}; reactions of whole molecules, of the "
+                f"order of each, and of the kinds {', '.join(KINDS)} are read. Take it out of the "
+                "mechanism."
+            )
+
+
+def _fault(reaction: Any) -> str:
+    if reaction.reaction_type not in KINDS:
+        return f"is of the kind {reaction.reaction_type!r}"
+    if reaction.orders:
+        return f"has the orders {reaction.orders}"
+    numbers = [*reaction.reactants.values(), *reaction.products.values()]
+    return "" if all(x == round(x) for x in numbers) else f"has the coefficients {numbers}"
+
+
+def _sign(rate: Any) -> float:
+    limits = (rate.high_rate, rate.low_rate) if hasattr(rate, "low_rate") else (rate,)
+    return float(np.prod([np.sign(x.pre_exponential_factor) for x in limits]))
+
+
+def _slots(sides: list[dict[str, float]], index: dict[str, int]) -> np.ndarray:
+    rows = [[index[name] for name, x in side.items() for _ in range(round(x))] for side in sides]
+    slots = np.full((len(rows), max(map(len, rows), default=0)), len(index))
+    for slot, row in zip(slots, rows, strict=True):
+        slot[: len(row)] = row
+    return slots
+
+
+def _counts(slots: np.ndarray, num_species: int) -> np.ndarray:
+    counts = np.zeros((num_species + 1, len(slots)))
+    np.add.at(counts, (slots, np.arange(len(slots))[:, None]), 1.0)
+    return counts[:-1]
+
+
+def _efficiencies(body: Any, index: dict[str, int]) -> np.ndarray:
+    row = np.full(len(index), float(body.default_efficiency))
+    for name, efficiency in body.efficiencies.items():
+        row[index[name]] = efficiency
+    return row

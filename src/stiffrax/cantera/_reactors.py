@@ -1,0 +1,143 @@
+"""Reactors of constant volume and of constant pressure, without heat from outside."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._mechanism import Mechanism
+
+
+def state(gas: Any) -> Float[Array, " states"]:
+    """The state of a reactor: temperature in K, then the mass fraction of each species.
+
+    **Arguments:**
+
+    - `gas`: a `cantera.Solution`.
+
+    **Returns:** `Float[Array, "1+species"]`.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> gas = cantera.Solution("h2o2.yaml")  # doctest: +SKIP
+    >>> srx.cantera.state(gas).shape  # doctest: +SKIP
+    (11,)
+
+    ```
+    """
+    return jnp.asarray([gas.T, *gas.Y])
+
+
+@final
+class ConstantVolumeReactor(eqx.Module):
+    r"""An adiabatic reactor of constant volume, as a vector field of temperature and mass fractions.
+
+    $$\rho\, \dot Y_k = W_k\, \dot\omega_k, \qquad
+      \dot T = -\frac{\sum_k u_k\, \dot\omega_k}{\sum_k c_{v,k}\, c_k}, \qquad c_k = \rho\, Y_k / W_k$$
+
+    Mass fractions need no term for the change of the volume and have one scale at all pressures, so
+    that one `atol` serves; at constant volume concentrations differ from them by factors.
+    The Jacobian is nearly dense, as third bodies and the temperature meet all species: leave
+    `structure=` as it is.
+
+    **Arguments:**
+
+    - `mechanism`: [`stiffrax.cantera.Mechanism`][].
+    - `density`: in kg / m^3; for many reactors
+        `mechanism.density(T, pressure, mass_fractions)` within `jax.vmap`.
+
+    Called as `reactor(t, y, args)`, with `y` as of [`stiffrax.cantera.state`][]; `t` and `args` are not
+    used.
+
+    ```python
+    >>> import diffrax, stiffrax as srx
+    >>> gas = cantera.Solution("h2o2.yaml")  # doctest: +SKIP
+    >>> gas.TPX = 1200, 1e5, "H2:2, O2:1, N2:3.76"  # doctest: +SKIP
+    >>> reactor = srx.cantera.ConstantVolumeReactor.from_solution(gas)  # doctest: +SKIP
+    >>> diffrax.diffeqsolve(  # doctest: +SKIP
+    ...     diffrax.ODETerm(reactor), srx.RadauIIA5(), 0.0, 1e-3, None, srx.cantera.state(gas),
+    ...     stepsize_controller=srx.PredictiveController(rtol=1e-6, atol=1e-14),
+    ... )
+
+    ```
+    """
+
+    mechanism: Mechanism
+    density: Float[Array, ""]
+
+    @classmethod
+    def from_solution(cls, gas: Any) -> "ConstantVolumeReactor":
+        """The reactor of a gas as it is now.
+
+        **Arguments:**
+
+        - `gas`: a `cantera.Solution`, of which nothing is kept.
+
+        **Returns:** a `ConstantVolumeReactor`.
+
+        **Raises:** `ValueError` as `Mechanism.from_solution` does.
+        """
+        return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.density)))
+
+    def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
+        """Slopes of temperature and mass fractions, 1/s."""
+        gas, T, density = self.mechanism, y[0], self.density
+        c = density / gas.molar_masses * y[1:]
+        made = gas.net_production_rates(T, c)
+        cp, h, _ = gas.thermodynamics(T)
+        heating = -T * jnp.sum((h - 1) * made) / jnp.sum((cp - 1) * c)
+        return jnp.append(heating[None], made * gas.molar_masses / density)
+
+
+@final
+class ConstantPressureReactor(eqx.Module):
+    r"""An adiabatic reactor of constant pressure, as a vector field of temperature and mass fractions.
+
+    $$\rho\, \dot Y_k = W_k\, \dot\omega_k, \qquad
+      \dot T = -\frac{\sum_k h_k\, \dot\omega_k}{\sum_k c_{p,k}\, c_k}, \qquad c_k = \rho\, Y_k / W_k$$
+
+    with the density of the ideal gas at `T` and `Y`. All else is as in
+    [`stiffrax.cantera.ConstantVolumeReactor`][].
+
+    **Arguments:**
+
+    - `mechanism`: [`stiffrax.cantera.Mechanism`][].
+    - `pressure`: in Pa.
+
+    ```python
+    >>> import stiffrax as srx
+    >>> gas = cantera.Solution("gri30.yaml")  # doctest: +SKIP
+    >>> reactor = srx.cantera.ConstantPressureReactor.from_solution(gas)  # doctest: +SKIP
+    >>> reactor(0.0, srx.cantera.state(gas)).shape  # doctest: +SKIP
+    (54,)
+
+    ```
+    """
+
+    mechanism: Mechanism
+    pressure: Float[Array, ""]
+
+    @classmethod
+    def from_solution(cls, gas: Any) -> "ConstantPressureReactor":
+        """The reactor of a gas as it is now.
+
+        **Arguments:**
+
+        - `gas`: a `cantera.Solution`, of which nothing is kept.
+
+        **Returns:** a `ConstantPressureReactor`.
+
+        **Raises:** `ValueError` as `Mechanism.from_solution` does.
+        """
+        return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.P)))
+
+    def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
+        """Slopes of temperature and mass fractions, 1/s."""
+        gas, T = self.mechanism, y[0]
+        density = gas.density(T, self.pressure, y[1:])
+        c = density / gas.molar_masses * y[1:]
+        made = gas.net_production_rates(T, c)
+        cp, h, _ = gas.thermodynamics(T)
+        heating = -T * jnp.sum(h * made) / jnp.sum(cp * c)
+        return jnp.append(heating[None], made * gas.molar_masses / density)

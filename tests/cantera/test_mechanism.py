@@ -1,0 +1,136 @@
+"""Net production rates and their derivatives, against closed forms and Cantera's own."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+R = 8314.46261815324
+
+# Two rates that add up, one of them negative; reactions that do not go back; falloffs with three
+# and four numbers and with none; products of three molecules; a collider by name.
+NASTY = """
+- {equation: OH + HO2 <=> H2O + O2, duplicate: true, rate-constant: {A: 5.0e13, b: 0.1, Ea: 500}}
+- {equation: OH + HO2 <=> H2O + O2, duplicate: true, negative-A: true,
+   rate-constant: {A: -2.0e12, b: 0.2, Ea: 100}}
+- {equation: 2 H2O2 => 2 OH + H2 + O2, rate-constant: {A: 1.0e13, b: 0.0, Ea: 3e4}}
+- {equation: H + O2 + AR <=> HO2 + AR, rate-constant: {A: 7.0e17, b: -0.8, Ea: 0}}
+- {equation: H2O + M => H + OH + M, type: three-body, efficiencies: {H2O: 0, AR: 3.5},
+   rate-constant: {A: 2.0e15, b: 0.0, Ea: 1e5}}
+- {equation: 2 OH (+ M) <=> H2O2 (+ M), type: falloff, efficiencies: {H2: 2.0},
+   low-P-rate-constant: {A: 2.3e18, b: -0.9, Ea: -1700},
+   high-P-rate-constant: {A: 7.4e13, b: -0.37, Ea: 0}, Troe: {A: 0.73, T3: 94.0, T1: 1756.0}}
+- {equation: H + O2 (+ M) <=> HO2 (+ M), type: falloff,
+   low-P-rate-constant: {A: 3.5e16, b: -0.41, Ea: -1116},
+   high-P-rate-constant: {A: 1.5e12, b: 0.6, Ea: 0},
+   Troe: {A: 0.5, T3: 1.0e-30, T1: 1.0e30, T2: 5182}}
+- {equation: H2 (+ M) <=> 2 H (+ M), type: falloff,
+   low-P-rate-constant: {A: 4.6e19, b: -1.4, Ea: 104380},
+   high-P-rate-constant: {A: 1.0e14, b: 0.0, Ea: 90000}}
+"""
+
+
+def random_states(gas, number):
+    rng, states = np.random.default_rng(0), []
+    for _ in range(number):
+        fractions = rng.dirichlet(np.full(gas.n_species, 0.3))
+        # Some species are not there at all.
+        fractions[rng.integers(0, gas.n_species, 2)] = 0.0
+        gas.TPY = rng.uniform(300, 3000), 10 ** rng.uniform(3, 7), fractions
+        size = gas.creation_rates + gas.destruction_rates
+        states.append((gas.T, gas.concentrations, gas.net_production_rates, size))
+    return [np.array(x) for x in zip(*states, strict=True)]
+
+
+def largest_error(gas, number=50):
+    """Of the rates, in parts of what makes and unmakes each species."""
+    T, c, expected, size = random_states(gas, number)
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    rates = jax.jit(jax.vmap(mechanism.net_production_rates))(jnp.asarray(T), jnp.asarray(c))
+    return np.max(np.abs(rates - expected) / (size + 1e-300))
+
+
+@pytest.mark.parametrize("name", ["h2o2.yaml", "gri30.yaml"])
+def test_rates_are_those_of_cantera(ct, name):
+    assert largest_error(ct.Solution(name)) < 1e-12
+
+
+def test_every_kind_of_reaction_has_the_rate_of_cantera(with_reactions):
+    assert largest_error(with_reactions(NASTY)) < 1e-12
+
+
+def test_multipliers_of_reactions_are_kept(with_reactions):
+    gas = with_reactions(NASTY)
+    for i, factor in enumerate([0.5, 2.0, 0.0, 3.0, 1.5, 4.0, 0.0, 0.25]):
+        gas.set_multiplier(factor, i)
+    assert largest_error(gas) < 1e-12
+
+
+def test_reversible_reaction_without_cantera_has_the_rate_of_its_closed_form(stand_in):
+    T, c = 800.0, np.array([0.02, 0.03])
+    mechanism = srx.cantera.Mechanism.from_solution(stand_in(multiplier=2.0))
+    forward = 2.0 * 3.0 * T * np.exp(-1000 / T)
+    # Gibbs energies over R T: the parts of heat capacities are 2.5 (1 - log T).
+    g = 2.5 * (1 - np.log(T)) + np.array([-500.0, 200.0]) / T - np.array([1.0, 2.0])
+    equilibrium = np.exp(g[0] - 2 * g[1]) * 1e5 / (R * T)
+    speed = forward * (c[0] - c[1] ** 2 / equilibrium)
+    rates = eqx.filter_jit(mechanism.net_production_rates)(T, c)
+    np.testing.assert_allclose(rates, [-speed, 2 * speed], rtol=1e-12)
+
+
+def test_jacobian_is_that_of_the_reactions_written_out(with_reactions):
+    # Also where concentrations are zero, and slightly below.
+    gas = with_reactions(NASTY)
+    T, c, _, _ = random_states(gas, 1)
+    T, c = jnp.asarray(T[0]), jnp.asarray(c[0]).at[1].set(-1e-12).at[4].set(0.0)
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    r = mechanism.reactions
+
+    def written_out(T, c):
+        forward, backward = mechanism.rate_constants(T, mechanism.efficiencies @ c)
+        filled = jnp.append(c, jnp.ones(1))
+        speeds = forward * jnp.prod(filled[r.reactants], axis=1)
+        speeds = speeds - backward * jnp.prod(filled[r.products], axis=1)
+        return jnp.asarray(r.stoichiometry) @ speeds
+
+    expected = jax.jit(jax.jacrev(written_out, (0, 1)))(T, c)
+    for mode in (jax.jacfwd, jax.jacrev):
+        found = jax.jit(mode(mechanism.net_production_rates, (0, 1)))(T, c)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13 * np.max(np.abs(b)))
+
+
+def test_derivatives_by_every_number_are_central_differences(with_reactions):
+    gas = with_reactions(NASTY)
+    T, c, _, _ = random_states(gas, 1)
+    T, c = jnp.asarray(T[0]), jnp.asarray(c[0])
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    weights = jnp.arange(1.0, len(c) + 1)
+
+    @eqx.filter_jit
+    def value(rates, efficiencies):
+        changed = eqx.tree_at(lambda m: (m.rates, m.efficiencies), mechanism, (rates, efficiencies))
+        return weights @ changed.net_production_rates(T, c)
+
+    numbers = mechanism.rates, mechanism.efficiencies
+    gradient = eqx.filter_jit(jax.grad(value, (0, 1)))(*numbers)
+    leaves, tree = jax.tree.flatten(numbers)
+    for k, (x, slope) in enumerate(zip(leaves, jax.tree.leaves(gradient), strict=True)):
+        assert np.all(np.isfinite(slope))
+        step = 1e-5 * jnp.where(x == 0, 1e-3, jnp.abs(x))
+        ends = [
+            value(*jax.tree.unflatten(tree, [*leaves[:k], x + s * step, *leaves[k + 1 :]]))
+            for s in (1, -1)
+        ]
+        expected = (ends[0] - ends[1]) / 2
+        np.testing.assert_allclose(
+            jnp.sum(slope * step), expected, rtol=1e-5, atol=1e-9 * abs(value(*numbers))
+        )
+
+
+def test_density_is_that_of_cantera(air):
+    mechanism = srx.cantera.Mechanism.from_solution(air)
+    np.testing.assert_allclose(mechanism.density(air.T, air.P, air.Y), air.density, rtol=1e-12)

@@ -1,0 +1,41 @@
+"""What is not read is refused by its name."""
+
+import pytest
+
+import stiffrax as srx
+
+RATE = "rate-constant: {A: 1e10, b: 0, Ea: 0}"
+REFUSED = {
+    "pressure-dependent-Arrhenius": "equation: H + O2 <=> OH + O, type: pressure-dependent-Arrhenius,"
+    " rate-constants: [{P: 1 atm, A: 1e10, b: 0, Ea: 0}, {P: 10 atm, A: 2e10, b: 0, Ea: 0}]",
+    "falloff-SRI": "equation: H + O2 (+M) <=> HO2 (+M), type: falloff,"
+    " low-P-rate-constant: {A: 1e16, b: 0, Ea: 0}, high-P-rate-constant: {A: 1e12, b: 0, Ea: 0},"
+    " SRI: {A: 0.5, B: 300, C: 900}",
+    "has the orders": f"equation: H2 + O2 => 2 OH, {RATE}, orders: {{H2: 0.5}}",
+    "has the coefficients": f"equation: H2 + 0.5 O2 => H2O, {RATE}",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_other_reactions_are_refused(with_reactions, kind):
+    gas = with_reactions(f"- {{{REFUSED[kind]}}}")
+    with pytest.raises(ValueError, match=f"The reaction '.*{kind}.*reactions of whole molecules"):
+        srx.cantera.Mechanism.from_solution(gas)
+
+
+def test_other_gases_are_refused(ct):
+    gas = ct.Solution("h2o2.yaml", "ohmech-RK")
+    with pytest.raises(ValueError, match="'ohmech-RK' is of the kind 'Redlich-Kwong'; ideal gases"):
+        srx.cantera.Mechanism.from_solution(gas)
+
+
+def test_other_thermodynamics_are_refused(stand_in):
+    gas = stand_in()
+    gas.species()[1].thermo = object()
+    with pytest.raises(ValueError, match="thermodynamics of B are of another form; NASA7"):
+        srx.cantera.Mechanism.from_solution(gas)
+
+
+def test_what_is_no_gas_of_cantera_is_named_with_what_to_install():
+    with pytest.raises(ValueError, match=r"`str` was given.*pip install 'stiffrax\[cantera\]'"):
+        srx.cantera.ConstantVolumeReactor.from_solution("gri30.yaml")
