@@ -250,3 +250,23 @@ def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
         ).ys[-1, 1]
 
     assert abs(jax.grad(end)(1.0) + jnp.exp(-1)) < 1e-5
+
+
+def test_of_a_failed_solve_nothing_moves_with_its_start():
+    def saved(t0, y0):
+        sol = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            srx.BackwardEuler(),
+            t0,
+            1.0,
+            0.1,
+            y0,
+            saveat=diffrax.SaveAt(t0=True, ts=jnp.array([0.05, 0.9]), dense=True),
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=2,
+            throw=False,
+        )
+        return sol.evaluate(0.05), *jnp.where(jnp.isfinite(sol.ys), sol.ys, 0)
+
+    by_t0 = jax.jacrev(saved)(0.0, jnp.array(1.0))
+    assert jnp.all(jnp.stack(by_t0) == 0)

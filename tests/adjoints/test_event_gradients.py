@@ -126,3 +126,48 @@ def test_a_stop_without_a_root_does_not_move_with_the_end_of_the_solve(start):
     np.testing.assert_allclose(by_t0, [moves, 0.0, 0.0], atol=1e-12)
     np.testing.assert_allclose([by_t1, time_by_t1], np.zeros((2, 3)), atol=0)
     np.testing.assert_allclose(by_ts, [[-moves, 0], [0, 0], [0, 0]], atol=1e-12)
+
+
+def test_a_time_saved_in_the_last_step_is_not_taken_for_a_root_that_is_not_saved():
+    def saved(rate):
+        sol = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -rate * y),
+            srx.RadauIIA5(),
+            0.0,
+            2.0,
+            0.1,
+            jnp.array(1.0),
+            # Of seven steps the sixth is the last that is saved; the root lies in the seventh.
+            saveat=diffrax.SaveAt(ts=jnp.array([0.65, 1.9]), steps=2),
+            adjoint=srx.DiscreteAdjoint(),
+            event=diffrax.Event(lambda t, y, args, **_: y - 0.5, ROOT),
+            max_steps=32,
+        )
+        return sol.ts, sol.ys
+
+    (ts, _), (ts_dot, ys_dot) = jax.jvp(saved, (jnp.array(1.0),), (jnp.array(1.0),))
+    slot = int(jnp.argmin(jnp.abs(ts - 0.65)))
+    assert ts_dot[slot] == 0
+    np.testing.assert_allclose(ys_dot[slot], -0.65 * np.exp(-0.65), rtol=1e-5)
+
+
+def test_another_condition_may_have_no_derivative_at_the_event():
+    def time(rate):
+        sol = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: jnp.stack([-rate * y[0], 0 * y[1]])),
+            srx.BackwardEuler(),
+            0.0,
+            2.0,
+            0.1,
+            jnp.array([1.0, 0.0]),
+            adjoint=srx.DiscreteAdjoint(),
+            event=diffrax.Event(
+                [lambda t, y, args, **_: y[0] - 0.5, lambda t, y, args, **_: jnp.sqrt(y[1]) - 1],
+                ROOT,
+            ),
+            max_steps=32,
+        )
+        return sol.ts[-1]
+
+    rate = jnp.array(1.0)
+    np.testing.assert_allclose(jax.grad(time)(rate), jax.jacfwd(time)(rate), rtol=1e-12)

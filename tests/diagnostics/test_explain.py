@@ -191,6 +191,7 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
 def test_methods_that_do_not_damp_are_named_where_steps_do_not_suffice(solver):
     assert _is_undamped(solver.tableau)
     assert not _is_undamped(srx.RadauIIA5().tableau)
+    assert not _is_undamped(srx.Rodas5P().tableau)
     few = solve("few steps")
     setup = {**few.stats["setup"], "undamped": jnp.asarray(_is_undamped(solver.tableau))}
     undamped = eqx.tree_at(lambda s: s.stats, few, {**few.stats, "setup": setup})

@@ -1,6 +1,7 @@
 import diffrax
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import optimistix as optx
 import pytest
@@ -220,3 +221,27 @@ def test_solvers_are_equal_to_their_copies_so_that_nothing_compiles_twice(solver
     copy = type(solver)()
     assert hash(copy) == hash(solver)
     assert copy == solver
+
+
+def test_a_dense_structure_names_the_solver_of_exact_systems_as_a_linear_solver_does():
+    assert srx.RadauIIA5(structure=srx.Dense(lx.QR())).exact_linear_solver == lx.QR()
+    assert srx.RadauIIA5(linear_solver=lx.QR()).exact_linear_solver == lx.QR()
+    assert srx.RadauIIA5(structure=srx.Banded(1, 1)).exact_linear_solver is None
+
+
+def test_jacobians_and_factorizations_of_iterations_that_newton_proper_repeats_are_counted():
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: 1 - 100 * y**3),
+        srx.BackwardEuler(),
+        0.0,
+        1.0,
+        1.0,
+        jnp.array(0.0),
+        adjoint=srx.DiscreteAdjoint(),
+        max_steps=1,
+    )
+    stats = sol.stats
+    assert stats["num_steps"] == 1
+    assert stats["num_jacobians"] > 5
+    assert stats["num_jacobians"] == stats["num_factorizations"]
+    assert stats["num_newton_iterations"] > stats["num_jacobians"] - 1

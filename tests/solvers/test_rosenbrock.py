@@ -210,6 +210,21 @@ def test_solves_without_a_matrix_are_refused_by_name():
         srx.Rodas5P(structure=srx.MatrixFree())
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"linear_solver": lx.GMRES(1e-2, 1e-2)},
+        {"linear_solver": lx.Normal(lx.CG(1e-2, 1e-2))},
+        {"structure": srx.Dense(lx.BiCGStab(1e-2, 1e-2))},
+    ],
+)
+def test_linear_solvers_that_iterate_are_refused_by_name(parts):
+    with pytest.raises(
+        ValueError, match=r"`Rodas5P\(linear_solver=.*\(...\)\)` was given; a Rosenb"
+    ):
+        srx.Rodas5P(**parts)
+
+
 def test_one_of_linear_solver_and_structure_is_enough():
     with pytest.raises(ValueError, match="Both `linear_solver` and `structure`"):
         srx.Rodas5P(linear_solver=lx.LU(), structure=srx.Banded(1, 1))

@@ -269,3 +269,13 @@ class TestRaises:
                 0.5,
                 jnp.ones(3),
             )
+
+
+def test_a_system_that_gmres_cannot_solve_is_not_taken_for_solved():
+    # Each product moves the right-hand side by one place: nothing is gained before the last.
+    structure = srx.MatrixFree(restart=2, max_steps=2)
+    zero = jnp.zeros(())
+    field, y, _ = flat_field(lambda t, y: 1e6 * jnp.roll(y, 1), zero, jnp.zeros(20))
+    point = structure.scaled(jnp.ones(()), structure.jacobian(field, zero, y))
+    factors = structure.factor(np.array([1.0]), point)
+    assert jnp.all(jnp.isnan(structure.solve(factors, jnp.eye(20)[:1])))

@@ -278,8 +278,9 @@ def _change_of_state(
         ts_dot = None
         if times is not None:
             ts = None if sub.ts is None else _or_zero(sub_moved, sub.ts)
-            ts_dot = _unless_failed(rule, solved, times.of_slots(place, sub, ts))
-            rows = rows + times.moved(place, ts_dot)
+            ts_dot = times.of_slots(place, sub, ts)
+            rows = rows + _unless_failed(rule, solved, times.moved(place, ts_dot))
+            ts_dot = _unless_failed(rule, solved, ts_dot)
         ys_dot = jax.vmap(restore)(rows)
         if fn is not None:
             dots = ts_dot, ys_dot, moved_args, fn_dot
@@ -289,7 +290,9 @@ def _change_of_state(
     dense = None
     if solved.dense:
         nodes, polynomials = cast(tuple[Array, Array], (change.nodes, change.polynomials))
-        ends = None if times is None else (times.starts, times.ends)
+        ends = None
+        if times is not None:
+            ends = _unless_failed(rule, solved, (times.starts, times.ends))
         dense = (jax.vmap(restore)(nodes), jax.vmap(jax.vmap(restore))(polynomials), ends)
     return with_tangents(final_state, ts_dots, ys_dots, dense)
 

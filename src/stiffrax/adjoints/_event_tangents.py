@@ -6,7 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import (
@@ -34,6 +34,7 @@ class EventPlace(eqx.Module):
     place: SavedPlaces
     time: Shaped[Array, ""]
     found: Bool[Array, ""]
+    count: Int[Array, ""]
     mask: PyTree
     y: Float[Array, " n"]
 
@@ -70,10 +71,15 @@ class EventPlace(eqx.Module):
 
     def slots(self, place: SavedPlaces, sub: diffrax.SubSaveAt) -> Bool[Array, " slots"]:
         """Which slot holds the state at the event."""
-        if not (sub.t1 or sub.steps):
-            return jnp.zeros(place.ts.size, bool)
         last = jnp.arange(place.ts.size) == jnp.sum(place.filled) - 1
-        return self.found & last & (place.ts == self.time)
+        return self.found & _saves_end(sub, self.count) & last & (place.ts == self.time)
+
+
+def _saves_end(sub: diffrax.SubSaveAt, count: Int[Array, ""]) -> Bool[Array, ""]:
+    """Whether the state at which a solve of `count` steps ends is saved: of `steps=n` each n-th is."""
+    if sub.t1 or not sub.steps:
+        return jnp.asarray(sub.t1)
+    return count % sub.steps == 0
 
 
 def event_place(
@@ -86,8 +92,9 @@ def event_place(
     """Finds the event among what is saved: it is the latest time, and in the last step."""
     time = record.t0[0]
     for saved, sub in zip(values, subs, strict=True):
-        if sub.t1 or sub.steps:
-            time = jnp.maximum(time, jnp.max(jnp.where(saved.filled, saved.ts, -jnp.inf)))
+        latest = jnp.max(jnp.where(saved.filled, saved.ts, -jnp.inf), initial=-jnp.inf)
+        ends = _saves_end(sub, record.count)
+        time = jnp.where(ends, jnp.maximum(time, latest.astype(time.dtype)), time)
     start = record.t0[jnp.maximum(record.count - 1, 0)]
     found = stopped_by_event(final_state) & (record.count > 0) & (time > start)
     y0, _ = flatten_state(inputs.y0)
@@ -101,4 +108,4 @@ def event_place(
     y = eqx.tree_at(lambda s: s.step, place, jnp.zeros_like(place.step)).read(
         ends, p[base][None], 0
     )
-    return EventPlace(place, time, found, event_mask(final_state), y[0])
+    return EventPlace(place, time, found, record.count, event_mask(final_state), y[0])

@@ -114,7 +114,7 @@ class StepEquations(AbstractRecordedSteps):
         used = self._solvable(steps, used, times=along.times is not None)
         Z, linearized = self._linearized(steps)
         tangent = TangentStep.of(linearized)
-        chunk = Chunk(tangent, used, self.solver.linear_solver)
+        chunk = Chunk(tangent, used, self.solver.exact_linear_solver)
         equations = RECURRENCES[recurrence](chunk)
         at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
         _, push = jax.linearize(self._equations(steps), *at, Z)
@@ -156,7 +156,7 @@ class StepEquations(AbstractRecordedSteps):
         """
         used = self._solvable(steps, used, times=times)
         Z, linearized = self._linearized(steps)
-        chunk = Chunk(linearized, used, self.solver.linear_solver)
+        chunk = Chunk(linearized, used, self.solver.exact_linear_solver)
         nodes, end = nodes[:-1], nodes[-1]
         equations, given = RECURRENCES[recurrence](chunk), entering(chunk, nodes, polynomials)
         start, ends, V = equations.back(end, given)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import DENSE_DEGREE, AbstractRosenbrock
-from ._affine_steps import in_turn
+from ._affine_steps import by_halves, in_turn
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
 
 
@@ -91,7 +91,8 @@ class StepMaps(AbstractRecordedSteps):
         identity = jnp.eye(start.size, dtype=start.dtype)
         P = jnp.where(used[:, None, None], jax.vmap(push_unit, out_axes=2)(identity), identity)
         q = push(along.parameters, along.times, jnp.zeros_like(steps.y0))[0]
-        end, starts = in_turn(P, jnp.where(used[:, None], q, 0), start, back=False)
+        compose = by_halves if recurrence == "associative" else in_turn
+        end, starts = compose(P, jnp.where(used[:, None], q, 0), start, back=False)
         polynomials = push(along.parameters, along.times, starts)[1] if interior else None
         return jnp.concatenate([starts, end[None]]), polynomials
 
@@ -123,7 +124,8 @@ class StepMaps(AbstractRecordedSteps):
         q = nodes
         if polynomials is not None:
             q = q + jnp.where(used[:, None], pull((jnp.zeros_like(y1), p_bar))[-1], 0)
-        start, ends = in_turn(P, q, end)
+        compose = by_halves if recurrence == "associative" else in_turn
+        start, ends = compose(P, q, end)
         *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
         return start, StepTangents(*bar)
 

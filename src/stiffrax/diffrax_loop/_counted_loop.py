@@ -96,8 +96,8 @@ def _setup(solver: Any, controller: Any, terms: Any) -> dict[str, Array]:
 
 def _is_undamped(tableau: Any) -> bool:
     """Whether a step leaves as much of an infinitely stiff component as there was before."""
-    if not hasattr(tableau, "d"):
-        return False
+    if not hasattr(tableau, "A_inverse"):
+        return False  # no collocation: Rosenbrock methods damp
     # Of stages at zero `1 - sum_i d_i` is left at the end of the step, with an explicit one all.
     return tableau.explicit_first_stage or abs(1 - float(tableau.d.sum())) > _UNDAMPED
 

@@ -304,7 +304,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             self.root_finder,
             rule,
             factors,
-            self.linear_solver,
+            self.exact_linear_solver,
             max_steps=self.root_find_max_steps,
             # With exact Jacobians at the stages the systems have no structure left.
             retry_exactly=tolerance is None and isinstance(self.structure, Dense | None),
@@ -361,7 +361,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     ) -> StepReport:
         """The error estimate, with what a controller or an adjoint may want to know beside it."""
         if work is None:
-            work = LinearizationWork(jnp.asarray(1), jnp.asarray(1), solution.iterations)
+            exact = solution.exact
+            work = LinearizationWork(1 + len(guess) * exact, 1 + exact, solution.iterations)
         change = largest_of_rows(jnp.abs(solution.Z - guess))
         size = largest_of_rows(jnp.abs(system.states(solution.Z)))
         relative = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)

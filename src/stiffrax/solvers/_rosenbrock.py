@@ -296,6 +296,9 @@ class AbstractRosenbrock(AbstractTableauSolver):
         ).sent()
 
 
+_ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG, lx.LSMR)
+
+
 def _check_parts(solver: AbstractRosenbrock) -> None:
     """Refuses parts of another kind, parts that exclude each other, and solves without a matrix."""
     check_linear_algebra(solver)
@@ -306,6 +309,16 @@ def _check_parts(solver: AbstractRosenbrock) -> None:
             "systems solved to rounding, which no iteration on products does. Write "
             f"`{name}(structure=stiffrax.Banded(1, 1))`, `BlockDiagonal` or `Sparsity`, or "
             "`stiffrax.RadauIIA5(structure=stiffrax.MatrixFree(...))`."
+        )
+    linear_solver = solver.exact_linear_solver
+    while isinstance(linear_solver, lx.Normal):
+        linear_solver = linear_solver.inner_solver
+    if isinstance(linear_solver, _ITERATIVE):
+        given = type(solver.exact_linear_solver).__name__
+        raise ValueError(
+            f"`{name}(linear_solver={given}(...))` was given; a Rosenbrock method needs its linear "
+            f"systems solved to rounding, which no iteration does. Write `{name}()` or "
+            f"`{name}(linear_solver=lineax.LU())`, or `stiffrax.RadauIIA5(linear_solver=...)`."
         )
 
 

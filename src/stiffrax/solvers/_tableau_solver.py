@@ -30,6 +30,12 @@ class AbstractTableauSolver(diffrax.AbstractImplicitSolver, diffrax.AbstractAdap
     def _given_structure(self) -> AbstractStructure:
         return Dense(self.linear_solver) if self.structure is None else self.structure
 
+    @property
+    def exact_linear_solver(self) -> lx.AbstractLinearSolver | None:
+        """What solves dense systems that are exact: of derivatives, and of Newton's method proper."""
+        given = self.structure
+        return given.linear_solver if isinstance(given, Dense) else self.linear_solver
+
     def order(self, terms: Any) -> int:
         """Order of convergence."""
         del terms

@@ -30,7 +30,10 @@ def stop_gradient(tree: PyTree) -> PyTree:
 
 @final
 class StageSolution(eqx.Module):
-    """Stage increments and how they were found; all but `Z`, `hf0` is outside differentiation."""
+    """Stage increments and how they were found; all but `Z`, `hf0` is outside differentiation.
+
+    `iterations`: all of them, of which `exact` had Jacobians of their own.
+    """
 
     Z: Float[Array, "m n"]
     hf0: Float[Array, " n"] | None
@@ -39,6 +42,7 @@ class StageSolution(eqx.Module):
     theta: Float[Array, ""]
     result: optx.RESULTS
     cycles: Int[Array, ""]
+    exact: Int[Array, ""]
 
 
 # Newton's method proper doubles its digits each time. Chosen, not measured.
@@ -172,24 +176,29 @@ def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> St
     init = newton.init(_with_aux, guess, system, {"solve": None}, guess, None, frozenset())
     fixed = (system, method)
     Z, state = while_open(_is_running, _frozen_iteration, fixed, (guess, init))
+    exact = jnp.zeros_like(state.iterations)
     if method.retry_exactly:
 
-        def try_again(iterate: _Iterate, guess: Array) -> tuple[_Iterate, None]:
+        def try_again(iterate: _Iterate, guess: Array) -> tuple[_Iterate, Array]:
             failed = ~iterate[1].converged
             # No lane but a failed one is open at the start.
             start = replace(init, converged=~failed)
             again = while_open(
                 _is_running_exactly, _exact_iteration, fixed, (guess, start), few=True
             )
-            return jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, iterate), None
+            chosen = jax.tree.map(lambda a, b: jnp.where(failed, a, b), again, iterate)
+            return chosen, jnp.where(failed, again[1].iterations, 0)
 
         # From the guess, and then from where the step starts: a guess may be far from the solution.
         guesses = jnp.stack([guess, jnp.zeros_like(guess)])
-        (Z, state), _ = lax.scan(try_again, (Z, state), guesses)
+        frozen = state.iterations
+        (Z, state), counts = lax.scan(try_again, (Z, state), guesses)
+        exact = jnp.sum(counts, dtype=exact.dtype)
+        state = replace(state, iterations=frozen + exact)
     _, result = newton.terminate(_with_aux, Z, system, {}, state, frozenset())
     limit = optx.RESULTS.nonlinear_max_steps_reached
     result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
-    found = state.converged, state.iterations, state.theta, result, state.cycles
+    found = state.converged, state.iterations, state.theta, result, state.cycles, exact
     return StageSolution(Z, system.hf0, *found)
 
 
@@ -247,7 +256,8 @@ def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> Stag
     )
     iterations = jnp.asarray(solution.stats["num_steps"])
     theta = jnp.asarray(jnp.nan, guess.dtype)
-    found = converged, iterations, theta, result, jnp.asarray(0)
+    none = jnp.asarray(0)
+    found = converged, iterations, theta, result, none, none
     return StageSolution(solution.value, system.hf0, *found)
 
 
