@@ -42,6 +42,7 @@ from ._scaled_inverse import (
     scaled_inverse as scaled_inverse,
     scales as scales,
 )
+from ._slope_solve import SlopeSolution as SlopeSolution, solve_slopes as solve_slopes
 from ._small_inverse import looped_inverse as looped_inverse, small_inverse as small_inverse
 from ._small_inverse_solver import SmallInverse as SmallInverse
 from ._sparse_matrix import SparseMatrix as SparseMatrix
@@ -65,11 +66,9 @@ from ._stage_polynomial import (
     stiff_part as stiff_part,
 )
 from ._stage_solve import (
-    SlopeSolution as SlopeSolution,
     StageMethod as StageMethod,
     StageSolution as StageSolution,
     solve_linearized as solve_linearized,
-    solve_slopes as solve_slopes,
     solve_stages as solve_stages,
     stop_gradient as stop_gradient,
 )

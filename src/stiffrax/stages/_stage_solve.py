@@ -1,6 +1,5 @@
-"""Solved stage equations and their derivative, for increments and for slopes."""
+"""Solved stage equations and their derivative."""
 
-import functools as ft
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias, final
@@ -19,7 +18,6 @@ from ._own_derivative import with_derivative
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
 from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents
-from ._stopping_rules import rounding_rule
 from ._structure import AbstractStructure
 
 
@@ -269,7 +267,7 @@ def _iterate(
     return (solution.Z, solution.hf0), solution
 
 
-def _solve_refined(
+def solve_refined(
     solve: Callable[[Array], Array],
     system: StageSystem | SlopeSystem,
     Z: Array,
@@ -308,7 +306,7 @@ def _implicit_derivative(primals: Any, tangents: Any) -> Any:
         return solve_linearized(system, Z, rhs, method.linear_solver, ok)
 
     r_dot, hf0_dot = pushed()
-    Z_dot = _solve_refined(solve, system, Z, -r_dot, -pushed()[0])
+    Z_dot = solve_refined(solve, system, Z, -r_dot, -pushed()[0])
     hf0_dot = None if hf0_dot is None else jnp.where(ok, hf0_dot, 0)
     t_solution = jax.tree.map(lambda _: None, solution)
     return (increments, solution), ((Z_dot, hf0_dot), t_solution)
@@ -330,80 +328,3 @@ def solve_stages(
     system = replace(system, hf0=stop_gradient(system.hf0))
     (Z, hf0), solution = _stage_increments(system, guess, method)
     return replace(stop_gradient(solution), Z=Z, hf0=hf0)
-
-
-_NEWTON = SimplifiedNewton()
-
-
-@final
-class SlopeSolution(eqx.Module):
-    """The scaled slopes of all stages, whether they solve the equations, and after how much."""
-
-    K: Float[Array, "m n"]
-    converged: Bool[Array, ""]
-    iterations: Int[Array, ""]
-    result: optx.RESULTS
-
-
-def _slope_residual(K: Array, system: SlopeSystem) -> tuple[Array, None]:
-    return system.residual(K), None
-
-
-def _slope_is_open(fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]) -> Array:
-    state = iterate[1]
-    return ~(state.converged | state.diverged) & (state.iterations < fixed[1])
-
-
-def _slope_iteration(
-    fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]
-) -> tuple[Array, NewtonState]:
-    (system, _), (K, state) = fixed, iterate
-    options = {
-        "solve": lambda R, K: system.solve_linearized(K, R),
-        "rule": rounding_rule(system.y0),
-    }
-    K, state, _ = _NEWTON.step(_slope_residual, K, system, options, state, frozenset())
-    return K, state
-
-
-def _slope_iterate(system: SlopeSystem, max_steps: int) -> tuple[Array, SlopeSolution]:
-    # From no slope at all the first iterate is that of the problem linearized at the start, which
-    # is close for stiff components; their slopes at the start mean nothing.
-    start = jnp.zeros((system.c.shape[0], system.y0.shape[0]), system.y0.dtype)
-    init = _NEWTON.init(_slope_residual, start, system, {"solve": None}, start, None, frozenset())
-    K, state = while_open(_slope_is_open, _slope_iteration, (system, max_steps), (start, init))
-    _, result = _NEWTON.terminate(_slope_residual, K, system, {}, state, frozenset())
-    limit = optx.RESULTS.nonlinear_max_steps_reached
-    result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
-    return K, SlopeSolution(K, state.converged, state.iterations, result)
-
-
-def _slope_derivative(primals: Any, tangents: Any) -> Any:
-    system, max_steps = primals
-    K, solution = _slopes(system, max_steps)
-    ok = solution.converged
-    point, K_point = linearization_point(system, K, ok)
-
-    def equations(system: SlopeSystem) -> Array:
-        return with_rounded_cotangents(system).residual(K_point)
-
-    def pushed() -> Array:
-        return eqx.filter_jvp(equations, (point,), (tangents[0],))[1]
-
-    solve = ft.partial(point.solve_linearized, K_point, ok=ok)
-    K_dot = _solve_refined(solve, point, K_point, -pushed(), -pushed())
-    return (K, solution), (K_dot, jax.tree.map(lambda _: None, solution))
-
-
-_slopes = with_derivative("slopes", _slope_iterate, _slope_derivative)
-
-
-def solve_slopes(system: SlopeSystem, max_steps: int = 50) -> SlopeSolution:
-    """Solves for the slopes to rounding; differentiable in everything the system holds.
-
-    In the coefficients too: the derivative is one linear solve with the exact Jacobians at the
-    stages, in both modes and any composition, and zero for a solve that failed.
-    """
-    K, solution = _slopes(system, max_steps)
-    solution = jax.tree.map(lambda x: lax.stop_gradient(x) if eqx.is_array(x) else x, solution)
-    return eqx.tree_at(lambda s: s.K, solution, K)
