@@ -23,10 +23,7 @@ def check_count(
 
     A bool or a whole float would pass for the number that it equals, and is refused.
     """
-    try:
-        count = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        count = None
+    count = as_integer(value)
     if count is not None and count >= least and (most is None or count <= most):
         return count
     needed = (
@@ -35,6 +32,14 @@ def check_count(
     needed = "a positive integer" if most is None and least == 1 else needed
     write = f"{name}={least}" if write is None else write
     raise ValueError(f"`{name}={value!r}` was given; it needs {needed}. Write `{write}`.")
+
+
+def as_integer(value: Any) -> int | None:
+    """`value` as a Python integer, if it is an integer of any library."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,15 @@ class TestStandardDeviations:
         found = srx.LikelihoodLoss(rtol=1e-9)(decay(), measured(self.noisy))
         expected = 5 * (0.5 + np.log(0.1) + 0.5 * np.log(2 * np.pi))
         np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+    def test_runs_held_out_without_any_are_judged_by_the_best_one(self):
+        data, other = measured(sd=0.1), measured(self.noisy)
+        loss = srx.LikelihoodLoss(diffrax.Bosh3())
+        found = srx.fit(decay(), data, loss, steps=1, held_out=other)
+        expected = loss(found.last_model, other)
+        np.testing.assert_allclose(found.history.held_out_loss, expected, rtol=1e-6)
+        assert np.isfinite(expected)
+        assert found.num_skipped == 0
 
     @pytest.mark.slow
     def test_of_a_perfect_fit_the_likelihood_is_finite(self):

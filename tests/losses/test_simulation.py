@@ -29,6 +29,32 @@ class TestStartsThatAreMeasured:
         found = simulate(srx.System(lambda t, y, args: 0 * y), data.resampled(4))
         np.testing.assert_allclose(found.values[0, :, 0], 2.0)
 
+    partial = srx.Measurements.from_table(
+        {"t": [0.0, 1.0, 2.0], "A": [5.0, 2.0, 1.0], "B": [None, 4.0, 3.0]}, sd={"A": 0.1, "B": 0.1}
+    )
+    decay = srx.System(
+        lambda t, y, args: -args["k"] * y,
+        parameters={"k": srx.positive(1.0, 0.01, 100.0)},
+        states=["A", "B"],
+    )
+
+    @pytest.mark.parametrize("way", ["evaluate", "fit", "held out", "estimate", "drawn"])
+    def test_one_that_is_not_is_refused_wherever_data_are_known(self, way):
+        whole = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [5.0, 2.0], "B": [4.0, 3.0]})
+        calls = {
+            "evaluate": lambda: LOSS(self.decay, self.partial),
+            "fit": lambda: srx.fit(self.decay, self.partial, LOSS, steps=1),
+            "held out": lambda: srx.fit(self.decay, whole, LOSS, steps=1, held_out=self.partial),
+            "estimate": lambda: srx.fit_parameters(self.decay, self.partial, LOSS),
+            "drawn": lambda: LOSS(self.decay, self.partial.resampled(3)),
+        }
+        with pytest.raises(ValueError, match="states of run '0' is not measured at the start"):
+            calls[way]()
+
+    def test_a_run_of_traced_data_without_one_has_failed(self):
+        found = evaluate(self.decay, self.partial)
+        assert [int(found.num_failed), int(found.num_solved)] == [1, 0]
+
     def test_they_are_no_residuals(self):
         data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, 9.0], [2.0, 9.5]], names=["A", "B"])
         system = srx.System(

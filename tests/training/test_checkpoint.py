@@ -1,5 +1,6 @@
 """Checkpoints: whole at any moment, and training goes on from them to the same bits."""
 
+import functools
 import json
 import pathlib
 import signal
@@ -42,8 +43,9 @@ OPTIMIZER = optax.adam(0.01)
 def run(steps, path=None, **options):
     options = {"optimizer": OPTIMIZER, "batch_size": 2, "held_out": [3]} | options
     options = {"judge_every": 7, "checkpoint_every": 0.0, "progress": False} | options
-    data = options.pop("data", DATA)
-    return srx.fit(Decay(jnp.array(0.5)), data, loss, steps=steps, checkpoint=path, **options)
+    data, of = options.pop("data", DATA), options.pop("loss", loss)
+    model = options.pop("model", Decay(jnp.array(0.5)))
+    return srx.fit(model, data, of, steps=steps, checkpoint=path, **options)
 
 
 def assert_same(one, two):
@@ -124,6 +126,8 @@ def test_checkpoint_holds_no_pickle(tmp_path):
         ),
         ({"held_out": DATA.select([1])}, "another (data|held_out)"),
         ({"judge_every": 5}, r"another judge_every \(7 there, 5 here\)"),
+        ({"loss": srx.SegmentLoss() * 1.0 + loss}, "another loss"),
+        ({"transforms": [srx.Steer(0.1)]}, "another transforms"),
     ],
 )
 def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
@@ -131,6 +135,86 @@ def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
     run(5, path)
     with pytest.raises(ValueError, match=message):
         run(10, path, **change)
+
+
+def test_the_end_is_judged_and_a_training_with_fewer_steps_than_that_goes_on_as_if_whole(tmp_path):
+    path = tmp_path / "run.eqx"
+    options = {"judge_every": 50, "optimizer": optax.sgd(0.5)}
+    assert run(5, path, **options).history.held_out_steps.tolist() == [5]
+    result = run(60, path, **options)
+    assert result.history.held_out_steps.tolist() == [50, 60]
+    assert_same(result, run(60, **options))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_counts_of_any_library_are_counts(tmp_path):
+    path = tmp_path / "run.eqx"
+    options = {"seed": 0, "judge_every": 7, "batch_size": 2, "patience": 50}
+    result = run(5, path, **{name: np.int64(count) for name, count in options.items()})
+    assert_same(run(5, path, **options), result)
+
+
+class TestWhatIsCompared:
+    """Of a loss, a model and transforms: classes, numbers and static fields, functions by name."""
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (srx.SegmentLoss() * 1.0, srx.SegmentLoss() * 1e-9),
+            (srx.SegmentLoss(), srx.SegmentLoss(srx.RadauIIA5())),
+            (srx.SegmentLoss(substeps=1), srx.SegmentLoss(substeps=2)),
+            (srx.SegmentLoss() + loss, srx.SegmentLoss() + run),
+            (srx.LikelihoodLoss(noise=srx.StudentNoise(3.0)), srx.LikelihoodLoss()),
+            (srx.positive(2.0), srx.bounded(2.0)),
+            (srx.bounded(2.0, 0.0, 3.0), srx.bounded(2.0, 0.0, 4.0)),
+            (srx.Steer(0.1), srx.Steer(0.2)),
+            ({"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 1.0}),
+            ([1, 2], [1, 2, 3]),
+            (((1,), 2), ((1, 2),)),
+            (jax.random.key(0), jax.random.key(1)),
+            (functools.partial(loss, data=1), functools.partial(loss, data=2)),
+            (srx.Steer(0.1).__call__, srx.Steer(0.2).__call__),
+            ({"a"}, {"a", "b"}),
+        ],
+    )
+    def test_what_differs_is_seen(self, one, other):
+        assert checkpoint.digest_of(one) != checkpoint.digest_of(other)
+
+    def test_what_is_made_again_is_the_same(self):
+        def made():
+            return (
+                srx.SegmentLoss(measure=srx.ScaledMAE(scale=[1.0, 2.0])) + (lambda m, d: 0.0),
+                eqx.nn.MLP(1, 1, 2, 1, key=jax.random.key(0), activation=lambda x: x),
+                functools.partial(lambda x: x, 1),
+                object(),
+                {"b": 1, "a": 2},
+            )
+
+        assert checkpoint.digest_of(made()) == checkpoint.digest_of(made())
+
+
+class Noisy(eqx.Module):
+    """A model that holds what is no number that is trained."""
+
+    rate: jax.Array
+    key: jax.Array
+    power: float
+
+    def __call__(self, t, y, args=None):
+        return -self.rate * y
+
+
+def test_numbers_and_keys_of_a_model_are_compared(tmp_path):
+    path = tmp_path / "run.eqx"
+
+    def model(seed=0, power=1.0):
+        return Noisy(jnp.array(0.5), jax.random.key(seed), power)
+
+    result = run(5, path, model=model())
+    np.testing.assert_array_equal(run(5, path, model=model()).model.rate, result.model.rate)
+    for other in (model(seed=1), model(power=2.0)):
+        with pytest.raises(ValueError, match="a training with another model"):
+            run(10, path, model=other)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense\n", b"[1, 2]\n", b"3\n"])

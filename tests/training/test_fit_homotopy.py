@@ -111,3 +111,15 @@ def test_other_losses_are_refused():
 def test_model_without_parameters_is_refused():
     with pytest.raises(ValueError, match="no floating-point array"):
         srx.fit_homotopy(lambda t, y, args: -y, DATA, LOSS)
+
+
+@pytest.mark.slow
+def test_the_failure_is_that_of_the_solve_without_coupling():
+    ts = np.linspace(0.0, 1.0, 5)
+    data = srx.Trajectories.from_arrays(ts, np.exp(-ts)[:, None])
+    explodes = srx.Polynomial(1, degree=2, coefficients=[[0.0, 0.0, 5.0]])
+    loss = srx.HomotopyLoss(srx.TrajectoryLoss(diffrax.Tsit5(), max_steps=64), 50.0)
+    schedule = srx.HomotopySchedule(values=2, steps=1)
+    fit = srx.fit_homotopy(explodes, data, loss, schedule=schedule, optimizer=optax.sgd(0.0))
+    assert fit.history.num_failed.tolist() == [0, 1]
+    assert fit.failure

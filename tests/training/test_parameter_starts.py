@@ -19,12 +19,13 @@ OPTIONS = {
 }
 
 
-def store(path, y0=1.0, max_steps=5, table=None, **options):
+def store(path, y0=1.0, max_steps=5, table=None, loss=None, **options):
     data = srx.Measurements.from_table(TABLE | (table or {}), **OPTIONS | options)
     parameters = {"k": srx.positive(1.0)}
     system = srx.System(lambda t, y, args: -y, jnp.array([y0]), parameters=parameters)
     vector = ParameterVector(system)
-    return StartStore(path, vector, data, np.zeros((1, 1, 1)), 0, max_steps)
+    loss = srx.LikelihoodLoss() if loss is None else loss
+    return StartStore(path, vector, data, loss, np.zeros((1, 1, 1)), 0, max_steps)
 
 
 def found(stopped):
@@ -46,15 +47,30 @@ def test_other_conditions_are_other_data(tmp_path, other):
     path = tmp_path / "fit.json"
     store(path).add(0, found("converged"))
     assert store(path).found[0].x.tolist() == [0.0]
-    with pytest.raises(ValueError, match="holds searches for other parameters, data"):
+    with pytest.raises(ValueError, match="holds searches for another system, loss, data"):
         store(path, **other)
 
 
 def test_another_known_start_is_another_system(tmp_path):
     path = tmp_path / "fit.json"
     store(path).add(0, found("converged"))
-    with pytest.raises(ValueError, match="holds searches for other parameters, data"):
+    with pytest.raises(ValueError, match="holds searches for another system, loss, data"):
         store(path, y0=2.0)
+
+
+def test_searches_by_another_loss_are_others(tmp_path):
+    path = tmp_path / "fit.json"
+    store(path).add(0, found("converged"))
+    with pytest.raises(ValueError, match="holds searches for another system, loss, data"):
+        store(path, loss=srx.LikelihoodLoss(noise=srx.LaplaceNoise()))
+
+
+@pytest.mark.parametrize("content", ['{"of": "abc", "searches": {}}', "nonsense", "[1]"])
+def test_a_file_of_another_version_is_said_to_be_one(tmp_path, content):
+    path = tmp_path / "fit.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="holds no searches of this version"):
+        store(path)
 
 
 def test_a_search_cut_off_is_done_again_where_it_may_take_more_steps(tmp_path):

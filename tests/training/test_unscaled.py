@@ -1,5 +1,6 @@
 """A warning for states of very different sizes."""
 
+import inspect
 import warnings
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+import stiffrax.training._fit as training
 from stiffrax.training._fit import warn_if_unscaled
 
 TS = np.linspace(0.0, 1.0, 5)
@@ -23,6 +25,17 @@ NET = eqx.nn.MLP(3, 3, 5, 1, key=jax.random.key(0))
 def test_ranges_beyond_a_thousand_warn_and_name_the_remedy():
     with pytest.warns(UserWarning, match="ScaledField"):
         warn_if_unscaled(NET, data(1e-4))
+
+
+def test_the_warning_points_to_where_fit_is_called(monkeypatch):
+    # The checks of annotations in tests are frames of their own.
+    for name in ("_parts", "warn_if_unscaled"):
+        monkeypatch.setattr(training, name, inspect.unwrap(getattr(training, name)))
+    fit = inspect.unwrap(srx.fit)
+    refused = pytest.raises(ValueError, match="batch_size=99")
+    with pytest.warns(UserWarning, match="ScaledField") as seen, refused:
+        fit(NET, data(1e-4), srx.SegmentLoss(), steps=1, batch_size=99)
+    assert seen[0].filename == __file__
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2e-3, 5e2])

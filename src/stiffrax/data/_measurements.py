@@ -325,14 +325,15 @@ class Measurements(eqx.Module):
         values = np.ones((*ts.shape, self.num_columns))  # noise on logarithms refuses zeros
         values[:, 0] = self.first_values()  # a system without an initial state starts there
         mask, sd = np.isfinite(values), np.zeros_like(values)
+        values = np.where(mask, values, 1.0)
         return dataclasses.replace(self, ts=ts, values=values, mask=mask, sd=sd)
 
     def first_values(self) -> Float[Array, "runs columns"]:
-        """The mean of what is measured at the start of each run, one where nothing is."""
+        """The mean of what is measured at the start of each run, NaN where nothing is."""
         cells = jnp.asarray(self.mask & (self.ts == self.starts[:, None])[:, :, None])
         count = jnp.sum(cells, axis=1, dtype=float)
         mean = jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
-        return jnp.where(count > 0, mean, 1)
+        return jnp.where(count > 0, mean, jnp.nan)
 
     def select(self, runs: Any) -> "Measurements":
         """The given runs in the given order: an index, a name, a sequence of either, or a slice.

@@ -16,7 +16,13 @@ from ..models import System
 from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
-from ._simulation import Simulation, Simulator, columns_with_spread, starting_cells
+from ._simulation import (
+    Simulation,
+    Simulator,
+    check_starts,
+    columns_with_spread,
+    starting_cells,
+)
 
 # A spread that is estimated, relative to the largest measurement: below it residuals show the
 # tolerances of the solve. Chosen, not measured.
@@ -73,8 +79,8 @@ class LikelihoodLoss(AbstractLoss):
     atol: float | None
     adjoint: diffrax.AbstractAdjoint
     max_steps: int
-    # For which columns the data do not know the standard deviation of every cell.
-    _unknown: tuple[bool, ...] | None
+    # The columns of which the data do not know the standard deviation of every cell.
+    _unknown: frozenset[str] | None
 
     def __init__(
         self,
@@ -104,9 +110,10 @@ class LikelihoodLoss(AbstractLoss):
         self.max_steps = check_count("max_steps", max_steps)
         self._unknown = None
 
-    def for_data(self, data: Any) -> "LikelihoodLoss":
-        """This loss knowing which standard deviations are to be estimated."""
-        unknown = _unknown_spreads(check_measurements(data))
+    def for_data(self, data: Any, *others: Any) -> "LikelihoodLoss":
+        """This loss knowing which standard deviations are to be estimated, in any of the data."""
+        sets = (_unknown_spreads(check_measurements(one)) for one in (data, *others))
+        unknown = frozenset().union(*sets)
         return eqx.tree_at(lambda x: x._unknown, self, unknown, is_leaf=lambda x: x is None)
 
     def simulate(
@@ -123,6 +130,7 @@ class LikelihoodLoss(AbstractLoss):
         check_system(system)
         data = check_measurements(data)
         noises = self.by_column(data)
+        check_starts(system, data)
         if not isinstance(data.values, np.ndarray):
             return data  # values may be traced
         on_logarithms = np.array([noise.on_logarithms for noise in noises])
@@ -216,9 +224,7 @@ class LikelihoodLoss(AbstractLoss):
         """For each column whether its standard deviation is put in by formula."""
         unknown = _unknown_spreads(data) if self._unknown is None else self._unknown
         given = columns_with_spread(system, data)
-        return [
-            missing and name not in given for name, missing in zip(data.names, unknown, strict=True)
-        ]
+        return [name in unknown and name not in given for name in data.names]
 
     def by_column(self, data: Measurements) -> list[AbstractNoise]:
         """The noise model of each column."""
@@ -247,11 +253,12 @@ class LikelihoodLoss(AbstractLoss):
         return ""
 
 
-def _unknown_spreads(data: Measurements) -> tuple[bool, ...]:
-    """For each column whether a measured cell has no standard deviation."""
+def _unknown_spreads(data: Measurements) -> frozenset[str]:
+    """The columns of which a measured cell has no standard deviation."""
     if not isinstance(data.sd, np.ndarray) or not isinstance(data.mask, np.ndarray):
-        return (True,) * data.num_columns
-    return tuple(np.any((data.sd == 0) & data.mask, axis=(0, 1)).tolist())
+        return frozenset(data.names)
+    unknown = np.any((data.sd == 0) & data.mask, axis=(0, 1))
+    return frozenset(name for name, one in zip(data.names, unknown, strict=True) if one)
 
 
 def check_measurements(data: Any) -> Measurements:

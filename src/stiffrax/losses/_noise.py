@@ -126,7 +126,9 @@ class AbstractGaussianNoise(AbstractNoise):
 
     def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
         """The root mean square."""
-        return _mean(residual**2, mask, axis) ** 0.5
+        square = _mean(residual**2, mask, axis)
+        # The derivative of the root is infinite at zero, also where nothing is to be estimated.
+        return jnp.where(square > 0, jnp.where(square > 0, square, 1) ** 0.5, 0)
 
 
 @final

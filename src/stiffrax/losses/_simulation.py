@@ -257,11 +257,19 @@ def starting_cells(
     return data.mask & (data.ts == data.starts[:, None])[:, :, None] & own[None, None, :]
 
 
-def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
-    """The mean of what is measured at the start of each run, if that is every state."""
+def check_starts(system: System, data: Measurements) -> None:
+    """Refuses a system that does not say where runs start, if the data do not either.
+
+    Before data are traced: their mask is not known then, and a run that starts nowhere only fails.
+    """
+    given = system.initial_state
+    given = given.initial_state if isinstance(given, SteadyState) else given
+    if given is not None:
+        return
+    states = system.states or data.names
     missing = [name for name in states if name not in data.names]
-    columns = [data.names.index(name) for name in states if name in data.names]
     if not missing and isinstance(data.mask, np.ndarray):
+        columns = [data.names.index(name) for name in states]
         first = data.mask & (data.ts == data.starts[:, None])[:, :, None]
         whole = np.all(np.any(first, axis=1)[:, columns], axis=1)
         missing = [f"all states of run {data.run_names[i]!r}" for i in np.flatnonzero(~whole)]
@@ -270,7 +278,11 @@ def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
             "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
         )
-    return data.first_values()[:, jnp.asarray(columns)]
+
+
+def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
+    """The mean of what is measured at the start of each run."""
+    return data.first_values()[:, jnp.asarray([data.names.index(name) for name in states])]
 
 
 def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:

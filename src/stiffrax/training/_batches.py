@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
+from .._arguments import as_integer
 from ..data import Measurements, Trajectories, cut_windows, pick_runs
 from ..losses import AbstractLoss, WeightedSum
 
@@ -33,7 +34,10 @@ class Windows(eqx.Module):
 
 @final
 class Batches(eqx.Module):
-    """Draws `size` of the runs, or of the windows, for each step, every one before any comes again.
+    """Draws `size` of the runs, or of the windows, for each step, none twice in a round.
+
+    A round is as many steps as whole batches can be drawn without repetition. What remains of it is
+    left out, at random: all are drawn equally often on average.
 
     The draw depends on the key and the number of the step alone, so that training that is resumed
     sees what it would have seen.
@@ -72,7 +76,7 @@ class Batches(eqx.Module):
 def make_batches(
     loss: Callable[..., Any],
     data: Trajectories | Measurements,
-    size: int | None,
+    size: Any,
     mesh: Mesh | None,
 ) -> Batches:
     """Checks the size, and brings the data to the device or devices."""
@@ -84,11 +88,10 @@ def make_batches(
     windows = windows_of(loss, data, size is not None or mesh is not None)
     num_items = len(data) if windows is None else len(windows.kept)
     what = "runs" if windows is None else "windows of samples"
-    if size is not None and (
-        not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= num_items
-    ):
+    given, size = size, None if size is None else as_integer(size)
+    if given is not None and (size is None or not 1 <= size <= num_items):
         raise ValueError(
-            f"`batch_size={size!r}` was given; it needs an integer from 1 to {num_items}, the "
+            f"`batch_size={given!r}` was given; it needs an integer from 1 to {num_items}, the "
             f"number of {what}. Leave it out to use all of them in every step."
         )
     size = None if size == num_items else size

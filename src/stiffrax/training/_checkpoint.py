@@ -1,61 +1,78 @@
 """A training on disk: written so that it is whole at any moment, read back bit for bit."""
 
 import dataclasses
+import functools as ft
 import hashlib
 import json
 import os
+import re
+import types
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..data import Measurements, Trajectories
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 4
+_FORMAT = 5
 
 
-def fingerprint(
-    state: TrainingState,
-    data: Trajectories | Measurements,
-    held_out: Trajectories | Measurements | None = None,
-    static: Any = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """What must be the same for a training to be continued."""
+def fingerprint(state: TrainingState, compared: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """What must be the same for a training to be continued: of `compared` the digests."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    digest, judge, known = (hashlib.sha256() for _ in range(3))
-    add_data(digest, data)
-    add_leaves(known, eqx.filter(static, eqx.is_array))
-    if held_out is not None:
-        add_data(judge, held_out)
     shapes = {jax.tree_util.keystr(k): [str(x.dtype), *x.shape] for k, x in leaves}
-    return {
-        "format": _FORMAT,
-        "data": digest.hexdigest(),
-        "held_out": judge.hexdigest(),
-        "numbers that are not trained": known.hexdigest(),
-        "model and optimizer": shapes,
-        **settings,
-    }
+    digests = {name: digest_of(tree) for name, tree in compared.items()}
+    return {"format": _FORMAT, **digests, "model and optimizer": shapes, **settings}
 
 
-def add_data(digest: Any, data: Trajectories | Measurements) -> None:
-    """All of the data: samples, names, and the conditions under which they were measured."""
-    everything = {x.name: getattr(data, x.name) for x in dataclasses.fields(data)}
-    add_leaves(digest, everything)
+def digest_of(*trees: Any) -> str:
+    """Of the numbers, texts, classes and settings of trees, static fields included.
+
+    Functions are told apart by their names: what they compute, and what they close over, as
+    optimizers do over learning rates, cannot be compared.
+    """
+    digest = hashlib.sha256()
+    _add(digest, trees)
+    return digest.hexdigest()
 
 
-def add_leaves(digest: Any, tree: Any) -> None:
-    """The numbers and texts of a tree, each with its place."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        digest.update(f"{jax.tree_util.keystr(path)} {np.shape(leaf)} ".encode())
-        numbers = isinstance(leaf, np.ndarray | jax.Array)
-        digest.update(np.ascontiguousarray(leaf).tobytes() if numbers else repr(leaf).encode())
+def _add(digest: Any, x: Any) -> None:
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    if isinstance(x, np.ndarray | np.generic | jax.Array):
+        digest.update(f"{x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
+        return
+    parts = _parts(x)
+    if parts is None:
+        # Without addresses, which differ from one process to the next.
+        text = getattr(x, "__qualname__", None) or re.sub(r" at 0x\w+", "", repr(x))
+        digest.update(f"{type(x).__qualname__} {text} ".encode())
+        return
+    digest.update(f"{type(x).__qualname__} {len(parts)} ".encode())
+    for part in parts:
+        _add(digest, part)
+
+
+def _parts(x: Any) -> list[Any] | None:
+    """What a value consists of besides its class, or `None` if nothing."""
+    if isinstance(x, dict):
+        return sorted(x.items(), key=lambda item: repr(item[0]))
+    if isinstance(x, tuple | list):
+        return list(x)
+    if isinstance(x, set | frozenset):
+        return sorted(x, key=repr)
+    if isinstance(x, ft.partial):
+        return [x.func, x.args, x.keywords]
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return [(field.name, getattr(x, field.name, None)) for field in dataclasses.fields(x)]
+    if isinstance(x, types.MethodType):
+        return [x.__func__, x.__self__]
+    return None if jax.tree_util.all_leaves([x]) else jax.tree.leaves(x)
 
 
 @final

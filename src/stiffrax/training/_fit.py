@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from .._arguments import check_count
 from ..data import Measurements, Trajectories
-from ..losses import AbstractLoss, LikelihoodLoss, check_data, check_measurements, fix_to_data
+from ..losses import AbstractLoss, LikelihoodLoss, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint
@@ -118,12 +118,14 @@ def fit(
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
         such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][].
     - `held_out`: runs to judge by, as `data`, or which of the runs to hold out, as in `data.split`.
-    - `judge_every`: steps between two looks at the runs held out.
+    - `judge_every`: steps between two looks at the runs held out; one more is taken at the end.
     - `patience`: training stops when so many steps have brought nothing better on them.
     - `seed`: of minibatches and transforms.
     - `mesh`: a `jax.sharding.Mesh`: the runs of a step are shared out among its devices.
     - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
         the end. If it is there, training goes on from it, to the same bits as without interruption.
+        Model, loss, transforms and data are compared with those of the file, functions by their
+        names alone. Learning rates are not: optimizers are functions that hold them.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.Fit`][].
@@ -145,9 +147,12 @@ def fit(
 
     ```
     """
-    _check_counts(held_out, steps=steps, judge_every=judge_every, patience=patience)
+    steps, judge_every, patience = _counts(
+        held_out, steps=steps, judge_every=judge_every, patience=patience
+    )
+    seed, given = check_count("seed", seed, least=0), loss
     data, held_out = _parts(model, data, loss, held_out)
-    loss = fix_to_data(loss, data)
+    loss = _fixed(loss, data, held_out)
     batches = make_batches(loss, data, batch_size, mesh)
     parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
@@ -157,24 +162,24 @@ def fit(
         optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adam(1e-3)),
         transforms=tuple(transforms),
         batches=batches,
-        seed=place(jnp.asarray(check_count("seed", seed, least=0))),
+        seed=place(jnp.asarray(seed)),
         keep_best=batches.size is None and not transforms and held_out is None,
     )
     judgement = None
     if held_out is not None:
-        # At the end at the latest.
-        judgement = Judgement(whole(loss, held_out, mesh), min(judge_every, steps), patience)
+        judgement = Judgement(whole(loss, held_out, mesh), judge_every, patience)
     state = place(training.start(parameters))
     store = None
     if checkpoint is not None:
+        compared = {
+            "data": data,
+            "held_out": held_out,
+            "model": static,
+            "loss": given,
+            "transforms": training.transforms,
+        }
         settings = fingerprint(
-            state,
-            data,
-            held_out,
-            static,
-            seed=seed,
-            batch_size=batches.size,
-            judge_every=judge_every,
+            state, compared, seed=seed, batch_size=batches.size, judge_every=judge_every
         )
         store = Store(checkpoint, settings, checkpoint_every)
     session = Session(state, judgement, store)
@@ -184,10 +189,10 @@ def fit(
 
 def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
     """The runs to train on and those to judge by, if any; both checked."""
-    is_likelihood = lambda x: isinstance(x, LikelihoodLoss)  # noqa: E731
-    for one in filter(is_likelihood, jax.tree.leaves(loss, is_leaf=is_likelihood)):
+    for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
         data = one.check(model, data)  # before any run is held out: runs keep their numbers
-        held_out = check_measurements(held_out) if isinstance(held_out, Trajectories) else held_out
+        if isinstance(held_out, Trajectories | Measurements):
+            held_out = one.check(model, held_out)
     if not isinstance(data, Measurements):
         check_data(data)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
@@ -203,15 +208,31 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
     return data, held_out
 
 
-def _check_counts(held_out: Any, **counts: Any) -> None:
-    for name, count in counts.items():
-        if count is not None:
-            check_count(name, count, write=f"{name}=100")
+def _is_likelihood(part: Any) -> bool:
+    return isinstance(part, LikelihoodLoss)
+
+
+def _fixed(loss: Any, data: Any, held_out: Any) -> Any:
+    """The loss for the data to train on; of what is held out it knows the unknown spreads alone."""
+    loss = fix_to_data(loss, data)
+    if not isinstance(held_out, Measurements):
+        return loss
+    known = lambda x: x.for_data(data, held_out) if _is_likelihood(x) else x  # noqa: E731
+    return jax.tree.map(known, loss, is_leaf=_is_likelihood)
+
+
+def _counts(held_out: Any, **counts: Any) -> list[Any]:
+    """The counts as integers of Python, which a checkpoint can hold."""
+    found = [
+        count if count is None else check_count(name, count, write=f"{name}=100")
+        for name, count in counts.items()
+    ]
     if counts["patience"] is not None and held_out is None:
         raise ValueError(
             f"`patience={counts['patience']}` was given without runs to judge by. Write for example "
             "`held_out=0.2`."
         )
+    return found
 
 
 def trained_part(model: Any) -> tuple[Any, Any]:
@@ -268,7 +289,7 @@ def warn_if_unscaled(model: Any, data: Trajectories) -> None:
         "keeps a network with outputs of one size from learning. Wrap it: `scaling = "
         "stiffrax.Scaling.from_data(data)`, `stiffrax.ScaledField(net, scaling.y_scale, "
         "scaling.t_scale)`.",
-        stacklevel=3,
+        stacklevel=4,  # where `fit` is called
     )
 
 

@@ -100,7 +100,7 @@ def fit_homotopy(
     ]
     bar = progress_bar(progress, schedule.total_steps, "fit_homotopy")
     stopped = session.run(stages, bar)
-    return result_of(training, session.now, stopped, loss, data)
+    return result_of(training, session.now, stopped, loss.with_strength(0.0), data)
 
 
 def _with_strength(training: Training, strength: float) -> Training:

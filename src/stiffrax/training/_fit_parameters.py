@@ -61,9 +61,9 @@ def fit_parameters(
     - `key`: a JAX random key for starts and hops.
     - `max_steps`: the most steps of a search, and of each hop.
     - `checkpoint`: a file that keeps the searches that have ended. If it is there, they are not
-        done again, but for those that ended by fewer `max_steps`. Data with their conditions, bounds
-        and known numbers are compared; the loss and what the vector field computes are not: give
-        another model another file.
+        done again, but for those that ended by fewer `max_steps`. System, loss and data with their
+        conditions are compared, functions by their names alone: what a vector field computes is
+        not, give another one another file.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.ParameterFit`][]: the best search of those without failures, how each
@@ -89,9 +89,8 @@ def fit_parameters(
 
     ```
     """
-    check_count("starts", starts)
-    check_count("hops", hops, least=0)
-    check_count("max_steps", max_steps)
+    starts, hops = check_count("starts", starts), check_count("hops", hops, least=0)
+    max_steps = check_count("max_steps", max_steps)
     check_system(system)
     data = check_measurements(data)
     vector = ParameterVector(system)
@@ -100,7 +99,7 @@ def fit_parameters(
     points = draw_starts(vector, starts, rng)
     box = Box(vector.lower, vector.upper, vector.scale)
     seed: Any = rng.bit_generator.seed_seq
-    store = StartStore(checkpoint, vector, data, points, (hops, seed.entropy), max_steps)
+    store = StartStore(checkpoint, vector, data, loss, points, (hops, seed.entropy), max_steps)
     todo = [i for i in range(starts) if i not in store.found]
     bar = progress_bar(progress, starts, "fit_parameters")
     bar.update(starts - len(todo))

@@ -1,6 +1,5 @@
 """Searches that have ended, on disk."""
 
-import hashlib
 import json
 import os
 from os import PathLike
@@ -10,11 +9,13 @@ from typing import Any, final
 import numpy as np
 
 from ..data import Measurements
+from ..models import split_trainable
 from ._box_trust_region import Found
-from ._checkpoint import add_data, add_leaves
+from ._checkpoint import digest_of
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 
+_FORMAT = 2
 _COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")
 
 
@@ -27,16 +28,15 @@ class StartStore:
         path: str | PathLike[str] | None,
         vector: ParameterVector,
         data: Measurements,
+        loss: Any,
         points: np.ndarray,
         drawn_by: Any,
         max_steps: int,
     ):
         self._path = None if path is None else Path(path)
         self._max_steps = max_steps
-        digest = hashlib.sha256(repr((vector.names, drawn_by)).encode())
-        add_leaves(digest, (points, vector.lower, vector.upper, vector.known()))
-        add_data(digest, data)
-        self._digest = digest.hexdigest()
+        known = split_trainable(vector.given)[1]
+        self._digest = digest_of(vector.names, known, data, loss, points, drawn_by)
         self.found: dict[int, Found] = {}
         # Of searches that were read the most steps that they could take.
         self._of_steps: dict[int, int] = {}
@@ -54,19 +54,24 @@ class StartStore:
             if one.stopped != "interrupted"
         }
         partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps({"of": self._digest, "searches": rows}))
+        partial.write_text(json.dumps({"format": _FORMAT, "of": self._digest, "searches": rows}))
         os.replace(partial, self._path)
 
     def _read(self, path: Path) -> None:
         try:
             saved = json.loads(path.read_text())
-            same = saved["of"] == self._digest
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-            same, saved = False, {}
+            known, same = saved.get("format") == _FORMAT, saved["of"] == self._digest
+        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+            known, same, saved = False, False, {}
+        if not known:
+            raise ValueError(
+                f"`checkpoint={str(path)!r}` holds no searches of this version of stiffrax. Give "
+                "another file, or remove it."
+            )
         if not same:
             raise ValueError(
-                f"`checkpoint={str(path)!r}` holds searches for other parameters, data, starts or "
-                "hops. Give another file, or remove it."
+                f"`checkpoint={str(path)!r}` holds searches for another system, loss, data, starts "
+                "or hops. Give another file, or remove it."
             )
         for number, row in saved["searches"].items():
             if row["stopped"] == "steps" and row["max_steps"] < self._max_steps:

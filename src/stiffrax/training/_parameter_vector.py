@@ -66,12 +66,6 @@ class ParameterVector:
     def __len__(self) -> int:
         return len(self.names)
 
-    def known(self) -> list[Any]:
-        """The numbers of the system that are not fitted, such as a start that is given."""
-        leaves = jax.tree.leaves(self.given, is_leaf=_is_part)
-        rest = jax.tree.leaves([x for x in leaves if _trained(x) is None])
-        return [x for x in rest if eqx.is_array_like(x)]
-
     def system(self, x: Float[Array | np.ndarray, " parameters"]) -> Any:
         """The system with these numbers."""
         return filled(self.given, x)

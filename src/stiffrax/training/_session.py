@@ -69,7 +69,7 @@ class Session:
 
         Returns what did.
         """
-        stopped = "steps"
+        stopped, training = "steps", None
         bar.update(int(self.now[0].step))
         try:
             for training, end in stages:
@@ -81,6 +81,9 @@ class Session:
         finally:
             bar.close()
         self.save()
+        # After saving: training that goes on from the file looks at the runs when it is due.
+        if training is not None and stopped != "interrupted":
+            self._look_at_the_end(training)
         return stopped
 
     def _run(self, training: Training, end: int, bar: Any) -> str:
@@ -118,13 +121,24 @@ class Session:
         # The first call compiles: its time says nothing, so the number grows step by step.
         self._steps_a_call = max(1, min(fits, 8 * (step - before), MOST_STEPS))
         if self.judgement is not None and self.judgement.is_due(step, end):
-            judging = self.judgement.training or training
-            state, value = judge(judging, state, self.judgement.runs)
-            record = record.with_judgement(step, float(value))
+            return _judged(self.judgement, training, state, record)
         return state, record
+
+    def _look_at_the_end(self, training: Training) -> None:
+        state, record = self.now
+        seen = record.judged[-1][0] if record.judged else -1
+        if self.judgement is not None and seen != int(state.step):
+            self.now = _judged(self.judgement, training, state, record)
 
     def save(self) -> None:
         """Writes the checkpoint, if there is one to write."""
         if self.store is not None:
             state, record = self.now
             self.store.save(state, record.history())
+
+
+def _judged(
+    judgement: Judgement, training: Training, state: TrainingState, record: Record
+) -> tuple[TrainingState, Record]:
+    state, value = judge(judgement.training or training, state, judgement.runs)
+    return state, record.with_judgement(int(state.step), float(value))
