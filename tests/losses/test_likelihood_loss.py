@@ -94,18 +94,19 @@ def test_a_run_that_fails_is_counted_and_no_part_of_the_sum():
     assert "run 1" in loss.first_failure(system, data)
 
 
-def test_a_dose_is_added_after_the_measurement_at_its_time():
+def test_a_dose_is_added_after_the_measurement_at_its_time_which_sees_it_if_that_is_said():
     data = measured()
     dosed = srx.Measurements(
         **{f: getattr(data, f) for f in ("ts", "values", "mask", "sd", "starts", "constants")},
         inputs={},
-        doses=(srx.Dose("0", 1.0, "A", 2.0),),
+        doses=(srx.Dose("0", 1.0, "A", 2.0), srx.Dose("0", 2.0, "A", 1.0, seen=True)),
         names=("A",),
         units=("",),
         run_names=("0",),
         numbers=(0,),
     )
     expected = np.exp(-TS) + np.where(TS > 1, 2 * np.exp(-(TS - 1)), 0)
+    expected += np.where(TS >= 2, np.exp(-(TS - 2)), 0)
     np.testing.assert_allclose(simulate(decay(), dosed).values[0, :, 0], expected, rtol=1e-5)
 
 

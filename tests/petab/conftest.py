@@ -82,9 +82,9 @@ class Sbml:
         set_all(made, Id=name, Math=self.formula(text))
         return self
 
-    def event(self, trigger, initially=True, delay=None, **assignments):
+    def event(self, trigger, initially=True, delay=None, early=True, **assignments):
         made = self.model.createEvent()
-        made.setUseValuesFromTriggerTime(True)
+        made.setUseValuesFromTriggerTime(early)
         when = made.createTrigger()
         set_all(when, Math=self.formula(trigger), InitialValue=initially)
         when.setPersistent(True)

@@ -95,7 +95,7 @@ def test_columns_are_observables_with_their_parameters(problem):
     )  # fmt: skip
     assert problem.data.run_names == ("on after rest", "from_a0", "rest at rest")
     assert problem.data.doses == tuple(
-        srx.Dose(run, 2.0, "A", 1.5) for run in ("on after rest", "from_a0")
+        srx.Dose(run, 2.0, "A", 1.5, seen=True) for run in ("on after rest", "from_a0")
     )
 
 

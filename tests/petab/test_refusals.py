@@ -49,6 +49,19 @@ def submodel(model):
         (lambda m: m.event("time >= 1", A="2*A"), "sets `A` to `2.A`; of events"),
         (lambda m: m.event("time >= 1", p="A"), "sets `p` to a formula of `A`, which changes"),
         (lambda m: m.event("time >= 0", False, p="2"), "may happen at the start"),
+        (lambda m: m.event("time >= 1", delay="1", A="A + 5"), "sets `A` after a delay by what"),
+        (
+            lambda m: m.event("time >= 1", A="A + 5").event("time >= 1", early=False, A="A + 7"),
+            "Several events set `A` at time 1 by what it was before them",
+        ),
+        (
+            lambda m: m.event("time >= 1", p="p + 1").event("time > 0", delay="1", p="p*10"),
+            "Several events set `p` at time 1, and the order decides",
+        ),
+        (
+            lambda m: m.event("time >= 1", delay="2", p="p + 1").event("time >= 2", p="3"),
+            "sets `p` at time 3 by what it was at the trigger time, and another one at 2",
+        ),
         (lambda m: m.event("time >= k", A="A + 1"), "depends on .parameter k., which is estimated"),
         (lambda m: m.event("time >= 1", A="A + k"), "depends on .parameter k., which is estimated"),
         (lambda m: m.event("time >= 1", A="A + x").rule("x", "time"), "which changes in a run"),

@@ -108,7 +108,7 @@ def test_events_at_known_times_are_doses_and_changes_of_parameters(sbml, write):
     model.reaction("r", {"A": 1}, {}, "k*A")
     problem = srx.petab.load(write(model))
     field, start, _ = parts(problem)
-    assert problem.data.doses == (srx.Dose("c0", 3.0, "A", 10.0),)
+    assert problem.data.doses == (srx.Dose("c0", 3.0, "A", 10.0, seen=True),)
     assert problem.system.jump_ts == (2.0, 4.0)
     # The trigger that is true at the start triggers nothing.
     assert [field(t, start)[0] for t in (0.0, 1.9, 2.0, 4.0)] == [-2.0, -2.0, -8.0, 0.0]

@@ -18,19 +18,24 @@ class Schedule(eqx.Module):
 
     - `ends`: start of each stretch, and the end of the last. Stretches may have no length.
     - `doses`: times of doses, infinite where a run has fewer, and `amounts` added to the states.
+    - `seen`: what of `amounts` a row at the time of the dose sees; None where rows see nothing.
     """
 
     ends: Float[Array, "runs ends"]
     doses: Float[Array, "runs doses"]
     amounts: Float[Array, "runs doses n"]
+    seen: Float[Array, "runs doses n"] | None
 
-    def added(self) -> Float[Array, "runs stretches n"]:
-        """What is added to the state at the start of each stretch."""
+    def added(self) -> tuple[Array, Array | None]:
+        """What is added to the state at the start of each stretch, and what rows there see of it."""
         starts = self.ends[:, :-1]
         # Of stretches that start at one time the last one has a length, and gets the dose.
         last = jnp.append(starts[:, 1:] > starts[:, :-1], jnp.ones_like(starts[:, :1], bool), 1)
         hit = (self.doses[:, None, :] == starts[:, :, None]) & last[:, :, None]
-        return jnp.einsum("rsd,rdn->rsn", hit.astype(self.amounts.dtype), self.amounts)
+        hit = hit.astype(self.amounts.dtype)
+        given = self.amounts, self.seen
+        added, seen = (None if x is None else jnp.einsum("rsd,rdn->rsn", hit, x) for x in given)
+        return jnp.asarray(added), seen
 
 
 def make_schedule(data: Measurements, states: tuple[str, ...], jump_ts: Any, n: int) -> Schedule:
@@ -38,20 +43,26 @@ def make_schedule(data: Measurements, states: tuple[str, ...], jump_ts: Any, n: 
     starts = jnp.asarray(data.starts)
     measured = jnp.any(jnp.asarray(data.mask), axis=2)
     last = jnp.max(jnp.where(measured, jnp.asarray(data.ts), -jnp.inf), axis=1)
-    doses, amounts = _doses(data, states, n)
+    doses, amounts, seen = _doses(data, states, n)
     doses = jnp.asarray(doses, starts.dtype)
     jumps = [jnp.asarray(known.jump_ts, starts.dtype) for known in data.inputs.values()]
     jumps.append(jnp.broadcast_to(jnp.asarray(jump_ts, starts.dtype), (len(data), len(jump_ts))))
     inner = jnp.sort(jnp.concatenate([doses, *jumps], axis=1), axis=1)
     inner = jnp.clip(inner, starts[:, None], last[:, None])
     ends = jnp.concatenate([starts[:, None], inner, last[:, None]], axis=1)
-    return Schedule(ends, doses, jnp.asarray(amounts, starts.dtype))
+    amounts = jnp.asarray(amounts, starts.dtype)
+    shown = jnp.where(jnp.asarray(seen)[:, :, None], amounts, 0) if seen.any() else None
+    return Schedule(ends, doses, amounts, shown)
 
 
-def _doses(data: Measurements, states: tuple[str, ...], n: int) -> tuple[np.ndarray, np.ndarray]:
+def _doses(
+    data: Measurements, states: tuple[str, ...], n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times and amounts of each run, and whether a row at the time sees them."""
     own = [[dose for dose in data.doses if dose.run == label] for label in data.run_names]
     most = max(map(len, own))
     times, amounts = np.full((len(own), most), np.inf), np.zeros((len(own), most, n))
+    seen = np.zeros((len(own), most), bool)
     for i, given in enumerate(own):
         for k, dose in enumerate(given):
             if dose.state not in states:
@@ -60,4 +71,5 @@ def _doses(data: Measurements, states: tuple[str, ...], n: int) -> tuple[np.ndar
                     f"{states}. Name them in `System(..., states=[...])`."
                 )
             times[i, k], amounts[i, k, states.index(dose.state)] = dose.time, dose.amount
-    return times, amounts
+            seen[i, k] = dose.seen
+    return times, amounts, seen

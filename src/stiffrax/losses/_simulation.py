@@ -84,10 +84,9 @@ class Simulator(eqx.Module):
         ts, run = jnp.asarray(data.ts), _numbers(data)
 
         def solve(*lane: Any) -> tuple[Array, Array]:
-            run, ts, ends, added, y0, begins = lane
-            ys, failed = self._solve_run(
-                system, _conditions(system, data, run), ts, ends, added, y0
-            )
+            run, ts, ends, (added, seen), y0, begins = lane
+            args = _conditions(system, data, run)
+            ys, failed = self._solve_run(system, args, ts, ends, added, seen, y0)
             return ys, failed | ~begins
 
         begins = jnp.all(jnp.isfinite(starts), axis=1) & ~unrested
@@ -104,13 +103,20 @@ class Simulator(eqx.Module):
         return Simulation(values, sd, ys, failed)
 
     def _solve_run(
-        self, system: System, args: Conditions, ts: Array, ends: Array, added: Array, y0: Array
+        self,
+        system: System,
+        args: Conditions,
+        ts: Array,
+        ends: Array,
+        added: Array,
+        seen: Array | None,
+        y0: Array,
     ) -> tuple[Float[Array, "times n"], Bool[Array, ""]]:
-        """The states of one run at its rows: a row sees the state before a dose at its time."""
+        """The states of one run at its rows: of a dose at its time a row sees what is in `seen`."""
 
         def stretch(carry: tuple[Array, Array, Array], part: Any) -> tuple[Any, None]:
             y, ys, failed = carry
-            *ends, amount, is_last = part
+            *ends, amount, shown, is_last = part
             begin, end = map(lax.stop_gradient, ends)  # no solver differentiates by `nextafter`
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
@@ -118,12 +124,14 @@ class Simulator(eqx.Module):
             solution = self._solve(system, args, begin, stop, y + amount, at, atol)
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
+            if shown is not None:
+                ys = ys + jnp.where((ts == begin)[:, None], shown, 0)
             ys = jnp.where(here[:, None], new[:-1], ys)
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
         count = len(ends) - 1
         atol = self._atol(y0, added)
-        parts = ends[:-1], ends[1:], added, jnp.arange(count) == count - 1
+        parts = ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
             (_, ys, failed), _ = stretch(begin, jax.tree.map(lambda x: x[0], parts))

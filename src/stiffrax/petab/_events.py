@@ -1,32 +1,64 @@
 """Events of SBML at times that are known: doses, and values that change."""
 
-from typing import Any
+from typing import Any, NamedTuple, final
 
-from ._mathml import piecewise, read_formula, symbol, time_symbol
+from ._mathml import piecewise, read_formula, read_number, symbol, time_symbol
+
+
+@final
+class Addition(NamedTuple):
+    """What an event adds to a state.
+
+    **Attributes:**
+
+    - `happens`: whether it is triggered after the start; `when` it is executed.
+    - `seen`: whether at that time it has happened, as after `time >= 5`; not after `time > 5`.
+    - `overwrites`: whether it sets the state by what it was when the event was triggered, so that
+        another event at the same time has no effect, or it has none.
+    """
+
+    happens: Any
+    when: Any
+    state: str
+    amount: Any
+    seen: bool
+    overwrites: bool
+
+
+@final
+class _Moment(NamedTuple):
+    """When an event is triggered and executed, as in `Addition`."""
+
+    happens: Any
+    trigger: Any
+    when: Any
+    seen: bool
+    early: bool  # values are those at the trigger time
 
 
 def read_events(
     model: Any, states: set[str], values: dict[str, Any], rules: dict[str, Any]
-) -> tuple[tuple[Any, Any, str, Any], ...]:
-    """Doses to states; what an event sets becomes a rule in `rules`, a function of time.
+) -> tuple[Addition, ...]:
+    """Additions to states; what an event sets becomes a rule in `rules`, a function of time.
 
-    An event is triggered where the first of these, a condition of constants, is true.
+    An event is triggered where a condition of constants is true.
 
-    **Raises:** `ValueError` for events that states trigger, and for other changes of states.
+    **Raises:** `ValueError` for events that states trigger, for other changes of states, and where
+    the order of events is open.
     """
     import sympy
 
-    doses: list[tuple[Any, Any, str, Any]] = []
-    changes: dict[str, list[tuple[Any, Any, Any]]] = {}
+    doses: list[Addition] = []
+    changes: dict[str, list[tuple[_Moment, Any]]] = {}
     for number, event in enumerate(model.getListOfEvents(), 1):
         label = event.getId() or str(number)
-        happens, when = _times(event, label)
-        if happens == sympy.false:
+        moment = _moment(event, label)
+        if moment.happens == sympy.false:
             continue  # true at the start, it triggers nothing
         for assignment in event.getListOfEventAssignments():
-            target, value = assignment.getVariable(), read_formula(assignment.getMath())
+            target, value = assignment.getVariable(), read_number(assignment.getMath())
             if target not in states:
-                changes.setdefault(target, []).append((happens, when, value))
+                changes.setdefault(target, []).append((moment, value))
                 continue
             added = sympy.expand(value - symbol(target))
             if symbol(target) in added.free_symbols:
@@ -34,10 +66,18 @@ def read_events(
                     f"Event `{label}` sets `{target}` to `{value}`; of events that change a state "
                     f"those are read that add to it, as in `{target} + 5`."
                 )
-            doses.append((happens, when, target, added))
+            if moment.early and moment.when != moment.trigger:
+                raise ValueError(
+                    f"Event `{label}` sets `{target}` after a delay by what it was before it, which "
+                    "is not read: set `useValuesFromTriggerTime` to false, or write the delay into "
+                    "the trigger."
+                )
+            doses.append(
+                Addition(moment.happens, moment.when, target, added, moment.seen, moment.early)
+            )
     varies = {time_symbol(), *map(symbol, {*states, *rules, *changes})}
     for target, given in changes.items():
-        unknown = {x for _, _, e in given for x in e.free_symbols} & varies - {symbol(target)}
+        unknown = {x for _, e in given for x in e.free_symbols} & varies - {symbol(target)}
         if unknown:
             raise ValueError(
                 f"An event sets `{target}` to a formula of `{min(map(str, unknown))}`, which "
@@ -47,8 +87,7 @@ def read_events(
     return tuple(doses)
 
 
-def _times(event: Any, label: str) -> tuple[Any, Any]:
-    """Whether the event is triggered after the start, and when it happens."""
+def _moment(event: Any, label: str) -> _Moment:
     import sympy
 
     trigger: Any = read_formula(event.getTrigger() and event.getTrigger().getMath())
@@ -66,35 +105,59 @@ def _times(event: Any, label: str) -> tuple[Any, Any]:
         )
     when = sympy.expand(-difference.subs(time, 0) / slope)
     # `time > 0` is false at the start and true right after it, which `time >= 0` is at the start.
-    happens = when >= 0 if isinstance(trigger, sympy.Gt | sympy.Lt) else when > 0
+    is_strict = isinstance(trigger, sympy.Gt | sympy.Lt)
+    happens = when >= 0 if is_strict else when > 0
     if event.getLevel() > 2 and not event.getTrigger().getInitialValue():
         if happens != sympy.true:
             raise ValueError(
                 f"Event `{label}` may happen at the start, for its trigger begins as false: set "
                 "initial values instead."
             )
-    delay = read_formula(event.getDelay().getMath()) if event.isSetDelay() else 0
-    return happens, when + delay
+    delay = read_number(event.getDelay().getMath()) if event.isSetDelay() else sympy.Integer(0)
+    seen = not is_strict or delay != 0
+    return _Moment(happens, when, when + delay, seen, event.getUseValuesFromTriggerTime())
 
 
 def _set_at_times(
-    target: str, given: list[tuple[Any, Any, Any]], values: dict[str, Any], rules: dict[str, Any]
+    target: str, given: list[tuple[_Moment, Any]], values: dict[str, Any], rules: dict[str, Any]
 ) -> None:
     """The value as a function of time, from what events set it to."""
     import sympy
 
-    if len(given) > 1 and not all(when.is_number for _, when, _ in given):
-        raise ValueError(
-            f"Several events set `{target}`, at times that are not numbers: give numbers."
-        )
-    given = sorted(given, key=lambda change: float(change[1]) if len(given) > 1 else 0.0)
+    if len(given) > 1:
+        if not all(x.is_number for one, _ in given for x in (one.trigger, one.when)):
+            raise ValueError(
+                f"Several events set `{target}`, at times that are not numbers: give numbers."
+            )
+        given = sorted(given, key=lambda change: float(change[0].when))
+        _check_order(target, given)
+    # Where the file gives no value, a table may.
     value: Any = symbol(initial_name(target))
-    values[value.name] = values.pop(target)
+    values[value.name] = values.pop(target, sympy.nan)
     cases: list[Any] = []
-    for happens, when, formula in given:
-        cases += [value, sympy.Or(time_symbol() < when, sympy.Not(happens))]
+    for moment, formula in given:
+        before = time_symbol() < moment.when if moment.seen else time_symbol() <= moment.when
+        cases += [value, sympy.Or(before, sympy.Not(moment.happens))]
         value = formula.xreplace({symbol(target): value})
     rules[target] = piecewise(*cases, value)
+
+
+def _check_order(target: str, given: list[tuple[_Moment, Any]]) -> None:
+    """Refuses events of which the order is open, or one takes a value from before another."""
+    for k, (one, formula) in enumerate(given):
+        for other, _ in given[:k]:
+            if one.when == other.when:
+                raise ValueError(
+                    f"Several events set `{target}` at time {float(one.when):g}, and the order "
+                    "decides; priorities are not read. Write one event."
+                )
+            if one.early and symbol(target) in formula.free_symbols and other.when >= one.trigger:
+                raise ValueError(
+                    f"An event sets `{target}` at time {float(one.when):g} by what it was at the "
+                    f"trigger time, and another one at {float(other.when):g} changes it in between, "
+                    "which is not read: set `useValuesFromTriggerTime` to false, or write the value "
+                    "as a number."
+                )
 
 
 def initial_name(target: str) -> str:

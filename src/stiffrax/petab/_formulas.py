@@ -6,6 +6,7 @@ from typing import Any, final
 import jax.numpy as jnp
 
 from ..recovery import jax_function
+from ._events import initial_name
 from ._grouped import grouped_function
 from ._mathml import symbol, time_symbol
 from ._sbml import SbmlModel, amount_name
@@ -32,7 +33,7 @@ class Formulas:
         self.states = tuple(model.rates)
         self._rates = model.rates
         self._inputs = tuple(inputs)
-        self._state_names = tuple(
+        self.state_names = tuple(
             amount_name(name) if name in model.scales else name for name in self.states
         )
         self._definitions: dict[Any, Any] = {}
@@ -44,9 +45,14 @@ class Formulas:
         }
         for name, formula in model.rules.items():
             self._definitions[symbol(name)] = formula
-            if name not in model.scales:
+            if initial_name(name) in model.values:
+                # Initial values are those before an event that happens right after the start.
+                self._definitions[start(name)] = start(initial_name(name))
+            elif name not in model.scales:
                 self._definitions[start(name)] = formula.xreplace(at_start)
         for name, formula in model.values.items():
+            if formula is sympy.nan:
+                continue  # events change what the file gives no value
             self._definitions[start(name)] = formula.xreplace(at_start)
             if name not in {*model.rates, *model.rules}:
                 self._definitions[symbol(name)] = start(name)
@@ -54,29 +60,35 @@ class Formulas:
             self._definitions[start(amount_name(name))] = start(name) * start(compartment)
 
     def field(self) -> Callable[..., Any]:
-        """Rates of the states, a function of time, states and inputs."""
-        return self.function([self._rates[name] for name in self.states])
+        """Rates of the states, a function of time, states and inputs.
+
+        At the time of a jump they are those after it: there a step begins.
+        """
+        return self.function([self._rates[name] for name in self.states], _after_jumps)
 
     def initial_state(self) -> Callable[..., Any]:
         """States at the start; time and states are not used."""
-        return self.function([start(name) for name in self._state_names])
+        return self.function([start(name) for name in self.state_names])
 
-    def function(self, expressions: Iterable[Any]) -> Callable[..., Any]:
-        """Expressions as one function of time, states and inputs."""
-        expressions = list(expressions)
-        given = [time_symbol(), *map(symbol, self._state_names), *map(symbol, self._inputs)]
+    def function(
+        self, expressions: Iterable[Any], change: Callable[[Any], Any] = lambda x: x
+    ) -> Callable[..., Any]:
+        """Expressions, all formulas changed, as one function of time, states and inputs."""
+        expressions = list(map(change, expressions))
+        given = [time_symbol(), *map(symbol, self.state_names), *map(symbol, self._inputs)]
         used = self._in_order(expressions, set(given))
+        definitions = {x: change(self._definitions[x]) for x in used}
         if len(used) > _MANY:
-            function = grouped_function(given, {x: self._definitions[x] for x in used}, expressions)
+            function = grouped_function(given, definitions, expressions)
             return lambda t, y, inputs: function(jnp.stack([jnp.asarray(t, float), *y, *inputs]))
         # Generated code names variables: an identifier may be a word of Python.
         named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
-        count = len(self._state_names)
+        count = len(self.state_names)
         names = list(named.values())
         function = jax_function(
             [names[0], names[1 : 1 + count], names[1 + count : len(given)]],
             [expression.xreplace(named) for expression in expressions],
-            [(named[x], self._definitions[x].xreplace(named)) for x in used],
+            [(named[x], formula.xreplace(named)) for x, formula in definitions.items()],
         )
         return lambda t, y, inputs: jnp.stack(
             [jnp.asarray(value, float) for value in function(t, y, inputs)]
@@ -84,14 +96,14 @@ class Formulas:
 
     def expanded(self, expression: Any) -> Any:
         """The expression by what is given, with all definitions put in."""
-        given = [time_symbol(), *map(symbol, self._state_names), *map(symbol, self._inputs)]
+        given = [time_symbol(), *map(symbol, self.state_names), *map(symbol, self._inputs)]
         for x in reversed(self._in_order([expression], set(given))):
             expression = expression.xreplace({x: self._definitions[x]})
         return expression
 
     def changes_with_time(self, expression: Any) -> bool:
         """Whether the time stands in the expression, or in a definition that it needs."""
-        given = {*map(symbol, self._state_names), *map(symbol, self._inputs), time_symbol()}
+        given = {*map(symbol, self.state_names), *map(symbol, self._inputs), time_symbol()}
         used = [self._definitions[x] for x in self._in_order([expression], given)]
         return any(time_symbol() in e.free_symbols for e in (expression, *used))
 
@@ -129,6 +141,19 @@ class Formulas:
 def start(name: str) -> Any:
     """The symbol of the value that an identifier has at the start."""
     return symbol(f"({name} at the start)")
+
+
+def _after_jumps(formula: Any) -> Any:
+    """The formula with comparisons of the time that have at their jump the value from after it."""
+    import sympy
+
+    swap = {}
+    for relation in formula.atoms(sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge):
+        rise = (relation.gts - relation.lts).diff(time_symbol())
+        if rise.is_number and rise != 0:
+            kind = sympy.Ge if rise > 0 else sympy.Gt
+            swap[relation] = kind(relation.gts, relation.lts)
+    return formula.xreplace(swap)
 
 
 def _symbols(expression: Any) -> list[Any]:

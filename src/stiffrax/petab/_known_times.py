@@ -38,7 +38,7 @@ class KnownTimes:
         import sympy
         from sympy.core.relational import Relational
 
-        time, states = time_symbol(), set(map(symbol, self._formulas.states))
+        time, states = time_symbol(), set(map(symbol, self._formulas.state_names))
         found: set[float] = set()
         for relation in {r for e in expressions for r in e.atoms(Relational)}:
             difference = relation.lhs - relation.rhs
@@ -49,7 +49,9 @@ class KnownTimes:
                 continue
             difference = sympy.expand(difference)
             slope = difference.diff(time)
-            if time in slope.free_symbols:
+            if slope == 0:
+                continue  # where what stands in it jumps, conditions of its own say
+            if time in sympy.expand(difference - slope * time).free_symbols | slope.free_symbols:
                 raise ValueError(
                     f"The condition `{relation}` is not linear in the time, which is not read: "
                     "write it as a comparison of the time with a number."
@@ -96,19 +98,31 @@ class KnownTimes:
     def doses(self, given: Iterable[Any], runs: Iterable[tuple[str, int]]) -> list[Dose]:
         """The doses of each run, named with its condition.
 
-        **Raises:** `ValueError` where an estimated parameter sets time or amount.
+        **Raises:** `ValueError` where an estimated parameter sets time or amount, and for several
+        at one time that overwrite each other.
         """
-        doses = []
+        doses: list[Dose] = []
+        overwrites: dict[tuple[str, float, str], bool] = {}
         runs = list(runs)
-        for happens, moment, state, added in given:
-            happens, moment, amount = map(self._formulas.expanded, (happens, moment, added))
+        for one in given:
+            state, symbols = one.state, (one.happens, one.when, one.amount)
+            happens, moment, amount = map(self._formulas.expanded, symbols)
             what = f"an event that adds to `{state}`"
             for run, condition in runs:
                 t = self.number(moment, condition, what)
                 if self._known(happens, condition, what) and math.isfinite(t):
                     size = self.number(amount, condition, what)
-                    if size:
-                        doses.append(Dose(run, t, state, size))
+                    if not size:
+                        continue
+                    key = (run, t, state)
+                    if key in overwrites and (overwrites[key] or one.overwrites):
+                        raise ValueError(
+                            f"Several events set `{state}` at time {t:g} by what it was before "
+                            "them, so that one undoes the other: write one event, or set "
+                            "`useValuesFromTriggerTime` to false."
+                        )
+                    overwrites[key] = one.overwrites
+                    doses.append(Dose(run, t, state, size, one.seen))
         return doses
 
     def number(self, expression: Any, condition: int, what: str) -> float:

@@ -53,6 +53,11 @@ def read_formula(node: Any) -> Any:
     return _functions()[kind](*children)
 
 
+def read_number(node: Any) -> Any:
+    """The expression as a number: a truth value counts as one or zero."""
+    return _number(read_formula(node))
+
+
 @functools.cache
 def _constants() -> dict[int, Any]:
     import sympy

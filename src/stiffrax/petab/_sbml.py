@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple, final
 
-from ._events import read_events
-from ._mathml import read_formula, symbol
+from ._events import Addition, read_events
+from ._mathml import read_number, symbol
 from ._packages import load_package
 
 # Packages of SBML that change what a model means.
@@ -22,8 +22,7 @@ class SbmlModel(NamedTuple):
     - `values`: of everything else at the start: numbers and initial assignments.
     - `scales`: of a state that is an amount while its identifier means the concentration, the
         compartment; `amounts` is what the rules call the state.
-    - `doses`: of events that add to a state: whether they are triggered, when they happen, the state
-        and the amount.
+    - `doses`: of events that add to a state.
     - `compartments`: identifiers of compartments.
     """
 
@@ -31,7 +30,7 @@ class SbmlModel(NamedTuple):
     rules: dict[str, Any]
     values: dict[str, Any]
     scales: dict[str, str]
-    doses: tuple[tuple[Any, Any, str, Any], ...]
+    doses: tuple[Addition, ...]
     compartments: frozenset[str]
 
     @property
@@ -153,14 +152,14 @@ def _values(model: Any) -> dict[str, Any]:
             if model.getLevel() > 2 and reference.isSetId() and reference.isSetStoichiometry():
                 values[reference.getId()] = sympy.Float(reference.getStoichiometry())
     for assignment in model.getListOfInitialAssignments():
-        values[assignment.getSymbol()] = read_formula(assignment.getMath())
+        values[assignment.getSymbol()] = read_number(assignment.getMath())
     return values
 
 
 def _rules(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     rules, rates = {}, {}
     for rule in model.getListOfRules():
-        (rates if rule.isRate() else rules)[rule.getVariable()] = read_formula(rule.getMath())
+        (rates if rule.isRate() else rules)[rule.getVariable()] = read_number(rule.getMath())
     return rules, rates
 
 
@@ -186,7 +185,7 @@ def _rate_law(reaction: Any) -> Any:
             f"The reaction `{reaction.getId()}` is marked as fast, which is not read: give it "
             "a large rate constant."
         )
-    return read_formula(law.getMath())
+    return read_number(law.getMath())
 
 
 def _net_rate(model: Any, species: Any) -> Any:
@@ -212,7 +211,7 @@ def _stoichiometry(model: Any, reference: Any) -> Any:
     import sympy
 
     if reference.isSetStoichiometryMath():
-        return read_formula(reference.getStoichiometryMath().getMath())
+        return read_number(reference.getStoichiometryMath().getMath())
     if model.getLevel() > 2 and reference.isSetId():
         return symbol(reference.getId())
     number = reference.getStoichiometry()
