@@ -165,6 +165,27 @@ def test_the_start_and_the_end_are_no_steps_of_their_own():
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.5, 0.5])
 
 
+def test_a_step_of_no_length_from_a_start_right_before_a_jump_is_not_drawn():
+    before = float(np.nextafter(1.0, 0.0))
+    jumps = diffrax.ClipStepSizeController(
+        diffrax.PIDController(1e-2, 1e-2), jump_ts=jnp.array([1.0])
+    )
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -y),
+        srx.RadauIIA5(),
+        before,
+        2.0,
+        0.1,
+        jnp.array(1.0),
+        saveat=diffrax.SaveAt(steps=True),
+        stepsize_controller=jumps,
+        max_steps=64,
+    )
+    sizes = srx.plots.steps(solution).get_lines()[0].get_ydata()
+    assert len(sizes) >= int(solution.stats["num_accepted_steps"]) - 1
+    np.testing.assert_allclose(np.sum(sizes), 1.0)
+
+
 def test_a_batch_of_solutions_is_refused():
     batch = eqx.tree_at(lambda s: s.ts, decay(steps=True), jnp.zeros((2, 3)))
     with pytest.raises(ValueError, match="first lane"):
