@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Recover equations from your own CSV file
-# Put the name of your file into the next cell. Nothing else has to be changed. The first row of the
-# file names the columns: `t` is the time, `run` (optional) tells runs apart, and every other column
-# is a state. Each row is a sample. Sample times may be uneven, and may differ between runs.
+# Put the name of your file into the next cell. The first row of the file names the columns: `t` is the
+# time, `run` (optional) tells runs apart, and every other column is a state. Each row is a sample
+# without gaps. Sample times may be uneven, and may differ between runs.
 #
 # Candidates are all monomials to degree two. Terms that the data do not need are dropped, as judged
 # on runs that are held out from the fit. The file used here, `enzyme.csv`, is simulated.
 
-# %% The only line to change.
+# %% The line to change.
 FILE = "enzyme.csv"
 
 # %%
@@ -25,8 +25,7 @@ jax.config.update("jax_enable_x64", True)
 # %% Read the data: your file, or one of those in the folder `data`.
 HERE = Path(__file__).resolve().parent
 path = Path(FILE) if Path(FILE).is_file() else HERE / "data" / FILE
-header = path.read_text().split("\n", 1)[0].split(",")
-data = srx.Trajectories.from_csv(path, run="run" if "run" in header else None)
+data = srx.Measurements.from_csv(path).to_trajectories()
 if data.num_runs == 1:  # fit the first part, judge on the rest
     ts, ys = data[0]
     half = 2 * len(ts) // 3

@@ -136,3 +136,24 @@ def test_the_learned_part_of_a_model_feeds_fewer_states_than_it_sees():
 def test_a_size_of_an_output_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="`output_scale="):
         scaled(output_scale=[0.0])
+
+
+def test_scales_are_saved_with_the_weights(tmp_path):
+    def model(y_scale, t_scale, seed):
+        net = eqx.nn.MLP(2, 1, 4, 1, key=jax.random.key(seed))
+        return srx.ScaledField(net, y_scale, t_scale, log_time=True, floor=t_scale / 10)
+
+    saved = model([2.0], 3.0, 0)
+    eqx.tree_serialise_leaves(tmp_path / "model.eqx", saved)
+    found = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", model([1.0], 1.0, 1))
+    assert eqx.tree_equal(found, saved)
+
+
+def test_a_model_of_arrays_and_scales_is_an_argument_of_jit_and_vmap():
+    model = srx.ScaledField(
+        srx.Polynomial(1, degree=1, coefficients=[[0.0, -1.0]]), [2.0], 3.0, states="log"
+    )
+    rates = lambda model: model(0.5, jnp.array([0.7]))  # noqa: E731
+    both = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), model)
+    np.testing.assert_allclose(jax.jit(rates)(model), rates(model), rtol=1e-14)
+    np.testing.assert_allclose(jax.vmap(rates)(both)[1], rates(model), rtol=1e-14)

@@ -66,6 +66,7 @@ def _columns(
 
     def place(argument: str, name: str, remedy: str) -> int:
         if name not in header:
+            _check_separator(path, header)
             raise ValueError(
                 f"{argument}={name!r} is no column of {path}, which has {header}: {remedy}."
             )
@@ -87,6 +88,16 @@ def _columns(
             raise ValueError("`states` is empty: name one column or more, or leave it out.")
     where = [place("states", name, "pass names out of these") for name in names]
     return _Columns(where_run, where_time, where, len(header)), names
+
+
+def _check_separator(path: Path, header: list[str]) -> None:
+    """Raises `ValueError` for a header of one cell that another separator would divide."""
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise ValueError(
+                f"{path} is separated by {word}, not by commas. Write "
+                "`srx.Measurements.from_csv(path).to_trajectories()`, which finds the separator."
+            )
 
 
 def _row(

@@ -7,7 +7,6 @@ from typing import Any, final
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._options import StateFeatures
@@ -72,12 +71,14 @@ class ScaledField(eqx.Module):
     """
 
     net: Callable[..., Any]
-    y_scale: tuple[float, ...] = eqx.field(static=True)
-    t_scale: float = eqx.field(static=True)
+    # Python numbers: no optimizer sees them, as it would arrays, and `eqx.tree_serialise_leaves` writes
+    # them, as it would not static fields.
+    y_scale: tuple[float, ...]
+    t_scale: float
     states: StateFeatures = eqx.field(static=True)
     log_time: bool = eqx.field(static=True)
-    floor: float = eqx.field(static=True)
-    output_scale: tuple[float, ...] = eqx.field(static=True)
+    floor: float
+    output_scale: tuple[float, ...]
 
     def __init__(
         self,
@@ -90,7 +91,6 @@ class ScaledField(eqx.Module):
         log_time: bool = False,
         floor: float = 1e-6,
     ):
-        # Static tuples: as arrays, the scales would be trained along with the network.
         self.net = net
         self.y_scale = tuple(map(float, check_sizes("y_scale", y_scale)))
         if output_scale is None:
@@ -116,7 +116,7 @@ class ScaledField(eqx.Module):
     def features(self, t: Any, y: Array) -> Float[Array, " features"]:
         """What the network sees at time `t` and state `y`."""
         y = check_state(y, self.num_states)
-        x = y if self.states == "raw" else y / np.asarray(self.y_scale, y.dtype)
+        x = y if self.states == "raw" else y / jnp.asarray(self.y_scale, y.dtype)
         if self.states == "log":
             x = self._logarithm(x)
         if not self.log_time:
@@ -132,7 +132,7 @@ class ScaledField(eqx.Module):
                 f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
                 f"number for each of the {self.num_outputs} states that it feeds."
             )
-        size = (np.asarray(self.output_scale) / self.t_scale).astype(x.dtype)
+        size = jnp.asarray(self.output_scale, x.dtype) / jnp.asarray(self.t_scale, x.dtype)
         return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
 
     def _time(self, t: Any, like: Array) -> Array:
@@ -140,11 +140,11 @@ class ScaledField(eqx.Module):
 
     def _clock(self, x: Array) -> Array:
         """The derivative of `_logarithm`."""
-        slope = jnp.asarray(1 / (self.floor * np.arcsinh(1 / self.floor)), x.dtype)
+        slope = 1 / (self.floor * jnp.arcsinh(1 / self.floor)).astype(x.dtype)
         return slope / jnp.sqrt(1 + (x / self.floor) ** 2)
 
     def _logarithm(self, x: Array) -> Array:
-        return jnp.arcsinh(x / self.floor) / np.asarray(np.arcsinh(1 / self.floor), x.dtype)
+        return jnp.arcsinh(x / self.floor) / jnp.arcsinh(1 / self.floor).astype(x.dtype)
 
 
 def _takes_time(net: Callable[..., Any]) -> bool:
