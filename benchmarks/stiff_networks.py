@@ -10,7 +10,7 @@ with solves through all samples.
 
 The loss is that of Kim and others (Chaos 31, 093122): the mean absolute error of the samples after
 the first, in units of the largest values (ROBER) or ranges (the others), of a solve to 1e-6. Settings
-were chosen on the seeds 100 to 105 of ROBER and POLLU.
+were chosen on the seeds 100 to 105 of ROBER and 100 and 101 of POLLU.
 """
 
 import argparse

@@ -31,11 +31,12 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M)
 
 
-def run(page, **given):
+def run(page, fewer=("", ""), **given):
     """What the blocks define, run one after the other beside what the page takes from its reader."""
     # With the settings that JAX has by default, which optax needs.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for number, block in enumerate(blocks(page), start=1):
+            block = re.sub(*fewer, block)
             exec(compile(block, f"{page.name}, block {number}", "exec"), given)
     return given
 
@@ -95,6 +96,52 @@ def test_the_block_on_tables_runs(tmp_path, monkeypatch):
     assert run(DOCS / "data.md")["data"].names == ("A", "B")
 
 
+def bound(times, ligand, on=2.0, off=0.5):
+    """The share that is bound, in closed form."""
+    rate = on * ligand + off
+    return on * ligand / rate * (1 - np.exp(-rate * times))
+
+
+@pytest.fixture
+def binding_csv(tmp_path, monkeypatch):
+    """The file that the guide and the front page fit, with noise of one percent, simulated."""
+    monkeypatch.chdir(tmp_path)
+    rng, times = np.random.default_rng(0), np.linspace(0.0, 4.0, 9)
+    rows = [
+        f"{run},{t},{ligand},{2.5 * bound(t, ligand) + 0.01 * rng.normal():.4f}"
+        for run, ligand in (("a", 0.5), ("b", 2.0))
+        for t in times
+    ]
+    (tmp_path / "binding.csv").write_text("\n".join(["run,t,ligand,signal", *rows, ""]))
+
+
+@pytest.mark.slow
+def test_the_blocks_on_measured_data_find_the_rates_and_predict(binding_csv):
+    found = run(DOCS / "measured.md")
+    assert found["fit"].values["field.k_on"] == pytest.approx(2.0, rel=0.1)
+    expected = 2.5 * bound(np.array([0.0, 1.0, 2.0]), 8.0)
+    np.testing.assert_allclose(found["predicted"][0, :, 0], expected, atol=0.05)
+
+
+@pytest.mark.slow
+def test_the_fit_on_the_front_page_finds_the_rates(binding_csv):
+    found: dict[str, Any] = {}
+    with jax.numpy_dtype_promotion("standard"):
+        exec(blocks(DOCS.parent / "README.md")[1], found)
+    assert found["fit"].values["parameters.k_off"] == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_training_run_and_keep_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ts = np.linspace(0.1, 1.0, 5)
+    ys = np.exp(-ts)[None, :, None] * np.array([1.0, 1e-3])
+    data = srx.Trajectories.from_arrays(ts, ys * np.arange(1.0, 6.0)[:, None, None])
+    names = {"data": data, "eqx": eqx, "jax": jax, "jnp": jnp, "optax": optax, "srx": srx}
+    found = run(DOCS / "training.md", fewer=(r"steps=(60|3000)", "steps=2"), **names)
+    assert eqx.tree_equal(found["model"], found["fit"].model)
+
+
 @pytest.mark.parametrize(
     "page", [pytest.param("docs/index.md", marks=pytest.mark.slow), "README.md"]
 )
@@ -127,3 +174,15 @@ def test_every_call_in_the_tables_for_newcomers_can_be_written_so(coming_from):
     assert len(calls) > 40
     for call in calls:
         eval(call, found)
+    (pattern,) = (call for call in calls if "Sparsity(" in call)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(found["field"]),
+        eval(pattern, found),
+        0.0,
+        2.0,
+        None,
+        jnp.array([0.0, 1.0]),
+        args=1000.0,
+        stepsize_controller=srx.PredictiveController(rtol=1e-6, atol=1e-9),
+    )
+    np.testing.assert_allclose(solution.ys[-1], found["solution"].ys[-1], rtol=1e-9)

@@ -40,7 +40,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     within the factors 1/5 and 8, where `i` is the number of iterations that the step took of the
     most allowed: slow iterations lead to smaller steps. A step size that would grow by less than 20
     % is kept, so that the factors of the Newton matrix can be reused. A failed iteration halves the
-    step.
+    step. A rejected step is followed by one of at most 0.9 of its size, a tenth of it before the first
+    accepted step, and that one by no larger one.
 
     **Arguments:**
 
