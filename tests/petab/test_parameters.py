@@ -69,6 +69,18 @@ def test_a_uniform_prior_is_in_the_bounds(write, model):
     ]
 
 
+def test_the_table_of_parameters_at_their_bounds_is_loaded_again(write, model):
+    rows = [f"p{k}|log10|{0.1 * k:g}|{0.7 * k:g}|{0.7 * k:g}|1||" for k in range(1, 30)]
+    problem = load(write, model, *rows, "q|lin|0|1|2|0||")
+    table = problem.parameter_table()
+    assert (table["nominalValue"][:-1] <= table["upperBound"][:-1]).all()
+    assert table["nominalValue"]["q"] == 2
+    again = [
+        f"{name}|log10|0.1|{x}|{x * (1 + 1e-12)!r}|1||" for name, x in [("a", 0.7), ("b", 2.1)]
+    ]
+    assert load(write, model, *again).parameter_table()["nominalValue"].tolist() == [0.7, 2.1]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

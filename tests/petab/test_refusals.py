@@ -42,6 +42,11 @@ def submodel(model):
         (submodel, "has submodels"),
         (lambda m: m.rule("p", "delay(A, 1)"), "uses `delay`, which is not read"),
         (lambda m: m.reaction("s", {"A": 1}, {}, None), "reaction `s` has no rate law"),
+        (
+            lambda m: m.model.getReaction(0).getReactant(0).unsetStoichiometry(),
+            "has `A` without its stoichiometry",
+        ),
+        (lambda m: m.model.removeReaction(0), "The model has no state"),
         (lambda m: m.model.createRateRule().setVariable("p"), "without a formula"),
         (lambda m: m.event("A < 0.5", p="2"), "triggered by `A < 0.5`, which is not read"),
         (lambda m: m.event("time < 5", p="2"), "which is not read: of events those at known times"),

@@ -151,6 +151,31 @@ def test_conditions_set_parameters_species_and_compartments(sbml, write):
         assert np.allclose(found, numbers, rtol=1e-14)
 
 
+def test_a_condition_may_hold_infinity_which_is_no_empty_cell(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("end", 3.0).parameter("K", 2.0)
+    model.parameter("u", constant=False).rule("u", "piecewise(5, time < end, 7) + 1/K")
+    model.reaction("r", {}, {"A": 1}, "u")
+    problem = srx.petab.load(write(model, conditions="conditionId|end|K\nc0|inf|inf"))
+    field, start, _ = parts(problem)
+    assert problem.system.jump_ts == ()
+    assert field(9.0, start)[0] == 5.0
+
+
+def test_names_may_be_words_of_python(sbml, write):
+    model = sbml().compartment().species("in", 1.0).species("in_", 2.0)
+    model.event("time >= 1", **{"in": "in + 1"})
+    model.reaction("lambda", {"in": 1}, {"in_": 2}, "in*c")
+    observed = "observableId|observableFormula|noiseFormula\nis|2*in_|1"
+    measured = "observableId|simulationConditionId|time|measurement\nis|c0|1|0.5"
+    problem = srx.petab.load(write(model, observables=observed, measurements=measured))
+    assert problem.system.states == ("in__", "in_")
+    assert problem.data.names == ("is_",)
+    assert problem.data.doses[0].state == "in__"
+    field, start, observe = parts(problem)
+    assert field(0.0, start).tolist() == [-1, 2]
+    assert observe(0.0, start).tolist() == [4]
+
+
 def test_functions_of_sbml_have_their_values(sbml, write):
     model = sbml().compartment().species("A", 2.0).reaction("r", {"A": 1}, {}, "0")
     texts = {

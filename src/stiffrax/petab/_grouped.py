@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..recovery import jax_function
+from ..recovery import guard_branches, jax_function
 from ._mathml import symbol
 
-# Steps of an evaluation: a function of columns with the places of its arguments, or a matrix.
-_Step = tuple[Callable[..., Any] | None, np.ndarray]
+# A step of an evaluation: a function of columns with the places of its arguments.
+_Step = tuple[Callable[..., Any], np.ndarray]
 
 
 def grouped_function(
@@ -27,6 +27,8 @@ def grouped_function(
     - `definitions`: what else stands in the expressions, each after those that it needs.
     - `expressions`: what is returned, as an array.
     """
+    expressions, guarded = guard_branches(expressions, list(definitions.items()))
+    definitions = dict(guarded)
     results = [symbol(f"(result {k})") for k in range(len(expressions))]
     formulas = definitions | dict(zip(results, expressions, strict=True))
     depth: dict[Any, int] = dict.fromkeys(given, 0)
@@ -41,9 +43,8 @@ def grouped_function(
                 form, own = _form(formula)
                 forms.setdefault(form, []).append((x, own))
         steps: list[_Step] = []
-        known = len(place)
         for form, members in forms.items():
-            steps.append(_step(form, members, formulas, place, known))
+            steps.append(_step(form, members, formulas, place))
             place |= {x: len(place) + k for k, (x, _) in enumerate(members)}
         levels.append(steps)
     wanted = np.array([place[x] for x in results])
@@ -58,9 +59,10 @@ def grouped_function(
 
 
 def _form(formula: Any) -> tuple[Any, list[Any]]:
-    """The formula with its symbols numbered, and these; None for a sum of multiples of symbols."""
+    """The formula with its symbols numbered, and these; of a sum of multiples how many they are."""
     if formula.is_Add and all(_multiple(term) for term in formula.args):
-        return None, []
+        terms = formula.as_coefficients_dict()
+        return len(terms), list(terms)
     order: dict[Any, Any] = {}
     stack = [formula]
     while stack:
@@ -80,22 +82,19 @@ def _multiple(term: Any) -> bool:
     )
 
 
-def _step(form: Any, members: Any, formulas: Any, place: Any, known: int) -> _Step:
-    if form is None:
-        matrix = np.zeros((len(members), known))
-        for row, (x, _) in zip(matrix, members, strict=True):
-            for y, factor in formulas[x].as_coefficients_dict().items():
-                row[place[y]] = float(factor)
-        return None, matrix
+def _step(form: Any, members: Any, formulas: Any, place: Any) -> _Step:
     count = len(members[0][1])
-    function = jax_function([[symbol(f"v{k}") for k in range(count)]], [form])
-    table = [[place[y] for y in own] for _, own in members]
-    return function, np.array(table, int).reshape(len(members), count)
+    table = np.array([[place[y] for y in own] for _, own in members], int)
+    table = table.reshape(len(members), count)
+    if not isinstance(form, int):
+        return jax_function([[symbol(f"v{k}") for k in range(count)]], [form]), table
+    terms = (formulas[x].as_coefficients_dict() for x, _ in members)
+    factors = np.array([[float(x) for x in one.values()] for one in terms])
+    # A product with a matrix would make zero times infinity of what is in no sum.
+    return (lambda values: [jnp.sum(jnp.asarray(factors.T, values.dtype) * values, axis=0)]), table
 
 
 def _evaluate(step: _Step, values: Any) -> Any:
     function, table = step
-    if function is None:
-        return jnp.asarray(table, values.dtype) @ values
-    (value,) = function(list(values[table.T]))
+    (value,) = function(values[table.T])
     return jnp.broadcast_to(jnp.asarray(value, values.dtype), table.shape[:1])

@@ -38,6 +38,13 @@ class Inputs(eqx.Module):
         whether = (given_name(name) for name in self.targets)
         return (*own, *set_, *whether)
 
+    @property
+    def _given(self) -> Bool[np.ndarray, "conditions targets"]:
+        """Which cells of the table hold something."""
+        shape = len(self.numbers), len(self.targets)
+        given = ~np.isnan(np.array(self.numbers)) | (np.array(self.sources) >= 0)
+        return given.reshape(shape)
+
     def __call__(self, args: Any) -> list[Any]:
         """The values of the inputs in a run."""
         values = [jnp.asarray(args.parameters[name]) for name in self.parameters]
@@ -49,7 +56,7 @@ class Inputs(eqx.Module):
         if np.any(sources >= 0):
             of_parameters = jnp.stack(values)[jnp.maximum(source, 0)]
             number = jnp.where(source >= 0, of_parameters, number)
-        given = jnp.isfinite(number)
+        given = jnp.asarray(self._given)[condition]
         return [*values, *jnp.where(given, number, 0), *given.astype(number.dtype)]
 
     def sets(self, names: tuple[str, ...], args: Any) -> Bool[Array, " names"]:
@@ -58,10 +65,7 @@ class Inputs(eqx.Module):
         for k, name in enumerate(names):
             if name in self.targets:
                 j = self.targets.index(name)
-                table[:, k] = [
-                    math.isfinite(row[j]) or source[j] >= 0
-                    for row, source in zip(self.numbers, self.sources, strict=True)
-                ]
+                table[:, k] = self._given[:, j]
         return jnp.asarray(table)[condition_index(args)]
 
     def values(self, condition: int, parameters: dict[str, float]) -> dict[str, float]:
@@ -72,7 +76,7 @@ class Inputs(eqx.Module):
             number = self.numbers[condition][j]
             value = parameters[self.parameters[source]] if source >= 0 else number
             found[condition_name(name)] = value
-            found[given_name(name)] = float(math.isfinite(value))
+            found[given_name(name)] = float(self._given[condition, j])
         return found
 
     def into(self, model: SbmlModel) -> SbmlModel:
@@ -100,10 +104,7 @@ class Inputs(eqx.Module):
             if name in self.targets:
                 column = self.targets.index(name)
                 own, set_ = values.get(key), symbol(condition_name(name))
-                always = all(
-                    math.isfinite(row[column]) or source[column] >= 0
-                    for row, source in zip(self.numbers, self.sources, strict=True)
-                )
+                always = bool(self._given[:, column].all())
                 if not always and own is None:
                     own = sympy.nan
                 choice = sympy.Piecewise((set_, symbol(given_name(name)) > 0), (own, True))

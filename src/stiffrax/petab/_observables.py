@@ -1,5 +1,6 @@
 """Columns of measurements: observables with their parameters and their noise."""
 
+import keyword
 import math
 import re
 from typing import Any, NamedTuple, final
@@ -123,7 +124,7 @@ def _labels(keys: list[tuple[Any, ...]]) -> list[str]:
         if observables.count(name) > 1:
             own = (f"{float(x):g}" if x.is_number else str(x) for x in (*own, *(noise or ())))
             name = re.sub(r"\W+", "_", "_".join((name, *own)))
-        while name in names:
+        while name in names or keyword.iskeyword(name):
             name += "_"
         names.append(name)
     return names

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 
 from ..models import bounded, fixed, positive
 
+# Numbers of the table that are closer than this part of them are the same.
+_ROUNDING = 1e-9
 _BASES = {"lin": None, "log": 1.0, "log10": math.log(10)}
 
 
@@ -32,6 +34,11 @@ def read_parameters(table: Any) -> dict[str, Any]:
         if math.isnan(value):
             middle = math.sqrt(lower * upper) if scale != "lin" else (lower + upper) / 2
             value = middle
+        # Text and logarithms round: what was written at a bound is read at it.
+        if value < lower and math.isclose(value, lower, rel_tol=_ROUNDING):
+            value = lower
+        if value > upper and math.isclose(value, upper, rel_tol=_ROUNDING):
+            value = upper
         if not lower <= value <= upper:
             raise ValueError(
                 f"Parameter `{name}` has the nominalValue {value:g}, outside of its bounds "
@@ -74,9 +81,9 @@ def _bounds(name: Any, row: Any, scale: str) -> tuple[float, float]:
         if kind == "parameterScaleUniform" and base is not None:
             numbers = [math.exp(base * x) for x in numbers]
         # To rounding, these are the bounds of the table again.
-        if numbers[0] > lower + 1e-9 * abs(lower):
+        if numbers[0] > lower + _ROUNDING * abs(lower):
             lower = numbers[0]
-        if numbers[1] < upper - 1e-9 * abs(upper):
+        if numbers[1] < upper - _ROUNDING * abs(upper):
             upper = numbers[1]
     return lower, upper
 
@@ -187,7 +194,14 @@ def read_prior(table: Any) -> Prior | None:
 
 
 def with_values(table: Any, values: dict[str, float]) -> Any:
-    """The parameter table with other nominal values."""
+    """The parameter table with other nominal values of what is estimated, within the bounds."""
     table = table.copy()
-    table["nominalValue"] = np.array([values[str(name)] for name in table.index])
+    found = []
+    for name, row in table.iterrows():
+        value = row.get("nominalValue", math.nan)
+        if _is_estimated(row):
+            lower, upper = _bounds(name, row, _scale(name, row))
+            value = min(max(values[str(name)], lower), upper)
+        found.append(float(value))
+    table["nominalValue"] = np.array(found)
     return table

@@ -1,6 +1,7 @@
 """Problems of parameter estimation in PEtab's format."""
 
 import dataclasses
+import keyword
 import os
 import warnings
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Problem:
         _initial_state(formulas, inputs, data),
         _Formula(inputs, formulas.function([column.formula for column in columns])),
         _spread(formulas, inputs, columns),
-        states=formulas.states,
+        states=[_python_name(name, formulas.states) for name in formulas.states],
         jump_ts=jumps,
         parameters=parameters,
     )
@@ -219,6 +220,7 @@ def _known_times(
     before = [int(k) for k in data.constants["before"]]
     jumps = times.jumps(formulas.formulas(), sorted({*during, *before}))
     doses = times.doses(model.doses, zip(data.run_names, during, strict=True))
+    doses = [x._replace(state=_python_name(x.state, formulas.states)) for x in doses]
     rests = {k for k, rest in zip(before, data.constants[RESTS], strict=True) if rest}
     times.check_rest(model.rates.values(), sorted(rests))
     times.check_sizes(model.compartments, zip(before, during, strict=True))
@@ -233,6 +235,13 @@ def _known_times(
                 "not read: give a large time."
             )
     return jumps, doses
+
+
+def _python_name(name: str, names: tuple[str, ...]) -> str:
+    """The name of a state, which may not be a word of Python."""
+    while keyword.iskeyword(name):
+        name += "_" if f"{name}_" not in names else "__"
+    return name
 
 
 @final

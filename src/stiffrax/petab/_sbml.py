@@ -73,6 +73,11 @@ def read_sbml(document: Any) -> SbmlModel:
             rules[net] = _net_rate(model, species)
             whole = name in scales or species.getHasOnlySubstanceUnits()
             rates[name] = symbol(net) if whole else symbol(net) / symbol(species.getCompartment())
+    if not rates:
+        raise ValueError(
+            "The model has no state: no species that a reaction changes, and no rate rule. Give it a "
+            "parameter with the rate rule 0."
+        )
     for name, compartment in scales.items():
         rules[name] = symbol(amount_name(name)) / symbol(compartment)
     compartments = frozenset(x.getId() for x in model.getListOfCompartments())
@@ -214,6 +219,11 @@ def _stoichiometry(model: Any, reference: Any) -> Any:
         return read_number(reference.getStoichiometryMath().getMath())
     if model.getLevel() > 2 and reference.isSetId():
         return symbol(reference.getId())
+    if model.getLevel() > 2 and not reference.isSetStoichiometry():
+        raise ValueError(
+            f"A reaction has `{reference.getSpecies()}` without its stoichiometry, which has no "
+            "default: write `stoichiometry`."
+        )
     number = reference.getStoichiometry()
     whole = sympy.Integer(int(number)) if number == int(number) else sympy.Float(number)
     return whole

@@ -10,6 +10,7 @@ from ._equations import (
     from_sympy as from_sympy,
     to_sympy as to_sympy,
 )
+from ._guarded_branches import guard_branches as guard_branches
 from ._jax_function import jax_function as jax_function
 from ._reactions import to_mhchem as to_mhchem, to_reactions as to_reactions
 from ._sbml import to_sbml as to_sbml

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._guarded_branches import guard_branches
+
 if TYPE_CHECKING:
     import sympy
 
@@ -25,6 +27,7 @@ def jax_function(
     import sympy
     from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
+    expressions, definitions = guard_branches(expressions, definitions)
     everything = [*expressions, *(e for _, e in definitions)]
     # Definitions stand where SymPy's own common subexpressions would.
     shared: Any = (lambda given: (list(definitions), given)) if definitions else False
