@@ -313,6 +313,46 @@ class Redundant(eqx.Module):
         return -jnp.stack([self.a + self.b, self.other]) * y + 0 * self.none * y
 
 
+class Decay(eqx.Module):
+    """y' = -k y, and a parameter on which nothing depends."""
+
+    k: jax.Array
+    none: jax.Array
+
+    def __call__(self, t, y, args):
+        return -self.k * y + 0 * self.none
+
+
+@pytest.mark.parametrize("ys", [[1.0, 0.5, 0.3], [0.0, 0.0, 0.0, 0.0]])
+def test_residuals_that_vanish_or_are_no_more_than_the_parameters_tell_no_errors(ys):
+    # Two residuals for two parameters; three that are exactly zero.
+    data = srx.Trajectories.from_arrays(np.arange(float(len(ys))), np.array(ys)[:, None])
+    model = Decay(jnp.asarray(0.5), jnp.asarray(1.0))
+    fit = srx.fit_least_squares(model, data, srx.BackwardEuler(), start="given", max_steps=2)
+    assert np.isinf([fit.standard_errors.k, fit.standard_errors.none]).all()
+
+
+class Parabola(eqx.Module):
+    a: jax.Array
+
+    def __call__(self, t, y, args):
+        return self.a[0] + self.a[1] * y + self.a[2] * y**2
+
+
+@pytest.mark.slow
+def test_errors_in_single_precision_are_those_in_double():
+    # Of three columns, 1, y and y^2, the third is new by 500 units of rounding.
+    ts = np.linspace(0, 3, 20)
+    data = srx.Trajectories.from_arrays(ts, 1 + 0.05 * np.sin(ts)[:, None])
+    errors = []
+    for double in (False, True):
+        with jax.enable_x64(double):
+            model = Parabola(jnp.zeros(3))
+            fit = srx.fit_least_squares(model, data, srx.BackwardEuler(), start="given")
+            errors.append(np.asarray(fit.standard_errors.a))
+    np.testing.assert_allclose(*errors, rtol=0.1)
+
+
 @pytest.mark.slow_cases("False")
 @pytest.mark.parametrize("double", [False, True])
 def test_what_samples_do_not_determine_has_no_finite_error(double):

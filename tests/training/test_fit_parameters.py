@@ -4,6 +4,7 @@ import functools
 import json
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import scipy.stats
 
 import stiffrax as srx
 from stiffrax.training._likelihood_model import LikelihoodModel
+from stiffrax.training._parameter_vector import ParameterVector
 
 TS = np.linspace(0.0, 4.0, 9)
 NOISE = np.random.default_rng(0).normal(size=9)
@@ -120,6 +122,13 @@ def test_what_runs_start_from_are_no_residuals():
     np.testing.assert_allclose(one.value, rises.mean(), rtol=1e-6)
     np.testing.assert_allclose(one.standard_error, rises.std(ddof=1) / np.sqrt(8), rtol=1e-6)
     assert found.residuals().shape == (8,)
+
+
+def test_a_prediction_needs_no_spread_that_the_noise_cannot_estimate():
+    vector = ParameterVector(line(srx.fixed(0.4)))
+    loss = srx.LikelihoodLoss(diffrax.Bosh3(), noise=srx.StudentNoise())
+    found = LikelihoodModel(vector, loss, measured()).predict(vector.start)
+    np.testing.assert_allclose(found.values[0, :, 0], 0.5 * TS, atol=1e-6)
 
 
 @functools.cache

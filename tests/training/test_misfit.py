@@ -14,6 +14,8 @@ from stiffrax.training._misfit import Misfit
 def test_misfits_are_compared_by_failures_and_then_by_residuals():
     assert Misfit(0, 1e9) < Misfit(1, 0.0) < Misfit(1, 1.0) < Misfit(2, 0.0)
     assert Misfit(0, 1e9) < Misfit.of([np.nan], 0)
+    assert Misfit(5, 1e9) < Misfit.of([np.inf], 0)
+    assert not Misfit.of([np.inf], 0) < Misfit(5, 1e9)
     assert Misfit(1, 1.0).finite_norm == np.inf
 
 

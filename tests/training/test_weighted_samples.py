@@ -1,6 +1,7 @@
 """How much each sample counts in a least-squares fit."""
 
 import numpy as np
+import pytest
 
 import stiffrax as srx
 from stiffrax.training._weighted_samples import WeightedSamples
@@ -21,6 +22,16 @@ def test_weights_stay_with_their_samples_when_runs_are_held_out():
     train, test = WeightedSamples.of(DATA, 1.0, WEIGHT).split([1])
     np.testing.assert_array_equal(train.weight[..., 0], [[1, 2], [9, 10]])
     np.testing.assert_array_equal(test.weight[..., 0], [[5, 6, 7, 8]])
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "bic"])
+def test_runs_that_do_not_count_are_no_runs_to_judge_by(criterion):
+    weight = np.zeros((3, 4, 1))
+    weight[1, 1 if criterion == "held_out" else 0] = 1
+    with pytest.raises(ValueError, match=r"runs \['0', .* that are predicted have the weight zero"):
+        srx.prune_and_refit(
+            srx.Polynomial(1, 1), DATA, weight=weight, held_out=[1], criterion=criterion
+        )
 
 
 def test_padding_is_not_counted_when_runs_are_held_out():

@@ -20,9 +20,8 @@ from ._parameter_vector import ParameterVector, filled
 
 @final
 class Judgement(NamedTuple):
-    """What one point predicts, the standard deviation of every cell, and residuals over it."""
+    """The standard deviation of every cell at one point, and residuals over it."""
 
-    found: Simulation
     spread: Float[Array, "runs times columns"]
     residuals: Float[Array, " cells"]
 
@@ -62,8 +61,12 @@ class LikelihoodModel:
         return self if data is self.data else LikelihoodModel(self.vector, self.loss, data)
 
     def judge(self, x: Float[np.ndarray, " p"]) -> Judgement:
-        """What one point predicts, with the spread and the residuals of all cells."""
+        """The spread and the residuals of all cells at one point."""
         return _judge(self._parts, jnp.asarray(x))
+
+    def predict(self, x: Float[np.ndarray, " p"]) -> Simulation:
+        """What one point predicts, for which no spread need be known."""
+        return _predict(self._parts, jnp.asarray(x))
 
     def sensitivities(self, x: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
         """What is predicted, `(runs, times, columns)`, and its derivatives by all parameters."""
@@ -162,7 +165,12 @@ def _judge(parts: _Parts, x: Float[Array, " p"]) -> Judgement:
     judged = parts.likelihood.judged(system, found, parts.data)
     spread = parts.likelihood.spread(system, judged, parts.data)
     residuals = parts.likelihood.residuals(system, judged, parts.data)
-    return Judgement(found, spread, residuals.ravel()[parts.cells])
+    return Judgement(spread, residuals.ravel()[parts.cells])
+
+
+@eqx.filter_jit
+def _predict(parts: _Parts, x: Float[Array, " p"]) -> Simulation:
+    return parts.simulate(x)
 
 
 @eqx.filter_jit

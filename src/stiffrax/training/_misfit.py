@@ -11,7 +11,8 @@ class Misfit(NamedTuple):
 
     A prediction that failed has no residual. Any number put in its place could be preferred to that
     of a poor prediction, so that fits would lead to parameters for which solves fail. Two models are
-    therefore compared as tuples are: by the number of failures, and where it is the same by the norm.
+    therefore compared by the number of failures, and where it is the same by the norm; one whose
+    residuals leave the range of numbers is worse than any other.
     """
 
     num_failed: int
@@ -22,6 +23,14 @@ class Misfit(NamedTuple):
         """That of residuals, or of a column with the same norm; infinite where one is not finite."""
         norm = float(np.linalg.norm(np.asarray(residuals)))
         return cls(int(num_failed), norm if np.isfinite(norm) else np.inf)
+
+    def __lt__(self, other: Any) -> bool:
+        """Whether a model predicts better."""
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[bool, int, float]:
+        return not np.isfinite(self.norm), self.num_failed, self.norm
 
     @property
     def finite_norm(self) -> float:

@@ -213,7 +213,7 @@ class ParameterFit:
 
     def simulate(self, data: Measurements | None = None) -> Simulation:
         """What the best system predicts at the rows of the data, or of others."""
-        return self._model.on(self.data if data is None else data).judge(self.x).found
+        return self._model.on(self.data if data is None else data).predict(self.x)
 
     def band(self, level: float = 0.95, *, points: int | None = None) -> Band:
         """What is predicted, with a band from the errors of the parameters, linearized.

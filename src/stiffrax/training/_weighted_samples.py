@@ -41,8 +41,18 @@ class WeightedSamples(NamedTuple):
         return self._replace(data=part, weight=self.weight[runs, : part.ts.shape[1]])
 
     def count(self, free_starts: bool) -> int:
-        """How many numbers are fitted: all samples but the first of a run, or all of them."""
-        return int(np.sum((self.weight if free_starts else self.weight[:, 1:]) > 0))
+        """How many numbers are fitted: all samples but the first of a run, or all of them.
+
+        **Raises:** `ValueError` if there are none.
+        """
+        count = int(np.sum((self.weight if free_starts else self.weight[:, 1:]) > 0))
+        if count == 0:
+            raise ValueError(
+                f"All samples of the runs {list(self.data.run_names)} that are predicted have the "
+                "weight zero, so that there is nothing to fit or to judge by. Give some of them a "
+                "weight above zero, or hold other runs out."
+            )
+        return count
 
     @property
     def size_of_states(self) -> float:
