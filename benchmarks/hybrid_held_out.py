@@ -198,7 +198,7 @@ def main(seeds=5):
         seeds,
     )
     pelts = np.array([HARES.split(), LYNXES.split()], float).T
-    table = np.arange(21.0), pelts, ["hare", "lynx"], [0.2, 0.2]
+    table = np.arange(21.0), pelts, ["hare", "lynx"], 0.2 * pelts
     loss = srx.LikelihoodLoss(noise=srx.LogNormalNoise()) + small_weights
     start = srx.positive([30.0, 5.0], 1.0, 100.0)
     row("pelts, hybrid", hybrid_pelts, loss, table, True, seeds)

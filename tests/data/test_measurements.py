@@ -196,6 +196,13 @@ def test_what_does_not_fit_is_said(call, message):
         call()
 
 
+def test_rows_to_draw_at_of_a_run_measured_at_its_start_only_all_are_the_start():
+    data = srx.Measurements.from_arrays([1.0], [[2.0]], names=["A"])
+    drawn = data.resampled(3)
+    assert drawn.values.ravel().tolist() == [2, 2, 2]
+    assert drawn.first_values().tolist() == [[2]]
+
+
 def test_rows_to_draw_at_begin_with_what_was_measured_at_the_start():
     values = np.array([[[2.0, np.nan], [4.0, 0.0], [5.0, 6.0]]])
     data = srx.Measurements.from_arrays([0.0, 0.0, 1.0], values, names=["A", "B"])

@@ -81,8 +81,18 @@ def test_a_name_that_is_no_symbol_is_renamed(written):
         "t  A  B\n0  1  0\n1  0.5  0.4\n3  0.2  0.7\n",
         "# instrument 7\n# 12 May\n" + PLAIN,
         "t,A,B\n3,0.2,0.7\n0,1,0\n1,0.5,0.4\n",
+        "t;A;B\n0;1;0\n1;0,500;0,4\n3;0,2;0,7\n;;\n",
+        "t,A,B\n0,1,0\n#0.5,7,7\n1,0.5,0.4\n3,0.2,0.7\n# 2 points left out, 1 and 5\n",
     ],
-    ids=["semicolon and decimal comma", "tab", "spaces", "comments", "not sorted"],
+    ids=[
+        "semicolon and decimal comma",
+        "tab",
+        "spaces",
+        "comments",
+        "not sorted",
+        "empty row",
+        "commented row",
+    ],
 )
 def test_the_same_table_in_other_clothes_is_the_same(written, text):
     plain = srx.Measurements.from_csv(written(PLAIN, "plain.csv"))
@@ -96,6 +106,14 @@ def test_the_same_table_in_other_clothes_is_the_same(written, text):
         ("t,A\n2026-01-05,1\n2026-01-06,2\n", "row 2 .* looks like a date or a time of day"),
         ("t,A\n0,1\n1,<0.01\n", "row 3 .* holds '<0.01', a bound and no number. Leave the cell"),
         ("t,A\n0,1\n1,l.5\n", "row 3 .* holds 'l.5', which is no number"),
+        (
+            't,A\n0,1\n1,"1,250"\n',
+            "row 3 .* holds '1,250', with a sign that is not the decimal one",
+        ),
+        ("t;A\n1;1,250\n2;1,300\n", "has '1,250', and a comma in every such number"),
+        ("t;A\n1;1,250,000\n2;1,300\n", "has '1,250,000', and a comma in every such"),
+        ("run;t;A\na;0;1\na;1;2\n#2;0;3\n#2;1;4\n", "row 4 .* begins with '#2' and has a number"),
+        ("run,t,A\n#1,0,1\n#1,1,2\n", "row 2 .* begins with '#1' and has a number in every other"),
         ("t,A\n0,1\n1,2,3\n", "row 3 .* has 3 cells, but its header has 2"),
         ("time|A\n0|1\n", "a single column.* write `separator=`"),
         ("h,A\n0,1\n1,2\n", "say which one is the time, as in `time='hours'`"),
@@ -104,6 +122,28 @@ def test_the_same_table_in_other_clothes_is_the_same(written, text):
 def test_what_cannot_be_read_is_named_with_what_to_do(written, text, message):
     with pytest.raises(ValueError, match=message):
         srx.Measurements.from_csv(written(text))
+
+
+@pytest.mark.parametrize("cell", ["1.250", "1.250,5", "-12.000"])
+def test_where_the_decimal_sign_is_a_comma_a_point_is_none(written, cell):
+    path = written(f"t;A\n0;1,5\n1;{cell}\n")
+    with pytest.raises(ValueError, match=f"row 3 .* holds '{cell}', with a sign that is not the"):
+        srx.Measurements.from_csv(path, decimal=",")
+
+
+def test_numbers_that_look_like_thousands_are_read_where_the_sign_is_said(written):
+    path = written("t;A\n1;1,250\n2;1,300\n")
+    data = srx.Measurements.from_csv(path, decimal=",")
+    np.testing.assert_array_equal(data.values[0, :, 0], [1.25, 1.3])
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "D"])
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+def test_times_of_a_data_frame_that_are_no_numbers_are_refused(kind, unit):
+    times = np.array([1, 2], "int64").astype(f"{kind}[{unit}]")
+    for ts in (times, times.astype(object) if unit == "us" else list(times)):
+        with pytest.raises(ValueError, match="looks like a date or a time of day"):
+            srx.Measurements.from_table({"t": ts, "A": [1.0, 2.0]})
 
 
 def test_a_run_may_start_before_its_first_row(written):

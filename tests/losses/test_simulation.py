@@ -104,6 +104,16 @@ class TestLogarithms:
         with pytest.raises(ValueError, match=r"Run '0' has the value 0 of 'A' at time 2, .* logar"):
             self.loss(self.system, data)
 
+    def test_standard_deviations_of_data_are_divided_by_the_measurements(self):
+        values = np.array([[[2.0], [0.5], [4.0]]])
+        data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.1)
+        found = srx.Simulation(values + 1, np.zeros_like(values), values + 1, np.array([False]))
+        spread = self.loss.spread(self.system, found, data)
+        np.testing.assert_allclose(spread, 0.1 / values, rtol=1e-14)
+        known = srx.System(self.system.field, jnp.array([2.5]), sd=0.2, states=["A"])
+        relative = found._replace(sd=np.full_like(values, 0.2))
+        np.testing.assert_allclose(self.loss.spread(known, relative, data), 0.2, rtol=1e-14)
+
     def test_a_prediction_that_is_not_positive_is_no_likelihood(self):
         data = srx.Measurements.from_arrays(TS, np.ones((3, 1)), names=["A"], sd=0.1, start=0.0)
         assert eqx.filter_jit(self.loss)(self.system, data) == jnp.inf

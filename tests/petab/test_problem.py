@@ -99,6 +99,12 @@ def test_columns_are_observables_with_their_parameters(problem):
     )
 
 
+def test_standard_deviations_of_logarithms_are_data_in_the_unit_of_the_column(problem):
+    run, row, column = problem._cells[2]
+    sd = 0.1 * np.log(10) * 2.7
+    assert np.isclose(problem.data.sd[run, row, column], sd, rtol=1e-14)
+
+
 def test_parameters_keep_scale_bounds_and_values_in_the_table(problem):
     held = problem.system.parameters
     assert repr(held["k"]) == "Parameter(0.8, from 0.01 to 100, log scale)"

@@ -322,11 +322,11 @@ class Measurements(eqx.Module):
         """The same runs with rows at equal steps from start to last row, for drawing predictions."""
         last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
-        values = np.ones((*ts.shape, self.num_columns))  # noise on logarithms refuses zeros
-        values[:, 0] = self.first_values()  # a system without an initial state starts there
+        # A system without an initial state starts there. Noise on logarithms refuses zeros.
+        begin = (ts == ts[:, :1])[:, :, None]
+        values = np.where(begin, np.asarray(self.first_values())[:, None], 1.0)
         mask, sd = np.isfinite(values), np.zeros_like(values)
-        values = np.where(mask, values, 1.0)
-        return dataclasses.replace(self, ts=ts, values=values, mask=mask, sd=sd)
+        return dataclasses.replace(self, ts=ts, values=np.nan_to_num(values), mask=mask, sd=sd)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, NaN where nothing is."""

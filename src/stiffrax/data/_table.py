@@ -81,6 +81,11 @@ def _no_number(cell: str, row: int) -> str:
             f"holds {cell!r}, a bound and no number. Leave the cell empty where the value was not "
             "measured, or write the number that stands for it."
         )
+    if re.fullmatch(r"[-+]?\d+([.,]\d+)+", cell):
+        return (
+            f"holds {cell!r}, with a sign that is not the decimal one. Leave out what separates "
+            "thousands, or say which the decimal sign is, as in `decimal=','`."
+        )
     if row == 0 and re.fullmatch(r"[^\d]*[a-zA-Zµ%°/*^-][\w/*^%°·. -]*", cell):
         return (
             f"holds {cell!r}, which looks like a row of units; delete that row, or write the units "
@@ -107,12 +112,13 @@ def read_csv(
     decimal: str | None = None,
 ) -> Table:
     """Reads a text file of any separator, decimal sign and encoding, comment lines left out."""
-    lines = _lines(path)
+    lines, comments = _lines(path)
     if not lines:
         raise ValueError(f"{path} is empty: its first row must name the columns.")
     separator = _separator(path, lines) if separator is None else separator
     rows = [(number, _cells(line, separator)) for number, line in lines]
-    header, body = rows[0][1], rows[1:]
+    header, body = rows[0][1], [row for row in rows[1:] if any(row[1])]
+    _check_comments(path, [(k, _cells(x, separator)) for k, x in comments], rows[0], body)
     if not body:
         raise ValueError(f"{path} has a header but no samples: add one row for each sample.")
     for number, cells in body:
@@ -147,7 +153,7 @@ def read_table(table: Any, rename: Mapping[str, str]) -> Table:
             "Polars), or a dictionary of columns, as in `{'t': ts, 'A': values}`."
         )
     names, units = _names("the table", [str(name) for name in header], rename)
-    given = {name: np.asarray(table[key]).tolist() for key, name in zip(header, names, strict=True)}
+    given = {name: _column(table[key]) for key, name in zip(header, names, strict=True)}
     columns = {name: [_value(x) for x in cells] for name, cells in given.items()}
     lengths = {name: len(cells) for name, cells in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -159,8 +165,8 @@ def read_table(table: Any, rename: Mapping[str, str]) -> Table:
     return Table("the table", units, columns, given, locate)
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that hold something, numbered from one as an editor does."""
+def _lines(path: Path) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """The lines that hold something, and those that are comments, numbered as an editor does."""
     with open(path, "rb") as file:
         content = file.read()
     for start, what in _BINARY.items():
@@ -174,8 +180,34 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     except UnicodeDecodeError:
         warnings.warn(f"{path} is not UTF-8 and was read as Latin-1.", stacklevel=4)
         text = content.decode("latin-1")
-    numbered = enumerate(text.splitlines(), 1)
-    return [(n, line) for n, line in numbered if line.strip() and not line.startswith("#")]
+    numbered = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    comments = [(n, line) for n, line in numbered if line.startswith("#")]
+    return [(n, line) for n, line in numbered if not line.startswith("#")], comments
+
+
+def _check_comments(
+    path: Path,
+    comments: list[tuple[int, list[str]]],
+    header: tuple[int, list[str]],
+    body: list[tuple[int, list[str]]],
+) -> None:
+    """Refuses comments that look like rows, of which the first cell is a name as in `#2`.
+
+    Where other rows begin with numbers, such a line is a row that was commented out.
+    """
+    if body and all(_is_number(cells[0]) for _, cells in body):
+        return
+    for number, cells in comments:
+        whole = any(cells[1:]) and all(map(_is_number, cells[1:]))
+        if number > header[0] and len(cells) == len(header[1]) and whole:
+            raise ValueError(
+                f"row {number} of {path} begins with {cells[0]!r} and has a number in every other "
+                "column: a sample, or a comment? Write the name without `#`, or delete the row."
+            )
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or isinstance(_cell(cell.replace(",", "."), "."), float)
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -211,12 +243,19 @@ def _decimal(separator: str, cells: list[str]) -> str:
     """A comma, if numbers are written with commas and none with a point."""
     if separator == ",":
         return "."
-    with_comma = any(re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", cell) for cell in cells)
+    commas = [x for x in cells if re.fullmatch(r"[-+]?\d*(,\d+)+([eE][-+]?\d+)?", x)]
+    with_comma = any(x.count(",") == 1 for x in commas)
     with_point = any(re.fullmatch(r"[-+]?\d*\.\d+([eE][-+]?\d+)?", cell) for cell in cells)
     if with_comma and with_point:
         raise ValueError(
             "The file has numbers with a decimal comma and numbers with a decimal point. Say which "
             "sign it is, as in `decimal=','`."
+        )
+    thousands = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+    if commas and all(map(thousands.fullmatch, commas)):
+        raise ValueError(
+            f"The file has {commas[0]!r}, and a comma in every such number that could separate "
+            "thousands. Say which sign it is: `decimal=','`, or leave the commas out."
         )
     return "," if with_comma else "."
 
@@ -225,12 +264,23 @@ def _cell(cell: str, decimal: str) -> Any:
     if cell.lower() in _NOT_MEASURED:
         return float("nan")
     written = cell.replace(decimal, ".") if decimal != "." else cell
-    if "_" in cell:
-        return cell  # Python would read `1_2` as 12
+    # Python would read `1_2` as 12. A point beside a decimal comma separates thousands.
+    if "_" in cell or decimal != "." and "." in cell:
+        return cell
     try:
         return float(written)
     except ValueError:
         return cell
+
+
+def _column(values: Any) -> list[Any]:
+    """The cells; dates and spans of time as text, for those in nanoseconds would be integers."""
+    array = np.asarray(values)
+    if array.dtype.kind == "M":
+        return np.datetime_as_string(array, unit="auto").tolist()
+    if array.dtype.kind == "m":
+        return [str(x) for x in array.astype("timedelta64[us]").tolist()]
+    return array.tolist()
 
 
 def _value(x: Any) -> Any:
@@ -238,6 +288,8 @@ def _value(x: Any) -> Any:
         return float("nan")
     if isinstance(x, str):
         return _cell(x, ".")
+    if isinstance(x, np.timedelta64):
+        return str(x)  # a number only without its unit
     try:
         return float(x)
     except (TypeError, ValueError):

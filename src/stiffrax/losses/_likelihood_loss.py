@@ -197,15 +197,18 @@ class LikelihoodLoss(AbstractLoss):
         by_system, estimated = columns_with_spread(system, data), self.estimates(system, data)
         columns = []
         for j, noise in enumerate(self.by_column(data)):
+            own = given[:, :, j]
+            if noise.on_logarithms:  # that of a logarithm is relative
+                own = own / jnp.where(measured[:, :, j] > 0, measured[:, :, j], 1)
             if data.names[j] in by_system or not estimated[j]:
-                columns.append((found.sd if data.names[j] in by_system else given)[:, :, j])
+                columns.append(found.sd[:, :, j] if data.names[j] in by_system else own)
                 continue
-            seen = solved[:, :, j] & (given[:, :, j] == 0)
+            seen = solved[:, :, j] & (own == 0)
             values = [jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values)]
             residual = jnp.where(seen, noise.residual(*values), 0)
             size = 1.0 if noise.on_logarithms else jnp.max(jnp.where(seen, jnp.abs(values[0]), 0))
             best = jnp.maximum(noise.best_spread(residual, seen, (0, 1)), _SMALLEST_SPREAD * size)
-            columns.append(jnp.where(given[:, :, j] > 0, given[:, :, j], best))
+            columns.append(jnp.where(own > 0, own, best))
         return jnp.stack(columns, axis=2)
 
     def residuals(

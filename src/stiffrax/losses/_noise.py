@@ -148,8 +148,9 @@ class NormalNoise(AbstractGaussianNoise):
 class LogNormalNoise(AbstractGaussianNoise):
     r"""Log-normal noise: $\log x = \log \hat x + \sigma e$ with $e$ normal.
 
-    $\sigma$ is a relative spread: 0.1 is about ten percent. Measurements and predictions are
-    positive.
+    $\sigma$ is a relative spread: 0.1 is about ten percent. So is a standard deviation of the system;
+    those of data are in the unit of their column, and divided by the measurement. Measurements and
+    predictions are positive.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx

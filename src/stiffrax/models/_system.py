@@ -118,10 +118,10 @@ class System(eqx.Module):
         cells are then no residuals.
     - `observe`: $g$, called as `observe(t, y, args)`; returns a dictionary of the columns of the
         data, or an array in their order. Without, columns are states of the same name.
-    - `sd`: standard deviations of the noise, in the unit of each column: a number, a dictionary by
-        column, or a function `sd(t, y, args)` that returns one of these, such as
-        `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without, they are those
-        of the data, or else estimated, one for each column.
+    - `sd`: standard deviations of the noise, in the unit of each column, or relative where noise is
+        log-normal: a number, a dictionary by column, or a function `sd(t, y, args)` that returns one
+        of these, such as `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without,
+        they are those of the data, or else estimated, one for each column.
     - `states`: names of the states.
     - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by

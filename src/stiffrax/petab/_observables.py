@@ -33,6 +33,7 @@ class Row(NamedTuple):
 
     column: int
     sd: float
+    on_logarithms: bool
 
 
 def read_columns(
@@ -64,7 +65,9 @@ def read_columns(
         Column(label, *found[key], definitions[key[0]][2])
         for label, key in zip(_labels(keys), keys, strict=True)
     ]
-    return columns, [Row(keys.index(key), sd) for key, sd in places]
+    return columns, [
+        Row(keys.index(key), sd, definitions[key[0]][2].on_logarithms) for key, sd in places
+    ]
 
 
 def _definition(name: Any, row: Any, known: set[str]) -> tuple[Any, Any, AbstractNoise]:

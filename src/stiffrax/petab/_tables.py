@@ -66,7 +66,9 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
         for k, t, place in zip(lines, moments, places, strict=True):
             ts[-1][place] = t
             values[-1][place, rows[k].column] = measured[k]
-            spreads[-1][place, rows[k].column] = rows[k].sd
+            # Data have standard deviations in the unit of their column, also of logarithms.
+            unit = abs(measured[k]) or 1.0 if rows[k].on_logarithms else 1.0
+            spreads[-1][place, rows[k].column] = rows[k].sd * unit
     keys = list(runs)
     data = Measurements.from_arrays(
         _stacked(ts, "edge"),
