@@ -150,7 +150,7 @@ def test_the_block_on_training_runs_and_its_model_can_be_kept(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param("docs/index.md", marks=pytest.mark.slow), "README.md"]
+    "page", [pytest.param(page, marks=pytest.mark.slow) for page in ("docs/index.md", "README.md")]
 )
 def test_the_first_block_of_the_front_pages_runs(page):
     found: dict[str, Any] = {}

@@ -253,7 +253,7 @@ def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
 
 
 def test_of_a_failed_solve_nothing_moves_with_its_start():
-    def saved(t0, y0):
+    def saved(t0, y0, max_steps=2):
         sol = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: -y),
             srx.BackwardEuler(),
@@ -263,10 +263,12 @@ def test_of_a_failed_solve_nothing_moves_with_its_start():
             y0,
             saveat=diffrax.SaveAt(t0=True, ts=jnp.array([0.05, 0.9]), dense=True),
             adjoint=srx.DiscreteAdjoint(),
-            max_steps=2,
+            max_steps=max_steps,
             throw=False,
         )
         return sol.evaluate(0.05), *jnp.where(jnp.isfinite(sol.ys), sol.ys, 0)
 
-    by_t0 = jax.jacrev(saved)(0.0, jnp.array(1.0))
-    assert jnp.all(jnp.stack(by_t0) == 0)
+    by_start = jax.jacrev(saved, (0, 1))(0.0, jnp.array(1.0))
+    assert jnp.all(jnp.asarray(by_start) == 0)
+    solved = jax.jacrev(lambda *x: saved(*x, max_steps=16), (0, 1))(0.0, jnp.array(1.0))
+    assert jnp.all(jnp.asarray(solved)[jnp.array([0, 2, 3])] != 0)

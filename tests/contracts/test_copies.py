@@ -98,7 +98,7 @@ OBJECTS = {
     "Scaling": lambda: srx.Scaling.from_data(trajectories()),
     "SmoothingSpline": spline,
     "GrowingHorizon": lambda: srx.GrowingHorizon(first=0.2, steps=2),
-    "HomotopySchedule": lambda: srx.HomotopySchedule(values=6).strengths,
+    "HomotopySchedule": lambda: srx.HomotopySchedule(values=6),
     "Steer": lambda: srx.Steer(0.1),
     "tableau": lambda: srx.tableaus.radau_iia(3),
     "problem": srx.problems.robertson,

@@ -93,18 +93,16 @@ END_ERRORS = {
 
 
 @each_solver
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 class TestSaving:
-    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     def test_the_end_is_near_the_solution_in_a_nested_state_with_a_scalar_leaf(self, name):
         end = jax.tree.map(lambda x: x[0], solution(name).ys[3])
         assert end["slow"].shape == ()
         assert_close(end, relaxed(0.4), END_ERRORS[name])
 
-    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
     def test_the_start_is_saved_as_given(self, name):
         assert_close(jax.tree.map(lambda x: x[0], solution(name).ys[0]), STATE, 0)
 
-    @pytest.mark.slow_cases("GaussLegendre4", "Trapezoid")
     def test_steps_end_where_they_should(self, name):
         ts = solution(name).ts[2]
         np.testing.assert_allclose(ts[:4], [0.1, 0.2, 0.3, 0.4], rtol=1e-15)

@@ -19,7 +19,7 @@ def solve(field, y0, controller, solver, t1=1.0):
     )
 
 
-@slow
+@pytest.mark.slow_cases("0", "2")
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_a_component_at_rest_needs_no_absolute_tolerance(solver):
     field = lambda t, y, args: jnp.stack([-y[0], 0 * y[1]])
@@ -38,7 +38,7 @@ def test_no_solve_walks_through_a_pole_beside_a_component_at_rest(solver):
     assert sol.result != diffrax.RESULTS.successful
 
 
-@slow
+@pytest.mark.slow_cases("0", "2")
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_a_relative_tolerance_may_be_one_for_each_component(solver):
     controller = diffrax.PIDController(rtol=jnp.array([1e-6, 1e-3]), atol=1e-9)

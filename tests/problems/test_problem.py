@@ -154,11 +154,14 @@ def test_closed_form_takes_one_time_or_many():
     ids=lambda make: make.__name__,
 )
 def test_closed_form_satisfies_the_equation(make):
-    problem = make()
+    # By the default rates nothing is left to see at the first sample.
+    slow = make.__name__ in ("linear_decay", "linear_relaxation")
+    problem = make(rate=5.0) if slow else make()
     ts = np.linspace(problem.t0, problem.t1, 7)[1:]
     step = 1e-4 * ts[0] * np.array([-2, -1, 1, 2])
     weights = np.array([1, -8, 8, -1]) / 12
     field = jax.jit(problem.vector_field)
+    assert np.max(np.abs(field(ts[0], problem.solution(ts[0])))) > 1e-3
     for t in ts:
         slope = weights @ problem.solution(t + step) / (1e-4 * ts[0])
         y = problem.solution(t)

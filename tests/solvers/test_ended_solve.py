@@ -221,9 +221,7 @@ def test_other_solvers_end_under_the_predictive_controller_too():
     assert solution.result == RESULTS.dt_min_reached
 
 
-@pytest.mark.slow_cases("fixed")
-@pytest.mark.parametrize("controller", [diffrax.ConstantStepSize(), PID], ids=["fixed", "PID"])
-def test_an_infinite_jacobian_does_not_pass_for_convergence(controller):
+def test_an_infinite_jacobian_does_not_pass_for_convergence():
     # Divided by it every residual is zero: `y = 0` was returned, successfully.
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: 1 + jnp.sqrt(y)),
@@ -232,8 +230,6 @@ def test_an_infinite_jacobian_does_not_pass_for_convergence(controller):
         1.0,
         0.25,
         jnp.array(0.0),
-        stepsize_controller=controller,
         throw=False,
     )
-    exact = 0.25 * (1 + 0.5 * 0.25 + 0.5)  # of the first step, to know what is far from it
-    assert solution.result != RESULTS.successful or abs(solution.ys[-1]) > exact
+    assert solution.result == RESULTS.nonfinite

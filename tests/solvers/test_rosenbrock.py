@@ -246,6 +246,7 @@ def test_a_step_that_overflows_is_tried_again_with_a_smaller_one():
         throw=False,
     )
     assert solution.result == SUCCESS
+    assert solution.stats["num_rejected_steps"] > 0
 
 
 @pytest.mark.parametrize("solver", [srx.Rodas5P(), srx.RadauIIA5()], ids=repr)
@@ -262,6 +263,7 @@ def test_a_first_step_whose_slope_overflows_is_tried_again_with_a_smaller_one(so
         throw=False,
     )
     assert solution.result == SUCCESS
+    assert solution.stats["num_rejected_steps"] > 0
     assert abs(solution.ys[-1, 0]) < 1e90
 
 

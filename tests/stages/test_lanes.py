@@ -75,7 +75,7 @@ def test_few_slow_lanes_do_not_make_the_others_repeat_the_body():
     jax.block_until_ready(jax.jit(jax.vmap(run))(starts))
     jax.effects_barrier()
     # One pass over all 64, then eight lanes at a time: the slow one and those that fill the room.
-    assert len(calls) <= 64 + 8 * 30
+    assert 64 + 29 <= len(calls) <= 64 + 8 * 30
 
 
 def test_a_loop_for_few_lanes_has_its_body_once_in_the_program():

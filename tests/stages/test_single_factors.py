@@ -34,7 +34,7 @@ def solved(name, mixed, rtol=1e-10):
     return sol
 
 
-@pytest.mark.slow_cases("HIRES")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_solution_has_the_accuracy_of_double_precision(name):
     true = PROBLEMS[name].reference_values[-1]
@@ -42,14 +42,13 @@ def test_the_solution_has_the_accuracy_of_double_precision(name):
     assert errors[0] < max(2 * errors[1], 1e-9)
 
 
-@pytest.mark.slow_cases("HIRES")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_takes_about_as_many_iterations(name):
     mixed, double = (solved(name, m).stats["num_newton_iterations"] for m in (True, False))
     assert int(mixed) < 1.25 * int(double)
 
 
-@pytest.mark.slow
 def test_fixed_steps_converge_to_rounding_of_double_precision():
     problem = PROBLEMS["HIRES"]
 

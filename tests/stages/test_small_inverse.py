@@ -115,6 +115,11 @@ def test_the_library_gets_one_matrix_at_a_time(inverse, shape):
     assert not re.search(r"f64\[\d+,\d+,\d+\]( \w+:i32\[[\d,]+\])* = lu", program)
 
 
+def test_a_factorization_of_the_library_shows_in_a_program():
+    assert "getrf" in jax.jit(jnp.linalg.inv).lower(jnp.eye(4)).as_text()
+
+
+@pytest.mark.slow_cases("True-Rodas5P()", "False-RadauIIA9()")
 @pytest.mark.parametrize("solver", [srx.Rodas5P(), srx.RadauIIA9()], ids=repr)
 @pytest.mark.parametrize("has_mass", [False, True])
 def test_a_small_solve_calls_no_library_factorization(solver, has_mass):
