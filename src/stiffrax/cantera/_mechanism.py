@@ -6,6 +6,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
@@ -126,7 +127,7 @@ class Mechanism(eqx.Module):
 
     def rate_constants(
         self, T: Float[Array, ""], M: Float[Array, " bodies"]
-    ) -> tuple[Array, Array]:
+    ) -> Float[Array, "2 reactions"]:
         """Rate constants forward and backward, times third bodies and corrections of falloffs."""
         r, one = self.reactions, jnp.ones(1, T.dtype)
         log_k = self.rates.high.logarithm(T)
@@ -141,35 +142,41 @@ class Mechanism(eqx.Module):
         if len(r.falloffs):
             corrections = self.rates.falloff(r, T, log_k, M[r.falloff_bodies])
             factor = factor * jnp.append(corrections, one)[r.corrections]
-        return factor * jnp.exp(log_k), factor * jnp.exp(log_back)
+        return factor[None] * jnp.exp(jnp.stack([log_k, log_back]))
 
 
 def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def _slots(mechanism: Mechanism, c: Array) -> tuple[list[Array], list[Array]]:
-    """What stands in each slot of the reactants and of the products of all reactions."""
-    filled, r = jnp.append(c, jnp.ones(1, c.dtype)), mechanism.reactions
-    return list(filled[r.reactants.T]), list(filled[r.products.T])
+def _filled(c: Array) -> Array:
+    """Concentrations, and the one with which slots are filled up."""
+    return jnp.append(c, jnp.ones(1, c.dtype))
 
 
-def _product(slots: list[Array], but: int | None = None) -> Array:
+def _product(filled: Array, slots: np.ndarray) -> Array:
     # Written out: the derivative of `jnp.prod` is made for zeros.
-    factors = [x for k, x in enumerate(slots) if k != but]
-    return functools.reduce(jnp.multiply, factors, jnp.ones_like(slots[0]))
+    factors = [filled[x] for x in slots.T]
+    return functools.reduce(jnp.multiply, factors, jnp.ones(len(slots), filled.dtype))
 
 
-def _made(mechanism: Mechanism, slots: tuple[list[Array], list[Array]], constants: tuple) -> Array:
-    """What reactions with these rate constants make of each species."""
-    speeds = constants[0] * _product(slots[0]) - constants[1] * _product(slots[1])
+def _speeds(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
+    """The net rates of progress of reactions with these rate constants."""
+    r = mechanism.reactions
+    return constants[0] * _product(filled, r.reactants) - constants[1] * _product(
+        filled, r.products
+    )
+
+
+def _made(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
+    """What the reactions make of each species."""
+    speeds = _speeds(mechanism, filled, constants)
     return _matmul(jnp.asarray(mechanism.reactions.stoichiometry, speeds.dtype), speeds)
 
 
 @eqx.filter_custom_jvp
 def _net_production_rates(mechanism: Mechanism, T: Array, c: Array) -> Array:
-    constants = mechanism.rate_constants(T, mechanism.bodies(c))
-    return _made(mechanism, _slots(mechanism, c), constants)
+    return _made(mechanism, _filled(c), mechanism.rate_constants(T, mechanism.bodies(c)))
 
 
 @_net_production_rates.def_jvp
@@ -177,40 +184,35 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     """Forms the Jacobian for all directions at once.
 
     Pushed through the reactions each, the 54 columns of GRI-Mech 3.0 take 40 times as long as its
-    rates; formed from slopes, 8 times.
+    rates; formed from slopes, 4 times.
     """
     (mechanism, T, c), (mechanism_dot, T_dot, c_dot) = primals, tangents
-    M, slots = mechanism.bodies(c), _slots(mechanism, c)
-    constants, dot = mechanism.rate_constants(T, M), jnp.zeros_like(c)
+    M, filled, dot = mechanism.bodies(c), _filled(c), jnp.zeros_like(c)
+    constants = mechanism.rate_constants(T, M)
     if T_dot is not None:
         by_T = jax.jvp(lambda T: mechanism.rate_constants(T, M), (T,), (jnp.ones_like(T),))[1]
-        dot = dot + _made(mechanism, slots, by_T) * T_dot
+        dot = dot + _made(mechanism, filled, by_T) * T_dot
     if c_dot is not None:
-        dot = dot + _matmul(_jacobian(mechanism, T, M, slots, constants), c_dot)
+        dot = dot + _matmul(_jacobian(mechanism, T, M, filled, constants), c_dot)
     if jax.tree.leaves(mechanism_dot):
         by_numbers = eqx.filter_jvp(
             lambda m: m.rate_constants(T, m.bodies(c)), (mechanism,), (mechanism_dot,)
         )[1]
-        dot = dot + _made(mechanism, slots, by_numbers)
-    return _made(mechanism, slots, constants), dot
+        dot = dot + _made(mechanism, filled, by_numbers)
+    return _made(mechanism, filled, constants), dot
 
 
 def _jacobian(
-    mechanism: Mechanism,
-    T: Array,
-    M: Array,
-    slots: tuple[list[Array], list[Array]],
-    constants: tuple[Array, Array],
+    mechanism: Mechanism, T: Array, M: Array, filled: Array, constants: Array
 ) -> Float[Array, "species species"]:
     """Derivatives by concentrations: each reaction's by its slots and by its third body."""
     r = mechanism.reactions
-    slopes = [constants[0] * _product(slots[0], k) for k in range(len(slots[0]))]
-    slopes += [-constants[1] * _product(slots[1], k) for k in range(len(slots[1]))]
-    jacobian = r.slopes(jnp.concatenate(slopes)).reshape(len(c := r.stoichiometry), len(c))
+    slopes = constants.reshape(-1)[r.terms] * _product(filled, r.others)
+    jacobian = r.slopes(slopes).reshape(r.num_species, r.num_species)
     if len(r.colliding):
         # A reaction has one third body at most: along all of them at once is along each.
         by_M = jax.jvp(lambda M: mechanism.rate_constants(T, M), (M,), (jnp.ones_like(M),))[1]
-        speeds = by_M[0] * _product(slots[0]) - by_M[1] * _product(slots[1])
-        changes = jnp.asarray(r.stoichiometry[:, r.colliding], M.dtype) * speeds[r.colliding][None]
+        speeds = _speeds(mechanism, filled, by_M)[r.colliding]
+        changes = jnp.asarray(r.stoichiometry[:, r.colliding], M.dtype) * speeds[None]
         jacobian = jacobian + _matmul(changes, mechanism.efficiencies)
     return jacobian

@@ -33,7 +33,7 @@ class Reactions:
             [_sign(r.rate) * np.sign(gas.multiplier(i)) for i, r in enumerate(reactions)]
         )
         self._read_third_bodies(reactions, index)
-        self.slopes = self._slope_sums()
+        self.terms, self.others, self.slopes = self._read_slopes()
 
     def _read_third_bodies(self, reactions: list[Any], index: dict[str, int]) -> None:
         bodies = [r.third_body for r in reactions]
@@ -53,15 +53,25 @@ class Reactions:
         self.is_troe = np.array([len(x) > 0 for x in coefficients], bool)
         self.has_T2 = np.array([len(x) > 3 and x[3] != 0 for x in coefficients], bool)
 
-    def _slope_sums(self) -> GatheredSums:
-        """How slopes by what stands in the slots add up to a Jacobian."""
-        slots = np.concatenate([self.reactants, self.products], axis=1)
-        reaction, slot = np.nonzero(slots < self.num_species)
-        changes = self.stoichiometry[:, reaction]
+    def _read_slopes(self) -> tuple[np.ndarray, np.ndarray, GatheredSums]:
+        """Slopes of the speeds by what stands in a slot, and how they add up to a Jacobian.
+
+        A slope is a rate constant, numbered forward first, times what stands in the other slots. In
+        one form for all of them: a gather of what was concatenated computes it again for each term.
+        """
+        num_reactions, most = len(self.reactants), self.reactants.shape[1]
+        width = max(most, self.products.shape[1])
+        sides = np.full((2 * num_reactions, width), self.num_species)
+        sides[:num_reactions, :most] = self.reactants
+        sides[num_reactions:, : self.products.shape[1]] = self.products
+        terms, slots = np.nonzero(sides < self.num_species)
+        others = np.array([[j for j in range(width) if j != k] for k in range(width)])[slots]
+        direction = np.where(terms < num_reactions, 1.0, -1.0)
+        changes = self.stoichiometry[:, terms % num_reactions] * direction
         species, term = np.nonzero(changes)
-        place = species * self.num_species + slots[reaction, slot][term]
-        source = slot * len(slots) + reaction
-        return GatheredSums(place, source[term], changes[species, term], self.num_species**2)
+        place = species * self.num_species + sides[terms, slots][term]
+        sums = GatheredSums(place, term, changes[species, term], self.num_species**2)
+        return terms, sides[terms[:, None], others], sums
 
 
 def check_solution(gas: Any) -> None:
