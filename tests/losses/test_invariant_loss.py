@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.losses._invariant_loss import _statistics
 
 TS = np.arange(40) * 0.2
 CIRCLE = np.stack([np.cos(TS), np.sin(TS)], axis=1)
@@ -54,6 +55,15 @@ def test_statistics_are_those_of_the_attractor():
     options = {"time": 2 * 31 * 0.2, "statistics": 1.0}
     same, shrunk = (evaluate(growth, (), **options).value for growth in (0.0, -0.2))
     assert same < 0.3 < 1.0 < shrunk
+
+
+def test_a_state_that_is_constant_is_compared_in_units_of_itself():
+    ys = jnp.array([[0.0, 3.0, 0.0], [2.0, 3.0, 0.0]])
+    mask, good = jnp.ones(2, bool), jnp.ones(1, bool)
+    assert _statistics(ys[None], good, ys, mask) == 0
+    # Means are off by 2 units of 3 and by 5 of 1; the first state has the deviation 1.
+    moved = _statistics(ys[None] + jnp.array([[[0.0, 6.0, 5.0]]]), good, ys, mask)
+    np.testing.assert_allclose(moved, 29.0, rtol=1e-12)
 
 
 def test_a_start_that_fails_is_counted_and_left_out():

@@ -90,6 +90,49 @@ def test_a_draw_is_the_loss_of_what_is_drawn_alone():
     np.testing.assert_allclose(value, expected.squeeze(), rtol=1e-4)
 
 
+def test_predictions_count_by_the_time_of_their_sample_if_that_is_there():
+    measure = srx.ScaledMSE([1.0], weight=lambda t, y: t * jnp.ones(1))
+    loss = srx.NeighborhoodLoss(**OPTIONS, measure=measure).for_data(DATA)
+    # As a growing horizon does.
+    seen = eqx.tree_at(lambda data: data.mask, DATA, DATA.mask & (TS <= 0.55))
+    value, failed, solved = eqx.filter_jit(lambda loss: loss.evaluate(square, seen))(loss)
+    terms, centers = [], set()
+    ys, ts, mask = (np.asarray(x).reshape(-1) for x in (seen.ys, seen.ts, seen.mask))
+    found = loss.neighborhoods
+    assert found is not None
+    for n, i in enumerate(np.asarray(found.centers)):
+        for j in np.asarray(found.neighbors)[n]:
+            for k in (1, 2):
+                if mask[i] and mask[j + k]:
+                    late = 1 + ys[i] * 0.1 * k
+                    error = ys[i] / late + (ys[j] - ys[i]) / late**2 - ys[j + k]
+                    terms.append(ts[j + k] * error**2)
+                    centers.add(i)
+    assert (failed, solved) == (0, len(centers))
+    assert len(centers) < len(found.centers)
+    np.testing.assert_allclose(value, np.mean(terms), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_distributions_are_of_the_samples_that_are_there():
+    loss = srx.NeighborhoodLoss(**OPTIONS, distributions=True).for_data(DATA)
+    wrong = lambda t, y, args: -3 * y**2  # noqa: E731
+    compiled = eqx.filter_jit(lambda loss, data: loss.evaluate(wrong, data))
+    few = eqx.tree_at(lambda data: data.mask, DATA, DATA.mask & (TS <= 0.55))
+    changed = eqx.tree_at(lambda data: data.ys, few, np.where(few.mask[..., None], few.ys, 0.7))
+    found, same = compiled(loss, few), compiled(loss, changed)
+    assert 0 < found.num_solved == same.num_solved < compiled(loss, DATA).num_solved
+    assert 0.1 < found.value < 2
+
+
+def test_neighbors_that_were_drawn_stay_for_the_same_data_alone():
+    drawn = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA).draw(jax.random.key(0), 3, 1)
+    same = drawn.for_data(DATA)
+    np.testing.assert_array_equal(same.neighborhoods.neighbors, drawn.neighborhoods.neighbors)
+    other = srx.Trajectories.from_arrays(TS, DATA.ys**2)
+    assert len(drawn.for_data(other).neighborhoods.centers) > 3
+
+
 def test_neighbors_are_not_drawn_before_they_are_found():
     with pytest.raises(ValueError, match="no neighbors to draw from"):
         srx.NeighborhoodLoss().draw(jax.random.key(0), 3, 1)
@@ -137,6 +180,8 @@ def test_other_data_are_refused():
         ({"steps": 0}, "`steps=0`"),
         ({"theiler": -1}, "`theiler=-1`"),
         ({"annulus": (0.8, 0.6)}, "`annulus="),
+        ({"distributions": True, "measure": srx.ScaledMAE()}, "`distributions=True`.*ScaledMSE"),
+        ({"distributions": True, "measure": srx.ScaledMSE(weight=[2.0])}, "`distributions=True`"),
     ],
 )
 def test_wrong_option_is_named(options, message):

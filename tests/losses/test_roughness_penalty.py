@@ -52,6 +52,33 @@ def test_what_is_no_sample_enters_neither_value_nor_gradient():
     assert np.all(np.isfinite(gradient.coefficients))
 
 
+class Root(eqx.Module):
+    """y' = -k sqrt(y), which has no value below zero."""
+
+    k: jax.Array
+
+    def __call__(self, t, y, args):
+        return -self.k * jnp.sqrt(y)
+
+
+def test_samples_near_the_edge_of_the_domain_are_left_out():
+    ys = np.array([0.01, 0.3, 0.8, 1.2, 1.5])
+    data = srx.Trajectories.from_arrays(TS[:5], ys[:, None])
+    d = 0.7 * ys.std() * np.asarray(jax.random.normal(jax.random.key(0), (1, 5, 1))).ravel()
+    inside = ys > np.abs(d)
+    assert 0 < inside.sum() < 5
+    y, d = ys[inside], d[inside]
+    rough = np.sum(((y + d) ** -0.5 - 2 * y**-0.5 + (y - d) ** -0.5) ** 2)
+    value, gradient = eqx.filter_value_and_grad(PENALTY.__call__)(Root(jnp.array(3.0)), data)
+    np.testing.assert_allclose(value, 2 * rough / np.sum(1 / y), rtol=1e-10)
+    # The denominator is held.
+    np.testing.assert_allclose(gradient.k, 2 * value / 3, rtol=1e-10)
+
+
+def test_where_no_sample_is_left_there_is_no_penalty():
+    assert np.isnan(PENALTY(Root(jnp.array(3.0)), srx.Trajectories.from_arrays(TS, -TS[:, None])))
+
+
 def test_minibatches_are_windows_of_the_loss_it_is_added_to():
     assert (srx.SegmentLoss(window=5) + srx.RoughnessPenalty()).window == 5
 

@@ -1,12 +1,14 @@
 """Samples that lie close to each other in the space of states."""
 
+import dataclasses
+import hashlib
 from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count
 from ._trajectories import Trajectories
@@ -16,12 +18,20 @@ _EQUAL_STEPS = 1e-6
 
 @final
 class Neighborhoods(eqx.Module):
-    """For each center its neighbors, as places in the samples `ys.reshape(-1, n)`."""
+    """For each center its neighbors, as places in the samples `ys.reshape(-1, n)`.
+
+    `samples` is a digest of these.
+    """
 
     centers: Int[Array, " centers"]
     neighbors: Int[Array, "centers neighbors"]
     dt: float = eqx.field(static=True)
     shape: tuple[int, ...] = eqx.field(static=True)
+    samples: str = eqx.field(static=True)
+
+    def are_of(self, data: Trajectories) -> bool:
+        """Whether they were found in the same samples, hidden ones included; not traceable."""
+        return self.samples == _digest(data)
 
     def check_same_data(self, data: Trajectories) -> None:
         """Raises `ValueError` for other runs than those in which the neighbors were found."""
@@ -45,13 +55,13 @@ class Neighborhoods(eqx.Module):
         rows = jax.random.randint(which, (centers, 1), 0, len(self.centers))
         order = jax.random.uniform(whose, (centers, most), jnp.float32)
         columns = jnp.argsort(order, axis=1)[:, :neighbors]
-        return Neighborhoods(
-            self.centers[rows[:, 0]], self.neighbors[rows, columns], self.dt, self.shape
+        return dataclasses.replace(
+            self, centers=self.centers[rows[:, 0]], neighbors=self.neighbors[rows, columns]
         )
 
     def following(
-        self, ys: Float[Array, "runs times n"], steps: int
-    ) -> tuple[Float[Array, "centers after n"], Float[Array, "centers after neighbors n"]]:
+        self, ys: Shaped[Array, "runs times n"], steps: int
+    ) -> tuple[Shaped[Array, "centers after n"], Shaped[Array, "centers after neighbors n"]]:
         """The samples 0 to `steps` places after the centers and after their neighbors."""
         flat = ys.reshape(-1, ys.shape[-1])
         after = jnp.arange(steps + 1)[None]
@@ -106,7 +116,15 @@ def find_neighborhoods(
         neighbors=jnp.asarray(places[np.stack(chosen)]),
         dt=_time_step(data),
         shape=ys.shape,
+        samples=_digest(data),
     )
+
+
+def _digest(data: Trajectories) -> str:
+    found = hashlib.sha256()
+    for x in (data.ts, data.ys, data.mask):
+        found.update(np.ascontiguousarray(x).tobytes())
+    return found.hexdigest()
 
 
 def _tree(points: np.ndarray) -> Any:

@@ -25,7 +25,8 @@ class InvariantLoss(AbstractLoss):
     + \sum_{ij} \frac{(\hat C_{ij} - C_{ij})^2}{s_i^2 s_j^2} \right)$$
 
     measured along short solutions of the model from samples spread over the data, with `m`, `C` and
-    `s` the mean, the covariance and the standard deviation of the states. No chaotic solution can
+    `s` the mean, the covariance and the standard deviation of the states; of a state that is constant
+    in the data `s` is its absolute value, or one. No chaotic solution can
     be followed for long, but many short ones sample the attractor. Add it to a loss of the samples.
 
     **Arguments:**
@@ -166,7 +167,10 @@ def _statistics(
     ys: Float[Array, "samples n"],
     mask: Array,
 ) -> Float[Array, ""]:
-    """How far mean and covariance are from those of the data, in units of the data's scatter."""
+    """How far mean and covariance are from those of the data, in units of the data's scatter.
+
+    A state that is constant has none, and its own size stands in, as in `default_scale`.
+    """
 
     def moments(points: Array, weight: Array) -> tuple[Array, Array]:
         weight = weight / jnp.sum(weight)
@@ -178,8 +182,10 @@ def _statistics(
     points = jnp.where(good[:, None, None], visited, 0).reshape(-1, n)
     weight = jnp.repeat(good, visited.shape[1]).astype(ys.dtype)
     mean, covariance = moments(points, jnp.where(jnp.any(good), weight, 1))
-    mean_data, covariance_data = moments(ys, mask.astype(ys.dtype))
-    scatter = jnp.sqrt(jnp.diagonal(covariance_data))
+    mean_data, covariance_data = moments(jnp.where(mask[:, None], ys, 0), mask.astype(ys.dtype))
+    scatter, size = jnp.sqrt(jnp.diagonal(covariance_data)), jnp.abs(mean_data)
+    varies = scatter > 4 * jnp.finfo(ys.dtype).eps * size
+    scatter = jnp.where(varies, scatter, jnp.where(size > 0, size, 1))
     error = (mean - mean_data) / scatter
     spread = (covariance - covariance_data) / (scatter[:, None] * scatter[None])
     return jnp.sum(error**2) + jnp.sum(spread**2)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
@@ -52,10 +52,14 @@ class NeighborhoodLoss(AbstractLoss):
         instead of the nearest.
     - `distributions`: compare the clouds of predicted and measured neighbors as wholes, by their
         maximum mean discrepancy with a Gaussian kernel of the width of the cloud.
-    - `measure`: how errors count; [`stiffrax.ScaledMSE`][] by default.
+    - `measure`: how errors count; [`stiffrax.ScaledMSE`][] by default. Of `distributions` it is the
+        scale alone. A function `weight(t, y)` gets the neighbor's measured sample.
+
+    Predictions count of which all three samples are there: the center, its neighbor, and what becomes
+    of that; [`stiffrax.GrowingHorizon`][] hides some.
 
     **Raises:** `ValueError` for fewer neighbors than states, series that are too short, constant or
-    not equally spaced, and minibatches.
+    not equally spaced, minibatches, and `distributions` with weights or another measure.
 
     Cost: `n` or `num_neighbors` jvps of the flow a sample, whatever is less; with `order=2` two
     solves a neighbor.
@@ -118,17 +122,27 @@ class NeighborhoodLoss(AbstractLoss):
         self.distributions = distributions
         self.measure = ScaledMSE() if measure is None else measure
         check_parts(solver=self.solver, measure=self.measure)
+        if distributions and not (
+            isinstance(self.measure, ScaledMSE) and self.measure.weight is None
+        ):
+            raise ValueError(
+                "`distributions=True` was given with weights or a measure other than `ScaledMSE`; "
+                "clouds are compared as wholes, of which the measure gives the scale alone. Write "
+                "`measure=ScaledMSE(scale)`."
+            )
         self.neighborhoods = None
 
     def for_data(self, data: Trajectories) -> "NeighborhoodLoss":
-        """This loss with its scale and its neighbors."""
-        found = find_neighborhoods(
-            data,
-            self.num_neighbors,
-            steps=self.steps,
-            theiler=self.theiler,
-            annulus=self.annulus,
-        )
+        """This loss with its scale and its neighbors, those drawn if it has some of the same data."""
+        found = self.neighborhoods
+        if found is None or not found.are_of(data):
+            found = find_neighborhoods(
+                data,
+                self.num_neighbors,
+                steps=self.steps,
+                theiler=self.theiler,
+                annulus=self.annulus,
+            )
         return eqx.tree_at(
             lambda loss: (loss.measure, loss.neighborhoods),
             self,
@@ -166,31 +180,34 @@ class NeighborhoodLoss(AbstractLoss):
         return True
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
-        """The error, and the number of samples whose prediction failed."""
+        """The error, and the number of centers whose prediction failed."""
         loss = self.for_data(data) if self.neighborhoods is None else self
         found: Any = loss.neighborhoods
         found.check_same_data(data)
-        centers, neighbors = found.following(jnp.asarray(data.ys), self.steps)
-        times = jnp.asarray(data.ts).reshape(-1)[found.centers]
+        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        centers, neighbors = found.following(ys, self.steps)
+        times, late = (x[..., 0] for x in found.following(ts[..., None], self.steps))
+        begun, there = (x[..., 0] for x in found.following(mask[..., None], self.steps))
+        there = begun[:, :1, None] & there[:, :1] & there[:, 1:]
         flow = FixedStepFlow(model, self.solver, found.dt, self.substeps)
 
         def predict(t: Array, y: Array, around: Array) -> Array:
             return _predict(flow, t, y, around - y[None], self.steps, self.order)
 
-        starts = times, centers[:, 0], neighbors[:, 0]
+        starts = times[:, 0], centers[:, 0], neighbors[:, 0]
         predicted = predict_lanes(predict, *starts, solver=self.solver)
         measured = neighbors[:, 1:]
-        solved = jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3))
+        asked = jnp.any(there, axis=(1, 2))
+        solved = jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3)) & asked
         if self.distributions:
             scale = jnp.asarray(loss.measure.scale, predicted.dtype)
             scale = jnp.broadcast_to(scale, predicted.shape)
-            value = _discrepancy(predicted / scale, measured / scale)
+            value = _discrepancy(predicted / scale, measured / scale, there)
         else:
             rows = (len(centers), self.steps * predicted.shape[2], predicted.shape[-1])
-            mask = jnp.repeat(solved[:, None], rows[1], axis=1)
-            late = jnp.broadcast_to(times[:, None], mask.shape)
+            mask, late = (x.reshape(rows[:2]) for x in (there & solved[:, None, None], late[:, 1:]))
             value = loss.measure(predicted.reshape(rows), late, measured.reshape(rows), mask)
-        return LossValue(value, jnp.sum(~solved), jnp.sum(solved))
+        return LossValue(value, jnp.sum(asked & ~solved), jnp.sum(solved))
 
 
 def _predict(
@@ -227,16 +244,20 @@ def _predict(
 
 
 def _discrepancy(
-    predicted: Float[Array, "*clouds points n"], measured: Float[Array, "*clouds points n"]
+    predicted: Float[Array, "*clouds points n"],
+    measured: Float[Array, "*clouds points n"],
+    there: Bool[Array, "*clouds points"],
 ) -> Float[Array, ""]:
     """The mean squared maximum mean discrepancy; of the clouds that were predicted."""
-    usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1))
+    usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1)) & jnp.any(there, axis=-1)
     predicted = jnp.where(usable[..., None, None], predicted, measured)
     width = cloud_size(measured)
+    pairs = (there[..., :, None] & there[..., None, :]).astype(predicted.dtype)
+    pairs = pairs / jnp.maximum(jnp.sum(pairs, axis=(-2, -1), keepdims=True), 1)
 
     def kernel(a: Array, b: Array) -> Array:
         square = jnp.sum((a[..., :, None, :] - b[..., None, :, :]) ** 2, axis=-1)
-        return jnp.mean(jnp.exp(-square / (2 * width**2)), axis=(-2, -1))
+        return jnp.sum(pairs * jnp.exp(-square / (2 * width**2)), axis=(-2, -1))
 
     cross = kernel(predicted, measured)
     value = kernel(predicted, predicted) + kernel(measured, measured) - 2 * cross

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..data import Trajectories
+from ..solvers import predict_lanes
 
 
 @final
@@ -16,10 +17,14 @@ class RoughnessPenalty(eqx.Module):
     r"""A penalty on Jacobians that change about the samples other than linearly.
 
     $$w \, \frac{\sum_k |\hat J(y_k + d_k) - 2 \hat J(y_k) + \hat J(y_k - d_k)|_F^2}
-    {\sum_k |\hat J(y_k)|_F^2}$$
+    {\mathrm{sg} \sum_k |\hat J(y_k)|_F^2}$$
 
     with $\hat J$ the model's Jacobian in standard deviations of the states, and random
-    displacements `d_k`. Samples on an attractor leave open how differences across it decay; of the
+    displacements `d_k`. The gradient takes the denominator (`sg`) as it is, or a model would gain by
+    Jacobians that are large. It is therefore not that of the value, and searches along a line that
+    compare values, as of `optax.lbfgs`, may see no gain: take an optimizer without them. A sample at
+    which one of the three is not finite, as beyond the domain of a root, is left out; the penalty is
+    NaN if all are. Samples on an attractor leave open how differences across it decay; of the
     fields that fit them this prefers the smooth ones. It is zero for quadratic fields. Add it to a
     loss of the samples: `SegmentLoss(window=5) + RoughnessPenalty()`.
 
@@ -32,7 +37,8 @@ class RoughnessPenalty(eqx.Module):
 
     **Raises:** `ValueError` for a weight or size that is not positive.
 
-    Cost: 3 Jacobians of the model a sample, and no solve.
+    Cost: 3 Jacobians of the model a sample, once without derivatives to see which are finite, and no
+    solve.
 
     ??? cite "Reference"
         Green and Silverman, *Nonparametric regression and generalized linear models: a roughness
@@ -81,9 +87,12 @@ class RoughnessPenalty(eqx.Module):
             return jnp.sum(change**2), jnp.sum(here**2)
 
         moved = self.size * deviation[None, None] * displacements
-        rough, size = jax.vmap(jax.vmap(changes))(jnp.asarray(data.ts), ys, moved)
-        present = mask[..., 0]
+        samples = (x.reshape(-1, *x.shape[2:]) for x in (jnp.asarray(data.ts), ys, moved))
+        rough, size = predict_lanes(changes, *samples)
+        present = mask.reshape(-1)
+        good = present & jnp.isfinite(rough) & jnp.isfinite(size)
         # A model gains nothing from Jacobians that are large.
-        total = lax.stop_gradient(jnp.sum(jnp.where(present, size, 0)))
+        total = lax.stop_gradient(jnp.sum(jnp.where(good, size, 0)))
         tiny = jnp.finfo(ys.dtype).tiny
-        return self.weight * jnp.sum(jnp.where(present, rough, 0)) / jnp.maximum(total, tiny)
+        value = self.weight * jnp.sum(jnp.where(good, rough, 0)) / jnp.maximum(total, tiny)
+        return jnp.where(jnp.any(good) | ~jnp.any(present), value, jnp.nan)
