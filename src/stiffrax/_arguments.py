@@ -76,7 +76,9 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
     with contextlib.suppress(TypeError, ValueError):
         array = np.asarray(value)
         given = array.dtype
-        if array.dtype.kind in "biufO" or jnp.issubdtype(array.dtype, jnp.floating):
+        texts = (str, bytes, np.datetime64, np.timedelta64)
+        mixed = array.dtype.kind == "O" and any(isinstance(x, texts) for x in array.flat)
+        if not mixed and array.dtype.kind in "biufO" or jnp.issubdtype(array.dtype, jnp.floating):
             return array.astype(float)
     raise ValueError(
         f"`{name}` is a {type(value).__name__} of dtype {given}; it needs real numbers. Convert text "

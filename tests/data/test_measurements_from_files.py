@@ -137,6 +137,15 @@ def test_numbers_that_look_like_thousands_are_read_where_the_sign_is_said(writte
     np.testing.assert_array_equal(data.values[0, :, 0], [1.25, 1.3])
 
 
+def test_the_decimal_sign_that_is_said_is_that_of_a_second_table_too(written):
+    path = written("run;t;A\na;1;1,25\na;2;1,3\n")
+    second = written("run;T\na;25,125\n", "conditions.csv")
+    with pytest.raises(ValueError, match="has '25,125', and a comma in every such number"):
+        srx.Measurements.from_csv(path, constants=second)
+    data = srx.Measurements.from_csv(path, constants=second, decimal=",")
+    assert data.constants["T"].tolist() == [25.125]
+
+
 @pytest.mark.parametrize("unit", ["ns", "us", "D"])
 @pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
 def test_times_of_a_data_frame_that_are_no_numbers_are_refused(kind, unit):

@@ -42,7 +42,11 @@ def test_plain_numbers_of_a_system_are_known_and_those_of_its_field_are_not():
     assert isinstance(system.sd["A"], paramax.NonTrainable)
 
 
-@pytest.mark.parametrize("number", ["0.5", 1j, np.array(1j), [1.0, "2"]], ids=repr)
+@pytest.mark.parametrize(
+    "number",
+    ["0.5", 1j, np.array(1j), [1.0, "2"], [None, "2"], [None, np.timedelta64(5, "s")]],
+    ids=repr,
+)
 def test_text_and_complex_numbers_are_no_parameters(number):
     for make in (srx.positive, srx.bounded):
         with pytest.raises(ValueError, match=r"`(positive|bounded)` is a .* needs real numbers"):

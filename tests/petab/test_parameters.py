@@ -1,10 +1,13 @@
 """The parameter table: scales, bounds and priors."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 import stiffrax as srx
+from stiffrax.training._likelihood_model import LikelihoodModel
+from stiffrax.training._parameter_vector import ParameterVector
 
 pytest.importorskip("petab")
 
@@ -94,3 +97,15 @@ def test_the_table_of_parameters_at_their_bounds_is_loaded_again(write, model):
 def test_parameters_that_cannot_be_read_are_refused(write, model, row, message):
     with pytest.raises(ValueError, match=message):
         load(write, model, row)
+
+
+def test_the_log_density_of_a_fit_adds_what_its_terms_say_of_their_volume(write, model):
+    problem = load(write, model, "k|log|0.1|10|2|1|logNormal|0;0.5", "q|lin|0|10|3|1|normal|1;2")
+    vector = ParameterVector(problem.system)
+    likelihood = LikelihoodModel(vector, problem.loss, problem.data)
+    x = jnp.array([0.3, 5.0])
+    assert np.allclose(likelihood.log_volume(x), 0.3, rtol=1e-14)
+    # In ln(k), which is normal, nothing is left of the one over k of the log-normal density.
+    prior = problem.prior(vector.system(x), problem.data) - likelihood.log_volume(x)
+    expected = stats.norm.logpdf(0.3, 0.0, 0.5) + stats.norm.logpdf(5.0, 1.0, 2.0)
+    assert np.allclose(prior, -expected, rtol=1e-13)

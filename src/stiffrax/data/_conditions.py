@@ -12,10 +12,12 @@ from ._run_checks import per_run
 from ._table import read_csv, read_table
 
 
-def run_constants(source: Any, runs: tuple[str, ...]) -> dict[str, Float[np.ndarray, " runs"]]:
+def run_constants(
+    source: Any, runs: tuple[str, ...], decimal: str | None
+) -> dict[str, Float[np.ndarray, " runs"]]:
     """One number a run for each column of a second table, which names the run in `run`."""
     is_file = isinstance(source, str | PathLike)
-    table = read_csv(source, {}) if is_file else read_table(source, {})
+    table = read_csv(source, {}, decimal=decimal) if is_file else read_table(source, {})
     labels = table.labels("run", "run")
     for label in labels:
         if labels.count(label) > 1:

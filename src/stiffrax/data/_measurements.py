@@ -104,7 +104,7 @@ class Measurements(eqx.Module):
         `from_table` does.
         """
         table = read_csv(path, options.get("rename", {}), separator=separator, decimal=decimal)
-        return cls._from_table(table, **options)
+        return cls._from_table(table, decimal=decimal, **options)
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> "Measurements":
@@ -153,6 +153,7 @@ class Measurements(eqx.Module):
         start: Any = None,
         long: tuple[str, str] | None = None,
         rename: Mapping[str, str] | None = None,
+        decimal: str | None = None,
     ) -> "Measurements":
         del rename  # done while reading
         if long is not None:
@@ -169,8 +170,7 @@ class Measurements(eqx.Module):
             inputs=inputs,
         )
         runs, values, known = cut_runs(table, found)
-        if not own:
-            values = run_constants(constants, tuple(runs))
+        values = values if own else run_constants(constants, tuple(runs), decimal)
         units = tuple(table.units.get(name, "") for name in found.measured)
         return cls._of_runs(runs, found.measured, units, values, known, doses, start)
 

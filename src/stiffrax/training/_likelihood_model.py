@@ -46,10 +46,12 @@ class LikelihoodModel:
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
         self._column = cells % data.num_columns
         self._parts = _Parts(vector.given, self.likelihood, others, data, jnp.asarray(cells))
+        self._width = 1  # of the batch evaluated last, whose program is there
 
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
         """The evaluation of each point."""
-        found = _evaluate(self._parts, jnp.asarray(points))
+        self._width = len(points)
+        *found, _ = _evaluate(self._parts, jnp.asarray(points))
         cost, triangle, num_failed = (np.asarray(x) for x in found)
         return [
             Evaluation(float(a), np.asarray(b, float), int(c))
@@ -81,7 +83,8 @@ class LikelihoodModel:
             return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
         if self.data.num_columns == 1 and not self._parts.others:
             return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
-        values = np.asarray(_rows(self._parts, jnp.asarray(x)), float)[:, :-1]
+        rows = _evaluate(self._parts, jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))[-1]
+        values = np.asarray(rows[0], float)[:, :-1]
         column = np.full(len(values), -1)
         for number, j in enumerate(estimated):
             column[np.flatnonzero(self._column == j)] = number
@@ -149,14 +152,9 @@ class _Parts(eqx.Module):
 
 
 @eqx.filter_jit
-def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Array, Array]:
+def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Array, Array, Array]:
     cost, rows, num_failed = jax.vmap(parts.rows)(points)
-    return cost, jnp.linalg.qr(rows, mode="r"), num_failed
-
-
-@eqx.filter_jit
-def _rows(parts: _Parts, x: Float[Array, " p"]) -> Array:
-    return parts.rows(x)[1]
+    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, rows
 
 
 @eqx.filter_jit
