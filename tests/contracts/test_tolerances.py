@@ -63,3 +63,35 @@ def test_a_norm_sees_the_structure_of_the_state(solver, controller):
     given = controller(1e-6, 1e-8, norm=lambda error: optx.max_norm(error["x"]))
     sol = solve(field, {"x": jnp.ones(1), "integral": jnp.zeros(1)}, given, solver)
     np.testing.assert_allclose(sol.ys["x"][-1], np.exp(-1), rtol=1e-6)
+
+
+def test_a_component_at_rest_needs_none_beside_tolerances_of_the_root_finder():
+    solver = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(1e-8, 1e-8))
+    controller = diffrax.PIDController(rtol=1e-2, atol=0.0)
+    field = lambda t, y, args: jnp.stack([-y[0], 0 * y[1]])
+    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver)
+    assert sol.result == diffrax.RESULTS.successful
+    np.testing.assert_allclose(sol.ys[-1], [np.exp(-1), 0.0], rtol=1e-1)
+
+
+@pytest.mark.slow_cases("complex")
+@pytest.mark.parametrize(
+    ("y0", "atol"),
+    [
+        pytest.param(jnp.ones(2, complex), jnp.array([1e-8, 1e-6]), id="complex"),
+        pytest.param(jnp.ones((2, 2)), jnp.full((2, 2), 1e-8), id="matrix"),
+    ],
+)
+def test_tolerances_of_the_root_finder_have_the_shape_of_the_state(y0, atol):
+    solver = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(rtol=1e-8, atol=atol))
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    sol = diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.1, y0)
+    np.testing.assert_allclose(sol.ys[-1], 1.1**-10 * y0, rtol=1e-6)
+
+
+def test_tolerances_of_the_root_finder_of_another_shape_are_refused():
+    solver = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(rtol=1e-8, atol=jnp.full(3, 1e-8)))
+    with pytest.raises(ValueError, match=r"`atol` of shape \(3,\) was given for a state of"):
+        diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y), solver, 0.0, 1.0, 0.1, jnp.ones(2)
+        )

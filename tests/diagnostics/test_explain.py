@@ -245,3 +245,23 @@ def test_setups_are_told_apart_through_controllers_around_others():
         )
         assert solution.stats["setup"]["predictive"] == predictive
         assert solution.stats["setup"]["adaptive"]
+
+
+def test_constraints_that_do_not_hold_are_named_under_fixed_steps_too():
+    term = srx.MassMatrixTerm(
+        lambda t, y, args: jnp.stack([-y[0], y[0] - y[1]]), jnp.array([1.0, 0.0])
+    )
+    solution = diffrax.diffeqsolve(
+        term,
+        srx.BackwardEuler(),
+        0.0,
+        1.0,
+        0.1,
+        jnp.array([1.0, 5.0]),
+        adjoint=srx.DiscreteAdjoint(),
+        max_steps=16,
+        throw=False,
+    )
+    text = explain(solution)
+    assert "start a problem with a mass matrix from" in text
+    assert "adaptive" not in text

@@ -111,3 +111,17 @@ def test_another_term_is_refused():
 def test_a_mass_without_constraints_leaves_the_state_as_it_is():
     term = srx.MassMatrixTerm(ROBERTSON.vector_field, 2.0)
     assert srx.consistent_initial_values(term, 0.0, GUESS) is GUESS
+
+
+def test_a_guess_at_which_a_constraint_has_no_value_is_no_root():
+    field = lambda t, y, args: jnp.stack([-y[0], jnp.log(y[1]) - y[0]])  # noqa: E731
+    term = srx.MassMatrixTerm(field, jnp.array([1.0, 0.0]))
+    with pytest.raises(Exception, match="No values of the free components were found"):
+        srx.consistent_initial_values(term, 0.0, jnp.array([1.0, -1.0]))
+
+
+def test_an_infinite_slope_hides_no_constraint():
+    field = lambda t, y, args: jnp.stack([1 / y[0], y[1] - 2.0])  # noqa: E731
+    term = srx.MassMatrixTerm(field, jnp.array([1.0, 0.0]))
+    found = srx.consistent_initial_values(term, 0.0, jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(found, [0.0, 2.0])

@@ -90,3 +90,18 @@ def test_a_mass_outside_of_the_structure_is_refused():
     for structure in (srx.Banded(1, 1), srx.BlockDiagonal(2)):
         with pytest.raises(eqx.EquinoxRuntimeError, match=type(structure).__name__):
             solve(jnp.ones(4), term, srx.RadauIIA5(structure=structure))
+
+
+def test_an_infinite_slope_is_no_violation_of_the_constraints():
+    field = lambda t, y, args: jnp.stack([1 / y[0], y[0] - y[1]])  # noqa: E731
+    solution = diffrax.diffeqsolve(
+        srx.MassMatrixTerm(field, jnp.array([1.0, 0.0])),
+        srx.RadauIIA5(),
+        0.0,
+        1.0,
+        None,
+        jnp.zeros(2),
+        stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6),
+        throw=False,
+    )
+    assert solution.result == diffrax.RESULTS.nonfinite

@@ -319,3 +319,9 @@ def test_events_and_dense_output_know_the_algebraic_components():
     np.testing.assert_allclose(sol.ts[-1], np.arcsin(np.log(3.0) / 2), rtol=1e-6)
     y = np.exp(np.sin(0.33))
     np.testing.assert_allclose(sol.ys[0], [y, y**2], rtol=1e-5)
+
+
+def test_a_mass_in_units_of_very_different_size_is_not_singular():
+    mass = jnp.array([[1.0, 0.0, 0.0], [0.0, 2e-18, 1e-18], [0.0, 1e-18, 2e-18]])
+    assert not srx.MassMatrixTerm(lambda t, y, args: -mass @ y, mass).singular
+    assert srx.MassMatrixTerm(lambda t, y, args: -y, mass.at[2].set(mass[1])).singular

@@ -1,5 +1,6 @@
 """What Rosenbrock methods do that no iteration does: and what they must not do without one."""
 
+import dataclasses
 import functools
 
 import diffrax
@@ -299,3 +300,45 @@ def test_a_pivot_next_to_zero_is_found_whatever_components_are_zero(y0):
     order = (1, 0, 3, 2)
     y1, permuted = step_in_order((0, 1, 2, 3))(y0), step_in_order(order)(y0[list(order)])
     np.testing.assert_allclose(y1[jnp.array(order)], permuted, rtol=1e-12)
+
+
+@pytest.mark.slow_cases("Rodas5P()-*", "*-fixed")
+@pytest.mark.parametrize("controller", ["fixed", "adaptive"])
+@pytest.mark.parametrize("solver", [srx.Rodas3P(), srx.Rodas5P()], ids=repr)
+def test_a_state_at_rest_is_moved_by_what_depends_on_time(solver, controller):
+    # Slope and state are zero at the start: what stages are made of is the derivative by the time.
+    adaptive = diffrax.PIDController(rtol=1e-6, atol=1e-8)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: jnp.sin(t) - y),
+        solver,
+        0.0,
+        1.0,
+        0.02,
+        jnp.zeros(1),
+        stepsize_controller=diffrax.ConstantStepSize() if controller == "fixed" else adaptive,
+        throw=False,
+    )
+    assert solution.result == SUCCESS
+    assert solution.stats["num_steps"] < 100
+    np.testing.assert_allclose(solution.ys[-1], (np.sin(1) - np.cos(1) + np.exp(-1)) / 2, rtol=1e-5)
+
+
+def test_a_state_decayed_to_nothing_wakes_at_a_jump_that_nobody_has_named():
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: jnp.where(t > 1.0005, 1.0, 0.0) - y),
+        srx.Rodas3P(),
+        0.0,
+        2.0,
+        0.1,
+        jnp.full(1, 1e-25),
+        stepsize_controller=diffrax.PIDController(rtol=1e-3, atol=1e-4),
+        throw=False,
+    )
+    assert solution.result == SUCCESS
+    np.testing.assert_allclose(solution.ys[-1], 1 - np.exp(-0.9995), rtol=1e-2)
+
+
+def test_two_equal_tableaus_are_equal_also_after_one_was_used():
+    tableau = srx.tableaus.rodas5p()
+    assert tableau.largest_growth > 0
+    assert tableau == dataclasses.replace(tableau)

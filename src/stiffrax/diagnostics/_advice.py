@@ -19,7 +19,8 @@ _FIELD = (
 )
 _AT_START = (
     "print `vector_field(t, y, args)` and its `jax.jacfwd` at the start of this step: state, slope "
-    "or Jacobian is not finite there, so that a step of no size can succeed"
+    "or Jacobian is not finite there, or with Rosenbrock methods the derivative by the time, so "
+    "that a step of no size can succeed"
 )
 _SHORT_OF_STEPS = (
     "raise `max_steps`, loosen rtol and atol, or take a method of higher order (`RadauIIA9`)"
@@ -37,6 +38,10 @@ _SINGULARITY = (
     "look at the solution just before this time: if it grows without bound or reaches the end of the "
     "domain of the vector field, end the solve before; if the vector field jumps there, pass the "
     "time as `jump_ts` of `diffrax.ClipStepSizeController`; more steps will not help"
+)
+_BELOW_SPACING = (
+    "raise `dt0`, or give the times in double precision: a step of this size is below the spacing of "
+    "the numbers around this time"
 )
 _SMALLER_DTMIN = "lower `dtmin`, or leave it out, if the solution needs shorter steps than that"
 _FORCED = (
@@ -83,11 +88,15 @@ def advice(solution: diffrax.Solution) -> list[str]:
             return [*found, _SINGULARITY]
         undamped = [_UNDAMPED] if setup["adaptive"] and setup["undamped"] else []
         return [*found, *undamped, _short_of_steps(solution)]
+    if code == results.dt_min_reached and not setup["adaptive"]:
+        return [_BELOW_SPACING]
     if code == results.dt_min_reached:
         return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
-    if not setup["adaptive"]:
-        return [*found, _ADAPTIVE]
-    return [*found, _INCONSISTENT if stats["num_steps"] == 1 else _FORCED]
+    # Of an iteration that has not converged under fixed steps the start need not be the cause.
+    at_start = stats["num_steps"] == 1 and (setup["adaptive"] or last["converged"])
+    if at_start:
+        return [*found, _INCONSISTENT]
+    return [*found, _FORCED if setup["adaptive"] else _ADAPTIVE]
 
 
 def _short_of_steps(solution: diffrax.Solution) -> str:

@@ -6,6 +6,7 @@ A move to the next version of diffrax touches this folder and nothing else.
 from ._counted_loop import counted_loop as counted_loop
 from ._enclosing_solve import (
     enclosing_solve_throws as enclosing_solve_throws,
+    enclosing_steps_are_adaptive as enclosing_steps_are_adaptive,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
 )
 from ._events import (

@@ -22,9 +22,13 @@ def enclosing_steps_are_fixed() -> bool:
     Only diffrax's own check depends on it.
     """
     controller = _enclosing_argument("stepsize_controller")
-    if controller is None:
-        return False
-    return not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    return controller is not None and not enclosing_steps_are_adaptive()
+
+
+def enclosing_steps_are_adaptive() -> bool:
+    """Whether the `diffeqsolve` that is being traced right now controls the error of its steps."""
+    controller = _enclosing_argument("stepsize_controller")
+    return isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
 
 
 def enclosing_solve_throws() -> bool:

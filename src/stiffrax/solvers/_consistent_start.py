@@ -121,7 +121,10 @@ def _is_consistent(
     # Without a tolerance, what another precision would have rounded passes.
     relative = eps**0.25 * size if tolerance is None else tolerance.scale / tolerance.ratio
     allowed = relative + jnp.sqrt(eps) * (size + moved)
-    return jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
+    holds = jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
+    # A step that starts where the field or its Jacobian is not finite fails for that reason.
+    entries = jnp.concatenate([f, *(x.reshape(-1) for x in jax.tree.leaves(hJ))])
+    return holds | ~jnp.all(jnp.isfinite(entries))
 
 
 def _change_of(function: Callable[[Array], Array], y: Float[Array, " n"]) -> Array:
@@ -217,7 +220,7 @@ def consistent_initial_values(
     everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
     # One Newton correction, of rounding, whose derivative is that of the solution.
     inverse = scaled_inverse(K).as_matrix()
-    y = y - E @ (inverse @ (U.T @ field(t0, y)))
+    y = y - E @ (inverse @ _project(U, field(t0, y)))
     y = eqx.error_if(y, everywhere, _HIGHER_INDEX)
     y = eqx.error_if(y, singular & ~everywhere, _SINGULAR)
     return restore(eqx.error_if(y, ~converged & ~singular, _NO_ROOT))
@@ -271,7 +274,13 @@ def _jacobian(
     field: FlatField, t: Array, y: Float[Array, " n"], U: Array, E: Array
 ) -> Float[Array, "k k"]:
     columns = jax.vmap(lambda e: jax.jvp(lambda x: field(t, x), (y,), (e,))[1])(E.T)
-    return U.T @ columns.T
+    return _project(U, columns.T)
+
+
+def _project(U: Array, f: Array) -> Array:
+    """`U^T f`; rows that no constraint reads may be infinite."""
+    read = jnp.any(U != 0, axis=1)
+    return U.T @ jnp.where(read.reshape(-1, *(1,) * (f.ndim - 1)), f, 0)
 
 
 def _is_singular(K: Float[Array, "k k"]) -> Bool[Array, ""]:
@@ -285,7 +294,7 @@ def _root(
     eps = jnp.finfo(y0.dtype).eps
 
     def constraints(y: Array) -> Array:
-        return U.T @ field(t, y)
+        return _project(U, field(t, y))
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, k = carry
@@ -312,4 +321,4 @@ def _root(
     first = constraints(y0)
     init = (jnp.zeros(E.shape[1], y0.dtype), jnp.asarray(False), jnp.asarray(0))
     x, done, _ = lax.while_loop(again, step, init)
-    return x, done
+    return x, done & jnp.all(jnp.isfinite(constraints(y0 + E @ x)))

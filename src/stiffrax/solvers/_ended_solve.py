@@ -54,7 +54,7 @@ def step_ending(
     empty = system.dt == 0
     stuck = (empty & (last_h == 0)) | jnp.isnan(system.dt)
     if accepts is not None:
-        stuck = stuck | (~empty & ~accepts & (system.dt <= smallest_step(system.t0)))
+        stuck = stuck | (~empty & ~accepts & (jnp.abs(system.dt) <= smallest_step(system.t0)))
     stays = empty | stuck
     code = RESULTS.where(stuck, RESULTS.dt_min_reached, RESULTS.successful)
     if starts is not None:

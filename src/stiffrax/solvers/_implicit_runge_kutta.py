@@ -14,13 +14,14 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._arguments import check_tolerances
+from .._arguments import check_shapes, check_tolerances
 from .._flat_state import magnitudes
 from ..diffrax_loop import (
     ErrorLeaf,
     StepReport,
     StepWork,
     asks_for_report,
+    enclosing_steps_are_adaptive,
     enclosing_steps_are_fixed,
     unwrap_term,
 )
@@ -201,7 +202,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         tolerance = self._tolerance(y0)
 
         guess = predict(self.tableau, solver_state.polynomial, frozen.h, made_jump)
-        attempt = self._attempt(frozen, guess, tolerance, solver_state, made_jump)
+        attempt = self._attempt(frozen, y0, guess, tolerance, solver_state, made_jump)
         solution = solve_stages(system, guess, attempt.method)
 
         y1 = system.y0 + weighted_sum(self.tableau.d, solution.Z)
@@ -217,7 +218,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         coefficients = ending.unless(coefficients)
         if error is not None:
             error = magnitudes(restore(ending.unless(error)))
-            error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
+            if tolerance is not None or enclosing_steps_are_adaptive():
+                error = jax.tree.map(ErrorLeaf, error)
         result = ending.result(diffrax.RESULTS.promote(solution.result))
         if asks_for_report(self.root_finder.norm):
             error = self._report(frozen, guess, solution, error, worst, attempt.work, evaluations)
@@ -240,7 +242,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, t, y))
         factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
         one = jnp.ones((), guess.dtype)
-        return solve_stages(system, guess, self._method(frozen, factors, None, one))
+        return solve_stages(system, guess, self._method(frozen, frozen.y0, factors, None, one))
 
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
         """The tolerances that an adaptive controller filled in, if there is one."""
@@ -263,6 +265,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     def _attempt(
         self,
         frozen: StageSystem,
+        state: Y,
         guess: Array,
         tolerance: ErrorTolerance | None,
         memory: StepMemory,
@@ -274,9 +277,9 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             hJ = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
             hJ = structure.scaled(frozen.h, hJ)
             factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
-            method = self._method(frozen, factors, tolerance, memory.eta)
+            method = self._method(frozen, state, factors, tolerance, memory.eta)
             return Attempt(method, factors, hJ, None, None)
-        method = self._method(frozen, None, tolerance, memory.eta)
+        method = self._method(frozen, state, None, tolerance, memory.eta)
         found, factors, linearization, work = solve_with_reuse(
             frozen, guess, method, kept, made_jump, structure
         )
@@ -287,6 +290,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     def _method(
         self,
         system: StageSystem,
+        state: Y,
         factors: SplitFactors | None,
         tolerance: ErrorTolerance | None,
         eta: Array,
@@ -295,7 +299,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         if tolerance is not None:
             rule = error_controlled_rule(self.tableau, tolerance, eta)
         elif isinstance(newton, SimplifiedNewton) and newton.given:
-            rule = given_tolerance_rule(system.y0, newton.rtol, newton.atol)
+            check_shapes(newton.rtol, newton.atol, state)
+            rule = given_tolerance_rule(lax.stop_gradient(state), newton.rtol, newton.atol)
         else:
             rule = rounding_rule(system.y0)
         if system.mass is not None and system.mass.powers is not None:

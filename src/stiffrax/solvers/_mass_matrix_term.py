@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from .._arguments import check_callable
 from .._flat_state import has_complex
-from ..stages import is_operator
+from ..stages import Mass, is_operator
 
 
 @final
@@ -152,10 +152,8 @@ def _is_singular(mass: PyTree) -> bool | None:
     leaves = jax.tree.leaves(mass, is_leaf=is_operator)
     if any(isinstance(x, Tracer) for x in jax.tree.leaves(mass)):
         return None
-    arrays = [np.asarray(x.as_matrix() if is_operator(x) else x) for x in leaves]
-    square = [x.ndim == 2 and x.shape[0] == x.shape[1] for x in arrays]
-    pairs = zip(arrays, square, strict=True)
-    return any(
-        np.linalg.matrix_rank(x) < len(x) if is_square else bool(np.any(x == 0))
-        for x, is_square in pairs
-    )
+    arrays = [jnp.asarray(x.as_matrix() if is_operator(x) else x) for x in leaves]
+    with jax.ensure_compile_time_eval():
+        square = [x.ndim == 2 and x.shape[0] == x.shape[1] for x in arrays]
+        pairs = zip(arrays, square, strict=True)
+        return any(bool(Mass(x if whole else x.reshape(-1)).is_singular()) for x, whole in pairs)

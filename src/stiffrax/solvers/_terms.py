@@ -59,6 +59,6 @@ def step_times(terms: Any, t0: Any, t1: Any) -> tuple[Array, Array, Any]:
     t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
     # The field may jump at the end of the step: no stage may come to lie beyond it by rounding.
     dt = t1 - t0
-    beyond = jnp.where(t0 + dt > t1, dt * jnp.finfo(dtype).eps, 0)
+    beyond = jnp.where((t0 + dt - t1) * jnp.sign(dt) > 0, dt * jnp.finfo(dtype).eps, 0)
     # The control carries the direction of time, which `t1 - t0` does not: never rebuild it.
     return t0, dt - lax.stop_gradient(beyond), terms.contr(t0, t1)

@@ -70,11 +70,18 @@ class Mass(eqx.Module):
 
     def out_of_range(self, f: Float[Array, " n"]) -> Float[Array, " n"]:
         """What is left of `f`, zero where that is rounding."""
+        if self.is_diagonal:
+            return jnp.where(self.entries == 0, f, 0)
         rest = f - self.in_range(f)
         if self.projector is None:
             return rest
         size = small_matmul(jnp.abs(self.projector), jnp.abs(f)[:, None])[:, 0] + jnp.abs(f)
         return jnp.where(jnp.abs(rest) <= _SINGULAR * jnp.finfo(f.dtype).eps * size, 0, rest)
+
+    @property
+    def largest(self) -> Float[Array, ""]:
+        """The size of the largest entry."""
+        return jnp.max(jnp.abs(lax.stop_gradient(self.entries)))
 
     def is_singular(self) -> Array:
         """Whether some equation has no derivative in it."""

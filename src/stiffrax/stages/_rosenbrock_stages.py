@@ -61,18 +61,23 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     def put(rows: Array, row: Array, i: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(rows, row, i, 0)
 
-    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        U, slopes = carry
+    size, unit = largest_size(y0), 1.0 if system.mass is None else system.mass.largest
+    limit = _LOST * jnp.finfo(y0.dtype).eps
+
+    def stage(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        U, slopes, lost = carry
         slope = system.field(times[i], y0 + stage_sum(A[i], U))
         rhs = h * slope + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
-        return put(U, structure.solve(factors, rhs[None]), i), put(slopes, slope[None], i)
+        u = structure.solve(factors, rhs[None])
+        # Of the first stage that is lost: what comes after it is of its size.
+        lost = lost | (limit * largest_size(u[0]) > jnp.maximum(size, largest_size(rhs) / unit))
+        return put(U, u, i), put(slopes, slope[None], i), lost
 
     zeros = jnp.zeros((tableau.num_stages, y0.size), y0.dtype)
-    U, slopes = lax.fori_loop(0, tableau.num_stages, stage, (zeros, zeros))
-    size = jnp.maximum(largest_size(y0), largest_size(h * slopes[0]))
-    lost = _LOST * jnp.finfo(y0.dtype).eps * largest_size(largest_size(U)) > size
+    init = zeros, zeros, jnp.asarray(False)
+    U, slopes, lost = lax.fori_loop(0, tableau.num_stages, stage, init)
     # The slope without the step, which may be what is not finite, or too large.
     entries = [y0, slopes[0], *jax.tree.leaves(J)]
     entries += [] if f_t is None else [f_t]

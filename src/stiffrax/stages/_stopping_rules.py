@@ -1,5 +1,6 @@
 """Stopping rules of the stage iteration: to rounding, or to a fraction of the error tolerance."""
 
+import functools as ft
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, final
@@ -55,12 +56,14 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
     )
 
 
-def _given_weights(y0: Array, rtol: Any, atol: Any, Z: Array) -> Array:
+def _given_weights(y0: Array, rtol: Array, atol: Array, Z: Array) -> Array:
     return atol + rtol * jnp.maximum(jnp.abs(y0), largest_of_rows(jnp.abs(y0[None] + Z)))
 
 
-def given_tolerance_rule(y0: Float[Array, " n"], rtol: Any, atol: Any) -> StoppingRule:
-    """Converges within tolerances that the user gave to the root finder itself."""
+def given_tolerance_rule(state: PyTree[ArrayLike], rtol: Any, atol: Any) -> StoppingRule:
+    """Converges within tolerances, of the state's shape, that the user gave to the root finder."""
+    y0, _ = flatten_state(state)
+    rtol, atol = (lax.stop_gradient(_flat_of(state, lambda _, x=x: x)) for x in (rtol, atol))
     return StoppingRule(
         weights=Partial(_given_weights, y0, rtol, atol),
         kappa=1.0,
@@ -159,20 +162,23 @@ def error_tolerance(
     return ErrorTolerance(scale, rtol, relative, ratio, given.norm)
 
 
+def _flat_of(y0: PyTree[ArrayLike], value: Callable[[ArrayLike], Any]) -> Float[Array, " n"]:
+    """`value` of each leaf of a state, as a flat state has it."""
+
+    def leaf(y: ArrayLike) -> Array:
+        # In the precision of the state, whatever that of the tolerances.
+        size = (value(y) + 0 * jnp.abs(y)).astype(real_dtype(y))
+        # Both parts of a complex entry have the tolerance of its size.
+        return lax.complex(size, size) if jnp.iscomplexobj(y) else size
+
+    return flatten_state(jax.tree.map(leaf, y0))[0]
+
+
 def plain_tolerance(
     y0: PyTree[ArrayLike], rtol: Any, atol: Any, norm: Callable[[Array], Array]
 ) -> ErrorTolerance:
     """The tolerances as they were given, for an estimate that is compared with them as it is."""
-
-    def flat_of(value: Callable[[ArrayLike], Any]) -> Float[Array, " n"]:
-        def leaf(y: ArrayLike) -> Array:
-            # In the precision of the state, whatever that of the tolerances.
-            size = (value(y) + 0 * jnp.abs(y)).astype(real_dtype(y))
-            # Both parts of a complex entry have the tolerance of its size.
-            return lax.complex(size, size) if jnp.iscomplexobj(y) else size
-
-        return flatten_state(jax.tree.map(leaf, y0))[0]
-
+    flat_of = ft.partial(_flat_of, y0)
     scale = flat_of(lambda y: atol + rtol * jnp.abs(y))
     one = jnp.ones((), scale.dtype)
     rtol = flat_of(lambda _: rtol) if jnp.ndim(rtol) else jnp.asarray(rtol, scale.dtype)

@@ -3,7 +3,7 @@
 Coefficients are mpmath numbers: a tableau is rounded to double precision exactly once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -69,11 +69,13 @@ def collocation_coefficients(mp: Any, nodes: list[Exact]) -> tuple[Exact, Exact]
     return integrals * inverse, ones * inverse
 
 
-def have_same_values(one: object, other: object) -> bool:
+def have_same_values(one: Any, other: Any) -> bool:
     """Whether two objects of NumPy arrays are of one class and equal: a copy is."""
     if one is other or type(one) is not type(other):
         return one is other
-    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    # Not `vars`, which also has what was computed on first use.
+    names = [field.name for field in fields(one)]
+    pairs = ((getattr(one, name), getattr(other, name)) for name in names)
     return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
 
 
