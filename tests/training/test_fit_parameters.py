@@ -290,7 +290,7 @@ class TestCheckpoints:
     def test_those_of_other_data_are_refused(self, tmp_path):
         path = tmp_path / "fit.json"
         path.write_text("{}")
-        with pytest.raises(ValueError, match="holds searches for other parameters"):
+        with pytest.raises(ValueError, match="holds no searches of this version"):
             self.fit(path)
 
 

@@ -14,7 +14,7 @@ Path = str | PathLike[str]
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
 # Formats that hold a table and are no text, by their first bytes.
 _BINARY = {b"PK\x03\x04": "an Excel file", b"\xd0\xcf\x11\xe0": "an Excel file", b"PAR1": "Parquet"}
-_NOT_MEASURED = {"", "nan", "na", "n/a", "null", "none", "-"}
+_NOT_MEASURED = {"", "nan", "na", "n/a", "null", "none", "-", "<na>"}
 # A name and its unit are one cell, though there is a space between them.
 _WORD = r"[^\s\[(]+(?:\s*[\[(][^\])]*[\])])?"
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d{2}(:\d{2})?")

@@ -22,9 +22,8 @@ def guard_branches(
     like are one half where it is not taken; what it takes from definitions, it takes from copies of
     them. A NaN in a condition chooses the branch that it chose before.
     """
-    import sympy
 
-    if not any(e.has(sympy.Piecewise) for e in (*expressions, *(e for _, e in definitions))):
+    if not any(e.has(*_choices()) for e in (*expressions, *(e for _, e in definitions))):
         return list(expressions), list(definitions)
     guard = _Guard()
     for symbol, formula in definitions:
@@ -43,13 +42,16 @@ class _Guard:
         self._risky: set[Any] = set()
 
     def define(self, symbol: Any, formula: Any) -> Any:
-        import sympy
-
         self.definitions[symbol] = formula
-        own = any(_risky_arguments(x) for x in sympy.preorder_traversal(formula))
-        if own or self._risky & formula.free_symbols:
+        if self._is_risky(formula):
             self._risky.add(symbol)
         return symbol
+
+    def _is_risky(self, formula: Any) -> bool:
+        import sympy
+
+        own = any(_risky_arguments(x) for x in sympy.preorder_traversal(formula))
+        return own or bool(self._risky & formula.free_symbols)
 
     def needed_by(self, formulas: Sequence[Any]) -> set[Any]:
         """The symbols in the formulas, and in the definitions of these."""
@@ -63,8 +65,10 @@ class _Guard:
         """The formula, its branches guarded, from the inside out."""
         import sympy
 
-        if not formula.has(sympy.Piecewise):
+        if not formula.has(*_choices()):
             return formula
+        if isinstance(formula, sympy.Max | sympy.Min) and self._is_risky(formula):
+            formula = _as_branches(formula)
         if not isinstance(formula, sympy.Piecewise):
             return formula.func(*map(self.guarded, formula.args))
         before: list[Any] = []
@@ -109,6 +113,24 @@ class _Guard:
         import sympy
 
         return sympy.Symbol(f"guarded__{len(self.definitions)}")
+
+
+def _choices() -> tuple[Any, ...]:
+    import sympy
+
+    return sympy.Piecewise, sympy.Max, sympy.Min
+
+
+def _as_branches(formula: Any) -> Any:
+    """A maximum or minimum as a piecewise formula, NaN where one of its arguments is."""
+    import sympy
+
+    larger = isinstance(formula, sympy.Max)
+    found, *rest = formula.args
+    for x in rest:
+        first, second = (found >= x, x >= found) if larger else (found <= x, x <= found)
+        found = sympy.Piecewise((found, first), (x, second), (sympy.nan, True))
+    return found
 
 
 def _risky_arguments(node: Any) -> list[int]:
