@@ -217,6 +217,13 @@ def test_numbers_and_keys_of_a_model_are_compared(tmp_path):
             run(10, path, model=other)
 
 
+def test_an_optimizer_may_hold_a_random_key(tmp_path):
+    path = tmp_path / "run.eqx"
+    noisy = optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(0.1))
+    run(3, path, optimizer=noisy)
+    assert_same(run(6, path, optimizer=noisy), run(6, optimizer=noisy))
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense\n", b"[1, 2]\n", b"3\n"])
 def test_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "run.eqx"

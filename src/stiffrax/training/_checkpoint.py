@@ -42,8 +42,7 @@ def digest_of(*trees: Any) -> str:
 
 
 def _add(digest: Any, x: Any) -> None:
-    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        x = jax.random.key_data(x)
+    x = jax.random.key_data(x) if _is_key(x) else x
     if isinstance(x, np.ndarray | np.generic | jax.Array):
         digest.update(f"{x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
         return
@@ -75,6 +74,22 @@ def _parts(x: Any) -> list[Any] | None:
     return None if jax.tree_util.all_leaves([x]) else jax.tree.leaves(x)
 
 
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def numbers_of(tree: Any) -> Any:
+    """Its arrays as those of NumPy; random keys, which an optimizer may hold, as their data."""
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
+
+
+def _with_keys(numbers: Any, like: Any) -> Any:
+    def restored(x: Any, like: Any) -> Any:
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+
+    return jax.tree.map(restored, numbers, like)
+
+
 @final
 class Store(NamedTuple):
     """Where a training is kept, what it must agree with, and how often it is written."""
@@ -102,7 +117,7 @@ def save_checkpoint(
     sizes = {"steps": history.loss.size, "judged": history.held_out_loss.size}
     with open(partial, "wb") as file:
         file.write(json.dumps({"settings": settings, "history": sizes}).encode() + b"\n")
-        eqx.tree_serialise_leaves(file, (jax.tree.map(np.asarray, state), history))
+        eqx.tree_serialise_leaves(file, (numbers_of(state), history))
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -137,8 +152,8 @@ def load_checkpoint(
             held_out_steps=np.zeros(judged, int),
             held_out_loss=np.zeros(judged),
         )
-        like = jax.tree.map(np.asarray, state), history
-        return eqx.tree_deserialise_leaves(file, like)
+        numbers, history = eqx.tree_deserialise_leaves(file, (numbers_of(state), history))
+        return _with_keys(numbers, state), history
 
 
 def _header(path: str | PathLike[str], line: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..data import Measurements, Trajectories
 from ..losses import AbstractLoss, LikelihoodLoss, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
 from ._batches import make_batches, replicate, whole
-from ._checkpoint import Store, fingerprint
+from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
 from ._progress import progress_bar
 from ._session import Judgement, Session
@@ -251,7 +251,7 @@ def result_of(
 ) -> Fit:
     """What a training found, from its state and record."""
     state, record = now
-    state, history = jax.tree.map(np.asarray, state), record.history()
+    state, history = numbers_of(state), record.history()
     judged = bool(state.best_solved >= 0)
     last = eqx.combine(jax.tree.map(jnp.asarray, state.parameters), training.static)
     best = eqx.combine(jax.tree.map(jnp.asarray, state.best), training.static)
