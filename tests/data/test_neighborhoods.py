@@ -90,3 +90,7 @@ def test_constant_state_is_named():
 def test_samples_not_equally_spaced_are_refused():
     with pytest.raises(ValueError, match="neighbors are compared over equal times"):
         find_neighborhoods(srx.Trajectories.from_arrays(TS**1.1, CIRCLE), 3)
+
+
+def test_the_number_of_neighbors_is_an_integer_of_any_library():
+    assert find_neighborhoods(DATA, np.int64(3)).neighbors.shape[1] == 3

@@ -97,3 +97,9 @@ def test_no_finite_gradient_is_said_with_all_reasons():
         srx.diagnostics.compare_adjoints(
             lambda p, adjoint: loss(p, adjoint) + jnp.sqrt(p - 2.0), jnp.array(2.0), adjoints
         )
+
+
+@pytest.mark.parametrize("parameters", [2.0, {"k": 2, "name": "decay"}, ()])
+def test_nothing_to_differentiate_by_is_refused_before_any_adjoint_is_called_right(parameters):
+    with pytest.raises(ValueError, match=r"without floating-point arrays.*jnp\.array\(2\.0\)"):
+        srx.diagnostics.compare_adjoints(loss, parameters)

@@ -197,7 +197,20 @@ def test_constraints_are_no_rates_of_change():
         lyapunov_spectrum(field, jnp.ones(2))
 
 
-@pytest.mark.parametrize("window", [0.01, 1000.0])
-def test_window_that_holds_no_interval_or_too_many_is_refused(window):
+def test_a_clock_of_single_precision_adds_no_error_of_its_own():
+    # At t = 4000 its ticks are 2.4e-4 apart, so that intervals of 0.1 are 1e-3 longer.
+    grow = lambda t, y, args: y / 2  # noqa: E731
+    start = jnp.zeros(1, jnp.float32)
+    spectrum = lyapunov_spectrum(grow, start, time=50.0, burn_in=4000.0, step=0.1)
+    np.testing.assert_allclose(spectrum.exponents, [0.5], rtol=2e-6)
+
+
+def test_without_burn_in_nothing_is_solved_before():
+    spectrum = lyapunov_spectrum(linear, jnp.ones(3), time=2.0, burn_in=0, step=0.1)
+    np.testing.assert_allclose(spectrum.y1[0], np.exp(2.0 * RATES), rtol=1e-9)
+
+
+@pytest.mark.parametrize("window", [0.01, 0.25, 1000.0])
+def test_window_that_is_no_number_of_intervals_or_too_long_is_refused(window):
     with pytest.raises(ValueError, match="the time measured"):
         of_lorenz().finite_time(window)

@@ -93,6 +93,15 @@ def test_coefficients_tell_missing_and_extra_terms_apart():
     assert drawn["extra"][0, 1] == 0.1
 
 
+def test_a_wrong_sign_is_not_drawn_as_found():
+    true, found = srx.from_text("dx/dt = -2*x + 4*x**2"), srx.from_text("dx/dt = 2*x + 4*x**2")
+    ax = srx.plots.coefficients(srx.compare(found, true))
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()}
+    assert (drawn["found"], drawn["wrong sign"]) == ([[4.0, 4.0]], [[2.0, 2.0]])
+    assert len({line.get_marker() for line in ax.get_lines()}) == 5
+    assert labels(ax) == ["found", "missing", "extra", "wrong sign"]
+
+
 def test_no_terms_cannot_be_drawn():
     empty = srx.from_text("dx/dt = 0")
     with pytest.raises(ValueError, match="no term"):
@@ -273,6 +282,19 @@ def test_newton_iterations_tell_rejected_steps_from_failed_iterations():
 def test_a_solution_without_a_record_is_refused():
     with pytest.raises(ValueError, match="no record of its steps.*RecordingController"):
         srx.plots.newton_iterations(decay(steps=True))
+
+
+def test_a_record_that_misses_steps_is_refused():
+    short = eqx.tree_at(lambda s: s.controller_state.count, recorded(), jnp.array(9000))
+    with pytest.raises(ValueError, match=r"of 9000 attempted steps.*num_rows=9000"):
+        srx.plots.newton_iterations(short)
+
+
+def test_runs_are_numbered_by_integers_of_any_library():
+    axes = srx.plots.trajectories(two_states(), run=np.int64(1))
+    np.testing.assert_allclose(axes[1].get_lines()[0].get_ydata(), 2 * np.exp(-2 * TS))
+    with pytest.raises(ValueError, match="`run=True` was given"):
+        srx.plots.trajectories(two_states(), run=True)
 
 
 def test_a_batch_of_records_is_refused():

@@ -370,3 +370,12 @@ def test_function_that_jax_has_not_is_refused(function):
 def test_state_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"one state of shape \(1,\), got shape \(2,\)"):
         srx.from_sympy((x,), (x,))(0.0, jnp.ones(2))
+
+
+@pytest.mark.parametrize("name", ["e", "E", "exp", "select", "jax", "sqrt", "less", "array", "x0"])
+def test_a_state_may_have_the_name_of_what_generated_code_uses(name):
+    x = sympy.Symbol(name)
+    formula = sp.exp(1) * x + sp.exp(-x) + sp.Piecewise((sp.sqrt(x), x < 5), (sp.pi, True))
+    model = srx.from_sympy({name: formula})
+    expected = np.e * 0.25 + np.exp(-0.25) + 0.5
+    np.testing.assert_allclose(model(0.0, jnp.array([0.25])), [expected], rtol=1e-12)

@@ -96,3 +96,16 @@ def test_two_equations_of_one_state_are_refused():
 def test_state_that_is_named_like_the_time_is_refused():
     with pytest.raises(ValueError, match="`names` holds 't', which is the time"):
         srx.from_text("dt/dt = 1")
+
+
+@pytest.mark.parametrize("formula", ["Mod(x, 0)", "x**Mod(3, 0)"])
+def test_a_remainder_by_zero_is_refused_with_its_line(formula):
+    with pytest.raises(ValueError, match=r"Line 1: .* cannot be read: .*zero"):
+        srx.from_text(f"dx/dt = {formula}")
+
+
+def test_the_sign_of_micro_and_the_greek_letter_are_one_name():
+    assert srx.from_text("d\u00b5/dt = -2*\u00b5") == {"\u00b5": -2 * sp.Symbol("\u00b5")}
+    assert srx.from_text("d\u00b5/dt = -2*\u03bc") == {"\u00b5": -2 * sp.Symbol("\u00b5")}
+    with pytest.raises(ValueError, match="twice"):
+        srx.from_text("d\u00b5/dt = 1\nd\u03bc/dt = 2")

@@ -84,8 +84,11 @@ def test_a_species_that_is_lost_without_taking_part_is_named():
 def test_what_is_no_polynomial_is_refused():
     with pytest.raises(ValueError, match="it needs a polynomial"):
         srx.to_reactions(lambda t, y, args: y)
-    with pytest.raises(ValueError, match="`tolerance=2.0` was given"):
-        srx.to_reactions(HIRES, tolerance=2.0)
+    for tolerance in (0.0, 2.0):
+        with pytest.raises(ValueError, match=f"`tolerance={tolerance}`.*above 0.*tolerance=1e-9"):
+            srx.to_reactions(HIRES, tolerance=tolerance)
+    with pytest.raises(ValueError, match="All coefficients of the polynomial are zero"):
+        srx.to_reactions(srx.Polynomial(2, degree=1))
 
 
 def test_latex_has_one_reaction_a_line():
@@ -95,6 +98,10 @@ def test_latex_has_one_reaction_a_line():
     assert lines[-1] == r"\ce{y6 + y8 &->[280] y7}"
     with pytest.raises(ValueError, match="it needs a reaction network"):
         srx.to_mhchem(HIRES.to_polynomial())
+    large = srx.ReactionNetwork(["A -> 0", "0 -> A"], rates=[1.25e-10, 3e7])
+    first, second = srx.to_mhchem(large, digits=None).split("\\\\\n")
+    assert (r"$1.25 \times 10^{-10}$" in first, "30000000.0" in second) == (True, True)
+    assert r"->[$3 \times 10^{7}$] A" in srx.to_mhchem(large)
 
 
 @pytest.mark.slow

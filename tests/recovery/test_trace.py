@@ -163,3 +163,35 @@ def test_loop_over_numbers_alone_is_no_obstacle():
 def test_state_as_an_integer_is_refused(function):
     with pytest.raises(ValueError, match="turns states into integers"):
         trace(function, SYMBOLS)
+
+
+@jax.custom_vjp
+def doubled(x):
+    return 2 * x
+
+
+doubled.defvjp(lambda x: (doubled(x), None), lambda _, g: (2 * g,))
+
+
+@pytest.mark.parametrize("function", [jax.nn.relu, doubled, jax.checkpoint(jnp.sin)])
+def test_calls_with_own_derivatives_are_run_on_numbers_too(function):
+    (formula, *_) = trace(lambda y: function(jnp.array(2.0)) * y, SYMBOLS)
+    assert float(formula.coeff(a)) == float(function(jnp.array(2.0)))
+
+
+def test_float32_constants_gain_no_digits_by_a_state_of_double_precision():
+    row, number = jnp.array([0.3, -0.7], jnp.float32), jnp.array(0.3, jnp.float32)
+
+    def function(y):
+        # Moved, added to a number of double precision, and as it is.
+        return jnp.stack([y[0] * row[::-1][0].astype(y.dtype), y[0] * number.astype(y.dtype)])
+
+    assert trace(function, SYMBOLS).tolist() == [-0.7 * a, 0.3 * a]
+    (mixed,) = trace(lambda y: y[:1] * (number.astype(y.dtype) + jnp.ones(())), SYMBOLS)
+    assert float(mixed.coeff(a)) == float(np.float32(0.3)) + 1
+
+
+def test_interpolation_in_a_table_is_refused_by_its_name():
+    table = jnp.arange(3.0)
+    with pytest.raises(ValueError, match=r"uses `jnp.interp` or `jnp.searchsorted`"):
+        trace(lambda y: jnp.interp(y, table, table), SYMBOLS)

@@ -116,3 +116,14 @@ def test_results_are_numpy_arrays():
     found = srx.solve_in_chunks(lambda x: jnp.stack([x, x**2]), np.ones(5), chunk=2)
     assert isinstance(found, np.ndarray)
     assert found.shape == (5, 2)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_lanes_may_hold_typed_keys_of_random_numbers(impl):
+    keys = jax.random.split(jax.random.key(0, impl=impl), 5)
+    lanes = {"key": keys, "x": np.arange(5.0)}
+    draw = lambda lane: lane["x"] + jax.random.uniform(lane["key"])  # noqa: E731
+    found = srx.solve_in_chunks(draw, lanes, chunk=5, cost=lambda lane: -lane["x"])
+    # In reverse order, and by `rbg` a batch draws by its first key: the same batch is compared.
+    turned = jax.tree.map(lambda x: x[::-1], lanes)
+    np.testing.assert_array_equal(found[::-1], jax.vmap(draw)(turned))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._arguments import check_count
+from .._arguments import as_integer, check_count
 from ._trajectories import Trajectories
 
 _EQUAL_STEPS = 1e-6
@@ -71,7 +71,7 @@ class Neighborhoods(eqx.Module):
 
 def find_neighborhoods(
     data: Trajectories,
-    num_neighbors: int,
+    num_neighbors: SupportsIndex,
     *,
     steps: int = 1,
     theiler: int = 10,
@@ -89,7 +89,7 @@ def find_neighborhoods(
     usable = times + steps < mask.sum(axis=1)[runs]
     runs, times = runs[usable], times[usable]
     ys = np.asarray(data.ys)
-    _check(data, num_neighbors, len(times), steps)
+    num_neighbors = _check(data, num_neighbors, len(times), steps)
     places = runs * ys.shape[1] + times
     points = ys[runs, times] / np.std(ys[mask], axis=0)
     if annulus is None:
@@ -152,14 +152,15 @@ def _time_step(data: Trajectories) -> float:
     return float(steps.mean())
 
 
-def _check(data: Trajectories, num_neighbors: int, candidates: int, steps: int) -> None:
+def _check(data: Trajectories, num_neighbors: Any, candidates: int, steps: int) -> int:
     n = data.num_states
-    if not isinstance(num_neighbors, int) or num_neighbors < n:
+    number = as_integer(num_neighbors)
+    if number is None or number < n:
         raise ValueError(
             f"`num_neighbors={num_neighbors!r}` was given; {n} states need {n} neighbors or more "
             f"to show how differences grow in each direction. Write `num_neighbors={4 * n}`."
         )
-    if candidates <= num_neighbors:
+    if candidates <= number:
         raise ValueError(
             f"The series have {candidates} samples with {steps} more after them; "
             f"`num_neighbors={num_neighbors}` needs more than that: give longer series, or fewer "
@@ -172,6 +173,7 @@ def _check(data: Trajectories, num_neighbors: int, candidates: int, steps: int) 
             f"State {data.names[constant[0]]} is constant, so that it tells no samples apart: "
             "leave it out."
         )
+    return number
 
 
 def cloud_size(clouds: Float[Array, "*batch points n"]) -> Float[Array, "*batch 1 1"]:

@@ -163,7 +163,8 @@ def compare_adjoints(
     **Returns:** an `AdjointComparison`; print it. An adjoint that cannot do your problem is listed
     with its reason.
 
-    **Raises:** `ValueError` if the loss is not a number, or if no adjoint gives a finite gradient.
+    **Raises:** `ValueError` if the loss is not a number, if nothing is differentiated by, or if no
+    adjoint gives a finite gradient.
 
     Cost: a compilation and `repeats + 1` gradients an adjoint.
 
@@ -185,6 +186,12 @@ def compare_adjoints(
             f"`repeats={repeats}` was given; at least one run is needed. Write `repeats=5`."
         )
     flat, _ = ravel_pytree(eqx.filter(parameters, eqx.is_inexact_array))
+    if not flat.size:
+        # Of two empty gradients neither is wrong.
+        raise ValueError(
+            f"`parameters` is a {type(parameters).__name__} without floating-point arrays, which are "
+            "what is differentiated by; numbers of Python are constants. Write `jnp.array(2.0)`."
+        )
     if adjoints is None:
         adjoints = _candidates(flat.size)
     rows, reference = [], None

@@ -20,7 +20,8 @@ def estimate_jacobians(
     J_k = \frac{1}{2 \Delta t} (\log A_{k-1} + \log A_k)$$
 
     over the neighbors `j` of the sample `k`. `A` is the derivative of the flow over one sampling
-    time, its logarithm that of the vector field halfway; the mean of two is right at the sample.
+    time, its logarithm that of the vector field halfway; the mean of two is that at the sample. Where
+    only one is known, as at both ends of a run, it is that one, half a sampling time off.
 
     Where all neighbors lie on a sheet, as on the attractor of Lorenz, they do not show how
     differences across it change, and that part of the estimate is arbitrary.
@@ -28,7 +29,7 @@ def estimate_jacobians(
     **Arguments:**
 
     - `data`: equally spaced samples.
-    - `num_neighbors`: of each fit; more than the `n + 1` unknowns a state.
+    - `num_neighbors`: of each fit; `n + 1`, its unknowns a state, or more, so that noise averages.
     - `theiler`: samples so close in time are no neighbors.
     - `kind`: `"field"` for `J`, per unit of time, or `"flow"` for `A`.
 

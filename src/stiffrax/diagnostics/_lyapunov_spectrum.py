@@ -94,14 +94,16 @@ class LyapunovSpectrum(eqx.Module):
     def finite_time(self, window: float | int) -> Float[Array, "starts windows k"]:
         """Exponents over windows of time, one after the other, in the order of `exponents`.
 
-        **Raises:** `ValueError` for a window that is shorter than the interval or longer than all.
+        **Raises:** `ValueError` for a window that is no multiple of the interval, or longer than all.
         """
         starts, intervals, k = self.local.shape
         length = round(window / self.interval)
-        if not 1 <= length <= intervals:
+        whole = abs(window / self.interval - length) <= 1e-6
+        if not (1 <= length <= intervals and whole):
+            nearest = min(max(length, 1), intervals) * self.interval
             raise ValueError(
-                f"`window={window}` was given; it needs a time from {self.interval:g}, the "
-                f"interval, to {intervals * self.interval:g}, the time measured."
+                f"`window={window}` was given; it needs a multiple of {self.interval:g}, the interval, "
+                f"up to {intervals * self.interval:g}, the time measured. Write `window={nearest:g}`."
             )
         count = intervals // length
         windows = self.local[:, : count * length].reshape(starts, count, length, k)
@@ -207,7 +209,7 @@ def lyapunov_spectrum(
     else:
         controller = controller or diffrax.PIDController(rtol=1e-9, atol=1e-9)
         flow = AdaptiveFlow(field, solver, interval, controller, max_steps, args)
-    counts = max(round(burn_in / interval), 1), round(time / interval)
+    counts = round(burn_in / interval), round(time / interval)
     y1, rates = _measure(flow, starts, num_exponents, interval, counts)
     finite = jnp.all(jnp.isfinite(rates), axis=(1, 2))
     mean, error = _mean_and_error(rates, finite, blocks)

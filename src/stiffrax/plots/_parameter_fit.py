@@ -1,7 +1,7 @@
 """Fits of measured systems: data with error bars, residuals, starts and profiles."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ._trajectories import panels_of, run_number
 
 
 def measured_fit(
-    fit: ParameterFit, *, run: int | str = 0, points: int = 200, axes: Any = None
+    fit: ParameterFit, *, run: SupportsIndex | str = 0, points: int = 200, axes: Any = None
 ) -> Any:
     """Measurements of one run with error bars, and the fit with its 95 % band, one axes a column.
 

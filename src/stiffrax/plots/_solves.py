@@ -77,7 +77,8 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` if the solution holds no record or is a batch, or without matplotlib.
+    **Raises:** `ValueError` if the solution holds no record, one of too few rows, or is a batch, or
+    without matplotlib.
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
@@ -104,6 +105,11 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
             "Write `jax.tree.map(lambda x: x[0], solution)` for its first lane."
         )
     num = int(history.count)
+    if num > len(history.t):
+        raise ValueError(
+            f"The record holds the first {len(history.t)} of {num} attempted steps; the others would "
+            f"be missing. Solve with `RecordingController(..., num_rows={num})`."
+        )
     ends = (np.asarray(history.t) + np.asarray(history.h))[:num]
     iterations = np.asarray(history.newton_iterations)[:num]
     accepted, converged = np.asarray(history.accepted)[:num], np.asarray(history.converged)[:num]

@@ -95,7 +95,7 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
     """The absolute value of every recovered coefficient over that of the true one.
 
     Terms that were found lie on the diagonal; missing ones are drawn at the lower edge, and extra
-    ones at the left edge.
+    ones at the left edge. Those found with the wrong sign have a marker of their own.
 
     **Arguments:**
 
@@ -121,12 +121,17 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
         raise ValueError("The comparison has no term to draw; compare systems with terms.")
     ax = one_axes(ax)
     low, high = min(sizes) / 3, max(sizes) * 3
+    both = [r for r in rows if r.true is not None and r.recovered is not None]
+    signs = np.sign(np.array([(r.true, r.recovered) for r in both], float).reshape(-1, 2))
+    is_right = signs[:, 0] == signs[:, 1]
     kinds = {
-        "found": [r for r in rows if r.true is not None and r.recovered is not None],
+        "found": [r for r, right in zip(both, is_right, strict=True) if right],
         "missing": [r for r in rows if r.recovered is None],
         "extra": [r for r in rows if r.true is None],
     }
-    for (label, found), marker, color in zip(kinds.items(), "oxs", COLORS, strict=False):
+    if not np.all(is_right):
+        kinds["wrong sign"] = [r for r, right in zip(both, is_right, strict=True) if not right]
+    for (label, found), marker, color in zip(kinds.items(), "oxs^", COLORS, strict=False):
         x = [low if r.true is None else abs(r.true) for r in found]
         y = [low if r.recovered is None else abs(r.recovered) for r in found]
         ax.loglog(x, y, marker, color=color, ms=5, label=label, clip_on=False)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import as_integer
 from ..data import Trajectories
 from ._axes import COLORS, line_styles, pyplot
 
@@ -15,7 +16,7 @@ def trajectories(
     data: Trajectories,
     predictions: Mapping[str, Any] | None = None,
     *,
-    run: int | str = 0,
+    run: SupportsIndex | str = 0,
     log_time: bool = False,
     axes: Any = None,
 ) -> Any:
@@ -88,13 +89,14 @@ def panels_of(axes: Any, n: int, *, share: bool = True) -> np.ndarray:
     return panels[:n]
 
 
-def run_number(run_names: Sequence[str], run: int | str) -> int:
+def run_number(run_names: Sequence[str], run: SupportsIndex | str) -> int:
     """The number of a run, given by it or by its name."""
     names: Sequence[Any] = list(run_names)
     if run in names:
         return names.index(run)
-    if isinstance(run, int) and -len(names) <= run < len(names):
-        return run
+    number = as_integer(run)
+    if number is not None and -len(names) <= number < len(names):
+        return number
     raise ValueError(
         f"`run={run!r}` was given; the data have {len(names)} runs, with names "
         f"{', '.join(map(str, names[:5]))}{', ...' if len(names) > 5 else ''}. Write one of them, "

@@ -127,7 +127,8 @@ def to_sympy(
     **Arguments:**
 
     - `model`: a model, or any function `f(t, y, args) -> dy/dt` made of arithmetic, powers and
-        elementary functions; for the latter `names` must be given. The time is the symbol `t`.
+        elementary functions; for the latter `names` must be given. The time is the symbol `t`. Loops
+        are read too, if their number of rounds does not depend on the state and is 100 at most.
     - `names`: the names of the states in their order; default those that the model has itself
         (species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
     - `args`: the `args` with which parts are traced.
@@ -140,7 +141,7 @@ def to_sympy(
     are `Eq(0, g)`. Coefficients keep every digit: SymPy prints 15 of a float, `float` of it has all.
 
     **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, and
-    for functions that have no formula, such as a loop, or do not return a vector.
+    for functions that have no formula, such as a longer loop, or do not return a vector.
 
     ```python
     >>> import stiffrax as srx

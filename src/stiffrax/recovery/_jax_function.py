@@ -27,7 +27,19 @@ def jax_function(
     import sympy
     from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
-    expressions, definitions = guard_branches(expressions, definitions)
+    # Names that no generated code uses: a state `e` would take the place of Euler's number.
+    def renamed(x: Any) -> Any:
+        if isinstance(x, list | tuple):
+            return [renamed(part) for part in x]
+        new[x] = sympy.Symbol(f"_{x}")
+        return new[x]
+
+    new: dict[Any, Any] = {}
+    arguments = [renamed(x) for x in arguments]
+    symbols = renamed([x for x, _ in definitions])
+    given: Any = [e.xreplace(new) for e in expressions]
+    formulas: Any = [e.xreplace(new) for _, e in definitions]
+    expressions, definitions = guard_branches(given, list(zip(symbols, formulas, strict=True)))
     everything = [*expressions, *(e for _, e in definitions)]
     # Definitions stand where SymPy's own common subexpressions would.
     shared: Any = (lambda given: (list(definitions), given)) if definitions else False

@@ -44,7 +44,7 @@ def parse(formula: str, known: dict[str, Any], line: int) -> Any:
 
     try:
         expression = _build(ast.parse(formula, mode="eval").body, known)
-    except (SyntaxError, RecursionError, TypeError) as error:
+    except (SyntaxError, RecursionError, TypeError, ArithmeticError) as error:
         raise ValueError(f"Line {line}: {formula!r} cannot be read: {error}.") from error
     except _UnknownError as error:
         raise ValueError(

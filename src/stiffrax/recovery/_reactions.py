@@ -87,10 +87,15 @@ def to_reactions(
     check_count("products", products)
     if not is_between(0, tolerance, 1):
         raise ValueError(
-            f"`tolerance={tolerance!r}` was given; it needs a number between 0 and 1. Write "
-            "`tolerance=1e-2`."
+            f"`tolerance={tolerance!r}` was given; it needs a number above 0 and below 1. Write "
+            "`tolerance=1e-2`, or `tolerance=1e-9` for coefficients without errors."
         )
     columns = np.where(model.active, model.coefficients, 0).T
+    if not np.any(columns):
+        raise ValueError(
+            "All coefficients of the polynomial are zero, which no reaction gives: nothing happens in "
+            "it. Fit it first, or prune less."
+        )
     texts, rates = [], []
     for q, column in zip(model.exponents, columns, strict=True):
         if not np.any(column):
@@ -157,7 +162,7 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
     ```python
     >>> import stiffrax as srx
     >>> print(srx.to_mhchem(srx.ReactionNetwork(["2 B -> B + C"], rates=[3e7])))
-    \ce{2 B &->[3e+07] B + C}
+    \ce{2 B &->[$3 \times 10^{7}$] B + C}
 
     ```
     """
@@ -169,8 +174,13 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
     for text, rate in zip(kept.reactions(), np.asarray(kept.rates), strict=True):
         left, right = (_outside(side) for side in text.split(" -> "))
         number = f"{float(rate)!r}" if digits is None else f"{float(rate):.{digits}g}"
-        lines.append(rf"\ce{{{left} &->[{number}] {right}}}")
+        lines.append(rf"\ce{{{left} &->[{_in_latex(number)}] {right}}}")
     return "\\\\\n".join(lines)
+
+
+def _in_latex(number: str) -> str:
+    mantissa, e, exponent = number.partition("e")
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$" if e else number
 
 
 def _outside(side: str) -> str:

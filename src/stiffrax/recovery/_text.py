@@ -1,6 +1,7 @@
 """Equations as plain text and LaTeX."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,11 @@ def from_text(text: str) -> "dict[str, sympy.Expr]":
         lines.append((number, *match.groups()))
     if not lines:
         raise ValueError("The text holds no equation: write lines such as `dx/dt = -2*x`.")
-    states = symbol_names([state for _, state, _ in lines], len(lines))
-    known = {name: sympy.Symbol(name) for name in (*states, TIME)} | {"pi": sympy.pi}
+    # Python reads the sign of micro as the Greek letter, and other letters likewise.
+    states = [unicodedata.normalize("NFKC", state) for _, state, _ in lines]
+    symbol_names(states, len(states))
+    known = {TIME: sympy.Symbol(TIME), "pi": sympy.pi}
+    known = {x: sympy.Symbol(s) for x, (_, s, _) in zip(states, lines, strict=True)} | known
     return {state: parse(formula, known, number) for number, state, formula in lines}
 
 

@@ -74,13 +74,15 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
 
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     name = equation.primitive.name.replace("-", "_")
-    if not any(map(is_symbolic, operands)):
-        return _run(equation, operands)
+    symbolic = any(map(is_symbolic, operands))
     if name in _CONTROL_FLOW:
-        return _CONTROL_FLOW[name](equation, operands)
+        return (_CONTROL_FLOW[name] if symbolic else _run)(equation, operands)
+    # Of numbers too: a call with a custom derivative cannot be run by its parameters alone.
     inner = _inner(equation)
     if inner is not None:
         return _evaluate(*inner, operands)
+    if not symbolic:
+        return operands if _widens(equation, *operands) else _run(equation, operands)
     if name in _MOVES:
         return _move(equation, operands, _MOVES[name])
     if name in FORMULAS:
@@ -93,9 +95,18 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     return _refuse(name) if affine is None else affine
 
 
+def _widens(equation: Any, *operands: Any) -> bool:
+    """Whether only digits would be added to a number, none of which anybody gave."""
+    if equation.primitive.name != "convert_element_type":
+        return False
+    old, new = np.asarray(operands[0]).dtype, np.dtype(equation.params["new_dtype"])
+    return old.kind == new.kind == "f" and old.itemsize < new.itemsize
+
+
 def _refuse(name: str) -> Any:
+    name = _ORIGINS.get(name, f"`{name}`")
     raise ValueError(
-        f"No formula can be read from a function that uses `{name}`: write it with arithmetic, "
+        f"No formula can be read from a function that uses {name}: write it with arithmetic, "
         "powers and elementary functions, or write the equations of this part by hand."
     )
 
@@ -169,6 +180,9 @@ def _cond(equation: Any, operands: list[Any]) -> list[Any]:
     ]
 
 
+# What a user wrote, where the name of the primitive does not tell.
+_ORIGINS = {"lt_to": "`jnp.interp` or `jnp.searchsorted`", "le_to": "`jnp.searchsorted`"}
+
 # A formula of more rounds than that is none that anybody reads.
 _LONGEST_LOOP = 100
 
@@ -181,6 +195,19 @@ _CONTROL_FLOW: dict[str, Callable[..., list[Any]]] = {
 
 
 def _run(equation: Any, operands: list[Any]) -> list[Any]:
+    # Numbers that were not widened are, where an operation needs it; those that only move are not.
+    kinds = {
+        jnp.result_type(x) for x in operands if jnp.issubdtype(jnp.result_type(x), jnp.floating)
+    }
+    if equation.primitive.name.replace("-", "_") not in _MOVES or len(kinds) > 1:
+        operands = [
+            jnp.asarray(x, v.aval.dtype) if jnp.result_type(x) in kinds else x
+            for x, v in zip(operands, equation.invars, strict=True)
+        ]
+    return _bind(equation, operands)
+
+
+def _bind(equation: Any, operands: list[Any]) -> list[Any]:
     results = equation.primitive.bind(*map(jnp.asarray, operands), **equation.params)
     return list(results) if equation.primitive.multiple_results else [results]
 
@@ -204,7 +231,7 @@ def _move(equation: Any, operands: list[Any], which: tuple[int, ...] | None) -> 
     pool[:] = elements
     results = []
     for place, low, high in zip(
-        *(_run(equation, x) for x in (positions, zeros, ones)), strict=True
+        *(_bind(equation, x) for x in (positions, zeros, ones)), strict=True
     ):
         low, high = np.asarray(low), np.asarray(high)
         is_element = (low == 0) & (high == 1)

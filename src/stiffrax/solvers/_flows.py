@@ -131,15 +131,17 @@ def stretching_rates(
     """State and frame after `count` intervals, and how fast each direction grew in each.
 
     The frame is made orthonormal after each interval; the rate is the logarithm of the length of
-    what a column adds to the span of those before it, divided by the interval.
+    what a column adds to the span of those before it, divided by the time that was solved: the clock
+    has the precision of the state, and in it `t + interval` is not `interval` later.
     """
+    one = jnp.asarray(interval, t0.dtype)
 
     def advance(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
         y, frame = carry
-        t = t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
+        t = t0 + i.astype(t0.dtype) * one
         y, frame = push_forward(flow, t, y, frame)
         frame, lengths = orthonormalize(frame)
-        return (y, frame), jnp.log(lengths) / interval
+        return (y, frame), jnp.log(lengths) / ((t + one) - t)
 
     (y, frame), rates = lax.scan(advance, (y0, frame), jnp.arange(count))
     return y, frame, rates

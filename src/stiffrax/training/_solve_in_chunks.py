@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
@@ -36,7 +37,7 @@ def solve_in_chunks(
 
     - `solve`: a function of one lane that returns arrays, such as the end of a solve with
       `throw=False`, its result and its number of steps. It is compiled once.
-    - `lanes`: arrays with the lanes along their first axis.
+    - `lanes`: arrays with the lanes along their first axis; keys of random numbers too.
     - `chunk`: lanes in a batch; with a mesh rounded up to a multiple of its devices.
     - `cost`: by which lanes are sorted: a number for each, or a function of one lane, such as the
       number of steps of a solve at a loose tolerance, which is run for all lanes before.
@@ -66,13 +67,13 @@ def solve_in_chunks(
 
     ```
     """
-    lanes = jax.tree.map(np.asarray, lanes)
+    if callable(cost):
+        cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
+    solve, lanes = _with_plain_keys(solve, lanes)
     count = _number_of(lanes)
     size = check_count("chunk", chunk, write="chunk=1024")
     if mesh is not None:
         size = -(-size // mesh.size) * mesh.size
-    if callable(cost):
-        cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
     order = _order_by(cost, count)
     run = _batched(solve, mesh)
     one = jax.tree.map(lambda x: x[0], lanes)
@@ -98,6 +99,22 @@ def solve_in_chunks(
         bar.update()
     bar.close()
     return jax.tree.unflatten(structure, out)
+
+
+def _with_plain_keys(solve: Callable, lanes: PyTree) -> tuple[Callable, PyTree]:
+    """Lanes as arrays of NumPy, which hold no typed keys of random numbers, and the solve for them."""
+    leaves, structure = jax.tree.flatten(lanes)
+    is_key = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in leaves]
+    kinds = [jax.random.key_impl(x) if key else None for x, key in zip(leaves, is_key, strict=True)]
+    plain = [jax.random.key_data(x) if key else x for x, key in zip(leaves, is_key, strict=True)]
+
+    def solve_plain(lane: PyTree) -> PyTree:
+        pairs = zip(jax.tree.leaves(lane), kinds, strict=True)
+        given = [x if kind is None else jax.random.wrap_key_data(x, impl=kind) for x, kind in pairs]
+        return solve(structure.unflatten(given))
+
+    plain = structure.unflatten(map(np.asarray, plain))
+    return (solve_plain if any(is_key) else solve), plain
 
 
 def _kinds(tree: PyTree) -> str:
