@@ -90,11 +90,11 @@ class LikelihoodModel:
             column[np.flatnonzero(self._column == j)] = number
         return Rows(values, column, np.array([np.sum(self._column == j) for j in estimated]))
 
-    def log_volume(self, x: Float[Array, " p"]) -> Float[Array, ""]:
+    def log_volume(self, x: Float[Array, " p"]) -> Any:
         """The logarithm of the volume, in what terms are densities of, of a unit of `x`."""
         system = self.vector.system(x)
-        found = [f.log_volume(system) for _, f in self._parts.others if hasattr(f, "log_volume")]
-        return functools.reduce(jnp.add, found, jnp.asarray(0.0))
+        terms = (f for _, f in self._parts.others)
+        return sum((f.log_volume(system) for f in terms if hasattr(f, "log_volume")), 0.0)
 
     def cost(self, x: Float[Array, " p"]) -> Float[Array, ""]:
         """The negative log-likelihood with what is added to it; infinite where a solve fails."""
