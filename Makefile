@@ -58,6 +58,7 @@ $(CLIENTS)/installed: pyproject.toml
 	@touch $@
 
 test-clients: $(CLIENTS)/installed  ## run packages that use diffrax with a solver of stiffrax in place of theirs
+	@$(CLIENTS)/bin/python -c 'import catalax, dynamiqs, jaxkineticmodel'
 	@$(CLIENTS)/bin/python -m pytest tests/clients
 
 wheel: $(VENV)/installed-build  ## build wheel and source distribution into dist/
@@ -93,5 +94,5 @@ benchmarks: $(VENV)/installed-examples  ## run every benchmark; each prints its 
 	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) $(NEWEST) $(LOWEST) $(WHEEL) build dist site .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) $(WHEEL) $(CLIENTS) build dist site .hypothesis .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

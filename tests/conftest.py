@@ -26,14 +26,23 @@ def pytest_collection_finish(session):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     # Of a test with many cases the mark `slow_cases` has patterns of those that the usual suite
     # leaves out.
+    stale: dict[tuple[str, str], bool] = {}
     for item in items:
         case = item.name.partition("[")[2].removesuffix("]")
         for mark in item.iter_markers("slow_cases"):
-            if any(fnmatch.fnmatchcase(case, pattern) for pattern in mark.args):
-                item.add_marker("slow")
+            for pattern in mark.args:
+                unmatched = stale.setdefault((item.nodeid.partition("[")[0], pattern), True)
+                if fnmatch.fnmatchcase(case, pattern):
+                    item.add_marker("slow")
+                    unmatched = False
+                stale[item.nodeid.partition("[")[0], pattern] &= unmatched
+    # Cases that are chosen one by one leave others out.
+    whole = not any("::" in str(argument) for argument in config.args)
+    if whole and (names := [f"{name}: {pattern}" for (name, pattern), x in stale.items() if x]):
+        raise pytest.UsageError("patterns of `slow_cases` that fit no case: " + ", ".join(names))
 
 
 @pytest.fixture

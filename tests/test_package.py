@@ -37,7 +37,7 @@ def test_type_information_is_shipped():
     assert importlib.resources.files("stiffrax").joinpath("py.typed").is_file()
 
 
-@pytest.mark.parametrize("extra", ["plots", "progress", "examples", "test", "docs", "dev"])
+@pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
 def test_extra_is_declared(extra):
     assert extra in importlib.metadata.metadata("stiffrax").get_all("Provides-Extra")
 

@@ -164,7 +164,8 @@ def test_continuous_adjoints_converge_to_it_at_the_rate_of_the_tolerance(kind, n
         ]
         distances.append(relative(*gradients))
     assert distances[1] < 1e-3
-    assert distances[2] < distances[0] / 100
+    # Of POLLU, where the first is 130 times closer than asked for, the last is as close as asked for.
+    assert distances[2] < max(distances[0] / 100, tol)
 
 
 @pytest.mark.parametrize("options", [{"memory": "all"}, {"recurrence": "loop"}, {"failed": "inf"}])

@@ -39,15 +39,18 @@ def trace_gradient(solver, controller, *, term=None, lanes=False, ts=None, **opt
         ).ys
         return jnp.sum(ys)
 
-    gradient, rate = jax.grad(loss), jnp.full((), 2.0, F32)
+    gradient, rate = jax.value_and_grad(loss), jnp.full((), 2.0, F32)
     if lanes:
-        return jax.make_jaxpr(jax.vmap(gradient))(jnp.stack([rate, rate]))
-    return jax.make_jaxpr(gradient)(rate)
+        program = jax.make_jaxpr(jax.vmap(gradient))(jnp.stack([rate, rate]))
+    else:
+        program = jax.make_jaxpr(gradient)(rate)
+    # A conversion that is written out is no promotion, and no less wrong.
+    assert {x.dtype for x in program.out_avals} == {jnp.dtype(F32)}
 
 
-@pytest.mark.slow_cases("Trapezoid()", "GaussLegendre4()")
+@pytest.mark.slow_cases("Trapezoid()", "GaussLegendre4()", "RadauIIA5()")
 @pytest.mark.parametrize(
-    "solver", [srx.RadauIIA5(), srx.Trapezoid(), srx.GaussLegendre4()], ids=repr
+    "solver", [srx.RadauIIA5(), srx.Trapezoid(), srx.GaussLegendre4(), srx.Rodas5P()], ids=repr
 )
 def test_solvers(solver):
     trace_gradient(solver, FIXED)

@@ -9,7 +9,7 @@ import pytest
 
 import stiffrax as srx
 
-pytest.importorskip("petab")
+pytest.importorskip("petab.v1")
 
 OBSERVED = "observableId|observableFormula|noiseFormula"
 MEASURED = "observableId|simulationConditionId|time|measurement"

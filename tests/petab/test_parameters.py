@@ -9,7 +9,7 @@ import stiffrax as srx
 from stiffrax.training._likelihood_model import LikelihoodModel
 from stiffrax.training._parameter_vector import ParameterVector
 
-pytest.importorskip("petab")
+pytest.importorskip("petab.v1")
 
 HEAD = (
     "parameterId|parameterScale|lowerBound|upperBound|nominalValue|estimate|objectivePriorType|"

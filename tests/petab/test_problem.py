@@ -12,7 +12,7 @@ from scipy import stats
 
 import stiffrax as srx
 
-pytest.importorskip("petab")
+pytest.importorskip("petab.v1")
 
 # A' = s + u(t) - k A, with u = 1 until 0.5, and a dose of 1.5 at 2: at rest before, or from a0.
 K, REST, DOSE = 0.8, 2.0, 1.5

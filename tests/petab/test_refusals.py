@@ -6,7 +6,7 @@ import pytest
 
 import stiffrax as srx
 
-pytest.importorskip("petab")
+pytest.importorskip("petab.v1")
 
 PARAMETERS = (
     "parameterId|parameterScale|lowerBound|upperBound|nominalValue|estimate\nk|log10|0.1|10|1|1\n"

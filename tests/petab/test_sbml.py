@@ -9,7 +9,7 @@ import pytest
 
 import stiffrax as srx
 
-pytest.importorskip("petab")
+pytest.importorskip("petab.v1")
 
 
 @pytest.fixture(autouse=True, params=[0, 10**6], ids=["together", "one by one"])

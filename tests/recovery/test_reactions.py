@@ -119,7 +119,7 @@ def test_pruning_finds_the_reactions_among_candidates():
 def sbml_rates(network, y):
     """The rates of a network at its start, by the reader of PEtab's models, from valid SBML."""
     libsbml, sympy = pytest.importorskip("libsbml"), pytest.importorskip("sympy")
-    pytest.importorskip("petab")
+    pytest.importorskip("petab.v1")
     from stiffrax.petab._sbml import read_sbml
 
     document = libsbml.readSBMLFromString(srx.to_sbml(network, y))

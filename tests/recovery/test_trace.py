@@ -11,6 +11,8 @@ from stiffrax.recovery._trace import trace
 
 a, b, c = SYMBOLS = sympy.symbols("a b c")
 STATE = np.array([0.7, 1.3, 0.4])
+# On the other side of each condition, and with another order of the entries.
+OTHER = np.array([0.3, 0.2, 0.9])
 
 FUNCTIONS = {
     "arithmetic": lambda y: jnp.stack([y[0] * y[1] - y[2], -y[0] / y[2], y[1] ** 2 + 3]),
@@ -90,11 +92,12 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_formula_has_the_value_of_the_function(name):
-    expected = np.asarray(FUNCTIONS[name](jnp.array(STATE)), float)
     formula = trace(FUNCTIONS[name], SYMBOLS)
-    numbers = dict(zip(SYMBOLS, STATE, strict=True))
-    values = np.array([float(e.subs(numbers)) for e in formula.ravel()]).reshape(formula.shape)
-    np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-15)
+    for state in (STATE, OTHER):
+        expected = np.asarray(FUNCTIONS[name](jnp.array(state)), float)
+        numbers = dict(zip(SYMBOLS, state, strict=True))
+        values = np.array([float(e.subs(numbers)) for e in formula.ravel()]).reshape(formula.shape)
+        np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-15)
 
 
 def test_formula_is_as_one_would_write_it():
