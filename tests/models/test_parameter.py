@@ -1,11 +1,15 @@
 """Parameters with scales and bounds."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import paramax
 import pytest
 
 import stiffrax as srx
+from stiffrax.models import within_bounds
 
 
 def test_a_positive_one_is_trained_by_its_logarithm():
@@ -72,3 +76,68 @@ def test_a_system_names_a_parameter_that_is_no_number():
             srx.System(lambda t, y, args: y, [1.0], parameters={"k": wrong})
     with pytest.raises(ValueError, match="`initial_state` is a"):
         srx.System(lambda t, y, args: y, ["1.0"])
+
+
+class Decay(eqx.Module):
+    k: Any
+
+    def __call__(self, t, y, args=None):
+        return -self.k * y[:1]
+
+
+class Saturation(eqx.Module):
+    K: Any
+
+    def __call__(self, y):
+        return y[0] / (self.K + y[0])
+
+
+TS = np.linspace(0.0, 2.0, 21)
+DATA = srx.Trajectories.from_arrays(TS, np.exp(-TS)[:, None])
+MODELS = {
+    "library": lambda k: srx.Library([Saturation(k)], 1, coefficients=[[-1.0]]),
+    "constrained": lambda k: srx.ConstrainedField(Decay(k), Decay(k), num_states=2),
+    "scaled": lambda k: srx.ScaledField(Decay(k), [1.0], 2.0),
+    "coupled": lambda k: srx.CoupledField(Decay(k), srx.SmoothingSpline(TS, DATA.ys[0]), 2.0),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
+@pytest.mark.parametrize("wrap", [srx.positive, srx.bounded, srx.fixed])
+def test_models_take_wrapped_parameters_wherever_they_stand(make, wrap):
+    model, y = make(wrap(2.0)), jnp.array([0.5, 1.5])[: getattr(make(wrap(2.0)), "num_states", 1)]
+    np.testing.assert_allclose(model(0.5, y), make(jnp.array(2.0))(0.5, y), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        srx.SegmentLoss(),
+        srx.TrajectoryLoss(),
+        srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0),
+        srx.JacobianLoss(-np.ones((1, 21, 1, 1))),
+        srx.NeighborhoodLoss(num_neighbors=2, theiler=0),
+        srx.InvariantLoss([-1.0], time=1.0, interval=0.1),
+        srx.RoughnessPenalty(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_losses_take_models_of_wrapped_parameters(loss):
+    value = eqx.filter_eval_shape(lambda model: loss(model, DATA), Decay(srx.positive(2.0)))
+    assert value.shape == ()
+
+
+def test_exponents_of_a_model_of_wrapped_parameters():
+    model = Decay(srx.positive(2.0))
+    spectrum = srx.diagnostics.lyapunov_spectrum(model, jnp.ones(1), time=1.0, burn_in=0, step=0.1)
+    np.testing.assert_allclose(spectrum.exponents, [-2.0], rtol=1e-6)
+
+
+def test_rates_of_a_network_are_moved_to_zero_and_what_is_fixed_is_not():
+    network = srx.ReactionNetwork(["A -> B", "B -> A"]).with_coefficients([-1.0, 2.0])
+    np.testing.assert_array_equal(within_bounds({"f": network})["f"].coefficients, [0.0, 2.0])
+    np.testing.assert_array_equal(
+        within_bounds(srx.fixed(network)).tree.coefficients, network.coefficients
+    )
+    kept = within_bounds([srx.bounded([0.5, 1.0], 0.0, 1.0), jnp.array([-3.0])])
+    np.testing.assert_array_equal(kept[1], [-3.0])

@@ -125,3 +125,11 @@ def test_a_fit_keeps_rates_from_becoming_negative():
     assert fit.stopped == "converged"
     assert np.all(fit.model.rates >= 0)
     assert np.any(fit.model.rates == 0)
+
+
+def test_negative_rates_are_refused_with_the_reaction_that_was_meant():
+    with pytest.raises(ValueError, match="`rates` holds -0.5 for 'A -> 2 B'.*Write '2 B -> A'"):
+        srx.ReactionNetwork(["B -> A", "A -> 2 B"], rates=[1.0, -0.5])
+    # What a step of an optimizer left is no argument of the user.
+    moved = srx.ReactionNetwork(["A -> B"]).with_coefficients([-1e-9])
+    np.testing.assert_array_equal(moved.kept().coefficients, [-1e-9])

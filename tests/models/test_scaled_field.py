@@ -157,3 +157,13 @@ def test_a_model_of_arrays_and_scales_is_an_argument_of_jit_and_vmap():
     both = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), model)
     np.testing.assert_allclose(jax.jit(rates)(model), rates(model), rtol=1e-14)
     np.testing.assert_allclose(jax.vmap(rates)(both)[1], rates(model), rtol=1e-14)
+
+
+def test_a_network_of_one_needed_argument_is_called_by_it_alone():
+    def net(x, gain=2.0, shift=0.0):
+        return gain * x + shift
+
+    model = srx.ScaledField(net, Y_SCALE, T_SCALE)
+    np.testing.assert_allclose(model(7.0, Y), 2 * Y * jnp.array(Y_SCALE) / T_SCALE, rtol=1e-12)
+    of_time = srx.ScaledField(lambda t, x, *rest: t * x, Y_SCALE, T_SCALE)
+    np.testing.assert_allclose(of_time(7.0, Y), 7 * Y * jnp.array(Y_SCALE) / T_SCALE, rtol=1e-12)

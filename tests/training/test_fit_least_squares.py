@@ -1,5 +1,7 @@
 """Levenberg-Marquardt on one-step residuals."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -364,3 +366,25 @@ def test_what_samples_do_not_determine_has_no_finite_error(double):
         errors = srx.fit_least_squares(model, data, srx.BackwardEuler()).standard_errors
     assert np.isinf([errors.a, errors.b, errors.none]).all()
     assert 0 < errors.other < 0.1
+
+
+class Saturation(eqx.Module):
+    K: Any
+
+    def __call__(self, y):
+        return y[0] / (self.K + y[0])
+
+
+def test_bounds_hold_in_the_functions_of_a_library_and_errors_are_not_taken_for_values():
+    # Samples of K = 0.3, by Euler's method backwards, which the fit has too.
+    ys = [2.0]
+    for _ in range(20):
+        b = 0.3 + 0.1 - ys[-1]
+        ys.append((np.sqrt(b**2 + 4 * 0.3 * ys[-1]) - b) / 2)
+    data = srx.Trajectories.from_arrays(0.1 * np.arange(21), np.array(ys)[:, None])
+    model = srx.Library([Saturation(srx.positive(0.8, 0.7, 1.0))], 1, coefficients=[[-1.0]])
+    fit = srx.fit_least_squares(model, data, srx.BackwardEuler(), start="given", progress=False)
+    K = np.exp(fit.model.functions[0].K.raw)
+    np.testing.assert_allclose(K, 0.7, rtol=1e-9)
+    # Of the logarithm: its exponential would be above one.
+    assert 0 < fit.standard_errors.functions[0].K < 1

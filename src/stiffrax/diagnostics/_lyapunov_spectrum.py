@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count
@@ -184,6 +185,7 @@ def lyapunov_spectrum(
 
     ```
     """
+    field = paramax.unwrap(field)
     if isinstance(field, ConstrainedField):
         raise ValueError(
             "`field` is a `ConstrainedField`; its constraints are no rates of change, and "

@@ -5,6 +5,7 @@ from typing import Any
 import diffrax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 
 
 def failed_step(model: Any, ta: Any, tb: Any, ya: Any, yb: Any) -> str:
@@ -13,6 +14,7 @@ def failed_step(model: Any, ta: Any, tb: Any, ya: Any, yb: Any) -> str:
     Found afterwards, by calling the model at both samples: steps report no cause, so that solved ones
     pay nothing for it.
     """
+    model = paramax.unwrap(model)
     where = f"the step from t = {float(ta):.6g} to {float(tb):.6g}"
     for t, y in ((ta, ya), (tb, yb)):
         if not np.all(np.isfinite(np.asarray(model(jnp.asarray(t), jnp.asarray(y), None)))):

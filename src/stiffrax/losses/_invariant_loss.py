@@ -6,6 +6,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -119,7 +120,7 @@ class InvariantLoss(AbstractLoss):
         present = jnp.argsort(~mask, stable=True)
         places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1).astype(float)
         chosen = present[places.astype(int)]
-        flow = FixedStepFlow(model, self.solver, self.interval, self.substeps)
+        flow = FixedStepFlow(paramax.unwrap(model), self.solver, self.interval, self.substeps)
 
         def follow(t: Array, y: Array) -> tuple[Array, Array]:
             return self._follow(flow, t, y)
@@ -141,15 +142,17 @@ class InvariantLoss(AbstractLoss):
         k = len(self.exponents)
         frame = jax.random.normal(jax.random.key(0), (y0.size, k), y0.dtype)
 
+        one = jnp.asarray(self.interval, t0.dtype)
+
         def advance(carry: tuple[Array, Array], i: Array) -> tuple[Any, Any]:
             y, frame = carry
-            t = t0 + i.astype(t0.dtype) * self.interval
+            t = t0 + i.astype(t0.dtype) * one
             if k:
                 y, frame = push_forward(flow, t, y, frame)
                 frame, lengths = orthonormalize(frame)
             else:
                 y, lengths = flow(t, y), jnp.zeros(0, y.dtype)
-            return (y, frame), (y, jnp.log(lengths) / self.interval)
+            return (y, frame), (y, jnp.log(lengths) / ((t + one) - t))
 
         start = y0, orthonormalize(frame)[0] if k else frame
         steps = jnp.arange(self.turning + self.count)

@@ -5,6 +5,7 @@ from typing import Any, final
 import diffrax
 import jax
 import jax.numpy as jnp
+import paramax
 from jaxtyping import Array
 
 from .._arguments import check_count, real_numbers
@@ -84,6 +85,8 @@ class JacobianLoss(AbstractLoss):
         known = mask & jnp.all(jnp.isfinite(self.jacobians), axis=(-2, -1))
         if self.flow_solver is not None:
             known = known & jnp.append(mask[:, 1:], jnp.zeros_like(mask[:, :1]), axis=1)
+
+        model = paramax.unwrap(model)
 
         def jacobian(t: Array, end: Array, y: Array, known: Array) -> Array:
             if self.flow_solver is None:

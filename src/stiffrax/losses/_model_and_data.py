@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import paramax
 
 from .._arguments import check_instance
 from ..data import Trajectories
@@ -26,7 +27,9 @@ def check_model(model: Any, data: Trajectories) -> None:
     # In the precision of the data, which need not be the default.
     y = jax.ShapeDtypeStruct((data.num_states,), jnp.result_type(data.ys))
     try:
-        out = eqx.filter_eval_shape(model, jnp.zeros((), jnp.result_type(data.ts)), y, None)
+        out = eqx.filter_eval_shape(
+            paramax.unwrap(model), jnp.zeros((), jnp.result_type(data.ts)), y, None
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "

@@ -7,6 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -189,7 +190,7 @@ class NeighborhoodLoss(AbstractLoss):
         times, late = (x[..., 0] for x in found.following(ts[..., None], self.steps))
         begun, there = (x[..., 0] for x in found.following(mask[..., None], self.steps))
         there = begun[:, :1, None] & there[:, :1] & there[:, 1:]
-        flow = FixedStepFlow(model, self.solver, found.dt, self.substeps)
+        flow = FixedStepFlow(paramax.unwrap(model), self.solver, found.dt, self.substeps)
 
         def predict(t: Array, y: Array, around: Array) -> Array:
             return _predict(flow, t, y, around - y[None], self.steps, self.order)

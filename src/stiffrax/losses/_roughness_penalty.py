@@ -5,6 +5,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import paramax
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -77,6 +78,8 @@ class RoughnessPenalty(eqx.Module):
         deviation = jnp.sqrt(jnp.sum((ys - mean) ** 2, axis=(0, 1)) / count)
         scale = jnp.where(deviation > 0, deviation, 1)
         displacements = jax.random.normal(jax.random.key(self.seed), ys.shape, ys.dtype)
+
+        model = paramax.unwrap(model)
 
         def changes(t: Array, y: Array, d: Array) -> tuple[Array, Array]:
             def jacobian(y: Array) -> Array:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -139,6 +140,8 @@ class SegmentLoss(AbstractLoss):
         mask: Bool[Array, " times"],
     ) -> Float[Array, "times-1 n"]:
         """The samples after the first, each from the prediction before it."""
+
+        model = paramax.unwrap(model)
 
         def predict(y: Array, samples: Any, _: None) -> tuple[Array, Array]:
             ta, tb, _ya, yb = samples

@@ -6,6 +6,7 @@ import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
@@ -179,7 +180,7 @@ class TrajectoryLoss(AbstractLoss):
                 rtol=self.rtol, atol=jnp.broadcast_to(jnp.asarray(self.atol, y0.dtype), y0.shape)
             )
         return diffrax.diffeqsolve(
-            diffrax.ODETerm(model),
+            diffrax.ODETerm(paramax.unwrap(model)),
             self.solver,
             ts[0],
             last,

@@ -8,7 +8,9 @@ from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Libr
 from ._parameter import (
     Parameter as Parameter,
     bounded as bounded,
+    bounds_of as bounds_of,
     fixed as fixed,
+    has_bounds as has_bounds,
     is_fixed as is_fixed,
     positive as positive,
     split_trainable as split_trainable,

@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex, final
 
 import equinox as eqx
 import jax.numpy as jnp
+import paramax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
@@ -77,7 +78,8 @@ class Library(AbstractLinearModel):
     $$f_i(y) = \sum_j c_{ij} \varphi_j(y)$$
 
     A function is ordinary JAX code: `to_sympy` finds its formula by tracing. It may be an equinox
-    module; the arrays in it, such as a saturation constant, are then trained too. Where a function
+    module; the arrays in it, such as a saturation constant, are then trained too, and may be wrapped:
+    [`stiffrax.positive`][], [`stiffrax.bounded`][], [`stiffrax.fixed`][]. Where a function
     is not finite, the model is not, even with its terms switched off (zero times infinity): leave
     it out.
 
@@ -146,7 +148,7 @@ class Library(AbstractLinearModel):
         **Raises:** `ValueError` if a function returns something other than a scalar.
         """
         y = check_state(y, self.num_states)
-        values = [jnp.asarray(function(y)) for function in self.functions]
+        values = [jnp.asarray(function(y)) for function in paramax.unwrap(self.functions)]
         for name, value in zip(self._feature_names, values, strict=True):
             if value.shape != ():
                 raise ValueError(

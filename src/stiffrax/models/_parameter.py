@@ -11,6 +11,7 @@ import paramax
 from jaxtyping import Array, Float
 
 from .._arguments import real_numbers
+from ._reaction_network import ReactionNetwork
 
 
 @final
@@ -142,16 +143,29 @@ def is_fixed(node: Any) -> bool:
     return isinstance(node, paramax.NonTrainable)
 
 
+def bounds_of(node: Any) -> tuple[float, float]:
+    """The bounds of what is trained in a part of a tree that has some."""
+    if isinstance(node, Parameter):
+        return node.lower, node.upper
+    return (0.0 if isinstance(node, ReactionNetwork) else -math.inf), math.inf
+
+
+def has_bounds(node: Any) -> bool:
+    """Whether a part of a tree is trained within bounds of its own."""
+    return isinstance(node, Parameter | ReactionNetwork)
+
+
 def within_bounds(tree: Any) -> Any:
-    """The tree with every parameter moved to the nearest of its bounds, if it is beyond one."""
+    """The tree with every number that is trained moved to the nearest of its bounds, if beyond one."""
 
     def clip(node: Any) -> Any:
-        if not isinstance(node, Parameter) or math.isinf(node.lower) and math.isinf(node.upper):
+        lower, upper = bounds_of(node)
+        if math.isinf(lower) and math.isinf(upper):
             return node
-        raw = jnp.clip(node.raw, node.lower, node.upper)
-        return Parameter(raw, node.lower, node.upper, node.log)
+        trainable, rest = split_trainable(node)
+        return eqx.combine(jax.tree.map(lambda x: jnp.clip(x, lower, upper), trainable), rest)
 
-    return jax.tree.map(clip, tree, is_leaf=lambda node: isinstance(node, Parameter))
+    return jax.tree.map(clip, tree, is_leaf=lambda node: has_bounds(node) or is_fixed(node))
 
 
 def _is_number(bound: Any) -> bool:

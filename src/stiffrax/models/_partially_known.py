@@ -230,8 +230,9 @@ class ConstrainedField(eqx.Module):
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " states"]:
         """`f(t, y)`: derivatives and constraints, each in its row."""
         y = check_state(y, self.num_states)
-        derivatives = jnp.asarray(self.learned(t, y, args))
-        violation = jnp.atleast_1d(jnp.asarray(self.constraint(t, y, args)))
+        learned, constraint = paramax.unwrap((self.learned, self.constraint))
+        derivatives = jnp.asarray(learned(t, y, args))
+        violation = jnp.atleast_1d(jnp.asarray(constraint(t, y, args)))
         for name, value, size in (
             ("learned", derivatives, len(self.differential)),
             ("constraint", violation, len(self.algebraic)),

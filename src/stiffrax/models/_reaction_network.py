@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
@@ -43,7 +44,7 @@ class ReactionNetwork(AbstractTermModel):
         true.
 
     **Raises:** `ValueError` for a text that is no reaction, a species that is not named, a reaction
-    that changes nothing or is given twice, and rates of the wrong shape.
+    that changes nothing or is given twice, and rates that are negative or of the wrong shape.
 
     Cost: a product for each reaction, and a matrix-vector product.
 
@@ -91,6 +92,16 @@ class ReactionNetwork(AbstractTermModel):
         pairs = [tuple(_counts(side, self.species) for side in both) for both in sides]
         self._complexes = _checked(pairs, self.species)
         self.coefficients, self.active = check_coefficients(rates, active, (len(pairs),))
+        # Rates that are traced are not known yet.
+        given = (
+            [] if isinstance(self.coefficients, Tracer) else np.asarray(self.coefficients).tolist()
+        )
+        for (a, b), rate in zip(pairs, given, strict=False):
+            if rate < 0:
+                raise ValueError(
+                    f"`rates` holds {rate:g} for {_written((a, b), self.species)!r}; a rate is zero or "
+                    f"more. Write {_written((b, a), self.species)!r} for the other way round."
+                )
 
     @classmethod
     def candidates(
@@ -214,9 +225,9 @@ class ReactionNetwork(AbstractTermModel):
                 "be on. Print its `reactions()`, and make it with `active=` true where one happens."
             )
         texts = self.reactions()
-        return ReactionNetwork(
-            [texts[i] for i in index], self.species, rates=self.coefficients[index]
-        )
+        # Not by `rates=`, which refuses what a fit may have left below zero.
+        kept = ReactionNetwork([texts[i] for i in index], self.species)
+        return kept.with_coefficients(self.coefficients[index])
 
     def __str__(self) -> str:
         rows = [

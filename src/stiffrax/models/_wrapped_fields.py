@@ -7,6 +7,7 @@ from typing import Any, final
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
+import paramax
 from jaxtyping import Array, Float
 
 from .._options import StateFeatures
@@ -42,7 +43,7 @@ class ScaledField(eqx.Module):
     **Arguments:**
 
     - `net`: called as `net(x)`, as `eqx.nn.MLP` is, or as `net(t, x, args)`, as the models of
-        stiffrax are; returns `n` numbers.
+        stiffrax are, where it needs two arguments or more; returns `n` numbers.
     - `y_scale`: the size of each state, in its unit, `n` positive numbers.
     - `t_scale`: the size of the time, in its unit. See [`stiffrax.Scaling`][] for both.
     - `output_scale`: the sizes of the states whose derivatives `net` returns, where these are not those
@@ -126,7 +127,8 @@ class ScaledField(eqx.Module):
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """`net(x) output_scale / t_scale`, or with `log_time` that for its clock."""
         x = self.features(t, y)
-        rates = self.net(t, x, args) if _takes_time(self.net) else self.net(x)
+        net = paramax.unwrap(self.net)
+        rates = net(t, x, args) if _takes_time(net) else net(x)
         if jnp.shape(rates) != (self.num_outputs,):
             raise ValueError(
                 f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
@@ -154,7 +156,8 @@ def _takes_time(net: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # some builtins have no signature
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 3
+    # `args=None` has a default, as other arguments of a net of states alone have.
+    return sum(p.default is p.empty for p in positional) >= 2
 
 
 @final
@@ -205,7 +208,8 @@ class CoupledField(eqx.Module):
             pull = jnp.sum(coupling * distance[None], axis=-1)
         else:
             pull = coupling * distance
-        return jnp.asarray(self.field(t, y, args)) - jnp.asarray(self.strength, y.dtype) * pull
+        rates = jnp.asarray(paramax.unwrap(self.field)(t, y, args))
+        return rates - jnp.asarray(self.strength, y.dtype) * pull
 
 
 def check_coupling(coupling: Any, n: int) -> None:

@@ -4,6 +4,7 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from .._arguments import check_count
 from .._options import InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
+from ..models import Parameter, is_fixed
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
@@ -47,10 +49,10 @@ class LeastSquaresFit(eqx.Module):
     - `num_failed`: segments whose step could not be solved at the solution.
     - `failure`: the first of them, and why it failed; empty if there is none.
     - `num_residuals`: how many numbers are fitted.
-    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free);
-        infinite where the samples do not determine one, and all of them where no more numbers are
-        fitted than there are parameters, whose residuals say nothing of the noise; NaN if a segment
-        could not be solved.
+    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free),
+        of the natural logarithm on a logarithmic scale; infinite where the samples do not determine
+        one, and all of them where no more numbers are fitted than there are parameters, whose
+        residuals say nothing of the noise; NaN if a segment could not be solved.
     - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python
@@ -201,6 +203,21 @@ def fit_windows(
     )
 
 
+def _is_wrapped(node: Any) -> bool:
+    return isinstance(node, Parameter) or is_fixed(node)
+
+
+def _as_errors(node: Any) -> Any:
+    """An error is no value within bounds, and that of what is fixed is zero."""
+    if isinstance(node, Parameter):
+        return node.raw
+    return jax.tree.map(_zero, node.tree) if is_fixed(node) else node
+
+
+def _zero(x: Any) -> Any:
+    return jnp.zeros_like(x) if eqx.is_inexact_array(x) else x
+
+
 def check_options(
     start: str, initial_states: str, window: Any, substeps: Any, max_steps: Any
 ) -> bool:
@@ -246,4 +263,4 @@ def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> 
         spread = np.linalg.norm(rows * inverse[:, None], axis=0) * np.sqrt(variance)
         spread = np.where(blind | (degrees <= 0), np.inf, spread)
     errors[free.index] = spread / size
-    return free.model(jnp.asarray(errors))
+    return jax.tree.map(_as_errors, free.model(jnp.asarray(errors)), is_leaf=_is_wrapped)

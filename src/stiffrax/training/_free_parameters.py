@@ -1,6 +1,5 @@
 """The trainable numbers of a model as one vector, without those that are switched off."""
 
-import functools as ft
 from collections.abc import Callable
 from typing import Any, final
 
@@ -15,7 +14,8 @@ from ..models import (
     AbstractTermModel,
     Parameter,
     PartiallyKnown,
-    ReactionNetwork,
+    bounds_of,
+    has_bounds,
     is_fixed,
     split_trainable,
 )
@@ -63,8 +63,7 @@ class FreeParameters:
 
         self.droppable = np.asarray(droppable)[self.index]
         self.lower, self.upper = (
-            np.asarray(ravel_pytree(_of_parts(ft.partial(_bounds, end), model))[0], float)
-            for end in ("lower", "upper")
+            np.asarray(ravel_pytree(_bounds(end, trainable))[0], float) for end in (0, 1)
         )
 
     def without(self, drop: np.ndarray) -> Any:
@@ -105,12 +104,12 @@ def _free_entries(node: Any) -> Any:
     return free
 
 
-def _bounds(end: str, node: Any) -> Any:
-    if isinstance(node, Parameter):
-        return _full(node, getattr(node, end))
-    if end == "lower":
-        return _full(node, 0.0 if isinstance(node, ReactionNetwork) else -np.inf)
-    return _full(node, np.inf)
+def _bounds(end: int, trainable: Any) -> Any:
+    # Not by parts: a linear model may hold functions with parameters of their own.
+    def of(node: Any) -> Any:
+        return jax.tree.map(lambda x: np.full(x.shape, bounds_of(node)[end]), node)
+
+    return jax.tree.map(of, trainable, is_leaf=has_bounds)
 
 
 def _droppable(model: Any) -> Any:

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -34,7 +35,7 @@ class SegmentStep(eqx.Module):
         self, model: Any, y: Array, ta: Array, tb: Array, ya: Array, yb: Array
     ) -> Float[Array, " n"]:
         del ya
-        return predict_segment(self.solver, model, None, 1, ta, tb, y, yb)
+        return predict_segment(self.solver, paramax.unwrap(model), None, 1, ta, tb, y, yb)
 
 
 def mean_slope_step(
@@ -44,6 +45,7 @@ def mean_slope_step(
 
     $$y + \frac{h}{2} (f(t_a, y_a) + f(t_b, y_b))$$
     """
+    model = paramax.unwrap(model)
     return y + (tb - ta) / 2 * (model(ta, ya, None) + model(tb, yb, None))
 
 
