@@ -104,3 +104,13 @@ def test_where_nothing_can_be_predicted_the_gradient_is_that_of_the_rest_of_a_su
     data = samples(1.4, 1.4)
     gradient = eqx.filter_jit(eqx.filter_grad(lambda model: both.evaluate(model, data).value))
     assert gradient(MODEL).rate == 6.0
+
+
+@pytest.mark.slow
+def test_a_window_that_is_missing_does_not_bring_a_failed_one_back():
+    # The second window of the second run is missing: it stands for the first one, which fails.
+    whole = samples(0.1, 1.4)
+    data = eqx.tree_at(lambda d: d.mask, whole, np.array([[True] * 9, [True] * 5 + [False] * 4]))
+    loss = srx.SegmentLoss(diffrax.Tsit5(), MEASURE, window=4)
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda model: loss.evaluate(model, data).value))
+    assert np.isfinite(gradient(MODEL).rate)

@@ -1,5 +1,7 @@
 """What losses, plain functions and transforms see of the runs in a step."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ import stiffrax as srx
 from stiffrax.training._batches import make_batches
 
 TS = np.array([0.0, 0.1, 0.3, 0.7, 1.5, 2.0])
-RAGGED = srx.Trajectories.from_arrays([TS, TS[:3]], [np.exp(-t)[:, None] for t in (TS, TS[:3])])
+RAGGED = srx.Trajectories.from_arrays(
+    [TS, TS[:3]], [np.exp(-TS)[:, None], 2 * np.exp(-TS[:3])[:, None]]
+)
 SEGMENTS = srx.SegmentLoss()
 KEY = jax.random.key(0)
 
@@ -19,9 +23,9 @@ def plain(model, data):
     return jnp.zeros(())
 
 
-def drawn(loss, size=None, transform=lambda data: data):
-    batches = make_batches(loss, RAGGED, size, None)
-    return eqx.filter_jit(batches.draw)(KEY, jnp.asarray(0), transform)
+def drawn(loss, size=None, transform=None, step=0):
+    batches = make_batches(loss, RAGGED, size, None, transformed=transform is not None)
+    return eqx.filter_jit(batches.draw)(KEY, jnp.asarray(step), transform or (lambda data: data))
 
 
 def early(data):
@@ -54,3 +58,16 @@ def test_a_minibatch_under_a_growing_horizon_is_of_samples_that_are_seen():
     data = drawn(SEGMENTS, 4, early)
     assert np.all(data.mask)
     assert np.max(data.ts) <= 0.35
+
+
+@pytest.mark.parametrize("transform", [None, early], ids=["all", "early"])
+def test_no_segment_comes_twice_before_each_that_is_seen_has_come(transform):
+    batches: list[Any] = [drawn(SEGMENTS, 2, transform, step) for step in range(2)]
+    starts = np.concatenate([data.ys[:, 0, 0] for data in batches])
+    assert len(set(starts.tolist())) == 4
+    assert all(np.all(data.mask) for data in batches)
+
+
+def test_a_batch_larger_than_what_is_seen_holds_all_of_it_once():
+    data = drawn(SEGMENTS, 6, early)
+    assert np.sum(np.asarray(data.mask)[:, 1]) == 4

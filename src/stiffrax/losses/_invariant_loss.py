@@ -45,7 +45,8 @@ class InvariantLoss(AbstractLoss):
     **Raises:** `ValueError` for exponents not in descending order or more than states, and times
     that hold no interval.
 
-    Cost: `starts * time / interval` flows with `k` jvps each.
+    Cost: `starts * time / interval` flows with `k` jvps each; once more, without derivatives, to
+    find what fails under explicit solvers.
 
     ??? cite "Reference"
         Platt, Penny, Smith, Chen and Abarbanel, *Constraining chaos: enforcing dynamical invariants

@@ -34,7 +34,8 @@ class JacobianLoss(AbstractLoss):
 
     **Raises:** `ValueError` for Jacobians whose shape does not fit the data.
 
-    Cost: `n` jvps of the model (of `substeps` steps) for each sample.
+    Cost: `n` jvps of the model (of `substeps` steps) for each sample; once more, without
+    derivatives, to find what is not finite.
 
     ??? cite "Reference"
         Park, Yang and Chandramoorthy, *When are dynamical systems learned from time series data

@@ -63,7 +63,7 @@ class NeighborhoodLoss(AbstractLoss):
     not equally spaced, minibatches, and `distributions` with weights or another measure.
 
     Cost: `n` or `num_neighbors` jvps of the flow a sample, whatever is less; with `order=2` two
-    solves a neighbor.
+    solves a neighbor; once more, without derivatives, to find what fails under explicit solvers.
 
     ??? cite "Reference"
         Sano and Sawada, *Measurement of the Lyapunov spectrum from a chaotic time series*, Physical

@@ -48,7 +48,8 @@ class SegmentLoss(AbstractLoss):
 
     **Raises:** `ValueError` for counts below one.
 
-    Cost: that of [`stiffrax.segment_predictions`][], whatever the window, but in `window` rounds.
+    Cost: that of [`stiffrax.segment_predictions`][], whatever the window, but in `window` rounds;
+    twice with solvers of other packages.
 
     ??? cite "Reference"
         Fronk and Petzold, *Training stiff neural ordinary differential equations with implicit
@@ -129,7 +130,9 @@ class SegmentLoss(AbstractLoss):
         once = lax.stop_gradient(jax.vmap(predict)(ts, ys, mask))
         reached = lax.cummin((finite_samples(once) | ~mask[:, 1:]).astype(int), axis=1) > 0
         lanes = ts, ys, mask.at[:, 1:].set(mask[:, 1:] & reached)
-        again = predict_healthy(predict, ~reached[:, 0], lanes, once)
+        # What is missing stands for the first segment once more: that one must be healthy.
+        failed = ~finite_samples(once)[:, 0]
+        again = predict_healthy(predict, failed, lanes, once)
         return jnp.where(reached[..., None], again, once)
 
     def _predict(

@@ -72,8 +72,8 @@ class ScaledField(eqx.Module):
     """
 
     net: Callable[..., Any]
-    # Python numbers: no optimizer sees them, as it would arrays, and `eqx.tree_serialise_leaves` writes
-    # them, as it would not static fields.
+    # Python numbers: `eqx.filter` by arrays leaves them out of what is trained, and
+    # `eqx.tree_serialise_leaves` writes them, as it would not static fields.
     y_scale: tuple[float, ...]
     t_scale: float
     states: StateFeatures = eqx.field(static=True)

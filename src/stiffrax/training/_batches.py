@@ -1,7 +1,7 @@
 """The runs of one training step: all of them or a few, on one device or on many."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, cast, final
 
 import equinox as eqx
 import jax
@@ -20,16 +20,11 @@ class Windows(eqx.Module):
     """Where a minibatch may cut runs: the windows that hold a segment, of all that there are."""
 
     length: int = eqx.field(static=True)
-    kept: Int[Array, " windows"]
+    kept: Int[Array | np.ndarray, " windows"]
 
-    def of(self, data: Any, index: Any = None) -> Trajectories:
-        """All of them, or those at `index`, of which no sample may be hidden; traceable."""
-        windows = pick_runs(cut_windows(data, self.length), self.kept)
-        if index is None:
-            return windows
-        seen = jnp.asarray(windows.mask)[:, 1]
-        first = jnp.argsort(~seen, stable=True)
-        return pick_runs(windows, first[index % jnp.maximum(jnp.sum(seen), 1)])
+    def of(self, data: Any) -> Trajectories:
+        """Those of runs that have been transformed; traceable."""
+        return pick_runs(cut_windows(data, self.length), self.kept)
 
 
 @final
@@ -53,18 +48,26 @@ class Batches(eqx.Module):
         self, key: Array, step: Array, transform: Callable[[Any], Any]
     ) -> Trajectories | Measurements:
         """The runs of one step, transformed; windows are cut from transformed runs."""
-        data: Any = self.data
-        index = None
-        if self.size is not None:
-            rounds = self.num_items // self.size
-            order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_items)
-            index = jax.lax.dynamic_slice_in_dim(order, (step % rounds) * self.size, self.size)
-        if self.windows is not None:
-            return self._placed(self.windows.of(transform(data), index))
-        if self.size is None:
-            return transform(data)
+        items: Any = self.data if self.windows is None else self.windows.of(transform(self.data))
         # Of trajectories: `make_batches` has refused others.
-        return transform(self._placed(pick_runs(data, index)))
+        if self.size is not None:
+            items = pick_runs(items, self._chosen(key, step, items))
+        if self.size is not None or self.windows is not None:
+            items = self._placed(items)
+        return items if self.windows is not None else transform(items)
+
+    def _chosen(self, key: Array, step: Array, items: Any) -> Int[Array, " size"]:
+        """Windows that no transform has hidden first; all of them where they are less than a batch."""
+        size = cast(int, self.size)
+        rounds: Any = self.num_items // size
+        hidden = None
+        if self.windows is not None:
+            hidden = ~jnp.asarray(items.mask)[:, 1]
+            rounds = jnp.maximum(jnp.sum(~hidden) // size, 1)
+        order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_items)
+        if hidden is not None:
+            order = order[jnp.argsort(hidden[order], stable=True)]
+        return jax.lax.dynamic_slice_in_dim(order, (step % rounds) * size, size)
 
     def _placed(self, items: Trajectories) -> Trajectories:
         if self.sharding is None:
@@ -78,8 +81,13 @@ def make_batches(
     data: Trajectories | Measurements,
     size: Any,
     mesh: Mesh | None,
+    *,
+    transformed: bool = False,
 ) -> Batches:
-    """Checks the size, and brings the data to the device or devices."""
+    """Checks the size, and brings the data to the device or devices.
+
+    Without transforms windows are cut once, and otherwise in each step.
+    """
     if isinstance(data, Measurements) and (size is not None or mesh is not None):
         raise ValueError(
             "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
@@ -95,6 +103,8 @@ def make_batches(
             f"number of {what}. Leave it out to use all of them in every step."
         )
     size = None if size == num_items else size
+    if windows is not None and not transformed:
+        data, windows = windows.of(data), None
     if mesh is None:
         return Batches(jax.tree.map(jnp.asarray, data), windows, size, num_items, None)
     if size is not None and size % mesh.size:
@@ -123,7 +133,7 @@ def windows_of(
     if not shared and isinstance(loss, WeightedSum) and loss.has_plain_functions:
         return None
     present = cut_windows(data, window).mask
-    return Windows(window, jnp.asarray(np.flatnonzero(np.asarray(present)[:, 1])))
+    return Windows(window, np.flatnonzero(np.asarray(present)[:, 1]))
 
 
 def whole(

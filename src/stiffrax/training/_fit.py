@@ -153,7 +153,7 @@ def fit(
     seed, given = check_count("seed", seed, least=0), loss
     data, held_out = _parts(model, data, loss, held_out)
     loss = _fixed(loss, data, held_out)
-    batches = make_batches(loss, data, batch_size, mesh)
+    batches = make_batches(loss, data, batch_size, mesh, transformed=bool(transforms))
     parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
     training = Training(
