@@ -7,7 +7,7 @@ import jaxtyping
 import numpy as np
 import paramax
 import pytest
-from clear_errors import result_or_clear_error
+from clear_errors import at_most_one_flaw, result_or_clear_error
 from hypothesis import given, settings, strategies as st
 
 import stiffrax as srx
@@ -26,42 +26,53 @@ def _as_users_run_it():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-CELLS = st.sampled_from(["1.5"] * 8 + ["", "NaN", "NA", "-2e-3", "inf", "abc", "1,5", "<0.1"])
-HEADERS = st.lists(
-    st.sampled_from(["t", "time", "run", "A", "B", "A_sd", "A [mM]", "", "2"]),
-    min_size=1,
-    max_size=4,
-)
+BAD_CELLS = ["", "NaN", "NA", "-2e-3", "inf", "abc", "1,5", "<0.1"]
 
 
-@settings(max_examples=70, **EXAMPLES)
-@given(
-    header=HEADERS,
-    rows=st.lists(st.lists(CELLS, min_size=2, max_size=4), max_size=4),
-    separator=st.sampled_from([",", ",", ";", "\t"]),
-    times=st.booleans(),
-    options=st.fixed_dictionaries(
-        {},
-        optional={
-            "sd": st.sampled_from([{"A": "A_sd"}, {"A": 0.1}, {"A": -1.0}, {"C": 0.1}, 0.1]),
-            "columns": st.sampled_from([["A"], ["A", "A"], ["C"], "A", []]),
-            "start": st.sampled_from([0.0, 9.0, math.nan, "now"]),
-            "constants": st.sampled_from([["B"], ["C"], "B"]),
-        },
-    ),
-)
-def test_text_files(tmp_path_factory, header, rows, separator, times, options):
-    cells = [header] + [[str(k), *row[1:]] if times else row for k, row in enumerate(rows)]
-    path = tmp_path_factory.mktemp("bad") / "assay.csv"
-    path.write_text("\n".join(separator.join(row) for row in cells))
-    data = result_or_clear_error(lambda: srx.Measurements.from_csv(path, **options))
-    if data is None:
-        return
-    assert len(set(data.names)) == len(data.names) > 0
-    # What counts as measured was a number in the file, in the row of its time.
-    assert np.all(np.isfinite(np.asarray(data.values)[np.asarray(data.mask)]))
-    numbers = {float(c.replace(",", ".")) for row in cells[1:] for c in row if _is_number(c)}
-    assert set(np.asarray(data.values)[np.asarray(data.mask)].tolist()) <= numbers
+def test_text_files(tmp_path_factory):
+    accepted = []
+
+    @settings(max_examples=70, **EXAMPLES)
+    @given(
+        file=at_most_one_flaw(
+            header=[
+                ["t", "A", "B"],
+                *(["time", "A", "B"], ["t", "A", "A_sd"], ["run", "t", "A"], ["t", "A [mM]", "B"]),
+                *(["t", "A", "A"], ["t", "", "B"], ["t", "2", "B"], ["t", "A"], ["A", "B", "C"]),
+            ],
+            cell=["1.5", *BAD_CELLS],
+            place=[(1, 1), (0, 1), (2, 2), (1, 0)],
+            longer=[0, -1, 1],
+            separator=[",", ";", "\t"],
+            sd=[None, {"A": "A_sd"}, {"A": 0.1}, {"A": -1.0}, {"C": 0.1}, 0.1],
+            columns=[None, ["A"], ["A", "A"], ["C"], "A", []],
+            start=[None, 0.0, -1.0, 9.0, math.nan, "now"],
+            constants=[(), ["B"], ["C"], "B"],
+        )
+    )
+    def check(file):
+        cells = [[str(k), f"{1.5 - k / 4}", f"{2.5 + k}"] for k in range(3)]
+        row, column = file["place"]
+        cells[row][column] = file["cell"] if column else cells[row][column]
+        cells[1] = (cells[1] + ["7"])[: 3 + file["longer"]]
+        cells = [file["header"], *cells]
+        path = tmp_path_factory.mktemp("bad") / "assay.csv"
+        path.write_text("\n".join(file["separator"].join(row) for row in cells))
+        names = ("sd", "columns", "start", "constants")
+        options = {name: file[name] for name in names if file[name] is not None}
+        data = result_or_clear_error(lambda: srx.Measurements.from_csv(path, **options))
+        if data is None:
+            return
+        accepted.append(data)
+        assert len(set(data.names)) == len(data.names) > 0
+        # What counts as measured was a number in the file, in the row of its time.
+        found = np.asarray(data.values)[np.asarray(data.mask)]
+        assert np.all(np.isfinite(found))
+        numbers = {float(c.replace(",", ".")) for row in cells[1:] for c in row if _is_number(c)}
+        assert set(found.tolist()) <= numbers
+
+    check()
+    assert 20 < len(accepted) < 68
 
 
 def _is_number(cell):
@@ -81,34 +92,37 @@ def flawed(seed, shape, flaw):
     return values
 
 
-FLAWS = st.sampled_from(
-    ["none"] * 6 + ["nan", "inf", "int64", "complex128", "object", "bool", "U8"]
-)
+def test_arrays():
+    accepted = []
 
-
-@settings(max_examples=50, **EXAMPLES)
-@given(
-    seed=st.integers(0, 99),
-    shape=st.sampled_from([(3, 1), (3, 2), (2, 3, 1), (2, 3, 2), (0, 1), (3,), (2, 3, 0)]),
-    flaw=FLAWS,
-    ts=st.sampled_from(
-        [[0.0, 1.0, 2.0]] * 3 + [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, np.nan, 1]]
-    ),
-    sd=st.sampled_from([None, None, 0.1, 0.0, -0.1, "0.1", [0.1, 0.2], np.nan, np.inf]),
-    names=st.sampled_from([None, None, ["A"], ["A", "B"], ["A", "A"], "AB", [1]]),
-    start=st.sampled_from([None, None, 0.0, 5.0, np.nan, [0.0, 0.0]]),
-)
-def test_arrays(seed, shape, flaw, ts, sd, names, start):
-    values = flawed(seed, shape, flaw)
-    data = result_or_clear_error(
-        lambda: srx.Measurements.from_arrays(ts, values, names=names, sd=sd, start=start)
+    @settings(max_examples=50, **EXAMPLES)
+    @given(
+        seed=st.integers(0, 99),
+        shape=st.sampled_from([(3, 1), (3, 2), (2, 3, 1), (2, 3, 2)]),
+        given_=at_most_one_flaw(
+            flaw=["none", "nan", "inf", "int64", "complex128", "object", "bool", "U8"],
+            shape=[None, (0, 1), (3,), (2, 3, 0)],
+            ts=[[0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, np.nan, 1]],
+            sd=[None, 0.1, 0.0, -0.1, "0.1", [0.1, 0.2], np.nan, np.inf],
+            names=[None, ["A"], ["A", "B"], ["A", "A"], "AB", [1]],
+            start=[None, 0.0, 5.0, np.nan, [0.0, 0.0]],
+        ),
     )
-    if data is None:
-        return
-    kept = np.asarray(data.values)[np.asarray(data.mask)]
-    finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
-    np.testing.assert_array_equal(np.sort(kept), np.sort(finite))
-    assert np.all(np.asarray(data.sd)[np.asarray(data.mask)] >= 0)
+    def check(seed, shape, given_):
+        values = flawed(seed, given_.pop("shape") or shape, given_.pop("flaw"))
+        data = result_or_clear_error(
+            lambda: srx.Measurements.from_arrays(given_.pop("ts"), values, **given_)
+        )
+        if data is None:
+            return
+        accepted.append(data)
+        kept = np.asarray(data.values)[np.asarray(data.mask)]
+        finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
+        np.testing.assert_array_equal(np.sort(kept), np.sort(finite))
+        assert np.all(np.asarray(data.sd)[np.asarray(data.mask)] >= 0)
+
+    check()
+    assert 15 < len(accepted) < 45
 
 
 def field(t, y, args):
@@ -121,39 +135,48 @@ def value_of(loss, system, data):
     return loss(system, data)
 
 
-SLOPES = st.sampled_from([0.5] * 3 + [math.nan, "0.5", 1j, np.array(0.5 + 0j)])
-STARTS = st.sampled_from(
-    [[1.0]] * 4 + [1.0, [1.0, 1.0], [[1.0]], "A", [math.nan], {"A": 1.0}, None]
-)
-STATES = st.sampled_from([["A"]] * 4 + [["B"], ["A", "A"], ["A", "B"], [1], "A", ()])
-
-
-@settings(max_examples=40, **EXAMPLES)
-@given(
-    slope=SLOPES,
-    start=STARTS,
-    states=STATES,
-    sd=st.sampled_from([0.1, 0.1, {"A": 0.1}, {"C": 0.1}, "0.1"]),
-    rtol=st.sampled_from([1e-6] * 3 + [0.0, -1.0, math.nan, "tight"]),
-)
-def test_likelihoods(slope, start, states, sd, rtol):
+def test_likelihoods():
     values = (1.0 + 0.5 * TS + 0.1 * NOISE)[:, None]
     data = srx.Measurements.from_arrays(TS, values, names=["A"])
+    accepted = []
 
-    def evaluate():
-        parameters = {"slope": slope}
-        system = srx.System(field, start, None, sd, states=states, parameters=parameters)
-        return value_of(srx.LikelihoodLoss(srx.RadauIIA5(), rtol=rtol), system, data)
+    @settings(max_examples=40, **EXAMPLES)
+    @given(
+        given_=at_most_one_flaw(
+            slope=[0.5, math.nan, "0.5", 1j, np.array(0.5 + 0j)],
+            start=[[1.0], 1.0, [1.0, 1.0], [[1.0]], "A", [math.nan], {"A": 1.0}, None],
+            states=[["A"], ["B"], ["A", "A"], ["A", "B"], [1], "A", ()],
+            sd=[{"A": 0.1}, 0.1, {"C": 0.1}, "0.1"],
+            rtol=[1e-6, 0.0, -1.0, math.nan, "tight"],
+        )
+    )
+    def check(given_):
+        slope, start = given_["slope"], given_["start"]
 
-    value = result_or_clear_error(evaluate)
-    if value is None:
-        return
-    if start == [math.nan] or slope is math.nan:
-        assert not np.isfinite(value)
-        return
-    residuals = 1.0 + 0.5 * TS - values[:, 0]
-    terms = 0.5 * (residuals / 0.1) ** 2 + np.log(0.1) + 0.5 * np.log(2 * np.pi)
-    np.testing.assert_allclose(value, terms.sum(), rtol=1e-6)
+        def evaluate():
+            parameters = {"slope": slope}
+            states = given_["states"]
+            system = srx.System(
+                field, start, None, given_["sd"], states=states, parameters=parameters
+            )
+            loss = srx.LikelihoodLoss(srx.RadauIIA5(), rtol=given_["rtol"])
+            return value_of(loss, system, data)
+
+        value = result_or_clear_error(evaluate)
+        if value is None:
+            return
+        accepted.append(value)
+        if start == [math.nan] or slope is math.nan:
+            assert not np.isfinite(value)
+            return
+        # Without a start of its own a run begins at its first measurement, which is no residual.
+        first = values[0, 0] if start is None else 1.0
+        residuals = (first + 0.5 * TS - values[:, 0])[start is None :]
+        terms = 0.5 * (residuals / 0.1) ** 2 + np.log(0.1) + 0.5 * np.log(2 * np.pi)
+        np.testing.assert_allclose(value, terms.sum(), rtol=1e-6)
+
+    check()
+    assert 10 < len(accepted) < 38
 
 
 @pytest.mark.slow

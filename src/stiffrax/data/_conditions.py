@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .._arguments import real_numbers
 from ._run_checks import per_run
-from ._table import read_csv, read_table
+from ._table import Table, read_csv, read_table
 
 
 def run_constants(
@@ -54,3 +54,13 @@ def run_starts(
             raise ValueError(f"`start` names the run {unknown[0]!r}; the runs are {list(runs)}.")
         return np.array([start.get(run, t) for run, t in zip(runs, first, strict=True)], float)
     return per_run("start", real_numbers("start", start), len(runs))
+
+
+def are_columns(constants: Any, table: Table) -> bool:
+    """Whether constants are columns of the table, and not a second one."""
+    if isinstance(constants, str) and constants in table.columns:
+        raise ValueError(
+            f"`constants={constants!r}` was given, which is a column: write "
+            f"`constants=[{constants!r}]`. A name alone is that of a file with a second table."
+        )
+    return isinstance(constants, list | tuple)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import real_numbers
-from ._conditions import run_constants, run_starts
+from ._conditions import are_columns, run_constants, run_starts
 from ._dose import Dose
 from ._known_input import KnownInput
 from ._long_table import widened
@@ -159,7 +159,7 @@ class Measurements(eqx.Module):
         if long is not None:
             table, names, sd = widened(table, long, sd, run)
             columns = names if columns is None else columns
-        own = isinstance(constants, list | tuple)
+        own = are_columns(constants, table)
         found = find_columns(
             table,
             run=run,
