@@ -198,3 +198,5 @@ def test_interpolation_in_a_table_is_refused_by_its_name():
     table = jnp.arange(3.0)
     with pytest.raises(ValueError, match=r"uses `jnp.interp` or `jnp.searchsorted`"):
         trace(lambda y: jnp.interp(y, table, table), SYMBOLS)
+    (scaled, *_) = trace(lambda y: y * jnp.interp(0.5, table, 4 * table), SYMBOLS)
+    assert scaled == 2 * a

@@ -73,7 +73,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
 
 
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
-    name = equation.primitive.name.replace("-", "_")
+    name = _name(equation)
     symbolic = any(map(is_symbolic, operands))
     if name in _CONTROL_FLOW:
         return (_CONTROL_FLOW[name] if symbolic else _run)(equation, operands)
@@ -93,6 +93,13 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
         return [map_elements(elementwise()[name], *map(to_symbolic, operands))]
     affine = _affine(equation, operands)
     return _refuse(name) if affine is None else affine
+
+
+def _name(equation: Any) -> str:
+    # JAX 0.12 has one primitive for several operations, which are classes.
+    operation = equation.params.get("_prim")
+    name = equation.primitive.name if operation is None else type(operation).__name__
+    return name.replace("-", "_")
 
 
 def _widens(equation: Any, *operands: Any) -> bool:
@@ -181,7 +188,8 @@ def _cond(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 # What a user wrote, where the name of the primitive does not tell.
-_ORIGINS = {"lt_to": "`jnp.interp` or `jnp.searchsorted`", "le_to": "`jnp.searchsorted`"}
+_TABLE = "`jnp.interp` or `jnp.searchsorted`"
+_ORIGINS = {"lt_to": _TABLE, "le_to": _TABLE, "SearchSorted": _TABLE}
 
 # A formula of more rounds than that is none that anybody reads.
 _LONGEST_LOOP = 100
@@ -199,7 +207,7 @@ def _run(equation: Any, operands: list[Any]) -> list[Any]:
     kinds = {
         jnp.result_type(x) for x in operands if jnp.issubdtype(jnp.result_type(x), jnp.floating)
     }
-    if equation.primitive.name.replace("-", "_") not in _MOVES or len(kinds) > 1:
+    if _name(equation) not in _MOVES or len(kinds) > 1:
         operands = [
             jnp.asarray(x, v.aval.dtype) if jnp.result_type(x) in kinds else x
             for x, v in zip(operands, equation.invars, strict=True)
