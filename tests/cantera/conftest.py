@@ -33,6 +33,7 @@ def with_reactions(ct):
     def make(reactions):
         head = "units: {length: cm, quantity: mol, activation-energy: cal/mol}\nphases:\n"
         head += "- {name: gas, thermo: ideal-gas, kinetics: gas, reactions: all,\n"
+        head += "   skip-undeclared-third-bodies: true,\n"
         head += "   species: [{h2o2.yaml/species: all}]}\nreactions:\n"
         return ct.Solution(yaml=head + reactions)
 

@@ -18,7 +18,7 @@ NASTY = """
    rate-constant: {A: -2.0e12, b: 0.2, Ea: 100}}
 - {equation: 2 H2O2 => 2 OH + H2 + O2, rate-constant: {A: 1.0e13, b: 0.0, Ea: 3e4}}
 - {equation: H + O2 + AR <=> HO2 + AR, rate-constant: {A: 7.0e17, b: -0.8, Ea: 0}}
-- {equation: H2O + M => H + OH + M, type: three-body, efficiencies: {H2O: 0, AR: 3.5},
+- {equation: H2O + M => H + OH + M, type: three-body, efficiencies: {H2O: 0, AR: 3.5, CH4: 2},
    rate-constant: {A: 2.0e15, b: 0.0, Ea: 1e5}}
 - {equation: 2 OH (+ M) <=> H2O2 (+ M), type: falloff, efficiencies: {H2: 2.0},
    low-P-rate-constant: {A: 2.3e18, b: -0.9, Ea: -1700},

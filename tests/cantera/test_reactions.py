@@ -36,6 +36,13 @@ def test_other_thermodynamics_are_refused(stand_in):
         srx.cantera.Mechanism.from_solution(gas)
 
 
+def test_gas_without_reactions_is_refused(stand_in):
+    gas = stand_in()
+    gas.reactions = list
+    with pytest.raises(ValueError, match="'stand-in' has no reactions; it needs one or more"):
+        srx.cantera.Mechanism.from_solution(gas)
+
+
 def test_what_is_no_gas_of_cantera_is_named_with_what_to_install():
     with pytest.raises(ValueError, match=r"`str` was given.*pip install 'stiffrax\[cantera\]'"):
         srx.cantera.ConstantVolumeReactor.from_solution("gri30.yaml")

@@ -91,6 +91,8 @@ def check_solution(gas: Any) -> None:
             f"The thermodynamics of {', '.join(other)} are of another form; NASA7 polynomials in two "
             "ranges of temperature are read. Convert them, or take another mechanism."
         )
+    if not gas.reactions():
+        raise ValueError(f"The solution {gas.name!r} has no reactions; it needs one or more.")
     for reaction in gas.reactions():
         if fault := _fault(reaction):
             raise ValueError(
@@ -130,6 +132,7 @@ def _counts(slots: np.ndarray, num_species: int) -> np.ndarray:
 
 def _efficiencies(body: Any, index: dict[str, int]) -> np.ndarray:
     row = np.full(len(index), float(body.default_efficiency))
-    for name, efficiency in body.efficiencies.items():
-        row[index[name]] = efficiency
+    # Cantera may keep those of species that the phase does not have.
+    for name in body.efficiencies.keys() & index.keys():
+        row[index[name]] = body.efficiencies[name]
     return row

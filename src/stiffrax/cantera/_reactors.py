@@ -38,8 +38,9 @@ class ConstantVolumeReactor(eqx.Module):
 
     Mass fractions need no term for the change of the volume and have one scale at all pressures, so
     that one `atol` serves; at constant volume concentrations differ from them by factors.
-    The Jacobian is nearly dense, as third bodies and the temperature meet all species: leave
-    `structure=` as it is.
+    The Jacobian is dense, as third bodies and the temperature meet all species: of GRI-Mech 3.0 88 % of
+    the entries are not zero, 98 % at constant pressure, and no two columns go together. From about 50
+    states on one reactor is solved fastest with `structure=srx.Dense(lx.LU())`.
 
     **Arguments:**
 
