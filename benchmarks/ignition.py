@@ -212,8 +212,8 @@ def lanes(repeats):
         each = [c.run(rtol, 2 * c.tau)[1] for c in cases]
         curves["Cantera"].append((error, statistics.mean(each)))
     mechanism, fractions = cases[0].reactor.mechanism, jnp.asarray(cases[0].y0[1:])
-    chosen = {k: x for k, x in solvers(factors=False).items() if k != "RadauIIA9"}
-    for label, parts in chosen.items():
+    # A Rosenbrock method has one matrix a step, which a library factors for all lanes in turn.
+    for label, parts in (("Rodas5P", solvers(factors=True)["Rodas5P"]),):
         solve = make_solve(*parts)
 
         def lane(x, solve=solve):
@@ -223,7 +223,7 @@ def lanes(repeats):
             return solve(reactor, jnp.append(T[None], fractions), tau, rtol)
 
         program = jax.jit(jax.vmap(lane))
-        for rtol in 10.0 ** -np.arange(2, 4.1):
+        for rtol in 10.0 ** -np.arange(2, 3.1):
             inputs = temperatures, delays, np.full(LANES, rtol)
             chunks = [[jnp.asarray(x[i : i + CHUNK]) for x in inputs] for i in starts]
             run = lambda f=program, chunks=chunks: [f(x) for x in chunks]  # noqa: E731
