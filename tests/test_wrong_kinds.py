@@ -64,3 +64,13 @@ def test_parts_of_the_right_kind_are_taken():
     loss = srx.TrajectoryLoss(diffrax.Kvaerno5(), atol=np.ones(2), controller=controller)
     assert loss.controller is controller
     assert loss.for_data(DATA).atol.shape == (2,)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_counts_may_be_integers_of_numpy():
+    one = np.int64(1)
+    assert srx.Banded(one, one) == srx.Banded(1, 1)
+    assert srx.DiscreteAdjoint(chunk=one).chunk == 1
+    assert srx.ForwardSensitivity(chunk=one).chunk == 1
+    assert srx.GaussAdjoint(nodes=one).nodes == 1
+    assert len(srx.tableaus.order_conditions(srx.tableaus.gauss(1), np.int64(2))) == 1

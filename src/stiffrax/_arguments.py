@@ -42,6 +42,12 @@ def as_integer(value: Any) -> int | None:
         return None
 
 
+def plain_integer(value: Any) -> Any:
+    """`value` as a Python integer if it is one of another library, which no static field may hold."""
+    integer = as_integer(value)
+    return value if integer is None else integer
+
+
 def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -> Any:
     """`value`, if it is of one of the kinds; `needed` says in words which."""
     if not isinstance(value, kinds):

@@ -5,7 +5,7 @@ from typing import ClassVar, cast, final
 
 import equinox as eqx
 
-from .._arguments import check_choice, check_count, check_tolerances
+from .._arguments import check_choice, check_count, check_tolerances, plain_integer
 from .._options import Failed
 from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
 from ._adjoint_loop import AdjointTolerances, solve_adjoint
@@ -171,7 +171,7 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     max_steps: int = eqx.field(static=True, default=4096)
     failed: Failed = eqx.field(static=True, default="zero")
 
-    nodes: int | None = eqx.field(static=True, default=None)
+    nodes: int | None = eqx.field(converter=plain_integer, static=True, default=None)
 
     def __check_init__(self):
         if self.nodes is not None and (not isinstance(self.nodes, int) or self.nodes < 1):

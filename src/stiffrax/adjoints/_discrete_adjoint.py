@@ -4,7 +4,7 @@ from typing import final
 
 import equinox as eqx
 
-from .._arguments import check_choice
+from .._arguments import check_choice, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed, Memory, Recurrence
 from ._affine_steps import RECURRENCES
@@ -91,7 +91,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
 
     memory: Memory = eqx.field(static=True, default="full")
     recurrence: Recurrence | None = eqx.field(static=True, default=None)
-    chunk: int | None = eqx.field(static=True, default=None)
+    chunk: int | None = eqx.field(converter=plain_integer, static=True, default=None)
     failed: Failed = eqx.field(static=True, default="zero")
 
     def __check_init__(self):

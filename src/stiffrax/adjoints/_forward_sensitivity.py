@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from .._arguments import check_choice
+from .._arguments import check_choice, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
@@ -68,7 +68,7 @@ class ForwardSensitivity(AbstractSolveAdjoint):
     ```
     """
 
-    chunk: int | None = eqx.field(static=True, default=None)
+    chunk: int | None = eqx.field(converter=plain_integer, static=True, default=None)
     failed: Failed = eqx.field(static=True, default="zero")
 
     def __check_init__(self):

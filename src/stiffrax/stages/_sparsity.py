@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 
+from .._arguments import plain_integer
 from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
@@ -107,8 +108,8 @@ class Banded(AbstractStructure):
     ```
     """
 
-    lower: int = eqx.field(static=True)
-    upper: int = eqx.field(static=True)
+    lower: int = eqx.field(converter=plain_integer, static=True)
+    upper: int = eqx.field(converter=plain_integer, static=True)
 
     def __check_init__(self):
         if not all(isinstance(k, int) and k >= 0 for k in (self.lower, self.upper)):

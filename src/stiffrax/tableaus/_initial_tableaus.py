@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._arguments import check_count
+from .._arguments import as_integer, check_count
 from .._options import MethodKind, Stability
 from ._learnable_tableau import (
     AbstractLearnableTableau,
@@ -133,7 +133,8 @@ def _check(stages: int, kind: str, order: int, stability: str | None) -> None:
     check_count("order", order, most=8)
     fewest = 2 if stability is not None else 1
     fewest = max(fewest, _fewest_stages(kind, order + (stability == "L" and order > 2)))
-    if isinstance(stages, bool) or not isinstance(stages, int) or stages < fewest:
+    given = as_integer(stages)
+    if given is None or given < fewest:
         raise ValueError(
             f"`stages={stages!r}` was given for `kind={kind!r}`, `order={order}` and `stability="
             f"{stability!r}`; it needs at least {fewest}. Write `stages={fewest}`, or a lower order."

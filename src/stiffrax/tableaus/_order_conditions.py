@@ -13,7 +13,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Shaped
 
-from .._arguments import check_count, check_instance
+from .._arguments import as_integer, check_count, check_instance
 from ._learnable_tableau import AbstractLearnableTableau
 from ._tableau import Tableau
 
@@ -113,7 +113,8 @@ def order_conditions(method: Method, order: int) -> Shaped[Array | np.ndarray, "
 
     ```
     """
-    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= _HIGHEST_ORDER:
+    given = as_integer(order)
+    if given is None or not 1 <= given <= _HIGHEST_ORDER:
         raise ValueError(
             f"`order={order!r}` was given to `order_conditions`; it needs an integer from 1 to "
             f"{_HIGHEST_ORDER}. For higher orders write `quadrature_conditions(method, order)` "
