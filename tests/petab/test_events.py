@@ -116,3 +116,19 @@ def test_a_comparison_of_a_concentration_in_a_growing_compartment_is_no_jump(sbm
     model = sbml().compartment(size=2.0, constant=False).species("A", 3.0)
     model.rule("c", "2 + time").reaction("r", {"A": 1}, {}, "piecewise(A, A > 1, 0)")
     assert srx.petab.load(write(model)).system.jump_ts == ()
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0"])
+def test_a_delay_of_zero_is_none(sbml, write, zero):
+    model = sbml().compartment().species("A", 1.0).reaction("r", {"A": 1}, {}, "A")
+    model.event("time > 5", delay=zero, A="A + 5").event("time >= 6", delay=zero, A="A + 7")
+    doses = srx.petab.load(write(model)).data.doses
+    assert [(dose.time, dose.seen) for dose in doses] == [(5, False), (6, True)]
+
+
+@pytest.mark.parametrize("again", ["5", "5.0"])
+def test_a_time_is_the_same_however_it_is_written(sbml, write, again):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 2.0, constant=False)
+    model.event("time >= 5", k="7").event(f"time >= {again}", k="8")
+    with pytest.raises(ValueError, match="set `k` at time 5, and the order decides"):
+        srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "k*A")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy
 
-from stiffrax.recovery import jax_function
+from stiffrax.recovery import guard_branches, jax_function
 
 k, B, r, s = sympy.symbols("k B r s")
 
@@ -49,3 +49,51 @@ def test_the_gradient_of_a_limit_is_that_of_the_argument_that_is_reached(larger)
 def test_a_state_that_is_no_number_stays_none():
     function = jax_function([k, B], [sympy.Piecewise((0, B <= 1), (k / B, True))])
     assert jnp.isnan(function(1.0, jnp.nan)[0])
+
+
+def links(number):
+    """Definitions that each take one of two formulas of the one before, by a condition on it."""
+    formulas, p = [], B
+    for j in range(number):
+        d = sympy.Symbol(f"d{j}")
+        formulas.append((d, sympy.Piecewise((1 / (p - 1) + 1, p > 1), (sympy.log(p) + 2, True))))
+        p = d
+    return formulas, p
+
+
+def test_a_chain_of_branches_grows_by_as_much_with_each_link():
+    sizes = [len(guard_branches([last], chain)[1]) for chain, last in map(links, (10, 20, 40))]
+    assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])
+    assert sizes[2] < 300
+
+
+def test_values_and_derivatives_of_a_chain_are_those_of_what_is_taken():
+    chain, last = links(12)
+    function = jax_function([B], [last], chain)
+
+    @jax.jit
+    def derivatives(x):
+        value, pull = jax.vjp(lambda x: function(x)[0], x)
+        ones = jnp.ones(x.shape)
+        return value, pull(ones)[0], jax.jvp(lambda x: function(x)[0], (x,), (ones,))[1]
+
+    at = np.array([0.5, 1.0, 3.0])
+    value, slope = at, np.ones(3)
+    with np.errstate(divide="ignore"):
+        for _ in chain:
+            high = value > 1
+            slope = slope * np.where(high, -1 / (value - 1) ** 2, 1 / value)
+            value = np.where(high, 1 / (value - 1) + 1, np.log(value) + 2)
+    found, reverse, forward = derivatives(jnp.asarray(at))
+    np.testing.assert_allclose(found, value, rtol=1e-12)
+    np.testing.assert_allclose(reverse, slope, rtol=1e-10)
+    np.testing.assert_allclose(forward, slope, rtol=1e-10)
+
+
+def test_the_largest_of_many_is_of_few_definitions():
+    many = [sympy.Symbol(f"x{j}") for j in range(8)]
+    formula = sympy.Max(*(r / x for x in many))
+    assert len(guard_branches([formula], [])[1]) < 60
+    function = jax_function([r, many], [formula])
+    gradient = jax.jit(jax.grad(lambda x: function(1.0, x)[0]))
+    assert gradient(jnp.arange(1.0, 9.0)).tolist() == [-1, *[0] * 7]

@@ -114,6 +114,8 @@ def _moment(event: Any, label: str) -> _Moment:
                 "initial values instead."
             )
     delay = read_number(event.getDelay().getMath()) if event.isSetDelay() else sympy.Integer(0)
+    # To SymPy the float zero is none, and added to an integer makes another number of it.
+    delay = sympy.Integer(0) if delay.is_zero else delay
     seen = not is_strict or delay != 0
     return _Moment(happens, when, when + delay, seen, event.getUseValuesFromTriggerTime())
 
@@ -146,12 +148,13 @@ def _check_order(target: str, given: list[tuple[_Moment, Any]]) -> None:
     """Refuses events of which the order is open, or one takes a value from before another."""
     for k, (one, formula) in enumerate(given):
         for other, _ in given[:k]:
-            if one.when == other.when:
+            if float(one.when) == float(other.when):
                 raise ValueError(
                     f"Several events set `{target}` at time {float(one.when):g}, and the order "
                     "decides; priorities are not read. Write one event."
                 )
-            if one.early and symbol(target) in formula.free_symbols and other.when >= one.trigger:
+            between = float(other.when) >= float(one.trigger)
+            if one.early and symbol(target) in formula.free_symbols and between:
                 raise ValueError(
                     f"An event sets `{target}` at time {float(one.when):g} by what it was at the "
                     f"trigger time, and another one at {float(other.when):g} changes it in between, "

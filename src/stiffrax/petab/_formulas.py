@@ -150,7 +150,7 @@ def _after_jumps(formula: Any) -> Any:
     swap = {}
     for relation in formula.atoms(sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge):
         rise = (relation.gts - relation.lts).diff(time_symbol())
-        if rise.is_number and rise != 0:
+        if rise.is_number and not rise.is_zero:
             kind = sympy.Ge if rise > 0 else sympy.Gt
             swap[relation] = kind(relation.gts, relation.lts)
     return formula.xreplace(swap)

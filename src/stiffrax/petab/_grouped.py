@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..recovery import guard_branches, jax_function
 from ._mathml import symbol
 
-# A step of an evaluation: a function of columns with the places of its arguments.
-_Step = tuple[Callable[..., Any], np.ndarray]
+# A step of an evaluation: a function of columns with the places of its arguments, and whether
+# derivatives go through it.
+_Step = tuple[Callable[..., Any], np.ndarray, bool]
 
 
 def grouped_function(
@@ -35,16 +37,17 @@ def grouped_function(
     for x, formula in formulas.items():
         depth[x] = 1 + max((depth[y] for y in formula.free_symbols), default=0)
     place = {x: k for k, x in enumerate(given)}
+    differentiated = _differentiated(formulas, results)
     levels: list[list[_Step]] = []
     for level in range(1, 1 + max(depth[x] for x in formulas)):
         forms: dict[Any, list[tuple[Any, list[Any]]]] = {}
         for x, formula in formulas.items():
             if depth[x] == level:
                 form, own = _form(formula)
-                forms.setdefault(form, []).append((x, own))
+                forms.setdefault((form, x in differentiated), []).append((x, own))
         steps: list[_Step] = []
-        for form, members in forms.items():
-            steps.append(_step(form, members, formulas, place))
+        for (form, smooth), members in forms.items():
+            steps.append((*_step(form, members, formulas, place), smooth))
             place |= {x: len(place) + k for k, (x, _) in enumerate(members)}
         levels.append(steps)
     wanted = np.array([place[x] for x in results])
@@ -62,7 +65,7 @@ def _form(formula: Any) -> tuple[Any, list[Any]]:
     """The formula with its symbols numbered, and these; of a sum of multiples how many they are."""
     if formula.is_Add and all(_multiple(term) for term in formula.args):
         terms = formula.as_coefficients_dict()
-        return len(terms), list(terms)
+        return ("sum", len(terms)), list(terms)
     order: dict[Any, Any] = {}
     stack = [formula]
     while stack:
@@ -82,11 +85,30 @@ def _multiple(term: Any) -> bool:
     )
 
 
-def _step(form: Any, members: Any, formulas: Any, place: Any) -> _Step:
+def _differentiated(formulas: dict[Any, Any], results: Sequence[Any]) -> set[Any]:
+    """Those that results need other than in conditions.
+
+    One array holds them all, and sends back zeros for the others: times infinity, NaN.
+    """
+    from sympy.logic.boolalg import Boolean
+
+    found = set(results)
+    for x in reversed(formulas):
+        stack = [formulas[x]] if x in found else []
+        while stack:
+            node = stack.pop()
+            if node.is_Symbol:
+                found.add(node)
+            elif not isinstance(node, Boolean):
+                stack.extend(node.args)
+    return found
+
+
+def _step(form: Any, members: Any, formulas: Any, place: Any) -> tuple[Any, np.ndarray]:
     count = len(members[0][1])
     table = np.array([[place[y] for y in own] for _, own in members], int)
     table = table.reshape(len(members), count)
-    if not isinstance(form, int):
+    if not isinstance(form, tuple):
         return jax_function([[symbol(f"v{k}") for k in range(count)]], [form]), table
     terms = (formulas[x].as_coefficients_dict() for x, _ in members)
     factors = np.array([[float(x) for x in one.values()] for one in terms])
@@ -95,6 +117,7 @@ def _step(form: Any, members: Any, formulas: Any, place: Any) -> _Step:
 
 
 def _evaluate(step: _Step, values: Any) -> Any:
-    function, table = step
+    function, table, smooth = step
     (value,) = function(values[table.T])
+    value = value if smooth else jax.lax.stop_gradient(value)
     return jnp.broadcast_to(jnp.asarray(value, values.dtype), table.shape[:1])

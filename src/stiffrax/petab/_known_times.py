@@ -49,7 +49,7 @@ class KnownTimes:
                 continue
             difference = sympy.expand(difference)
             slope = difference.diff(time)
-            if slope == 0:
+            if slope.is_zero:
                 continue  # where what stands in it jumps, conditions of its own say
             if time in sympy.expand(difference - slope * time).free_symbols | slope.free_symbols:
                 raise ValueError(
