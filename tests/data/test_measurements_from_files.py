@@ -146,6 +146,32 @@ def test_the_decimal_sign_that_is_said_is_that_of_a_second_table_too(written):
     assert data.constants["T"].tolist() == [25.125]
 
 
+@pytest.mark.parametrize(
+    ("second", "value"),
+    [("run,k\nr,1.5\n", 1.5), ("run;k\nr;1.5\n", 1.5), ("run;k\nr;1,5\n", 1.5)],
+)
+def test_a_second_table_may_have_a_decimal_sign_of_its_own(written, second, value):
+    path = written("run;t;A\nr;1;1,250\nr;2;1,300\n")
+    second = written(second, "conditions.csv")
+    data = srx.Measurements.from_csv(path, constants=second, decimal=",")
+    assert data.constants["k"].tolist() == [value]
+
+
+@pytest.mark.parametrize("cells", ["1.250;1.5,0", "1.250;2.125"])
+def test_a_second_table_is_not_read_by_a_sign_that_was_not_said(written, cells):
+    path = written("run;t;A\nr;1;1,250\nr;2;1,300\n")
+    second = written(f"run;k;l\nr;{cells}\n", "conditions.csv")
+    with pytest.raises(ValueError, match="holds '1.250', with a sign that is not the decimal one"):
+        srx.Measurements.from_csv(path, constants=second, decimal=",")
+
+
+@pytest.mark.parametrize("line", ["# 3,4,5", "#a,2,9"])
+def test_a_row_that_was_commented_out_is_a_comment(written, line):
+    rows = "run,t,A\na,0,1\na,1,2\n"
+    plain = srx.Measurements.from_csv(written(rows, "plain.csv"))
+    same(srx.Measurements.from_csv(written(rows + line + "\n")), plain)
+
+
 @pytest.mark.parametrize("unit", ["ns", "us", "D"])
 @pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
 def test_times_of_a_data_frame_that_are_no_numbers_are_refused(kind, unit):

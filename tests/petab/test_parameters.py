@@ -1,5 +1,6 @@
 """The parameter table: scales, bounds and priors."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_samplers_see_densities_of_a_parameter_as_those_of_its_logarithm(write, 
     assert np.allclose(volume, 4 * np.log(2.0) + np.log(1.2), rtol=1e-13)
 
 
+def test_a_parameter_that_was_fixed_since_has_no_logarithm_that_is_fitted(write, model):
+    problem = load(write, model, *(f"{k}|log|0.1|10|2|1|normal|0;1" for k in "ab"))
+    parameters = {**problem.system.parameters, "a": srx.fixed(2.0)}
+    system = eqx.tree_at(lambda s: s.parameters, problem.system, parameters)
+    assert problem.prior is not None
+    assert np.allclose(problem.prior.log_volume(system), np.log(2.0), rtol=1e-13)
+
+
 def test_a_uniform_prior_is_in_the_bounds(write, model):
     problem = load(
         write,
@@ -106,6 +115,7 @@ def test_the_log_density_of_a_fit_adds_what_its_terms_say_of_their_volume(write,
     x = jnp.array([0.3, 5.0])
     assert np.allclose(likelihood.log_volume(x), 0.3, rtol=1e-14)
     # In ln(k), which is normal, nothing is left of the one over k of the log-normal density.
+    assert problem.prior is not None
     prior = problem.prior(vector.system(x), problem.data) - likelihood.log_volume(x)
     expected = stats.norm.logpdf(0.3, 0.0, 0.5) + stats.norm.logpdf(5.0, 1.0, 2.0)
     assert np.allclose(prior, -expected, rtol=1e-13)

@@ -15,9 +15,12 @@ from ._table import Table, read_csv, read_table
 def run_constants(
     source: Any, runs: tuple[str, ...], decimal: str | None
 ) -> dict[str, Float[np.ndarray, " runs"]]:
-    """One number a run for each column of a second table, which names the run in `run`."""
+    """One number a run for each column of a second table, which names the run in `run`.
+
+    `decimal` is what was said of the first one.
+    """
     is_file = isinstance(source, str | PathLike)
-    table = read_csv(source, {}, decimal=decimal) if is_file else read_table(source, {})
+    table = read_csv(source, {}, likely=decimal) if is_file else read_table(source, {})
     labels = table.labels("run", "run")
     for label in labels:
         if labels.count(label) > 1:

@@ -95,7 +95,7 @@ class Measurements(eqx.Module):
 
         - `path`: the file.
         - `separator`: `","`, `";"`, a tab or a space, where it is not found.
-        - `decimal`: `"."` or `","`, where it is not found.
+        - `decimal`: `"."` or `","`, where it is not found; that of a second table if it is unclear.
         - `options`: those of [`stiffrax.Measurements.from_table`][].
 
         **Returns:** `Measurements`.

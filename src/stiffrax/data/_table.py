@@ -110,8 +110,12 @@ def read_csv(
     *,
     separator: str | None = None,
     decimal: str | None = None,
+    likely: str | None = None,
 ) -> Table:
-    """Reads a text file of any separator, decimal sign and encoding, comment lines left out."""
+    """Reads a text file of any separator, decimal sign and encoding, comment lines left out.
+
+    The decimal sign is `decimal`, or the one that is found, or `likely` where that is not clear.
+    """
     lines, comments = _lines(path)
     if not lines:
         raise ValueError(f"{path} is empty: its first row must name the columns.")
@@ -129,7 +133,7 @@ def read_csv(
                 "cell a column, or name the separator, as in `separator=';'`."
             )
     if decimal is None:
-        decimal = _decimal(separator, [cell for _, cells in body for cell in cells])
+        decimal = _decimal(separator, [cell for _, cells in body for cell in cells], likely)
     names, units = _names(str(path), header, rename)
     given = {name: [cells[j] for _, cells in body] for j, name in enumerate(names)}
     columns = {name: [_cell(x, decimal) for x in cells] for name, cells in given.items()}
@@ -193,11 +197,16 @@ def _check_comments(
 ) -> None:
     """Refuses comments that look like rows, of which the first cell is a name as in `#2`.
 
-    Where other rows begin with numbers, such a line is a row that was commented out.
+    Where other rows begin with numbers, or with that name, such a line is a row that was commented
+    out.
     """
     if body and all(_is_number(cells[0]) for _, cells in body):
         return
+    names = {cells[0] for _, cells in body}
     for number, cells in comments:
+        name = cells[0][1:]
+        if name in names or not name[:1].strip():
+            continue
         whole = any(cells[1:]) and all(map(_is_number, cells[1:]))
         if number > header[0] and len(cells) == len(header[1]) and whole:
             raise ValueError(
@@ -239,25 +248,35 @@ def _separator(path: Path, lines: list[tuple[int, str]]) -> str:
     )
 
 
-def _decimal(separator: str, cells: list[str]) -> str:
+def _decimal(separator: str, cells: list[str], likely: str | None) -> str:
     """A comma, if numbers are written with commas and none with a point."""
     if separator == ",":
         return "."
+    points = [x for x in cells if re.fullmatch(r"[-+]?\d*(\.\d+)+", x)]
+    if likely == "," and points and all(map(_thousands(r"\."), points)):
+        return likely
     commas = [x for x in cells if re.fullmatch(r"[-+]?\d*(,\d+)+([eE][-+]?\d+)?", x)]
     with_comma = any(x.count(",") == 1 for x in commas)
     with_point = any(re.fullmatch(r"[-+]?\d*\.\d+([eE][-+]?\d+)?", cell) for cell in cells)
+    if likely is not None and with_comma and with_point:
+        return likely
     if with_comma and with_point:
         raise ValueError(
             "The file has numbers with a decimal comma and numbers with a decimal point. Say which "
             "sign it is, as in `decimal=','`."
         )
-    thousands = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
-    if commas and all(map(thousands.fullmatch, commas)):
+    if commas and all(map(_thousands(","), commas)):
+        if likely is not None:
+            return likely
         raise ValueError(
             f"The file has {commas[0]!r}, and a comma in every such number that could separate "
             "thousands. Say which sign it is: `decimal=','`, or leave the commas out."
         )
     return "," if with_comma else "."
+
+
+def _thousands(sign: str) -> Callable[[str], Any]:
+    return re.compile(rf"[-+]?[1-9]\d{{0,2}}({sign}\d{{3}})+").fullmatch
 
 
 def _cell(cell: str, decimal: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float
 
-from ..models import bounded, fixed, positive
+from ..models import Parameter, bounded, fixed, positive
 
 # Numbers of the table that are closer than this part of them are the same.
 _ROUNDING = 1e-9
@@ -174,7 +174,7 @@ class Prior(eqx.Module):
         found = [
             x.raw
             for x, (kind, *_) in zip(held, self.kinds, strict=True)
-            if x.log and kind in _OF_VALUES
+            if isinstance(x, Parameter) and x.log and kind in _OF_VALUES
         ]
         return jnp.sum(jnp.asarray(found, float))
 
