@@ -181,7 +181,7 @@ def test_a_chunk_is_a_positive_number_of_steps(chunk):
         srx.DiscreteAdjoint(chunk=chunk)
 
 
-@pytest.mark.slow_cases("zero")
+@pytest.mark.slow_cases("nan", "zero")
 @pytest.mark.parametrize("failed", ["zero", "nan"])
 def test_of_a_failed_solve_nothing_moves_whatever_is_saved_of_it(failed):
     def saved(t1, factor, saveat, max_steps):

@@ -38,6 +38,7 @@ CASES += [
 ]
 
 
+@pytest.mark.slow_cases("DiscreteAdjoint-rates_apart")
 @pytest.mark.parametrize(("name", "field"), CASES)
 def test_gradients_by_fast_rates_keep_nine_digits(name, field):
     # At equilibrium half of what is left flows out: 1 - exp(-t k forth / (forth + back)).

@@ -39,6 +39,7 @@ def exact(inputs):
     return particular(TS) + (start - particular(0.0)) * jnp.exp(-k * TS)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_closed_form():
     def loss(inputs):
         solution = solve(inputs, solver_state=True)

@@ -125,6 +125,7 @@ def _end(controller):
     return solve(srx.RadauIIA5(), controller).ys
 
 
+@pytest.mark.slow_cases("fixed-deepcopy")
 @every_way
 @pytest.mark.parametrize(
     "controller", [diffrax.ConstantStepSize(), PREDICTIVE], ids=["fixed", "adaptive"]

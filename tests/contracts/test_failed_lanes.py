@@ -164,7 +164,9 @@ def skip_if_regular(route, failure):
 @pytest.mark.parametrize("failure", FAILED)
 @every_route
 class TestFailedLane:
-    @pytest.mark.slow_cases("segments, [at]*", "segments, Rodas*")
+    @pytest.mark.slow_cases(
+        "segments, Radau IIA 5-NaN state", "segments, [at]*", "segments, Rodas*"
+    )
     def test_the_failed_lane_says_so(self, route, failure):
         skip_if_regular(route, failure)
         ok, _, _ = program(route)([*HEALTHY, FAILED[failure]])
@@ -185,6 +187,7 @@ def test_healthy_lanes_have_finite_results_to_begin_with(route):
     assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((theirs, shared)))
 
 
+@pytest.mark.slow
 def test_runs_of_one_data_set_are_lanes_as_well():
     ts = jnp.array([[0.0, 0.1, 0.2]] * 3)
     ys = jnp.array([[[1.0], [0.9], [0.8]], [[2.0], [1.7], [1.4]], [[0.5], [0.45], [0.4]]])

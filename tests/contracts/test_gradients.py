@@ -76,7 +76,7 @@ def assert_equal(found, expected, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, err_msg=name)
 
 
-@pytest.mark.slow_cases("Trapezoid")
+@pytest.mark.slow_cases("Rodas5P", "Trapezoid")
 @pytest.mark.parametrize(
     "name",
     [

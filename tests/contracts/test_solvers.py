@@ -260,7 +260,7 @@ HIRES_ERRORS = {
 }
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow_cases("RadauIIA5", "BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
 @each_solver
 def test_hires_is_solved_by_equal_steps_taken_by_hand(name):
     problem, steps = srx.problems.hires(), 400

@@ -68,6 +68,7 @@ def test_a_wrong_gradient_is_marked_and_not_recommended():
     assert line.endswith("wrong")
 
 
+@pytest.mark.slow
 def test_an_adjoint_that_does_not_apply_is_listed_with_its_reason():
     row = rows()["diffrax.BacksolveAdjoint()"]
     assert not row.is_right
@@ -75,6 +76,7 @@ def test_an_adjoint_that_does_not_apply_is_listed_with_its_reason():
     assert str(row.refusal) in str(comparison())
 
 
+@pytest.mark.slow
 def test_the_recommendation_is_the_last_line():
     assert str(comparison()).splitlines()[-1] == comparison().recommendation()
     assert comparison().recommendation().startswith(f"Use {comparison().fastest.name}")

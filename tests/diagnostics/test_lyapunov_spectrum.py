@@ -58,7 +58,7 @@ def test_stiff_field_is_solved_with_steps_far_longer_than_its_fastest_time():
     np.testing.assert_allclose(spectrum.exponents, [-1.0], rtol=1e-4)
 
 
-@pytest.mark.slow_cases("True")
+@pytest.mark.slow_cases("False", "True")
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_sum_of_the_exponents_of_lorenz_is_its_divergence(adaptive):
     np.testing.assert_allclose(of_lorenz(adaptive).exponents.sum(), -41 / 3, rtol=0, atol=1e-6)
@@ -94,6 +94,7 @@ def test_fewer_exponents_are_the_largest_ones():
     np.testing.assert_allclose(largest.exponents, [0.5, -1.0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_single_precision_is_enough_for_three_digits():
     spectrum = lyapunov_spectrum(linear, jnp.ones(3, jnp.float32), time=2.0, burn_in=12.0, step=0.1)
     assert spectrum.exponents.dtype == jnp.float32

@@ -136,7 +136,7 @@ class TestFailedRuns:
         parameters={"k": srx.positive(1.0)},
     )
 
-    @pytest.mark.slow_cases("checkpoints", "explicit")
+    @pytest.mark.slow_cases("default", "checkpoints", "explicit")
     @pytest.mark.parametrize("how", ["default", "checkpoints", "explicit"])
     def test_they_leave_the_gradient_of_the_others_finite(self, how):
         adjoint = diffrax.RecursiveCheckpointAdjoint() if how == "checkpoints" else None

@@ -93,6 +93,7 @@ def test_a_run_that_fails_is_counted_and_leaves_the_others_alone():
     assert cause.startswith("the solve of run 1 from t = 0: The maximum number of")
 
 
+@pytest.mark.slow
 def test_runs_of_different_lengths_are_solved_to_their_own_ends():
     # The second run would meet its pole before the last time of the first.
     data = samples(starts=((1.0, 0.1), (2.0, 0.9)), lengths=(5, 3))

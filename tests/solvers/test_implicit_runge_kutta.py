@@ -123,7 +123,7 @@ class TestFailures:
         assert result != SUCCESS
 
 
-@pytest.mark.slow_cases("1e-05-float32")
+@pytest.mark.slow_cases("1e-14-float64", "1e-05-float32")
 @pytest.mark.xfail(
     raises=AssertionError, reason="noise is measured by the largest component", strict=True
 )
@@ -148,6 +148,7 @@ class TestByHand:
         for times in ((0, 1), (0, 1.0), (jnp.array(0), jnp.array(1))):
             assert step(srx.RadauIIA5(), moving, *times, y0)[0] == expected
 
+    @pytest.mark.slow
     def test_a_python_number_is_a_state(self):
         y1, *_ = step(srx.BackwardEuler(), decay, 0.0, 1.0, 1.0)
         assert y1 == 0.5

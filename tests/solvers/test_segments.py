@@ -107,6 +107,7 @@ class TestMasks:
         expected = by_hand(RADAU, TS[0, 0], TS[0, 3], YS[0, 0])
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
+    @pytest.mark.slow
     def test_nothing_is_predicted_before_the_first_sample(self):
         mask = ALL.at[0, :2].set(False)
         found = predict(RADAU, TS, YS, mask, 1)

@@ -217,6 +217,7 @@ def test_numbers_and_keys_of_a_model_are_compared(tmp_path):
             run(10, path, model=other)
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_hold_a_random_key(tmp_path):
     path = tmp_path / "run.eqx"
     noisy = optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(0.1))

@@ -53,6 +53,7 @@ def test_model_of_second_order_is_learned():
     assert fit.stopped == "steps"
 
 
+@pytest.mark.slow
 def test_the_model_kept_is_the_best_uncoupled_one():
     fit = fitted()
     assert fit.history.loss.shape == (30,)

@@ -294,6 +294,7 @@ def test_a_model_without_parameters_is_refused():
         srx.fit_least_squares(model, data)
 
 
+@pytest.mark.slow
 def test_progress_without_tqdm_says_what_to_install(monkeypatch):
     import stiffrax.training._progress as progress
 
@@ -325,6 +326,7 @@ class Decay(eqx.Module):
         return -self.k * y + 0 * self.none
 
 
+@pytest.mark.slow_cases("ys0")
 @pytest.mark.parametrize("ys", [[1.0, 0.5, 0.3], [0.0, 0.0, 0.0, 0.0]])
 def test_residuals_that_vanish_or_are_no_more_than_the_parameters_tell_no_errors(ys):
     # Two residuals for two parameters; three that are exactly zero.
@@ -355,7 +357,7 @@ def test_errors_in_single_precision_are_those_in_double():
     np.testing.assert_allclose(*errors, rtol=0.1)
 
 
-@pytest.mark.slow_cases("False")
+@pytest.mark.slow_cases("True", "False")
 @pytest.mark.parametrize("double", [False, True])
 def test_what_samples_do_not_determine_has_no_finite_error(double):
     ts = np.linspace(0, 2, 20)

@@ -145,6 +145,7 @@ class TestManyStarts:
         assert starts().num_at_best == 4
         assert [one.stopped for one in starts().starts] == ["converged"] * 4
 
+    @pytest.mark.slow
     def test_what_the_data_cannot_tell_apart_has_no_standard_error(self):
         found = starts()
         assert np.isinf(found.estimates["field.k1"].standard_error)

@@ -64,6 +64,7 @@ def test_a_fit_without_a_step_is_not_converged_where_solves_fail():
     assert "5 segments failed" in repr(fit)
 
 
+@pytest.mark.slow
 def test_a_fit_that_may_take_one_step_is_not_converged():
     fit = fit_growth(-3.5, max_steps=1)
     assert fit.stopped == "steps"

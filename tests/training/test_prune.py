@@ -65,6 +65,7 @@ def test_the_count_of_dropped_terms_is_the_difference(pruned):
     assert int(np.sum(np.asarray(pruned.model.active))) == 4
 
 
+@pytest.mark.slow
 def test_the_last_model_tried_was_too_small(pruned):
     terms, loss, accepted = pruned.tried[-1]
     assert terms == 3
