@@ -140,7 +140,7 @@ def test_likelihoods():
     data = srx.Measurements.from_arrays(TS, values, names=["A"])
     accepted = []
 
-    @settings(max_examples=40, **EXAMPLES)
+    @settings(max_examples=25, **EXAMPLES)
     @given(
         given_=at_most_one_flaw(
             slope=[0.5, math.nan, "0.5", 1j, np.array(0.5 + 0j)],
@@ -176,7 +176,7 @@ def test_likelihoods():
         np.testing.assert_allclose(value, terms.sum(), rtol=1e-6)
 
     check()
-    assert 10 < len(accepted) < 38
+    assert 8 < len(accepted) < 23
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def test_a_time_saved_in_the_last_step_is_not_taken_for_a_root_that_is_not_saved
     np.testing.assert_allclose(ys_dot[slot], -0.65 * np.exp(-0.65), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_condition_may_have_no_derivative_at_the_event():
     def time(rate):
         sol = diffrax.diffeqsolve(

@@ -91,7 +91,9 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.slow_cases("banded-mass", "*-no mass", "sparsity-*", "matrix free-*", "lineax-*")
+@pytest.mark.slow_cases(
+    "blocks-mass", "banded-mass", "*-no mass", "sparsity-*", "matrix free-*", "lineax-*"
+)
 @pytest.mark.parametrize("with_mass", [False, True], ids=["no mass", "mass"])
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_structures(name, with_mass):

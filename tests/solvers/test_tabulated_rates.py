@@ -4,6 +4,7 @@ import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import stiffrax as srx
 
@@ -24,6 +25,7 @@ def solve(controller):
     ).ys[-1]
 
 
+@pytest.mark.slow
 def test_a_solve_that_is_told_of_the_kinks_meets_the_tolerance():
     rtol = 1e-8
     controller = diffrax.PIDController(rtol=rtol, atol=rtol * 1e-9)

@@ -62,6 +62,7 @@ def test_the_model_kept_is_the_best_uncoupled_one():
     np.testing.assert_allclose(TRAJECTORY(fit.model, DATA), fit.loss, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_first_loss_is_coupled_and_last_is_free():
     history = fitted().history
     np.testing.assert_allclose(history.loss[0], LOSS(oscillator(), DATA), rtol=1e-8)

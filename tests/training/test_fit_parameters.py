@@ -151,6 +151,7 @@ class TestManyStarts:
         assert np.isinf(found.estimates["field.k1"].standard_error)
         assert np.isfinite(found.estimates["initial_state[0]"].standard_error)
 
+    @pytest.mark.slow
     def test_its_profile_is_flat_and_named_so(self):
         profile = starts().profile("k1")["field.k1"]
         assert profile.verdict == "structurally not identifiable"
