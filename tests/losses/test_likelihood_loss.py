@@ -180,7 +180,7 @@ def test_runs_start_where_everything_is_measured_if_nothing_is_said():
 class TestMessages:
     def test_a_start_that_is_not_measured(self):
         data = srx.Measurements.from_arrays(TS, np.exp(-TS)[:, None], names=["A"], start=-1.0)
-        with pytest.raises(ValueError, match="all states of run '0' is not measured at the start"):
+        with pytest.raises(ValueError, match="'A' of run '0' is not measured at the start"):
             srx.LikelihoodLoss()(srx.System(Decay(srx.positive(1.0))), data)
 
     @pytest.mark.slow

@@ -48,7 +48,7 @@ class TestStartsThatAreMeasured:
             "estimate": lambda: srx.fit_parameters(self.decay, self.partial, LOSS),
             "drawn": lambda: LOSS(self.decay, self.partial.resampled(3)),
         }
-        with pytest.raises(ValueError, match="states of run '0' is not measured at the start"):
+        with pytest.raises(ValueError, match="'.' of run '0' is not measured at the start"):
             calls[way]()
 
     def test_a_run_of_traced_data_without_one_has_failed(self):

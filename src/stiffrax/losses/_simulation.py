@@ -275,12 +275,12 @@ def check_starts(system: System, data: Measurements) -> None:
     if given is not None:
         return
     states = system.states or data.names
-    missing = [name for name in states if name not in data.names]
+    missing = [f"{name!r}" for name in states if name not in data.names]
     if not missing and isinstance(data.mask, np.ndarray):
         columns = [data.names.index(name) for name in states]
         first = data.mask & (data.ts == data.starts[:, None])[:, :, None]
-        whole = np.all(np.any(first, axis=1)[:, columns], axis=1)
-        missing = [f"all states of run {data.run_names[i]!r}" for i in np.flatnonzero(~whole)]
+        absent = np.argwhere(~np.any(first, axis=1)[:, columns])
+        missing = [f"{states[k]!r} of run {data.run_names[i]!r}" for i, k in absent]
     if missing:
         raise ValueError(
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
