@@ -29,6 +29,17 @@ def state(gas: Any) -> Float[Array, " states"]:
     return jnp.asarray([gas.T, *gas.Y])
 
 
+def _slopes(
+    gas: Mechanism, density: Float[Array, ""], y: Float[Array, " states"], work: float
+) -> Float[Array, " states"]:
+    """Of temperature and mass fractions; `work` in units of `R T` a mole."""
+    T, c = y[0], density / gas.molar_masses * y[1:]
+    made = gas.net_production_rates(T, c)
+    cp, h, _ = gas.thermodynamics(T)
+    heating = -T * jnp.sum((h - work) * made) / jnp.sum((cp - work) * c)
+    return jnp.append(heating[None], made * gas.molar_masses / density)
+
+
 @final
 class ConstantVolumeReactor(eqx.Module):
     r"""An adiabatic reactor of constant volume, as a vector field of temperature and mass fractions.
@@ -83,12 +94,8 @@ class ConstantVolumeReactor(eqx.Module):
 
     def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
         """Slopes of temperature and mass fractions, 1/s."""
-        gas, T, density = self.mechanism, y[0], self.density
-        c = density / gas.molar_masses * y[1:]
-        made = gas.net_production_rates(T, c)
-        cp, h, _ = gas.thermodynamics(T)
-        heating = -T * jnp.sum((h - 1) * made) / jnp.sum((cp - 1) * c)
-        return jnp.append(heating[None], made * gas.molar_masses / density)
+        # Energies and heat capacities at constant volume are less by what the gas would do as work.
+        return _slopes(self.mechanism, self.density, y, work=1.0)
 
 
 @final
@@ -135,10 +142,5 @@ class ConstantPressureReactor(eqx.Module):
 
     def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
         """Slopes of temperature and mass fractions, 1/s."""
-        gas, T = self.mechanism, y[0]
-        density = gas.density(T, self.pressure, y[1:])
-        c = density / gas.molar_masses * y[1:]
-        made = gas.net_production_rates(T, c)
-        cp, h, _ = gas.thermodynamics(T)
-        heating = -T * jnp.sum(h * made) / jnp.sum(cp * c)
-        return jnp.append(heating[None], made * gas.molar_masses / density)
+        density = self.mechanism.density(y[0], self.pressure, y[1:])
+        return _slopes(self.mechanism, density, y, work=0.0)
