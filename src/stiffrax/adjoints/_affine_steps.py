@@ -237,6 +237,10 @@ class FactoredSteps(AbstractRecurrence):
         return last, entering, V
 
 
+COMPOSITIONS: dict[str, Callable[..., tuple[Array, Array]]] = {
+    "scan": in_turn,
+    "associative": by_halves,
+}
 RECURRENCES: dict[str, Callable[[Chunk], AbstractRecurrence]] = {
     "scan": lambda chunk: _affine_steps(chunk, in_turn),
     "associative": lambda chunk: _affine_steps(chunk, by_halves),

@@ -14,7 +14,7 @@ from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import AbstractRosenbrock
 from ..stages import RosenbrockSystem, rosenbrock_increments, solve_rosenbrock, stop_gradient
-from ._affine_steps import by_halves, in_turn
+from ._affine_steps import COMPOSITIONS
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
 from ._step_maps import StepMaps
 
@@ -166,7 +166,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
 
         starts, V = eqx.filter_vmap(columns)(solved, G)
         P = identity[None] + jnp.where(used[:, None, None], starts[..., :n], 0)
-        q, compose = nodes[:-1], by_halves if recurrence == "associative" else in_turn
+        q, compose = nodes[:-1], COMPOSITIONS[recurrence]
         if polynomials is not None:
             q = q + jnp.where(used[:, None], starts[..., n], 0)
         start, ends = compose(P, q, nodes[-1])

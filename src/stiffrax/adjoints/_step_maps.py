@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import DENSE_DEGREE, AbstractRosenbrock
-from ._affine_steps import by_halves, in_turn
+from ._affine_steps import COMPOSITIONS
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
 
 
@@ -91,8 +91,7 @@ class StepMaps(AbstractRecordedSteps):
         identity = jnp.eye(start.size, dtype=start.dtype)
         P = jnp.where(used[:, None, None], jax.vmap(push_unit, out_axes=2)(identity), identity)
         q = push(along.parameters, along.times, jnp.zeros_like(steps.y0))[0]
-        compose = by_halves if recurrence == "associative" else in_turn
-        end, starts = compose(P, jnp.where(used[:, None], q, 0), start, back=False)
+        end, starts = COMPOSITIONS[recurrence](P, jnp.where(used[:, None], q, 0), start, back=False)
         polynomials = push(along.parameters, along.times, starts)[1] if interior else None
         return jnp.concatenate([starts, end[None]]), polynomials
 
@@ -124,8 +123,7 @@ class StepMaps(AbstractRecordedSteps):
         q = nodes
         if polynomials is not None:
             q = q + jnp.where(used[:, None], pull((jnp.zeros_like(y1), p_bar))[-1], 0)
-        compose = by_halves if recurrence == "associative" else in_turn
-        start, ends = compose(P, q, end)
+        start, ends = COMPOSITIONS[recurrence](P, q, end)
         *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
         return start, StepTangents(*bar)
 

@@ -323,8 +323,8 @@ class Measurements(eqx.Module):
         last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
         ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
         # A system without an initial state starts there. Noise on logarithms refuses zeros.
-        begin = (ts == ts[:, :1])[:, :, None]
-        values = np.where(begin, np.asarray(self.first_values())[:, None], 1.0)
+        first = np.asarray(self.first_values())[:, None]
+        values = np.where((ts == ts[:, :1])[:, :, None], first, 1.0)
         mask, sd = np.isfinite(values), np.zeros_like(values)
         return dataclasses.replace(self, ts=ts, values=np.nan_to_num(values), mask=mask, sd=sd)
 
@@ -391,10 +391,9 @@ class Measurements(eqx.Module):
     def __repr__(self) -> str:
         runs = "1 run" if self.num_runs == 1 else f"{self.num_runs} runs"
         pairs = zip(self.names, self.units, strict=True)
-        titles = [f"{name} [{unit}]" if unit else name for name, unit in pairs]
+        titles = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in pairs)
         if not isinstance(self.ts, np.ndarray):
-            return f"Measurements({runs}, columns: {', '.join(titles)})"
-        return (
-            f"Measurements({runs}, {int(np.sum(self.mask))} measured cells, t from "
-            f"{self.starts.min():g} to {self.ts.max():g}, columns: {', '.join(titles)})"
-        )
+            return f"Measurements({runs}, columns: {titles})"
+        cells, first, last = int(np.sum(self.mask)), self.starts.min(), self.ts.max()
+        times = f"t from {first:g} to {last:g}"
+        return f"Measurements({runs}, {cells} measured cells, {times}, columns: {titles})"
