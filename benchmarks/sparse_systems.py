@@ -116,11 +116,12 @@ def square(t, y, args):
 
 
 def square_pattern(side):
-    from scipy.sparse import csr_matrix, diags, kron
+    from scipy.sparse import csr_matrix, diags_array, eye_array, kron
 
-    ring = diags([1.0] * 5, [-side + 1, -1, 0, 1, side - 1], shape=(side, side))
-    cells = kron(ring, np.eye(side)) + kron(np.eye(side), ring)
-    return csr_matrix(kron(cells, np.eye(2)) + kron(np.eye(side**2), np.ones((2, 2))))
+    ring = diags_array([1.0] * 5, offsets=[-side + 1, -1, 0, 1, side - 1], shape=(side, side))
+    cells = kron(ring, eye_array(side)) + kron(eye_array(side), ring)
+    reactions = kron(eye_array(side**2), np.ones((2, 2)))
+    return csr_matrix(kron(cells, eye_array(2)) + reactions)
 
 
 def at_error(rows, reference, error):

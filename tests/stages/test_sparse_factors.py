@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix, diags, kron
+from scipy.sparse import csr_matrix, diags_array, eye_array, kron
 from scipy.sparse.linalg import spsolve
 
 import stiffrax as srx
@@ -16,9 +16,10 @@ from stiffrax.stages._sparse_matrix import SparseMatrix
 
 def grid(side, species=2):
     """The pattern of so many species that diffuse in a square."""
-    line = diags([1.0, 1.0, 1.0], [-1, 0, 1], shape=(side, side))
-    cells = kron(line, np.eye(side)) + kron(np.eye(side), line)
-    return csr_matrix(kron(cells, np.eye(species)) + kron(np.eye(side**2), np.ones((species,) * 2)))
+    line = diags_array([1.0, 1.0, 1.0], offsets=[-1, 0, 1], shape=(side, side))
+    cells = kron(line, eye_array(side)) + kron(eye_array(side), line)
+    reactions = kron(eye_array(side**2), np.ones((species, species)))
+    return csr_matrix(kron(cells, eye_array(species)) + reactions)
 
 
 def random_pattern(n, seed=0):
@@ -36,7 +37,7 @@ PATTERNS = {
     "grid": grid(8),
     "random": random_pattern(90),
     "arrow": arrow(60),
-    "two parts": csr_matrix(kron(np.eye(2), grid(4).todense())),
+    "two parts": csr_matrix(kron(eye_array(2), grid(4))),
     "one state": csr_matrix(np.ones((1, 1))),
 }
 
@@ -77,7 +78,8 @@ def test_parts_below_a_separator_touch_each_other_in_no_entry(tree):
     np.testing.assert_array_equal(
         np.sort(np.concatenate([node for level in tree for node in level])), np.arange(n)
     )
-    pattern = grid(9) if n == 162 else diags([1.0] * 5, range(-2, 3), shape=(n, n)).tocsr()
+    band = diags_array([1.0] * 5, offsets=range(-2, 3), shape=(n, n))
+    pattern = grid(9) if n == 162 else band
     branch = np.full(n, -1)
     k = len(tree[-1]) // len(tree[1])
     for level in range(1, len(tree)):
@@ -122,7 +124,7 @@ def test_solutions_do_not_depend_on_the_units_of_states(chain):
 
 def test_a_zero_on_the_diagonal_is_exchanged_within_its_front(chain):
     # A differential and an algebraic unknown, each determined by the other's equation.
-    structure = srx.Sparsity(kron(np.eye(6), np.ones((2, 2))))
+    structure = srx.Sparsity(np.kron(np.eye(6), np.ones((2, 2))))
     matrix = np.kron(np.diag(np.arange(1.0, 7.0)), np.array([[1.5, 1.0], [1.0, 0.0]]))
     matrix[np.arange(0, 12, 2), np.arange(0, 12, 2)] = 1.5
     rhs = np.arange(12.0)

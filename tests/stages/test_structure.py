@@ -92,10 +92,10 @@ def test_columns_of_a_band_are_evaluated_in_as_many_groups_as_the_band_is_wide()
     assert srx.Sparsity(banded_matrix(30, 1, 2) != 0).num_groups == 4
 
 
-def test_scipy_sparse_patterns_are_taken():
-    from scipy.sparse import diags
+def test_sparse_arrays_of_scipy_are_patterns():
+    from scipy.sparse import diags_array
 
-    assert srx.Sparsity(diags([1.0, 1.0], [0, 1], shape=(6, 6))).num_groups == 2
+    assert srx.Sparsity(diags_array([1.0, 1.0], offsets=[0, 1], shape=(6, 6))).num_groups == 2
 
 
 def heat(t, y, args):
