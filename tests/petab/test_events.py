@@ -108,8 +108,39 @@ def test_times_of_events_that_other_events_change_are_refused(sbml, write):
     model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
     model.parameter("t1", 5.0, constant=False).event("time >= 1", t1="0.5")
     model.event("time >= t1", k="2").reaction("r", {"A": 1}, {}, "k*A")
-    with pytest.raises(ValueError, match="not linear in the time"):
+    with pytest.raises(ValueError, match="a time that depends on `t1`, which changes"):
         srx.petab.load(write(model))
+
+
+@pytest.mark.parametrize("when", ["A", "r"])
+def test_events_that_states_trigger_are_refused_whatever_they_set(sbml, write, when):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
+    model.parameter("r", constant=False).rule("r", "2 * A").event(f"time >= {when}", k="2")
+    with pytest.raises(ValueError, match=f"a time that depends on `{when}`, which changes"):
+        srx.petab.load(write(model.reaction("x", {}, {"A": 1}, "k*A")))
+
+
+def test_a_rule_of_constants_is_a_known_time(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
+    model.parameter("tau", 3.0).parameter("r", constant=False).rule("r", "2 * tau")
+    model.event("time >= r", k="2", A="A + 1").reaction("x", {"A": 1}, {}, "k*A")
+    problem = srx.petab.load(write(model))
+    assert rates(problem, 5.9, 6.0) == [-1, -2]
+    assert [dose.time for dose in problem.data.doses] == [6.0]
+
+
+@pytest.mark.parametrize(("tau", "seen"), [(0.0, False), (1.0, True)])
+def test_a_delay_that_is_a_parameter_counts_by_its_value(sbml, write, tau, seen):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
+    model.parameter("tau", tau).reaction("r", {"A": 1}, {}, "A")
+    model.event("time > 5", delay="tau", early=False, A="A + 5")
+    model.event("time > 5", delay="tau", early=False, k="2")
+    observed, measured = f"{OBSERVED}\nok|k|1", f"{MEASURED}\nok|c0|9|1"
+    problem = srx.petab.load(write(model, observables=observed, measurements=measured))
+    assert [(dose.time, dose.seen) for dose in problem.data.doses] == [(5.0 + tau, seen)]
+    system = paramax.unwrap(problem.system)
+    args = dataclasses.replace(problem.data.conditions(0), parameters=system.parameters)
+    assert system.observe(5.0 + tau, jnp.ones(1), args).tolist() == [2.0 if seen else 1.0]
 
 
 def test_a_comparison_of_a_concentration_in_a_growing_compartment_is_no_jump(sbml, write):

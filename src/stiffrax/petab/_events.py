@@ -12,7 +12,8 @@ class Addition(NamedTuple):
     **Attributes:**
 
     - `happens`: whether it is triggered after the start; `when` it is executed.
-    - `seen`: whether at that time it has happened, as after `time >= 5`; not after `time > 5`.
+    - `seen`: whether at that time it has happened, as after `time >= 5`; not after `time > 5`
+        without a delay. A condition of the delay where that is a symbol.
     - `overwrites`: whether it sets the state by what it was when the event was triggered, so that
         another event at the same time has no effect, or it has none.
     """
@@ -21,7 +22,7 @@ class Addition(NamedTuple):
     when: Any
     state: str
     amount: Any
-    seen: bool
+    seen: Any
     overwrites: bool
 
 
@@ -32,7 +33,7 @@ class _Moment(NamedTuple):
     happens: Any
     trigger: Any
     when: Any
-    seen: bool
+    seen: Any
     early: bool  # values are those at the trigger time
 
 
@@ -50,11 +51,13 @@ def read_events(
 
     doses: list[Addition] = []
     changes: dict[str, list[tuple[_Moment, Any]]] = {}
+    moments: dict[str, _Moment] = {}
     for number, event in enumerate(model.getListOfEvents(), 1):
         label = event.getId() or str(number)
         moment = _moment(event, label)
         if moment.happens == sympy.false:
             continue  # true at the start, it triggers nothing
+        moments[label] = moment
         for assignment in event.getListOfEventAssignments():
             target, value = assignment.getVariable(), read_number(assignment.getMath())
             if target not in states:
@@ -75,7 +78,14 @@ def read_events(
             doses.append(
                 Addition(moment.happens, moment.when, target, added, moment.seen, moment.early)
             )
-    varies = {time_symbol(), *map(symbol, {*states, *rules, *changes})}
+    varies = _what_varies({*states, *changes}, rules)
+    for label, moment in moments.items():
+        if unknown := (moment.trigger.free_symbols | moment.when.free_symbols) & varies:
+            raise ValueError(
+                f"Event `{label}` happens at a time that depends on `{min(map(str, unknown))}`, "
+                "which changes; of events those at known times are read, with a trigger such as "
+                "`time >= 5`."
+            )
     for target, given in changes.items():
         unknown = {x for _, e in given for x in e.free_symbols} & varies - {symbol(target)}
         if unknown:
@@ -85,6 +95,17 @@ def read_events(
             )
         _set_at_times(target, given, values, rules)
     return tuple(doses)
+
+
+def _what_varies(names: set[str], rules: dict[str, Any]) -> set[Any]:
+    """Symbols that change with time: those named, and rules in which time or one of them stands."""
+    varies = {time_symbol(), *map(symbol, names)}
+    waiting = dict(rules)
+    while found := [name for name, formula in waiting.items() if formula.free_symbols & varies]:
+        varies |= {symbol(name) for name in found}
+        for name in found:
+            del waiting[name]
+    return varies
 
 
 def _moment(event: Any, label: str) -> _Moment:
@@ -116,7 +137,7 @@ def _moment(event: Any, label: str) -> _Moment:
     delay = read_number(event.getDelay().getMath()) if event.isSetDelay() else sympy.Integer(0)
     # To SymPy the float zero is none, and added to an integer makes another number of it.
     delay = sympy.Integer(0) if delay.is_zero else delay
-    seen = not is_strict or delay != 0
+    seen = sympy.Ne(delay, 0) if is_strict else sympy.true
     return _Moment(happens, when, when + delay, seen, event.getUseValuesFromTriggerTime())
 
 
@@ -138,7 +159,8 @@ def _set_at_times(
     values[value.name] = values.pop(target, sympy.nan)
     cases: list[Any] = []
     for moment, formula in given:
-        before = time_symbol() < moment.when if moment.seen else time_symbol() <= moment.when
+        at = sympy.And(sympy.Not(moment.seen), time_symbol() <= moment.when)
+        before = sympy.Or(time_symbol() < moment.when, at)
         cases += [value, sympy.Or(before, sympy.Not(moment.happens))]
         value = formula.xreplace({symbol(target): value})
     rules[target] = piecewise(*cases, value)

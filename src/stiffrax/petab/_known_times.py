@@ -105,8 +105,8 @@ class KnownTimes:
         overwrites: dict[tuple[str, float, str], bool] = {}
         runs = list(runs)
         for one in given:
-            state, symbols = one.state, (one.happens, one.when, one.amount)
-            happens, moment, amount = map(self._formulas.expanded, symbols)
+            state, symbols = one.state, (one.happens, one.when, one.amount, one.seen)
+            happens, moment, amount, seen = map(self._formulas.expanded, symbols)
             what = f"an event that adds to `{state}`"
             for run, condition in runs:
                 t = self.number(moment, condition, what)
@@ -122,7 +122,8 @@ class KnownTimes:
                             "`useValuesFromTriggerTime` to false."
                         )
                     overwrites[key] = one.overwrites
-                    doses.append(Dose(run, t, state, size, one.seen))
+                    is_seen = bool(self._known(seen, condition, what))
+                    doses.append(Dose(run, t, state, size, is_seen))
         return doses
 
     def number(self, expression: Any, condition: int, what: str) -> float:
