@@ -27,9 +27,16 @@ gas.TPX = 1100, ct.one_atm, "H2:2, O2:1, N2:3.76"
 mechanism, fractions = srx.cantera.Mechanism.from_solution(gas), jnp.asarray(gas.Y)
 
 
+# %% Faster reactions: the rate constant of a falloff has a limit of low and one of high pressure.
+def faster(changes):
+    limits = mechanism.rates.high.log_A, mechanism.rates.low.log_A
+    changed = limits[0] + changes, limits[1] + changes[mechanism.reactions.falloffs]
+    return eqx.tree_at(lambda m: (m.rates.high.log_A, m.rates.low.log_A), mechanism, changed)
+
+
 # %% The delay: when the temperature has risen by 400 K. The event is found within a step.
-def log_delay(log_A, T):
-    changed = eqx.tree_at(lambda m: m.rates.high.log_A, mechanism, log_A)
+def log_delay(changes, T):
+    changed = faster(changes)
     density = mechanism.density(T, ct.one_atm, fractions)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(srx.cantera.ConstantVolumeReactor(changed, density)),
@@ -49,9 +56,9 @@ def log_delay(log_A, T):
 
 
 # %% The delay and its derivatives by the logarithms of all rates, at three temperatures at once.
-log_A = mechanism.rates.high.log_A
+no_change = jnp.zeros(len(mechanism.equations))
 value_and_gradient = jax.jit(jax.vmap(jax.value_and_grad(log_delay), in_axes=(None, 0)))
-values, gradients = map(np.asarray, value_and_gradient(log_A, jnp.asarray(TEMPERATURES)))
+values, gradients = map(np.asarray, value_and_gradient(no_change, jnp.asarray(TEMPERATURES)))
 
 
 # %% The same delay by Cantera.

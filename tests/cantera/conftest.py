@@ -52,17 +52,17 @@ class NasaPoly2:
 def stand_in():
     """What is read of a Cantera solution, for `A <=> 2 B` with `k = 3 T exp(-1000 R / R T)`."""
 
-    def make(multiplier=1.0):
+    def make(multiplier=1.0, molecules=2):
         R = 8314.46261815324
         rate = Plain(
             pre_exponential_factor=3.0, temperature_exponent=1.0, activation_energy=1e3 * R
         )
         reaction = Plain(
-            equation="A <=> 2 B",
+            equation=f"A <=> {molecules} B",
             reaction_type="Arrhenius",
             rate=rate,
             reactants={"A": 1.0},
-            products={"B": 2.0},
+            products={"B": float(molecules)},
             orders={},
             reversible=True,
             third_body=None,

@@ -69,16 +69,24 @@ def test_multipliers_of_reactions_are_kept(with_reactions):
     assert largest_error(gas) < 1e-12
 
 
-def test_reversible_reaction_without_cantera_has_the_rate_of_its_closed_form(stand_in):
+@pytest.mark.parametrize("molecules", [1, 2])
+def test_reversible_reaction_without_cantera_has_the_rate_of_its_closed_form(stand_in, molecules):
     T, c = 800.0, np.array([0.02, 0.03])
-    mechanism = srx.cantera.Mechanism.from_solution(stand_in(multiplier=2.0))
+    gas = stand_in(multiplier=2.0, molecules=molecules)
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
     forward = 2.0 * 3.0 * T * np.exp(-1000 / T)
     # Gibbs energies over R T: the parts of heat capacities are 2.5 (1 - log T).
     g = 2.5 * (1 - np.log(T)) + np.array([-500.0, 200.0]) / T - np.array([1.0, 2.0])
-    equilibrium = np.exp(g[0] - 2 * g[1]) * 1e5 / (R * T)
-    speed = forward * (c[0] - c[1] ** 2 / equilibrium)
-    rates = eqx.filter_jit(mechanism.net_production_rates)(T, c)
-    np.testing.assert_allclose(rates, [-speed, 2 * speed], rtol=1e-12)
+    standard = (1e5 / (R * T)) ** (molecules - 1)
+    equilibrium = np.exp(g[0] - molecules * g[1]) * standard
+    speed = forward * (c[0] - c[1] ** molecules / equilibrium)
+    rates, slopes = jax.jit(
+        lambda c: jax.jvp(
+            lambda c: mechanism.net_production_rates(T, c), (c,), (jnp.array([1.0, 0.0]),)
+        )
+    )(jnp.asarray(c))
+    np.testing.assert_allclose(rates, [-speed, molecules * speed], rtol=1e-12)
+    np.testing.assert_allclose(slopes, [-forward, molecules * forward], rtol=1e-12)
 
 
 def test_jacobian_is_that_of_the_reactions_written_out(with_reactions):

@@ -1,6 +1,7 @@
 """Lyapunov exponents of flows and maps."""
 
 import functools
+import re
 
 import diffrax
 import equinox as eqx
@@ -11,6 +12,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.diagnostics import kaplan_yorke_dimension, lyapunov_spectrum
+from stiffrax.solvers import MapFlow, stretching_rates
 
 LORENZ = srx.problems.lorenz()
 STARTS = jnp.asarray(LORENZ.y0)[None] + jnp.array([[0.0] * 3, [1.0, 2.0, 3.0]])
@@ -209,6 +211,25 @@ def test_a_clock_of_single_precision_adds_no_error_of_its_own():
 def test_without_burn_in_nothing_is_solved_before():
     spectrum = lyapunov_spectrum(linear, jnp.ones(3), time=2.0, burn_in=0, step=0.1)
     np.testing.assert_allclose(spectrum.y1[0], np.exp(2.0 * RATES), rtol=1e-9)
+
+
+def test_a_window_that_a_message_names_is_taken():
+    spectrum = lyapunov_spectrum(
+        linear, jnp.ones(3), time=2.0, burn_in=0, step=0.1, interval=np.pi / 50
+    )
+    with pytest.raises(ValueError, match="Write `window=") as refusal:
+        spectrum.finite_time(0.63)
+    named = re.search(r"Write `window=([^`]*)`", str(refusal.value))
+    assert named is not None
+    assert spectrum.finite_time(float(named[1])).shape == (1, 3, 3)
+
+
+def test_a_map_of_single_precision_has_rates_after_as_many_iterations_as_its_clock_counts():
+    flow = MapFlow(lambda t, y, args: 2 * y)
+    late = jnp.asarray(2.0**25, jnp.float32)
+    one = jnp.ones(1, jnp.float32)
+    *_, rates = stretching_rates(flow, late, one, one[:, None], 1.0, 3)
+    np.testing.assert_allclose(rates, np.log(2.0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("window", [0.01, 0.25, 1000.0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.training._batches import make_batches
+from stiffrax.training._batches import make_batches, replicate
 
 TS = np.array([0.0, 0.1, 0.3, 0.7, 1.5, 2.0])
 RAGGED = srx.Trajectories.from_arrays(
@@ -71,3 +71,11 @@ def test_no_segment_comes_twice_before_each_that_is_seen_has_come(transform):
 def test_a_batch_larger_than_what_is_seen_holds_all_of_it_once():
     data = drawn(SEGMENTS, 6, early)
     assert np.sum(np.asarray(data.mask)[:, 1]) == 4
+
+
+def test_random_keys_are_put_on_the_devices_of_a_mesh():
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("runs",))
+    key = jax.random.key(3)
+    (copy,) = replicate((key,), mesh)
+    assert jnp.array_equal(jax.random.key_data(copy), jax.random.key_data(key))
+    assert copy.sharding.mesh == mesh

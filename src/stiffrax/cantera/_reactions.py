@@ -65,7 +65,7 @@ class Reactions:
         sides[:num_reactions, :most] = self.reactants
         sides[num_reactions:, : self.products.shape[1]] = self.products
         terms, slots = np.nonzero(sides < self.num_species)
-        others = np.array([[j for j in range(width) if j != k] for k in range(width)])[slots]
+        others = np.nonzero(~np.eye(width, dtype=bool))[1].reshape(width, width - 1)[slots]
         direction = np.where(terms < num_reactions, 1.0, -1.0)
         changes = self.stoichiometry[:, terms % num_reactions] * direction
         species, term = np.nonzero(changes)

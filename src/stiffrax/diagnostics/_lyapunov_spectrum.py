@@ -104,7 +104,7 @@ class LyapunovSpectrum(eqx.Module):
             nearest = min(max(length, 1), intervals) * self.interval
             raise ValueError(
                 f"`window={window}` was given; it needs a multiple of {self.interval:g}, the interval, "
-                f"up to {intervals * self.interval:g}, the time measured. Write `window={nearest:g}`."
+                f"up to {intervals * self.interval:g}, the time measured. Write `window={nearest!r}`."
             )
         count = intervals // length
         windows = self.local[:, : count * length].reshape(starts, count, length, k)

@@ -132,7 +132,8 @@ def stretching_rates(
 
     The frame is made orthonormal after each interval; the rate is the logarithm of the length of
     what a column adds to the span of those before it, divided by the time that was solved: the clock
-    has the precision of the state, and in it `t + interval` is not `interval` later.
+    has the precision of the state, and in it `t + interval` is not `interval` later. A map solves no
+    time.
     """
     one = jnp.asarray(interval, t0.dtype)
 
@@ -141,7 +142,8 @@ def stretching_rates(
         t = t0 + i.astype(t0.dtype) * one
         y, frame = push_forward(flow, t, y, frame)
         frame, lengths = orthonormalize(frame)
-        return (y, frame), jnp.log(lengths) / ((t + one) - t)
+        solved = one if isinstance(flow, MapFlow) else (t + one) - t
+        return (y, frame), jnp.log(lengths) / solved
 
     (y, frame), rates = lax.scan(advance, (y0, frame), jnp.arange(count))
     return y, frame, rates

@@ -168,6 +168,10 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     def place(x: Any) -> Any:
         if not isinstance(x, (np.ndarray, jax.Array)):
             return x
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                place(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
         x = np.asarray(x)
         x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
