@@ -52,6 +52,29 @@ def test_without_tolerances_a_root_is_found_to_rounding():
         assert abs(float(root) - np.sqrt(2)) < 20 * jnp.finfo(dtype).eps
 
 
+def test_a_slow_iteration_of_a_small_component_beside_a_large_one_is_never_called_solved():
+    def fn(y, _):
+        return jnp.stack([y[0] - 1, y[1] - 1e-4 + 1e9 * jnp.expm1(y[1] / 1e-5)])
+
+    start = jnp.array([1.0, 1e-4], jnp.float32)
+    solution = solve(fn, start, srx.SimplifiedNewton())
+    # From 1e-4 it has come to 7e-5 by then; the root is zero.
+    assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
+
+
+def test_a_displacement_that_rounding_explains_is_of_a_root():
+    # The second component is a small difference of the two others, known to their rounding alone.
+    def fn(y, _):
+        fast = 1e6 * (y[0] - y[2] - y[1])
+        return jnp.stack([y[0] + y[2] - 2 + y[1] ** 2, fast, y[0] ** 3 - 1.000003 * y[2]])
+
+    start = jnp.array([1.0, 0.0, 1.01], jnp.float32)
+    solution = solve(fn, start, srx.SimplifiedNewton())
+    assert solution.result == SUCCESS
+    exact = solve(fn, start.astype(jnp.float64)).value
+    np.testing.assert_allclose(solution.value, exact, atol=1e-5)
+
+
 def test_a_linear_system_takes_one_iteration_and_a_check():
     matrix = jnp.array([[3.0, 1.0], [-1.0, 2.0]])
     solution = solve(lambda y, _: matrix @ y - jnp.ones(2), jnp.zeros(2))

@@ -44,7 +44,8 @@ def solve(
         max_steps=max_steps,
         retry_exactly=retry,
     )
-    return solve_stages(system, jnp.zeros((tableau.num_stages, flat.size)), method)
+    guess = jnp.zeros((tableau.num_stages, flat.size), flat.dtype)
+    return solve_stages(system, guess, method)
 
 
 FAILURES = {
@@ -96,6 +97,25 @@ def test_newton_proper_rescues_a_start_whose_jacobian_says_nothing():
     assert abs(y1 - (1 - 100 * y1**3)) < 1e-14
     # The frozen iterations before it count as well.
     assert 0 < solution.exact < solution.iterations
+
+
+SMALL = {
+    "frozen iteration": (lambda y: -1e9 * y**2, 3.1573e-7),
+    "exact iteration": (lambda y: -1e9 * jnp.expm1(y / 1e-5), 1e-18),
+}
+
+
+@pytest.mark.slow_cases("frozen iteration-float64", "exact iteration-float64")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_large_component_does_not_hide_a_small_one_that_is_far_from_its_root(name, dtype):
+    # Both iterations are slow in the small component: from 1e-4, by a tenth of it at a time.
+    field, root = SMALL[name]
+    y0 = jnp.array([1.0, 1e-4], dtype)
+    vector_field = lambda t, y: jnp.stack([0 * y[0], field(y[1])])
+    solution = solve(vector_field, y0, jnp.ones((), dtype))
+    assert solution.converged
+    np.testing.assert_allclose(y0[1] + solution.Z[0, 1], root, rtol=1e-3, atol=1e-11)
 
 
 @pytest.mark.slow_cases("linear_solver0", "linear_solver2")

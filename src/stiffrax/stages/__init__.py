@@ -37,6 +37,7 @@ from ._rosenbrock_stages import (
 )
 from ._rosenbrock_system import RosenbrockSystem as RosenbrockSystem
 from ._rounded_products import round_products as round_products
+from ._rounding_noise import explained_by_rounding as explained_by_rounding
 from ._scaled_inverse import (
     ScaledInverse as ScaledInverse,
     scaled_inverse as scaled_inverse,

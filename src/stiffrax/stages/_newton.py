@@ -19,6 +19,7 @@ from ..diffrax_loop import (
     use_stepsize_tol,
 )
 from ._products import largest_size, root_mean_square
+from ._rounding_noise import explained_by_rounding
 
 
 @final
@@ -44,8 +45,11 @@ class StoppingRule(eqx.Module):
     - `eta`: the estimate used in the first iteration, where no contraction is known yet.
     - `least_eta`: no contraction that was seen is trusted beyond this: the fast decay of a large
       component hides the slow decay of a small one.
-    - `noise`: called with displacement and iterate; true where an iteration that stalls is done:
+    - `noise`: called with displacement and iterate; true where an iteration that stalls may be done:
       rounding hides any further progress, or none is needed.
+    - `rounded`: called with the iterate, returns the size of each component; an iteration that stalls
+      is done only if changes of last digits of these sizes explain its displacement, component by
+      component. `None` does not ask: `noise` is all.
     - `size`: of what the iterate is an increment of; an iterate in which rounding has lost that, and
       the first residual too, is no root: the equations are singular. `None` does not ask.
     - `patience`: the contraction at or above which the iteration has stopped converging.
@@ -63,6 +67,7 @@ class StoppingRule(eqx.Module):
     least_eta: float = eqx.field(static=True, default=0.0)
     size: Any = None
     norm: Callable[[PyTree], Scalar] | None = None
+    rounded: Callable[[PyTree], PyTree] | None = None
 
 
 def _largest(tree: PyTree) -> Array:
@@ -193,6 +198,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             noise=at_rounding_level,
             patience=1.0,
             max_iterations=None,
+            rounded=lambda y: jax.tree.map(jnp.abs, y),
         )
 
     def init(
@@ -270,6 +276,11 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             diverged = diverged | (~first & hopeless)
         # What rounding leaves of a displacement does not contract, however often it is computed.
         stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
+        if rule.rounded is not None:
+            # A small component may be far from its root where a large one hides its displacement.
+            again = lambda x: self._displacement(fn(x, args)[0], x, options, state)  # noqa: E731
+            size = rule.rounded(new_y)
+            stalled = stalled & explained_by_rounding(again, y, dy, size, stalled)
         converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)
         largest = jnp.where(first, jnp.maximum(_largest(y), _largest(residual)), state.largest)

@@ -233,7 +233,8 @@ def _frozen_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
         return solution
 
     Z, state = _iteration(fixed, iterate, solve)
-    return Z, replace(state, cycles=state.cycles + cycles[-1])
+    # The first: later ones are of iterates that tell how much is rounding.
+    return Z, replace(state, cycles=state.cycles + cycles[0])
 
 
 def _exact_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:

@@ -53,6 +53,7 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
         patience=1.0,
         max_iterations=None,
         size=largest_size(jnp.abs(y0)),
+        rounded=Partial(_size, y0),
     )
 
 
@@ -71,6 +72,7 @@ def given_tolerance_rule(state: PyTree[ArrayLike], rtol: Any, atol: Any) -> Stop
         noise=Partial(_within_rounding, y0),
         patience=1.0,
         max_iterations=None,
+        rounded=Partial(_size, y0),
     )
 
 
