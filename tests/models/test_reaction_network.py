@@ -133,3 +133,32 @@ def test_negative_rates_are_refused_with_the_reaction_that_was_meant():
     # What a step of an optimizer left is no argument of the user.
     moved = srx.ReactionNetwork(["A -> B"]).with_coefficients([-1e-9])
     np.testing.assert_array_equal(moved.kept().coefficients, [-1e-9])
+
+
+class TestWrappedRates:
+    """Rates on a scale of their own, as a fit of parameters returns them."""
+
+    network = srx.ReactionNetwork(
+        ["A -> B", "B -> A"], rates=srx.positive([2.0, 3.0]), active=[True, False]
+    )
+
+    def test_they_are_what_is_written(self):
+        assert str(self.network) == "A -> B  2"
+        assert srx.to_mhchem(self.network) == r"\ce{A &->[2] B}"
+        assert srx.to_text(self.network) == "dA/dt = -2*A\ndB/dt = 2*A"
+        assert str(srx.to_reactions(self.network)) == "A -> B  2"
+        pytest.importorskip("libsbml")
+        assert 'value="2"' in srx.to_sbml(self.network, [1.0, 0.0])
+
+    def test_so_they_are_of_a_network_that_is_fixed(self):
+        assert srx.to_mhchem(srx.fixed(self.network)) == r"\ce{A &->[2] B}"
+
+    def test_reactions_are_switched_off_and_on(self):
+        other = self.network.with_active([False, True])
+        np.testing.assert_allclose(other.rates, [0, 3])
+        assert isinstance(other.coefficients, srx.Parameter)
+        np.testing.assert_allclose(other.with_coefficients([5.0, 7.0]).rates, [0, 7])
+
+    def test_of_another_number_they_are_refused(self):
+        with pytest.raises(ValueError, match=r"must have shape \(2,\), got \(3,\)"):
+            srx.ReactionNetwork(["A -> B", "B -> A"], rates=srx.positive([1.0, 2.0, 3.0]))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stiffrax.training._box_trust_region import Box, Found
+from stiffrax.training._box_trust_region import Box, Found, _moved
 from stiffrax.training._likelihood_model import LikelihoodModel
 from stiffrax.training._lockstep import Evaluation
 from stiffrax.training._parameter_fit import ParameterFit
@@ -37,11 +37,12 @@ class Linear(LikelihoodModel):  # type: ignore
         return (SLOPES @ x)[None, :, None], SLOPES[None, :, None, :]
 
 
-def fitted(upper=9.0):
+def fitted(upper=9.0, lower=-9.0, start=0.0):
     rows = np.concatenate([np.column_stack([ROWS, np.zeros(2)]), np.zeros((2, 4))])
-    best = Found(np.zeros(3), Evaluation(0.0, np.linalg.qr(rows, "r"), 0), 0, 0, "converged")
-    ends = np.array([9.0, 9.0, upper])
-    return ParameterFit(Linear(), Box(np.full(3, -9.0), ends, np.ones(3)), [best])
+    x = np.array([0.0, 0.0, start])
+    best = Found(x, Evaluation(0.0, np.linalg.qr(rows, "r"), 0), 0, 0, "converged")
+    ends = np.array([-9.0, -9.0, lower]), np.array([9.0, 9.0, upper])
+    return ParameterFit(Linear(), Box(*ends, np.ones(3)), [best])
 
 
 def test_the_log_density_adds_the_volume_of_what_terms_are_densities_of():
@@ -57,3 +58,18 @@ def test_a_band_is_infinite_where_it_depends_on_what_the_data_do_not_tell(bound)
     half = [0.5, np.sqrt(0.25 + 16), np.inf, 2.0]
     np.testing.assert_allclose((band.upper - band.values)[0, :, 0], half, rtol=1e-9)
     np.testing.assert_allclose((band.values - band.lower)[0, :, 0], half, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("value", "bound"), [(0.5, ""), (1e-8, ""), (0.0, "lower")])
+def test_a_value_near_zero_of_a_wide_box_is_not_at_its_bound(value, bound):
+    fit = fitted(start=value, lower=0.0, upper=1e6)
+    assert fit.estimates["c"].bound == bound
+    assert np.isnan(fit.estimates["c"].standard_error) == (bound == "lower")
+
+
+@pytest.mark.parametrize("x", [0.5, 3.0, 1e5])
+def test_a_step_to_a_bound_ends_on_it(x):
+    box = Box(np.zeros(1), np.full(1, 1e6), np.full(1, 1e5 / 3))
+    step = box.scale * (-x / box.scale * (1 - 2e-16))
+    assert _moved(np.array([x]), step, box) == 0
+    assert _moved(np.array([x]), 0.999 * step, box) > 0

@@ -1,5 +1,6 @@
 """Objectives of training: equinox modules called as `loss(model, data)`."""
 
+from ._cells_to_fit import check_cells_to_fit as check_cells_to_fit
 from ._error_measures import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     ScaledMAE as ScaledMAE,

@@ -173,7 +173,14 @@ class LikelihoodLoss(AbstractLoss):
                 fine &= (value > 0) & (jnp.asarray(data.values)[:, :, j] > 0)
             columns.append(~fine)
         seen = self.counted(system, data) & ~found.failed[:, None, None]
-        return seen & jnp.stack(columns, axis=2)
+        bad = seen & jnp.stack(columns, axis=2)
+        estimated = np.array(self.estimates(system, data))
+        if not estimated.any():
+            return bad
+        # Zero, of what is predicted as it was measured, which is zero. Not by what is bad already.
+        found = found._replace(failed=found.failed | jnp.any(bad, axis=(1, 2)))
+        nothing = (self.spread(system, found, data) == 0) & estimated[None, None]
+        return bad | (seen & nothing & ~found.failed[:, None, None])
 
     def terms(self, system: System, found: Simulation, data: Measurements) -> NoiseTerms:
         """The cost of every cell with its derivatives; zero where there is no residual."""

@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
@@ -39,7 +40,8 @@ class ReactionNetwork(AbstractTermModel):
     - `reactions`: text such as `"A + 2 B -> C"`; nothing, or `0`, stands for what is outside.
     - `species`: the names of the states in their order; default in the order of the reactions.
     - `rates`: `k`, `Float[Array, " reactions"]`, in the unit of `dy/dt` over that of the product of
-        the reactants; default zero.
+        the reactants; default zero. For [`stiffrax.fit_parameters`][] they may be
+        `srx.positive([...], lower, upper)`.
     - `active`: `Bool[Array, " reactions"]`, false for reactions that are switched off; default all
         true.
 
@@ -62,7 +64,7 @@ class ReactionNetwork(AbstractTermModel):
     ```
     """
 
-    coefficients: Float[Array, " reactions"]
+    coefficients: Any
     active: Bool[Array, " reactions"]
     species: tuple[str, ...] = eqx.field(static=True)
     _complexes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = eqx.field(static=True)
@@ -91,11 +93,10 @@ class ReactionNetwork(AbstractTermModel):
             )
         pairs = [tuple(_counts(side, self.species) for side in both) for both in sides]
         self._complexes = _checked(pairs, self.species)
-        self.coefficients, self.active = check_coefficients(rates, active, (len(pairs),))
+        known, self.active = check_coefficients(paramax.unwrap(rates), active, (len(pairs),))
+        self.coefficients = rates if isinstance(rates, paramax.AbstractUnwrappable) else known
         # Rates that are traced are not known yet.
-        given = (
-            [] if isinstance(self.coefficients, Tracer) else np.asarray(self.coefficients).tolist()
-        )
+        given = [] if isinstance(known, Tracer) else np.asarray(known).tolist()
         for (a, b), rate in zip(pairs, given, strict=False):
             if rate < 0:
                 raise ValueError(
@@ -171,7 +172,7 @@ class ReactionNetwork(AbstractTermModel):
     @property
     def rates(self) -> Float[Array, " reactions"]:
         """`k`: the rate of every reaction, zero where it is switched off."""
-        return jnp.where(self.active, self.coefficients, 0)
+        return jnp.where(self.active, paramax.unwrap(self.coefficients), 0)
 
     @property
     def reactants(self) -> Int[np.ndarray, "reactions species"]:
@@ -227,14 +228,14 @@ class ReactionNetwork(AbstractTermModel):
         texts = self.reactions()
         # Not by `rates=`, which refuses what a fit may have left below zero.
         kept = ReactionNetwork([texts[i] for i in index], self.species)
-        return kept.with_coefficients(self.coefficients[index])
+        return kept.with_coefficients(self.rates[index])
 
     def __str__(self) -> str:
         rows = [
             (text, f"{float(rate):.6g}")
             for text, rate, on in zip(
                 self.reactions(),
-                np.asarray(self.coefficients),
+                np.asarray(self.rates),
                 np.asarray(self.active),
                 strict=True,
             )

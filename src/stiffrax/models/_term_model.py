@@ -4,6 +4,7 @@ import abc
 from typing import Any, TypeVar
 
 import equinox as eqx
+import paramax
 from jaxtyping import Array, Bool, Float
 
 from ._checks import check_coefficients
@@ -66,5 +67,9 @@ class AbstractTermModel(eqx.Module):
         return self._with(self.coefficients, active)
 
     def _with(self: Model, coefficients: Any, active: Any) -> Model:
-        new = check_coefficients(coefficients, active, self.coefficients.shape)
+        old = paramax.unwrap(self.coefficients)
+        same = coefficients is self.coefficients
+        new = check_coefficients(old if same else coefficients, active, old.shape)
+        if same and isinstance(coefficients, paramax.AbstractUnwrappable):
+            new = coefficients, new[1]  # a logarithm has no zero: what is off stays what it is
         return eqx.tree_at(lambda model: (model.coefficients, model.active), self, new)

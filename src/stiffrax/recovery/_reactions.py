@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import paramax
 from jaxtyping import Float, Int
 
 from .._arguments import check_count, check_instance, is_between
@@ -79,6 +80,7 @@ def to_reactions(
 
     ```
     """
+    model = paramax.unwrap(model)
     species = getattr(model, "species", None) if species is None else species
     if hasattr(model, "to_polynomial"):
         model = model.to_polynomial()
@@ -166,6 +168,7 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
 
     ```
     """
+    network = paramax.unwrap(network)
     check_instance(
         "network", network, ReactionNetwork, "a reaction network", "srx.to_reactions(model)"
     )

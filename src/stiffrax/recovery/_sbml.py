@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import paramax
 
 from .._arguments import check_instance, real_numbers
 from ..models import ReactionNetwork
@@ -34,6 +35,7 @@ def to_sbml(network: Any, initial_state: Any) -> str:
 
     ```
     """
+    network = paramax.unwrap(network)
     check_instance(
         "network", network, ReactionNetwork, "a reaction network", "srx.to_reactions(model)"
     )

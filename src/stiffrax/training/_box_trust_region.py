@@ -81,7 +81,7 @@ def minimize(
             return Found(x, here, k, failed_steps, "converged")
         if size < SMALLEST_BOX:
             return Found(x, here, k, failed_steps, "stalled")
-        trial = np.clip(x + step, box.lower, box.upper)
+        trial = _moved(x, step, box)
         there = yield trial
         if there is None:
             return Found(x, here, k, failed_steps, "interrupted")
@@ -98,6 +98,16 @@ def minimize(
         if gained > 0:
             x, here = trial, there
     return Found(x, here, max_steps, failed_steps, "steps")
+
+
+def _moved(
+    x: Float[np.ndarray, " p"], step: Float[np.ndarray, " p"], box: Box
+) -> Float[np.ndarray, " p"]:
+    """The point after a step, on a bound where the step was to end there: rounding may miss it."""
+    new, rounding = x + step, 4 * np.finfo(float).eps * np.abs(x)
+    for bound in (box.lower, box.upper):
+        new = np.where(np.abs(new - bound) <= rounding, bound, new)
+    return np.clip(new, box.lower, box.upper)
 
 
 def _model_step(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from .._arguments import check_count
 from ..data import Measurements, Trajectories
-from ..losses import AbstractLoss, LikelihoodLoss, check_data, fix_to_data
+from ..losses import AbstractLoss, LikelihoodLoss, check_cells_to_fit, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
@@ -197,6 +197,8 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
         check_data(data)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
+    for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
+        check_cells_to_fit(one, model, data)
     if isinstance(data, Trajectories):
         warn_if_unscaled(model, data)
     if held_out is not None and isinstance(loss, AbstractLoss) and loss.is_of_one_data_set:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from .._arguments import check_count
-from ..losses import check_measurements, check_system
+from ..losses import check_cells_to_fit, check_measurements, check_system
 from ._box_trust_region import Box, Found
 from ._hops import Hops
 from ._likelihood_model import LikelihoodModel
@@ -70,7 +70,8 @@ def fit_parameters(
     ended, standard errors, intervals, profiles. Ctrl-C ends the search and returns what it has.
 
     **Raises:** `ValueError` without parameters, for hops or more starts than one without a key or
-    bounds, and if every search begins where a solve fails.
+    bounds, for a column of equal values whose standard deviation is not known, and if every search
+    begins where a solve fails.
 
     Cost: a step of a search costs one solve with `p` forward sensitivities of every run.
 
@@ -95,6 +96,7 @@ def fit_parameters(
     data = check_measurements(data)
     vector = ParameterVector(system)
     model = LikelihoodModel(vector, loss, data)
+    check_cells_to_fit(model.likelihood, system, data)
     rng = random_numbers(vector, starts, hops, key)
     points = draw_starts(vector, starts, rng)
     box = Box(vector.lower, vector.upper, vector.scale)

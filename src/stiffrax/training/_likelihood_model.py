@@ -45,7 +45,9 @@ class LikelihoodModel:
         self.likelihood = likelihood.for_data(data)
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
         self._column = cells % data.num_columns
-        self._parts = _Parts(vector.given, self.likelihood, others, data, jnp.asarray(cells))
+        self._parts = _Parts(
+            vector.given, vector.places, self.likelihood, others, data, jnp.asarray(cells)
+        )
         self._width = 1  # of the batch evaluated last, whose program is there
 
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
@@ -108,15 +110,19 @@ class _Parts(eqx.Module):
     """All that an evaluation depends on besides the parameters."""
 
     given: Any
+    places: list[Any]
     likelihood: LikelihoodLoss
     others: list[tuple[Any, Any]]
     data: Measurements
     cells: Int[Array, " cells"]
 
+    def system(self, x: Float[Array, " p"]) -> Any:
+        """The system at one point."""
+        return filled(self.given, x, self.places)
+
     def simulate(self, x: Float[Array, " p"]) -> Simulation:
         """The predictions at one point, differentiable forward."""
-        system = filled(self.given, x)
-        return self.likelihood.simulate(system, self.data, diffrax.ForwardMode())
+        return self.likelihood.simulate(self.system(x), self.data, diffrax.ForwardMode())
 
     def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
         """The cost, its model, first a row for each cell, and the failures."""
@@ -126,7 +132,7 @@ class _Parts(eqx.Module):
             return (found.values, found.sd), found
 
         (by_value, by_sd), found = jax.jacfwd(predict, has_aux=True)(x)
-        system = filled(self.given, x)
+        system = self.system(x)
         found = self.likelihood.judged(system, found, self.data)
         terms = self.likelihood.terms(system, found, self.data)
         pick = lambda a: a.reshape(-1, *a.shape[3:])[self.cells]  # noqa: E731
@@ -148,7 +154,7 @@ class _Parts(eqx.Module):
         return total, stacked, jnp.sum(found.failed)
 
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
-        return weight * evaluate_loss(term, filled(self.given, x), self.data).value
+        return weight * evaluate_loss(term, self.system(x), self.data).value
 
 
 @eqx.filter_jit
@@ -159,7 +165,7 @@ def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Ar
 
 @eqx.filter_jit
 def _judge(parts: _Parts, x: Float[Array, " p"]) -> Judgement:
-    system, found = filled(parts.given, x), parts.simulate(x)
+    system, found = parts.system(x), parts.simulate(x)
     judged = parts.likelihood.judged(system, found, parts.data)
     spread = parts.likelihood.spread(system, judged, parts.data)
     residuals = parts.likelihood.residuals(system, judged, parts.data)

@@ -1,20 +1,22 @@
 """What an estimation of parameters found, and how well it is known."""
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..data import Measurements
-from ..losses import Simulation
+from ..losses import Simulation, check_measurements
 from ._box_trust_region import Box, Found
 from ._likelihood_model import LikelihoodModel
+from ._new_runs import check_runs_known
 from ._parameter_errors import ParameterErrors
 from ._profile import Profile, profile_searches
 
-# A parameter is at a bound where it is closer than this part of the way between both.
-_AT_BOUND = 1e-6
+# A parameter is at a bound where it is closer than rounding: a search ends on it, and not near it.
+# A part of the way between both would hold values that the data tell well, of a generous box.
+_AT_BOUND = 4
 
 
 @final
@@ -111,6 +113,8 @@ class ParameterFit:
         self.system = model.vector.system(best.x)
         rows = model.rows(self.system, best.evaluation, best.x)
         rows = rows._replace(values=rows.values * box.scale)
+        # How much the data depend on each.
+        self._acting = np.max(np.abs(rows.values), axis=0, initial=0.0)
         self._free = np.flatnonzero([not self._bound(i) for i in range(len(box.scale))])
         # Of all, each as if it could move to both sides.
         self._errors = ParameterErrors(rows)
@@ -163,11 +167,12 @@ class ParameterFit:
         self._reach[self._free] = quantile * np.sqrt(np.diagonal(own))
 
     def _bound(self, i: int) -> str:
-        width = self._box.upper[i] - self._box.lower[i]
-        near = _AT_BOUND * (width if np.isfinite(width) else self._box.scale[i])
-        if self.x[i] - self._box.lower[i] <= near:
-            return "lower"
-        return "upper" if self._box.upper[i] - self.x[i] <= near else ""
+        eps: Any = np.finfo(jnp.result_type(float)).eps
+        for name, bound in (("lower", self._box.lower[i]), ("upper", self._box.upper[i])):
+            near = _AT_BOUND * eps * max(abs(bound), abs(self.x[i]))
+            if np.isfinite(bound) and abs(self.x[i] - bound) <= near:
+                return name
+        return ""
 
     def _estimate(self, i: int) -> Estimate:
         vector, error = self._model.vector, float(np.sqrt(self.covariance[i, i]))
@@ -212,8 +217,19 @@ class ParameterFit:
         )
 
     def simulate(self, data: Measurements | None = None) -> Simulation:
-        """What the best system predicts at the rows of the data, or of others."""
-        return self._model.on(self.data if data is None else data).predict(self.x)
+        """What the best system predicts at the rows of the data, or of others.
+
+        **Raises:** `ValueError` for another run, where the system tells runs apart by their number.
+        """
+        return self._on(data).predict(self.x)
+
+    def _on(self, data: Measurements | None) -> LikelihoodModel:
+        """The model of other data, if the fit can say something of their runs."""
+        if data is None or data is self.data:
+            return self._model
+        data = check_measurements(data)
+        check_runs_known(self._model, self.x, data, self._acting)
+        return self._model.on(data)
 
     def band(self, level: float = 0.95, *, points: int | None = None) -> Band:
         """What is predicted, with a band from the errors of the parameters, linearized.

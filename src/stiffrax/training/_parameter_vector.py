@@ -1,15 +1,15 @@
 """The parameters of a system as one vector, with names and bounds."""
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from ..models import Parameter
+from ..models import AbstractTermModel, Parameter, ReactionNetwork, bounds_of
 
 
 def _is_part(node: Any) -> bool:
@@ -17,39 +17,62 @@ def _is_part(node: Any) -> bool:
 
 
 @final
+class _Terms(NamedTuple):
+    """What a model of terms says of its coefficients: those that are on, bounds, and their names."""
+
+    active: Bool[np.ndarray, "..."]
+    lower: float
+    upper: float
+    names: tuple[str, ...]
+
+
+@final
 class ParameterVector:
     """Every trainable number of a system in one vector: of a `Parameter` what it trains.
 
+    Coefficients that a model has switched off are none: nothing depends on them.
+
     **Attributes:**
 
-    - `names`: the path of each number in the tree, such as `field.k_on` or `field.weights[3]`.
+    - `names`: the path of each number in the tree, such as `field.k_on` or `field.weights[3]`; of
+        the rate of a reaction `field.rates['A -> B']`.
     - `start`: the numbers of the system given.
     - `lower`, `upper`: their bounds, infinite where there are none.
     - `log`: which are logarithms of what they stand for.
     - `scale`: a change that is neither small nor large: one on a logarithmic scale, a tenth of the
         way between two bounds, else the root mean square of its array, or one.
+    - `places`: of each array that is trained which of its numbers are in the vector; `None`: all.
     """
 
     def __init__(self, system: Any):
         self.given = system
         paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_part)
+        terms = _terms_by_path(system)
         self.names: list[str] = []
+        self.places: list[Int[np.ndarray, " numbers"] | None] = []
         parts: list[tuple[np.ndarray, float, float, bool]] = []
         sizes: list[np.ndarray] = []
         for path, leaf in paths:
             value = _trained(leaf)
             if value is None:
                 continue
-            name, shape = _name(path), np.shape(value)
-            index = np.ndindex(shape)
-            self.names += [name + "".join(f"[{k}]" for k in one) for one in index]
-            numbers = np.asarray(value, float).ravel()
-            own = leaf if isinstance(leaf, Parameter) else Parameter(value, -np.inf, np.inf, False)
-            parts.append((numbers, own.lower, own.upper, own.log))
+            of_terms = terms.get(jax.tree_util.keystr(path))
+            numbers, names = np.asarray(value, float).ravel(), _names(path, np.shape(value))
+            lower, upper, place = -np.inf, np.inf, None
+            if of_terms is not None:
+                lower, upper = of_terms.lower, of_terms.upper
+                names = [_name(path[:-1]) + x for x in of_terms.names] or names
+                if not of_terms.active.all():
+                    place = np.flatnonzero(of_terms.active)
+                    names, numbers = [names[k] for k in place], numbers[place]
+            self.names += names
+            self.places.append(place)
+            own = leaf if isinstance(leaf, Parameter) else Parameter(value, lower, upper, False)
+            parts.append((np.clip(numbers, own.lower, own.upper), own.lower, own.upper, own.log))
             # One size for an array: a weight that happens to be small may move as far as the others.
             size = float(np.sqrt(np.mean(numbers**2))) if numbers.size else 0.0
             sizes.append(np.full(numbers.size, size if size > 0 else 1.0))
-        if not parts:
+        if not self.names:
             raise ValueError(
                 "The system has no parameter to fit: no floating-point array that is not fixed. "
                 "Write `srx.positive(1.0, 1e-3, 1e3)` for a rate."
@@ -68,7 +91,7 @@ class ParameterVector:
 
     def system(self, x: Float[Array | np.ndarray, " parameters"]) -> Any:
         """The system with these numbers."""
-        return filled(self.given, x)
+        return filled(self.given, x, self.places)
 
     def values(self, x: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " parameters"]:
         """What the numbers stand for, in the units of the parameters."""
@@ -87,17 +110,21 @@ class ParameterVector:
         return found[0]
 
 
-def filled(system: Any, x: Float[Array | np.ndarray, " parameters"]) -> Any:
-    """A system with other parameters, in the order of its tree."""
+def filled(system: Any, x: Float[Array | np.ndarray, " parameters"], places: list[Any]) -> Any:
+    """A system with other parameters, in the order of its tree, and where `places` says."""
     leaves, tree = jax.tree.flatten(system, is_leaf=_is_part)
-    new, done = [], 0
+    new, done, remaining = [], 0, iter(places)
     for leaf in leaves:
         value = _trained(leaf)
         if value is None:
             new.append(leaf)
             continue
-        part = jnp.asarray(x)[done : done + value.size].reshape(value.shape).astype(value.dtype)
-        done += value.size
+        place = next(remaining)
+        size = value.size if place is None else place.size
+        part = jnp.asarray(x)[done : done + size].astype(value.dtype)
+        part = part if place is None else jnp.ravel(value).at[place].set(part)
+        part = part.reshape(value.shape)
+        done += size
         is_own = isinstance(leaf, Parameter)
         new.append(Parameter(part, leaf.lower, leaf.upper, leaf.log) if is_own else part)
     return jax.tree.unflatten(tree, new)
@@ -107,6 +134,32 @@ def _trained(leaf: Any) -> Any:
     """The numbers of a leaf that are trained, or `None`."""
     value = leaf.raw if isinstance(leaf, Parameter) else leaf
     return value if eqx.is_inexact_array(value) else None
+
+
+def _terms_by_path(tree: Any, above: tuple[Any, ...] = ()) -> dict[str, _Terms]:
+    """What each model of terms in a tree says of its coefficients, by their path."""
+
+    def is_other(node: Any) -> bool:
+        return node is not tree and isinstance(node, AbstractTermModel)
+
+    found = {}
+    if isinstance(tree, AbstractTermModel):
+        reactions = tree.reactions() if isinstance(tree, ReactionNetwork) else ()
+        names = tuple(f".rates[{text!r}]" for text in reactions)
+        key = jax.tree_util.keystr((*above, jax.tree_util.GetAttrKey("coefficients")))
+        found[key] = _Terms(np.asarray(tree.active), *bounds_of(tree), names)
+    below, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: is_other(node) or _is_part(node)
+    )
+    for path, node in below:
+        if is_other(node):
+            found |= _terms_by_path(node, (*above, *path))
+    return found
+
+
+def _names(path: tuple[Any, ...], shape: tuple[int, ...]) -> list[str]:
+    """The names of the numbers of an array."""
+    return [_name(path) + "".join(f"[{k}]" for k in one) for one in np.ndindex(shape)]
 
 
 def _name(path: tuple[Any, ...]) -> str:

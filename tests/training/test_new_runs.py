@@ -1,0 +1,90 @@
+"""Predictions of runs that the data of a fit do not have, by a model in closed form."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.training._likelihood_model import LikelihoodModel
+from stiffrax.training._new_runs import check_runs_known
+from stiffrax.training._parameter_vector import ParameterVector
+
+
+def runs(names):
+    return srx.Measurements.from_arrays(
+        [0.0, 1.0], np.ones((len(names), 2, 1)), names=["A"], run_names=names
+    )
+
+
+class Start(LikelihoodModel):  # type: ignore
+    """Predicts what runs start from, times their gain."""
+
+    def __init__(self, system, data):
+        self.vector, self.data = ParameterVector(system), data
+
+    def on(self, data):
+        return Start(self.vector.given, data)
+
+    def predict(self, x):
+        start = self.vector.system(x).initial_state.unwrap()
+        rows = [start[k] if start.ndim == 2 else start for k in self.data.numbers]
+        values = jnp.stack(rows)[:, None]
+        return srx.Simulation(values, values, values, jnp.zeros(len(rows), bool))
+
+
+def check(system, fitted, new, acting):
+    model = Start(system, fitted)
+    check_runs_known(model, model.vector.start, new, np.asarray(acting, float))
+
+
+def field(t, y, args):
+    return -y
+
+
+BY_ROW = srx.System(field, srx.positive([[1.0], [2.0], [3.0]]), states=["A"])
+ALL = runs(["a", "b", "c"])
+
+
+def test_a_run_with_the_number_of_another_is_refused():
+    with pytest.raises(ValueError, match="'d' has the number 0, which is that of run 'a'"):
+        check(BY_ROW, ALL, runs(["d"]), [1, 1, 1])
+
+
+def test_a_run_held_out_whose_start_was_not_estimated_is_refused():
+    kept, out = ALL.split([2])
+    with pytest.raises(ValueError, match=r"'c' depends on one of \['initial_state\[2\]\[0\]'\]"):
+        check(BY_ROW, kept, out, [1, 1, 0])
+
+
+def test_runs_of_the_fit_in_any_selection_are_not():
+    check(BY_ROW, ALL, ALL.select(["c", "a"]), [1, 1, 1])
+    check(BY_ROW, ALL.split([2])[0], ALL.select(["b"]), [1, 1, 0])
+
+
+def test_a_run_held_out_with_a_known_start_is_not():
+    rows = srx.System(BY_ROW.field, jnp.ones((3, 1)), states=["A"], parameters=srx.positive(1.0))
+    kept, out = ALL.split([2])
+    check(rows, kept, out, [1])
+
+
+class TestByNumber:
+    def system(self, **functions):
+        parts = {"field": field, "initial_state": srx.positive([1.0])} | functions
+        return srx.System(**parts, states=["A"])
+
+    @pytest.mark.parametrize(
+        "functions",
+        [
+            {"field": lambda t, y, args: -jnp.arange(3.0)[args.run] * y},
+            {"observe": lambda t, y, args: {"A": jnp.where(args.run == 1, 2, 1) * y[0]}},
+            {"initial_state": lambda args: jnp.ones(1) * args.run},
+            {"initial_state": srx.SteadyState(jnp.ones(1), applies=lambda args: args.run > 0)},
+        ],
+    )
+    def test_functions_that_go_by_it_refuse_a_new_run(self, functions):
+        system = self.system(**functions, parameters={"k": srx.positive(1.0)})
+        with pytest.raises(ValueError, match="tells runs apart"):
+            check(system, ALL, runs(["d"]), [1] * len(ParameterVector(system)))
+
+    def test_functions_that_do_not_take_any_run(self):
+        check(self.system(), ALL, runs(["d", "e", "f", "g"]), [1])
