@@ -1,5 +1,7 @@
 """Measurements hold cells, conditions and doses of runs, and say what does not fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -210,3 +212,51 @@ def test_rows_to_draw_at_begin_with_what_was_measured_at_the_start():
     np.testing.assert_allclose(drawn.ts, [[0.0, 0.5, 1.0]])
     np.testing.assert_allclose(drawn.values[0], [[3.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
     assert np.all(drawn.mask)
+
+
+def test_runs_of_different_lengths_are_lists_of_arrays():
+    data = srx.Measurements.from_arrays(
+        [[0.0, 1.0, 2.0], [0.0, 4.0]],
+        [np.ones((3, 2)), np.full((2, 2), 5.0)],
+        sd=[0.1, 0.2],
+        units=["mM", ""],
+    )
+    np.testing.assert_array_equal(data.ts, [[0, 1, 2], [0, 4, 4]])
+    np.testing.assert_array_equal(data.mask[1, :, 0], [True, True, False])
+    np.testing.assert_array_equal(data.sd[1, :2], [[0.1, 0.2], [0.1, 0.2]])
+    assert data.units == ("mM", "")
+
+
+def test_rows_that_are_padded_by_nan_are_none():
+    ts = np.array([[0.0, 1.0, 2.0], [0.0, 4.0, NAN]])
+    values = np.array([[[1.0], [2.0], [3.0]], [[1.0], [2.0], [NAN]]])
+    data = srx.Measurements.from_arrays(ts, values)
+    np.testing.assert_array_equal(data.ts, [[0, 1, 2], [0, 4, 4]])
+    assert "t from 0 to 4" in repr(data)
+
+
+@pytest.mark.parametrize(
+    ("ts", "values", "options", "message"),
+    [
+        ([[0, 1], [0]], [[[1], [2]], [[1], [2]]], {}, "`ts` has shape"),
+        ([0, 1], [[[1], [2]], [[1]]], {}, r"`ts` has shape \(2,\); for `values` with \[2, 1\]"),
+        ([[0, 1], [0]], [[[1], [2]], [[1, 2]]], {}, r"`values\[1\]` has shape \(1, 2\)"),
+        ([[0, 1], [0]], [[1, 2], [1]], {}, r"`values\[0\]` has shape \(2,\)"),
+        ([0, 1], [[1], [2]], {"sd": [[0.1], [0.2], [0.3]]}, r"`sd` has shape \(3, 1\); it needs a"),
+        ([0, 1], [[1], [2]], {"units": "mM"}, r"`units='mM'` was given; .* Write `units=\['mM'\]`"),
+        ([0, 1], [[1], [2]], {"constants": "c.csv"}, "arrays need one number a run by the name"),
+        ([], np.ones((0, 0, 1)), {}, "none of them zero"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(ts, values, options, message):
+    with pytest.raises(ValueError, match=message):
+        srx.Measurements.from_arrays(ts, values, **options)
+
+
+@pytest.mark.parametrize(
+    ("ts", "message"), [([[0.0, NAN]], "times are finite"), ([[1.0, 0.0]], "which go back")]
+)
+def test_times_of_rows_without_a_value_are_in_order_too(ts, message):
+    data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0], [NAN]])
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, ts=np.array(ts))

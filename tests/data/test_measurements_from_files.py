@@ -56,7 +56,9 @@ def test_one_row_a_measurement_is_read_where_that_is_said(written):
 
 
 def test_one_row_a_measurement_is_recognized(written):
-    with pytest.raises(ValueError, match=r"Write `long=\('species', 'value'\)`"):
+    with pytest.raises(
+        ValueError, match=r"Write `long=\('species', 'value'\), run='condition', sd='sd'`"
+    ):
         srx.Measurements.from_csv(written(LONG))
 
 
@@ -83,6 +85,13 @@ def test_a_name_that_is_no_symbol_is_renamed(written):
         "t,A,B\n3,0.2,0.7\n0,1,0\n1,0.5,0.4\n",
         "t;A;B\n0;1;0\n1;0,500;0,4\n3;0,2;0,7\n;;\n",
         "t,A,B\n0,1,0\n#0.5,7,7\n1,0.5,0.4\n3,0.2,0.7\n# 2 points left out, 1 and 5\n",
+        "t,A,B,\n0,1,0,\n1,0.5,0.4,\n3,0.2,0.7,\n",
+        "t,A,B,,\n0,1,0,,\n1,0.5,0.4\n3,0.2,0.7\n",
+        "t,,A,B\n0,,1,0\n1,,0.5,0.4\n3,,0.2,0.7\n",
+        "t,A,B\n0,1,0,\n1,0.5,0.4,\n3,0.2,0.7,\n",
+        "# instrument 7\n# t,A,B\n0.0,1.0,0.0\n1.0,0.5,0.4\n3.0,0.2,0.7\n",
+        "# t A B\n0.0e+00 1.0 0.0\n1.0 0.5 0.4\n3.0 0.2 0.7\n",
+        "sep=;\nt;A;B\n0;1;0\n1;0,5;0,4\n3;0,2;0,7\n",
     ],
     ids=[
         "semicolon and decimal comma",
@@ -92,6 +101,13 @@ def test_a_name_that_is_no_symbol_is_renamed(written):
         "not sorted",
         "empty row",
         "commented row",
+        "separator after each row",
+        "separators after some rows",
+        "empty column",
+        "separator after rows without a header",
+        "header of savetxt",
+        "header of savetxt with spaces",
+        "separator named as by Excel",
     ],
 )
 def test_the_same_table_in_other_clothes_is_the_same(written, text):
@@ -115,6 +131,13 @@ def test_the_same_table_in_other_clothes_is_the_same(written, text):
         ("run;t;A\na;0;1\na;1;2\n#2;0;3\n#2;1;4\n", "row 4 .* begins with '#2' and has a number"),
         ("run,t,A\n#1,0,1\n#1,1,2\n", "row 2 .* begins with '#1' and has a number in every other"),
         ("t,A\n0,1\n1,2,3\n", "row 3 .* has 3 cells, but its header has 2"),
+        (",t,A\n0,0,1\n1,1,2\n", r"Column 1 of .* has no name. .* write `ignore=\[''\]`"),
+        ("t,A,\n0,1,5\n1,2,\n", "Column 3 of .* has no name"),
+        ("t,2nd\n0,1\n1,2\n", r"Write `rename=\{'2nd': 'y_2nd'\}`"),
+        ("t,%\n0,1\n1,2\n", r"Write `rename=\{'%': 'y1'\}`"),
+        ("# plate 3\n0,1\n1,2\n", "row 2 of .* has numbers only: the first row must name the"),
+        ("# 0,3\n0,1\n1,2\n", "row 2 of .* has numbers only"),
+        ("t,A\n0,1\n\0,2\n", "has zero bytes, .* Save it as UTF-8"),
         ("time|A\n0|1\n", "a single column.* write `separator=`"),
         ("h,A\n0,1\n1,2\n", "say which one is the time, as in `time='hours'`"),
     ],
@@ -234,6 +257,59 @@ def test_latin_1_is_read_with_a_word(written):
     with pytest.warns(UserWarning, match="read as Latin-1"):
         data = srx.Measurements.from_csv(path)
     assert data.units == ("µmol",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_two_bytes_a_letter_is_read_by_its_mark(written, encoding):
+    text = "" if encoding == "utf-16" else "\ufeff"
+    data = srx.Measurements.from_csv(written(text + "t\tA [µM]\n0\t1\n1\t2\n", encoding=encoding))
+    assert (data.names, data.units) == (("A",), ("µM",))
+
+
+def test_columns_called_by_numbers_are_renamed(written):
+    data = srx.Measurements.from_csv(written("0,1\n0.5,1\n1,2\n"), rename={"0": "t", "1": "A"})
+    np.testing.assert_array_equal(data.ts, [[0.5, 1]])
+
+
+def test_a_column_without_a_name_is_left_out_where_that_is_said(written):
+    data = srx.Measurements.from_csv(written(",t,A\n0,0,1\n1,1,2\n"), ignore=[""])
+    assert data.names == ("A",)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_samples_in_another_encoding_are_read_as_measurements(written, encoding):
+    with pytest.raises(ValueError, match="is not UTF-8. Write `srx.Measurements.from_csv"):
+        srx.Trajectories.from_csv(written("run,t,µ\na,0,1\n", encoding=encoding))
+
+
+@pytest.mark.parametrize(
+    "cells", ["IL-6 p-Erk", "IL-6[pg/mL] p-Erk(AU)"], ids=["names", "names with units"]
+)
+def test_variables_of_one_row_a_measurement_are_renamed(written, cells):
+    a, b = cells.split()
+    path = written(f"time,species,value\n0,{a},1\n0,{b},2\n1,{a},3\n")
+    with pytest.raises(ValueError, match=r"Write `rename=\{'IL-6': 'IL_6'\}`"):
+        srx.Measurements.from_csv(path, long=("species", "value"))
+    data = srx.Measurements.from_csv(
+        path, long=("species", "value"), rename={"IL-6": "IL_6", b: "p_Erk"}
+    )
+    assert data.names == ("IL_6", "p_Erk")
+    assert data.units == (("pg/mL", "AU") if "[" in a else ("", ""))
+    with pytest.raises(ValueError, match=r"`rename` has 'IL-8', .*column 'species'"):
+        srx.Measurements.from_csv(path, long=("species", "value"), rename={"IL-8": "x"})
+
+
+def test_two_variables_of_one_name_are_told_apart(written):
+    path = written("time,species,value\n0,A [mM],1\n0,A [uM],2\n")
+    with pytest.raises(ValueError, match=r"both of which would be 'A'. Write `rename=\{'A \[uM\]'"):
+        srx.Measurements.from_csv(path, long=("species", "value"))
+
+
+def test_one_row_a_measurement_is_named_by_two_columns(written):
+    path = written("time,species,value\n0,A,1\n")
+    for long in ("species", ("species",)):
+        with pytest.raises(ValueError, match=r"as in `long=\('species', 'value'\)`"):
+            srx.Measurements.from_csv(path, long=long)
 
 
 @pytest.mark.parametrize("start", ["PK\x03\x04", "PAR1"])

@@ -2,36 +2,36 @@
 
 from typing import Any
 
+from ._columns import find_run
+from ._naming import Naming
 from ._table import Table
 
 
 def widened(
-    table: Table, long: tuple[str, str], sd: Any, run: str | None
-) -> tuple[Table, list[str], dict[str, str]]:
+    table: Table, long: Any, sd: Any, run: str | None, naming: Naming
+) -> tuple[Table, list[str], Any, list[str]]:
     """One column for each name in the first column of `long`, with the values of the second.
 
     Rows that agree in all other columns become one; a variable that comes twice among these is a
-    replicate and gets a row of its own. With it the names, and by name the columns of standard
-    deviations.
+    replicate and gets a row of its own. With it the names, the standard deviations as for a table
+    of columns, and the names as they are written.
     """
-    if sd is not None and not isinstance(sd, str):
-        raise ValueError(
-            f"`sd={sd!r}` was given for a table with one row a measurement; it needs the name of "
-            "the column of standard deviations, as in `sd='sd'`."
-        )
+    _check(long, sd)
     variable, value = long
-    variables, values = table.labels("long", variable), table.numbers("long", value)
-    spreads = [float("nan")] * len(values) if sd is None else table.numbers("sd", sd)
+    spread = sd if isinstance(sd, str) else None
+    written, values = table.labels("long", variable), table.numbers("long", value)
+    variables, units = _named(table, variable, written, naming)
+    spreads = [float("nan")] * len(values) if spread is None else table.numbers("sd", spread)
     names = list(dict.fromkeys(variables))
-    others = [name for name in table.columns if name not in (variable, value, sd)]
+    others = [name for name in table.columns if name not in (variable, value, spread)]
     for name in names:
         if name in others:
             raise ValueError(
                 f"{table.source} has {name!r} in column {variable!r} and as the name of a column: "
                 "give one of them another name."
             )
-    run = "run" if run is None else run
-    labels = {run: table.labels("run", run)} if run in others else {}
+    run = find_run(table, run)
+    labels = {} if run is None else {run: table.labels("run", run)}
     cells = {name: table.columns[name] for name in others} | labels
     places: dict[Any, list[int]] = {}
     seen: dict[Any, int] = {}
@@ -49,11 +49,44 @@ def widened(
     columns = {key: [table.columns[key][part[0]] for part in rows] for key in others}
     given = {key: [table.given[key][part[0]] for part in rows] for key in others}
     columns |= {name: column(name, values) for name in names}
-    if sd is not None:
-        columns |= {f"{name} {sd}": column(name, spreads) for name in names}
+    spread_of = sd
+    if spread is not None:
+        spread_of = {name: f"{name} {spread}" for name in names}
+        columns |= {spread_of[name]: column(name, spreads) for name in names}
 
     def locate(row: int, name: str) -> str:
         return table.locate(rows[row][0], name if name in others else value)
 
-    spread_of = {} if sd is None else {name: f"{name} {sd}" for name in names}
-    return Table(table.source, table.units, columns, given, locate), names, spread_of
+    wide = Table(table.source, table.header, {**table.units, **units}, columns, given, locate)
+    return wide, names, spread_of, list(dict.fromkeys(written))
+
+
+def _check(long: Any, sd: Any) -> None:
+    if not isinstance(long, tuple | list) or [isinstance(x, str) for x in long] != [True, True]:
+        raise ValueError(
+            f"`long={long!r}` was given; it needs the columns of names and of values, as in "
+            "`long=('species', 'value')`."
+        )
+    if isinstance(sd, dict) and any(isinstance(x, str) for x in sd.values()):
+        raise ValueError(
+            f"`sd={sd!r}` was given for a table with one row a measurement; it needs the name of "
+            "the column of standard deviations, as in `sd='sd'`."
+        )
+
+
+def _named(
+    table: Table, variable: str, written: list[str], naming: Naming
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the variables without their units, renamed; and the units."""
+    found, units = {}, {}
+    for text in dict.fromkeys(written):
+        name, unit = naming.name(text)
+        if name in found.values():
+            first = next(old for old, new in found.items() if new == name)
+            raise ValueError(
+                f"{table.source} has {first!r} and {text!r} in column {variable!r}, both of which "
+                f"would be {name!r}. Write `rename={{{text!r}: 'another_name'}}`."
+            )
+        found[text] = name
+        units |= {name: unit} if unit else {}
+    return [found[text] for text in written], units

@@ -1,7 +1,8 @@
 """Measurements: what was measured of a system, cell by cell, under which conditions."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, final
 
@@ -11,16 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import real_numbers
-from ._conditions import are_columns, run_constants, run_starts
+from ._array_runs import array_runs
 from ._dose import Dose
+from ._join_runs import joined
 from ._known_input import KnownInput
-from ._long_table import widened
-from ._measured_runs import MeasuredRun, cut_runs, find_columns
-from ._names import check_names, check_run_names, held_out_runs, select_runs
-from ._run_checks import check_cells, check_runs, per_run
+from ._names import held_out_runs, select_runs
+from ._naming import naming
+from ._run_checks import check_runs
 from ._run_conditions import Conditions
-from ._table import Table, read_csv, read_table
+from ._table import read_table
+from ._tabled_runs import tabled_runs
+from ._text_table import read_csv
 from ._trajectories import Trajectories
 
 
@@ -80,7 +82,7 @@ class Measurements(eqx.Module):
     @classmethod
     def from_csv(
         cls,
-        path: str | PathLike[str],
+        path: str | PathLike[str] | Sequence[str | PathLike[str]],
         *,
         separator: str | None = None,
         decimal: str | None = None,
@@ -89,11 +91,13 @@ class Measurements(eqx.Module):
         """Measurements from a text file with the names of the columns in its first row.
 
         Separator, decimal comma, comment lines (`#`) and encoding are found. A name may carry its
-        unit, `c_A [mmol/L]`: the column is `c_A`. Empty cells, `NaN` and `NA` are not measured.
+        unit, `c_A [mmol/L]`: the column is `c_A`. Empty cells, `NaN` and `NA` are not measured. Runs
+        without a measured cell are left out, with a warning.
 
         **Arguments:**
 
-        - `path`: the file.
+        - `path`: the file, or a list of files. Of several, one without a column of runs is a run of
+            the name of its file, `a` for `a.csv`.
         - `separator`: `","`, `";"`, a tab or a space, where it is not found.
         - `decimal`: `"."` or `","`, where it is not found; that of a second table if it is unclear.
         - `options`: those of [`stiffrax.Measurements.from_table`][].
@@ -103,8 +107,12 @@ class Measurements(eqx.Module):
         **Raises:** `ValueError` naming row and column for a cell that is no number, and as
         `from_table` does.
         """
-        table = read_csv(path, options.get("rename", {}), separator=separator, decimal=decimal)
-        return cls._from_table(table, decimal=decimal, **options)
+        columns = naming(options.pop("rename", None), options.pop("ignore", None))
+        one = isinstance(path, str | PathLike)
+        read = partial(read_csv, naming=columns, separator=separator, decimal=decimal)
+        # No comprehension, which may be a frame of its own: warnings name the line of the user.
+        tables = list(map(read, [path] if one else path))
+        return cls(**tabled_runs(tables, columns, decimal, by_file=not one, **options))
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> "Measurements":
@@ -114,65 +122,50 @@ class Measurements(eqx.Module):
 
         - `table`: a pandas or Polars data frame, or a mapping from names to columns. `None` and NaN
             are not measured.
-        - `run`: the column that names the run; `"run"` where there is one, else all rows are one.
+        - `run`: the column that names the run; `run` or `Run` where there is one, else all rows are
+            one. A column of another name that seems to tell runs apart is refused.
         - `time`: the column of times; the one of the name `t` or `time` without.
         - `columns`: what is measured. Without, all columns that are left; one among these that looks
             like a standard deviation, a condition or an input is refused.
         - `sd`: standard deviations in the unit of what is measured: `{"A": "A_sd"}` names a column,
-            `{"A": 0.1}` gives a number for all.
+            `{"A": 0.1}` gives a number for all rows, `0.1` one for all columns.
         - `constants`: columns that have one value in each run, or a second table (a data frame, a
-            mapping or a CSV file) with one row a run.
+            mapping or a CSV file) with one row a run, or one for all. It names the run as the first
+            table does, or in `run`.
         - `inputs`: columns that are known functions of time, `{"feed": "step"}`, or `"linear"` or
-            `"cubic"` between rows; in a list all are linear.
-        - `doses`: [`stiffrax.Dose`][] of each amount that is added to a state.
+            `"cubic"` between rows; in a list all are linear. `{"feed": ("step", "feeds.csv")}` reads
+            one from a table of its own, with its times.
+        - `doses`: [`stiffrax.Dose`][] of each amount that is added to a state, or a table with a row
+            a dose, of the columns `run`, `t`, `state`, `amount`, and where wanted `seen`; without
+            `run` each run gets all.
         - `start`: time at which the runs start, a number or one for each run by its name; by default
             the first row of the run.
         - `long`: `("species", "value")` for a table with one row a measurement: the columns that hold
             the name and the value. `sd` is then the column of standard deviations.
-        - `rename`: new names for columns, `{"c_A [mmol/L]": "A"}`.
+        - `rename`: new names for columns, `{"c_A [mmol/L]": "A"}`, of second tables too, and for the
+            names of a long table.
+        - `ignore`: columns that are left out, of second tables too.
 
         **Returns:** `Measurements`.
 
         **Raises:** `ValueError` for columns that do not exist, cells that are no numbers, and
         columns whose meaning is not clear, each with what to write.
-        """
-        return cls._from_table(read_table(table, options.get("rename", {})), **options)
 
-    @classmethod
-    def _from_table(
-        cls,
-        table: Table,
-        *,
-        run: str | None = None,
-        time: str | None = None,
-        columns: Sequence[str] | None = None,
-        sd: Any = None,
-        constants: Any = (),
-        inputs: Mapping[str, str] | Sequence[str] = (),
-        doses: Sequence[Dose] = (),
-        start: Any = None,
-        long: tuple[str, str] | None = None,
-        rename: Mapping[str, str] | None = None,
-        decimal: str | None = None,
-    ) -> "Measurements":
-        del rename  # done while reading
-        if long is not None:
-            table, names, sd = widened(table, long, sd, run)
-            columns = names if columns is None else columns
-        own = are_columns(constants, table)
-        found = find_columns(
-            table,
-            run=run,
-            time=time,
-            columns=columns,
-            sd={} if sd is None else sd,
-            constants=constants if own else (),
-            inputs=inputs,
-        )
-        runs, values, known = cut_runs(table, found)
-        values = values if own else run_constants(constants, tuple(runs), decimal)
-        units = tuple(table.units.get(name, "") for name in found.measured)
-        return cls._of_runs(runs, found.measured, units, values, known, doses, start)
+        ```python
+        >>> import stiffrax as srx
+        >>> table = {"run": ["a", "a", "b", "b"], "t": [0, 1, 0, 1], "A": [1.0, 0.6, 2.0, 1.1]}
+        >>> doses = {"run": ["b"], "t": [0.5], "state": ["A"], "amount": [0.2]}
+        >>> feed = ("step", {"t": [0.0, 0.5], "feed": [0.0, 3.0]})
+        >>> data = srx.Measurements.from_table(
+        ...     table, constants={"T": 298.0}, inputs={"feed": feed}, doses=doses
+        ... )
+        >>> data.doses
+        (Dose(run='b', time=0.5, state='A', amount=0.2, seen=False),)
+
+        ```
+        """
+        columns = naming(options.pop("rename", None), options.pop("ignore", None))
+        return cls(**tabled_runs([read_table(table, columns)], columns, **options))
 
     @classmethod
     def from_arrays(
@@ -181,8 +174,11 @@ class Measurements(eqx.Module):
         values: Any,
         *,
         names: Sequence[str] | None = None,
+        units: Sequence[str] | None = None,
         sd: Any = None,
-        constants: Mapping[str, Any] | None = None,
+        constants: Any = None,
+        inputs: Any = None,
+        doses: Any = (),
         start: Any = None,
         run_names: Sequence[str] | None = None,
     ) -> "Measurements":
@@ -190,83 +186,51 @@ class Measurements(eqx.Module):
 
         **Arguments:**
 
-        - `ts`: times, `(runs, times)`, or `(times,)` for all runs alike.
-        - `values`: `(runs, times, columns)`, or `(times, columns)` for one run.
+        - `ts`: times, `(runs, times)`, or `(times,)` for all runs alike, or a list of one array a run.
+        - `values`: `(runs, times, columns)`, or `(times, columns)` for one run, or a list of one such
+            array a run. A row of which neither a value nor the time is finite is left out.
         - `names`: of the columns; `y1, y2, ...` without.
+        - `units`: of the columns, one text each.
         - `sd`: standard deviations that broadcast against `values`; NaN where they are not known.
         - `constants`: one number a run, or one for all, by the name of the condition.
+        - `inputs`: known functions of time, each by its name as a pair of `"step"`, `"linear"` or
+            `"cubic"` and a table with its times, as `from_table` takes.
+        - `doses`: as `from_table` takes.
         - `start`: time at which the runs start, a number or one a run; their first time without.
         - `run_names`: `"0", "1", ...` without.
 
         **Returns:** `Measurements`.
 
         **Raises:** `ValueError` for shapes that do not fit.
+
+        ```python
+        >>> import stiffrax as srx
+        >>> feed = ("step", {"run": ["0", "0", "1"], "t": [0.0, 2.0, 0.0], "feed": [0.0, 3.0, 1.0]})
+        >>> srx.Measurements.from_arrays(
+        ...     [[0.0, 1.0, 2.0], [0.0, 4.0]],
+        ...     [[[1.0], [0.5], [0.2]], [[2.0], [0.1]]],
+        ...     names=["A"],
+        ...     units=["mM"],
+        ...     inputs={"feed": feed},
+        ...     doses=[srx.Dose("1", 1.0, "A", 0.5)],
+        ... )
+        Measurements(2 runs, 5 measured cells, t from 0 to 4, columns: A [mM])
+
+        ```
         """
-        values = real_numbers("values", values)
-        values = values[None] if values.ndim == 2 else values
-        if values.ndim != 3:
-            raise ValueError(
-                f"`values` has shape {values.shape}; it needs (runs, times, columns), or (times, "
-                "columns) for one run."
-            )
-        num_runs, num_times, num_columns = values.shape
-        ts = real_numbers("ts", ts)
-        if ts.shape not in {(num_times,), (num_runs, num_times)}:
-            raise ValueError(
-                f"`ts` has shape {ts.shape}; for `values` of shape {values.shape} it needs "
-                f"({num_runs}, {num_times}), or ({num_times},) for all runs alike."
-            )
-        ts = np.broadcast_to(ts, values.shape[:2])
-        sd = np.broadcast_to(real_numbers("sd", np.nan if sd is None else sd), values.shape)
-        names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
-        names = check_names("`names`", names, num_columns)
-        labels = [str(x) for x in (range(num_runs) if run_names is None else run_names)]
-        check_run_names(labels, num_runs)
-        order = np.argsort(ts, axis=1, kind="stable")
-        runs = {
-            label: MeasuredRun(t[k], y[k], s[k])
-            for label, t, y, s, k in zip(labels, ts, values, sd, order, strict=True)
-        }
-        given = (constants or {}).items()
-        known = {k: per_run(k, real_numbers(k, x), num_runs) for k, x in given}
-        return cls._of_runs(runs, names, ("",) * num_columns, known, {}, (), start)
-
-    @classmethod
-    def _of_runs(
-        cls,
-        runs: dict[str, MeasuredRun],
-        names: tuple[str, ...],
-        units: tuple[str, ...],
-        constants: dict[str, Any],
-        inputs: dict[str, KnownInput],
-        doses: Sequence[Dose],
-        start: Any,
-    ) -> "Measurements":
-        for label, run in runs.items():
-            check_cells(label, names, *run, ~np.isnan(run.values))
-        longest = max(len(run.ts) for run in runs.values())
-
-        def padded(rows: np.ndarray) -> np.ndarray:
-            return np.concatenate([rows, np.repeat(rows[-1:], longest - len(rows), axis=0)])
-
-        ts = np.stack([padded(run.ts) for run in runs.values()])
-        values = np.stack([padded(run.values) for run in runs.values()])
-        sd = np.stack([padded(run.sd) for run in runs.values()])
-        present = np.stack([np.arange(longest) < len(run.ts) for run in runs.values()])
-        mask = np.isfinite(values) & present[..., None]
         return cls(
-            ts=ts,
-            values=np.where(mask, values, 0.0),
-            mask=mask,
-            sd=np.where(mask & np.isfinite(sd), sd, 0.0),
-            starts=run_starts(start, ts[:, 0], tuple(runs)),
-            constants=constants,
-            inputs=inputs,
-            doses=tuple(doses),
-            names=names,
-            units=units,
-            run_names=tuple(runs),
-            numbers=tuple(range(len(runs))),
+            **array_runs(
+                ts,
+                values,
+                names=names,
+                units=units,
+                sd=sd,
+                constants=constants,
+                inputs=inputs,
+                doses=doses,
+                start=start,
+                run_names=run_names,
+            )
         )
 
     @classmethod
@@ -334,6 +298,26 @@ class Measurements(eqx.Module):
         count = jnp.sum(cells, axis=1, dtype=float)
         mean = jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
         return jnp.where(count > 0, mean, jnp.nan)
+
+    def join(self, *others: "Measurements") -> "Measurements":
+        """The runs of these and of other measurements, with the columns of all.
+
+        Runs keep their numbers where all of them differ, as after `split`; else those of the others
+        are numbered on.
+
+        **Raises:** `ValueError` for runs of equal names, columns in different units, and constants
+        and inputs that some have and others have not.
+
+        ```python
+        >>> import stiffrax as srx
+        >>> a = srx.Measurements.from_arrays([0.0, 1.0], [[1.0], [0.5]], names=["A"], run_names=["a"])
+        >>> b = srx.Measurements.from_arrays([0.0, 3.0], [[2.0], [0.4]], names=["B"], run_names=["b"])
+        >>> a.join(b)
+        Measurements(2 runs, 4 measured cells, t from 0 to 3, columns: A, B)
+
+        ```
+        """
+        return Measurements(**joined([self, *others]))
 
     def select(self, runs: Any) -> "Measurements":
         """The given runs in the given order: an index, a name, a sequence of either, or a slice.

@@ -24,7 +24,7 @@ def check_names(argument: str, names: Sequence[str], count: int | None = None) -
             raise ValueError(
                 f"{argument} holds {name!r}, which cannot be a symbol in an equation: use a Python "
                 "identifier (letters, digits and underscores, no digit first, no keyword), such "
-                f"as {_suggestion(name, i)!r}."
+                f"as {suggestion(name, i)!r}."
             )
         if name in names[:i]:
             raise ValueError(f"{argument} holds {name!r} twice: give every state its own name.")
@@ -48,7 +48,8 @@ def state_names(names: Sequence[str] | None, num_states: int) -> tuple[str, ...]
     return check_names("`names`", names, num_states)
 
 
-def _suggestion(name: object, index: int) -> str:
+def suggestion(name: object, index: int) -> str:
+    """A name near the given one that can be a symbol."""
     letters = "".join(c if c.isalnum() or c == "_" else "_" for c in str(name)).strip("_")
     for candidate in (letters, f"y_{letters}"):
         if letters and candidate.isidentifier() and not keyword.iskeyword(candidate):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ._dose import Dose
 from ._names import check_names, check_run_names
 
 
@@ -67,10 +68,14 @@ def _check_times(label: str, ts: np.ndarray, measured: np.ndarray, start: float)
     if not measured.any():
         raise ValueError(f"Run {label!r} has no measured cell: leave it out.")
     first = ts[measured].min()
-    if not np.isfinite(ts[measured]).all() or not np.isfinite(start):
+    if not np.isfinite(ts).all() or not np.isfinite(start):
         raise ValueError(
-            f"Run {label!r} starts at {start:g} and is measured at {ts[measured].tolist()}; times are "
-            "finite."
+            f"Run {label!r} starts at {start:g} and has rows at {ts.tolist()}; times are finite."
+        )
+    if np.any(np.diff(ts) < 0):
+        raise ValueError(
+            f"Run {label!r} has rows at {ts.tolist()}, which go back: `Measurements.from_arrays` "
+            "sorts them."
         )
     if start > first:
         raise ValueError(
@@ -92,7 +97,19 @@ def _check_spreads(data: Any, j: int, name: str) -> None:
         )
 
 
+def check_dose(dose: Any) -> None:
+    """Refuses what is no dose of numbers."""
+    if not isinstance(dose, Dose):
+        raise ValueError(
+            f"`doses` has {dose!r}; it needs doses. Write `srx.Dose(run='a', time=2.0, state='drug', "
+            "amount=50.0)`, or give a table of doses."
+        )
+    if not (np.isfinite(dose.time) and np.isfinite(dose.amount)):
+        raise ValueError(f"`doses` has {dose!r}; time and amount are finite.")
+
+
 def _check_dose(data: Any, dose: Any) -> None:
+    check_dose(dose)
     if dose.run not in data.run_names:
         raise ValueError(
             f"`doses` has one for the run {dose.run!r}; the runs are {data.run_names}."

@@ -1,7 +1,7 @@
 """Files of complete samples: one row a sample, one column a state."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ def runs_from_csv(
     """The runs of the file in order of appearance, keyed by their names; and the state names."""
     rows: dict[str, list[tuple[int, list[float]]]] = {}
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(_lines(path, file))
         header = [cell.strip() for cell in next(reader, [])]
         if not any(header):
             raise ValueError(f"{path} is empty: its first row must name the columns.")
@@ -43,6 +43,16 @@ def runs_from_csv(
     return {
         label: _run_of_rows(path, label, body, names, time) for label, body in rows.items()
     }, names
+
+
+def _lines(path: Path, file: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from file
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{path} is not UTF-8. Write `srx.Measurements.from_csv(path).to_trajectories()`, which "
+            "finds the encoding."
+        ) from None
 
 
 def write_csv(

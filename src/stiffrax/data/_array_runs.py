@@ -1,0 +1,153 @@
+"""Measured runs out of arrays: shapes checked, rows sorted, rows that hold nothing dropped."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arguments import real_numbers
+from ._columns import input_kinds
+from ._known_input import KnownInput
+from ._measured_runs import MeasuredRun
+from ._names import check_names, check_run_names
+from ._naming import Naming
+from ._run_checks import per_run
+from ._second_tables import run_doses, run_inputs, second_table
+from ._stacked_runs import stacked
+
+
+def array_runs(
+    ts: Any,
+    values: Any,
+    *,
+    names: Sequence[str] | None,
+    units: Sequence[str] | None,
+    sd: Any,
+    constants: Any,
+    inputs: Any,
+    doses: Any,
+    start: Any,
+    run_names: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The fields of `Measurements`."""
+    given = _runs(values)
+    num_columns = given[0].shape[1]
+    times, spreads = _times(ts, given), _spreads(sd, given)
+    names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
+    names = check_names("`names`", names, num_columns)
+    titles = ("",) * num_columns if units is None else _units(units, num_columns)
+    labels = [str(x) for x in (range(len(given)) if run_names is None else run_names)]
+    check_run_names(labels, len(given))
+    runs = {
+        label: _run(t, y, s) for label, t, y, s in zip(labels, times, given, spreads, strict=True)
+    }
+    if not isinstance(constants, Mapping | None):
+        raise ValueError(
+            f"`constants` is a {type(constants).__name__}; arrays need one number a run by the name "
+            "of the condition, as in `constants={'T': [298.0, 310.0]}`."
+        )
+    known = {k: per_run(k, real_numbers(k, x), len(given)) for k, x in (constants or {}).items()}
+    functions = _inputs(inputs, labels)
+    if not isinstance(doses, list | tuple):
+        doses = run_doses(second_table(doses, Naming(), None), labels, None, None)
+    return stacked(runs, names, titles, known, functions, doses, start)
+
+
+def _runs(values: Any) -> list[np.ndarray]:
+    """One array a run."""
+    if _is_ragged(values):
+        runs = [real_numbers(f"values[{i}]", x) for i, x in enumerate(values)]
+    else:
+        array = real_numbers("values", values)
+        if array.ndim not in (2, 3) or 0 in array.shape:
+            raise ValueError(
+                f"`values` has shape {array.shape}; it needs (runs, times, columns), or (times, "
+                "columns) for one run, none of them zero."
+            )
+        runs = [array] if array.ndim == 2 else list(array)
+    for i, run in enumerate(runs):
+        if run.ndim != 2 or run.shape[1] != runs[0].shape[1] or 0 in run.shape:
+            raise ValueError(
+                f"`values[{i}]` has shape {run.shape} and `values[0]` {runs[0].shape}; runs of "
+                "different lengths need (times, columns) each, with the same columns. Write NaN "
+                "where a run has none of a column."
+            )
+    return runs
+
+
+def _is_ragged(values: Any) -> bool:
+    try:
+        np.asarray(values)
+    except ValueError:  # runs of different lengths
+        return True
+    return False
+
+
+def _times(ts: Any, runs: list[np.ndarray]) -> list[np.ndarray]:
+    if _is_ragged(ts):
+        times = [real_numbers(f"ts[{i}]", t) for i, t in enumerate(ts)]
+    else:
+        array = real_numbers("ts", ts)
+        times = [array] * len(runs) if array.ndim == 1 else list(np.atleast_1d(array))
+    lengths = [(len(run),) for run in runs]
+    if [t.shape for t in times] != lengths:
+        shape = [t.shape for t in times] if _is_ragged(ts) else np.shape(ts)
+        counts = [len(run) for run in runs]
+        raise ValueError(
+            f"`ts` has shape {shape}; for `values` with {counts} rows it needs as many times for "
+            "each run: (runs, times), (times,) for all runs alike, or a list of one array a run."
+        )
+    return times
+
+
+def _spreads(sd: Any, runs: list[np.ndarray]) -> list[np.ndarray]:
+    ragged, array = _is_ragged(sd), np.asarray(np.nan)
+    if ragged:
+        given = [real_numbers(f"sd[{i}]", x) for i, x in enumerate(sd)]
+    else:
+        array = real_numbers("sd", np.nan if sd is None else sd)
+        given = list(array) if array.ndim == 3 and len(array) > 1 else [array] * len(runs)
+    spreads = []
+    for i, run in enumerate(runs):
+        one = given[i] if len(given) == len(runs) else np.empty((0, 0))
+        one = one[0] if one.ndim == 3 else one
+        try:
+            spreads.append(np.broadcast_to(one, run.shape))
+        except ValueError:
+            shape = [x.shape for x in given] if ragged else array.shape
+            raise ValueError(
+                f"`sd` has shape {shape}; it needs a number, one for each column, or the shape of "
+                f"`values`, which is {run.shape} in run {i}."
+            ) from None
+    return spreads
+
+
+def _run(ts: np.ndarray, values: np.ndarray, sd: np.ndarray) -> MeasuredRun:
+    """Rows by time. One that has neither a time nor a value is padding, and no row."""
+    rows = np.argsort(ts, kind="stable")
+    kept = rows[np.isfinite(ts[rows]) | ~np.isnan(values[rows]).all(axis=1)]
+    rows = kept if len(kept) else rows
+    return MeasuredRun(ts[rows], values[rows], sd[rows])
+
+
+def _units(units: Sequence[str], count: int) -> tuple[str, ...]:
+    if isinstance(units, str) or len(units) != count or not all(isinstance(x, str) for x in units):
+        raise ValueError(
+            f"`units={units!r}` was given; it needs one text for each of {count} columns, empty "
+            f"where there is none. Write `units={['mM', *[''] * (count - 1)]}`."
+        )
+    return tuple(units)
+
+
+def _inputs(inputs: Any, labels: list[str]) -> dict[str, KnownInput]:
+    functions = {}
+    for name, given in input_kinds(inputs).items():
+        if isinstance(given, str):
+            raise ValueError(
+                f"`inputs` has {name!r} without its rows, and arrays have no columns. Write "
+                f"`inputs={{{name!r}: ({given!r}, {{'t': [0.0, 5.0], {name!r}: [0.0, 2.0]}})}}`, or "
+                "a file in place of the dictionary."
+            )
+        table = second_table(given[1], Naming(), None)
+        functions[name] = run_inputs(name, given[0], table, labels, None, None)
+    return functions

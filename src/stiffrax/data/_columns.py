@@ -1,0 +1,158 @@
+"""Which column of a table is the run, the time, a measurement, or what is known of a run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from ._guessed_columns import check_beside, check_guess, check_texts, check_unnamed_runs
+from ._known_input import KINDS
+from ._names import check_names, suggestion
+from ._table import Table
+
+_TIMES = ("t", "time", "Time", "TIME")
+_RUNS = ("run", "Run", "RUN")
+
+
+@final
+class Columns(NamedTuple):
+    """What the columns of a table are."""
+
+    run: str | None
+    time: str
+    measured: tuple[str, ...]
+    sd: dict[str, Any]
+    constants: tuple[str, ...]
+    inputs: dict[str, str]
+
+
+def find_columns(
+    table: Table,
+    *,
+    run: str | None,
+    time: str | None,
+    columns: Sequence[str] | None,
+    sd: Any,
+    constants: Sequence[str],
+    inputs: Mapping[str, str],
+    beside: Sequence[str] | None,
+) -> Columns:
+    """Tells the columns apart: those named, and as measurements all that are left.
+
+    A column left over that looks like anything else is refused, with what to write. `beside` are
+    the columns of a long table beside its variables, each of which must be named.
+    """
+    time, run = find_time(table, time), find_run(table, run)
+    for argument, names in (("inputs", inputs), ("constants", constants)):
+        for name in names:
+            table.column(argument, name)
+    sd = _spreads(sd)
+    spreads = [x for x in sd.values() if isinstance(x, str)] if isinstance(sd, dict) else []
+    for name in spreads:
+        table.column("sd", name)
+    taken = {run, time, *constants, *inputs, *spreads}
+    left = [name for name in table.columns if name not in taken]
+    if columns is None:
+        check_texts(table, left, run)
+    if beside is not None:
+        check_beside(table, [x for x in beside if x in left], run, sd)
+    elif run is None:
+        check_unnamed_runs(table, time, [x for x in left if x not in (columns or ())])
+    if columns is None:
+        check_guess(table, left, run, time)
+        columns = left
+    if not columns:
+        raise ValueError(
+            f"{table.source} has the columns {list(table.columns)}, and none of them is measured."
+        )
+    measured = _measured_names(columns)
+    for name in measured:
+        table.column("columns", name)
+    sd = sd if isinstance(sd, dict) else dict.fromkeys(measured, sd)
+    for name in sd:
+        if name not in measured:
+            raise ValueError(f"`sd` has {name!r}, which is not measured; measured are {measured}.")
+    return Columns(run, time, measured, sd, tuple(constants), dict(inputs))
+
+
+def find_time(table: Table, time: str | None) -> str:
+    """The column of times."""
+    if time is not None:
+        table.column("time", time)
+        return time
+    found = [name for name in table.columns if name in _TIMES]
+    if len(found) != 1:
+        raise ValueError(
+            f"{table.source} has the columns {list(table.columns)}, and not one of the name `t` or "
+            "`time`: say which one is the time, as in `time='hours'`."
+        )
+    return found[0]
+
+
+def find_run(table: Table, run: str | None) -> str | None:
+    """The column that names the runs, or none where all rows are one."""
+    if run is not None:
+        table.column("run", run)
+        return run
+    found = [name for name in table.columns if name in _RUNS]
+    if len(found) > 1:
+        raise ValueError(
+            f"{table.source} has the columns {found}: say which one names the runs, as in "
+            f"`run={found[0]!r}`, and leave the others out by `ignore=`."
+        )
+    return found[0] if found else None
+
+
+def input_kinds(inputs: Any) -> dict[str, Any]:
+    """How each input goes on between its rows, or a pair of this and the table that it stands in."""
+    if isinstance(inputs, str):
+        raise ValueError(
+            f"`inputs={inputs!r}` was given; it needs the names of columns. Write "
+            f"`inputs={{{inputs!r}: 'linear'}}`."
+        )
+    kinds: dict[str, Any] = dict.fromkeys(inputs or (), "linear")
+    kinds |= inputs if isinstance(inputs, Mapping) else {}
+    for name, given in kinds.items():
+        kind = given[0] if isinstance(given, tuple) and len(given) == 2 else given
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(
+                f"`inputs={{{name!r}: {given!r}}}` was given; between its rows an input is one of "
+                f"{KINDS}. Write `inputs={{{name!r}: 'linear'}}`, or for one of a table of its own "
+                f"`inputs={{{name!r}: ('linear', 'feeds.csv')}}`."
+            )
+    return kinds
+
+
+def _spreads(sd: Any) -> Any:
+    """Standard deviations by name, or one number for all columns."""
+    if sd is None:
+        return {}
+    if isinstance(sd, Mapping):
+        for name, given in sd.items():
+            if not isinstance(given, str) and not _is_number(given):
+                raise ValueError(
+                    f"`sd={{{name!r}: {given!r}}}` was given; it needs a number, or the name of a "
+                    f"column. Write `sd={{{name!r}: 0.1}}` or `sd={{{name!r}: '{name}_sd'}}`."
+                )
+        return dict(sd)
+    if not _is_number(sd):
+        raise ValueError(
+            f"`sd={sd!r}` was given; it needs a number for all columns, or by the name of what is "
+            "measured a number or a column. Write `sd={'A': 'A_sd'}`."
+        )
+    return float(sd)
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def _measured_names(columns: Sequence[str]) -> tuple[str, ...]:
+    for i, name in enumerate(columns):
+        if not name.isidentifier():
+            raise ValueError(
+                f"Column {name!r} has no name that can stand in a formula. Write `rename="
+                f"{{{name!r}: {suggestion(name, i)!r}}}`, or another name of letters, digits and "
+                "underscores."
+            )
+    return check_names("`columns`", columns)

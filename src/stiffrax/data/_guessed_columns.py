@@ -1,0 +1,156 @@
+"""Columns of which nothing was said: refused where they look like anything but a measurement."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._table import Table, is_given
+
+_SPREADS = ("_sd", "_std", "_se", "_sem", "_err", "_error", "_sigma")
+# Names of columns, in small letters, that tell runs apart, replicates, what was measured.
+_LABELS = ("id", "run_id", "subject", "patient", "animal", "experiment", "condition", "batch")
+_REPLICATES = ("replicate", "replicates", "rep")
+_VARIABLES = ("species", "variable", "observable", "observableid", "analyte", "compound", "name")
+_VALUES = ("value", "measurement", "conc", "concentration", "dv")
+_COUNTS = ("index", "id", "row", "no", "sample")
+
+
+def check_texts(table: Table, columns: list[str], run: str | None) -> None:
+    """Refuses columns of text: names of runs, or of what was measured, one row a measurement."""
+    names = [name for name in columns if table.holds_names(name)]
+    if not names:
+        return
+    others = [name for name in columns if name not in names]
+    values = [name for name in others if name.lower() in _VALUES] or others
+    likely = sorted(names, key=lambda name: name.lower() not in _VARIABLES)[0]
+    told = likely.lower() in _VARIABLES or (
+        likely.lower() not in _LABELS and bool(values) and values[0].lower() in _VALUES
+    )
+    if values and told:
+        options = [f"long=({likely!r}, {values[0]!r})"]
+        options += [f"run={x!r}" for x in names if x != likely and run is None][:1]
+        options += [f"sd={x!r}" for x in others if f"_{x.lower()}" in _SPREADS][:1]
+        raise ValueError(
+            f"Column {likely!r} of {table.source} holds names and column {values[0]!r} their "
+            f"values, one row a measurement. Write `{', '.join(options)}`."
+        )
+    apart = "" if run is not None else f"`run={names[0]!r}` if it tells the runs apart, "
+    variables = ""
+    if len(others) == 1:
+        variables = f"`long=({names[0]!r}, {others[0]!r})` if it names what was measured, "
+    example = next(x for x in table.columns[names[0]] if isinstance(x, str))
+    raise ValueError(
+        f"Column {names[0]!r} of {table.source} holds names, such as {example!r}, and no "
+        f"measurement. Write {apart}{variables}{'or ' if apart or variables else ''}"
+        f"`ignore=[{names[0]!r}]` to leave it out."
+    )
+
+
+def check_guess(table: Table, columns: list[str], run: str | None, time: str) -> None:
+    """Refuses a column that would be taken for a measurement and looks like something else."""
+    for name in columns:
+        if name.lower() in _REPLICATES:
+            raise ValueError(
+                f"Column {name!r} of {table.source} looks like a number of replicates, which are "
+                f"rows of equal times. Write `ignore=[{name!r}]`, `run={name!r}` if it tells runs "
+                "apart, or name what is measured in `columns=`."
+            )
+        for ending in _SPREADS:
+            base = name.removesuffix(ending)
+            if base != name and base in table.columns:
+                raise ValueError(
+                    f"Column {name!r} of {table.source} looks like the standard deviation of "
+                    f"{base!r}. Write `sd={{{base!r}: {name!r}}}`, or name what is measured in "
+                    "`columns=`."
+                )
+    labels = np.array(["0"] * len(table) if run is None else table.labels("run", run))
+    ts = table.numbers("time", time)
+    for name in columns:
+        values = table.numbers("columns", name)
+        if name.lower() in _COUNTS and len(values) > 1 and np.all(np.diff(values) == 1):
+            raise ValueError(
+                f"Column {name!r} of {table.source} counts the rows. Write `ignore=[{name!r}]`, or "
+                "name what is measured in `columns=`."
+            )
+        if _is_constant(values, labels):
+            raise ValueError(
+                f"Column {name!r} of {table.source} does not change within a run. Write "
+                f"`constants=[{name!r}]` if it is a condition, such as a temperature or a dose, or "
+                "name it in `columns=` if it is measured."
+            )
+        repeats = [_repeats(values, ts, labels == label) for label in np.unique(labels)]
+        if sum(len(part) for part in repeats) > 3 and np.mean(np.concatenate(repeats)) > 0.5:
+            raise ValueError(
+                f"Column {name!r} of {table.source} stays the same over most of its rows, as what "
+                f"is set and not measured does. Write `inputs={{{name!r}: 'step'}}` if it is a "
+                "known function of time, or name it in `columns=` if it is measured."
+            )
+
+
+def check_beside(table: Table, left: Sequence[str], run: str | None, sd: object) -> None:
+    """Refuses columns beside one row a measurement that no argument names; `left` are these.
+
+    Rows that differ in one of them alone would become replicates.
+    """
+    for name in left:
+        if name.lower() in _REPLICATES:
+            continue
+        ending = name.lower() if "_" not in name else name.lower()[name.rindex("_") :]
+        if ending in _SPREADS or f"_{ending}" in _SPREADS:
+            write = f"ignore=[{name!r}]" if sd else f"sd={name!r}"
+            raise ValueError(
+                f"Column {name!r} of {table.source} looks like standard deviations, and no argument "
+                f"names it. Write `{write}`."
+            )
+        apart = "" if run is not None else f"`run={name!r}` if it tells the runs apart, "
+        known = f"`constants=[{name!r}]` or `inputs=[{name!r}]` if it is a condition, "
+        raise ValueError(
+            f"No argument names the column {name!r} of {table.source}, and rows that differ in it "
+            f"would be taken for replicates. Write {apart}"
+            f"{'' if table.holds_names(name) else known}`ignore=[{name!r}]` to leave it out."
+        )
+
+
+def check_unnamed_runs(table: Table, time: str, left: Sequence[str]) -> None:
+    """Refuses a table without a run of which a column of no other use seems to tell runs apart."""
+    ts = table.numbers("time", time)
+    for name in left:
+        if name.lower() in _REPLICATES or not all(map(is_given, table.columns[name])):
+            continue
+        _, labels = np.unique(np.array(table.labels("run", name)), return_inverse=True)
+        count = 1 + labels.max()
+        named = name.lower() in _LABELS and 1 < count < len(ts)
+        if named or 1 < count <= len(ts) / 2 and (_in_blocks(ts, labels) or _in_turn(ts, labels)):
+            raise ValueError(
+                f"Column {name!r} of {table.source} seems to tell runs apart, all of which would be "
+                f"one. Write `run={name!r}`, `ignore=[{name!r}]` if it does not, or name it in "
+                "`columns=` if it is measured."
+            )
+
+
+def _in_blocks(ts: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether times go back only where labels change, and at half of the changes at least."""
+    back, changes = np.diff(ts) < 0, labels[1:] != labels[:-1]
+    only_there = back.any() and not np.any(back & ~changes)
+    return bool(only_there and 2 * back.sum() >= changes.sum())
+
+
+def _in_turn(ts: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether times repeat, and rows of each label are two or more at times that rise."""
+    order = np.argsort(labels, kind="stable")
+    rises, same = np.diff(ts[order]) > 0, np.diff(labels[order]) == 0
+    rising = np.bincount(labels).min() > 1 and np.all(rises[same])
+    return bool(rising and not np.all(np.diff(ts) > 0))
+
+
+def _is_constant(values: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether known values change in no run, and there is more than one in some."""
+    parts = [values[labels == label] for label in np.unique(labels)]
+    known = [part[np.isfinite(part)] for part in parts]
+    return sum(map(len, known)) > len(known) and all(len(set(part)) <= 1 for part in known)
+
+
+def _repeats(values: np.ndarray, ts: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Whether each known value of a run is exactly the one before."""
+    part = values[own][np.argsort(ts[own], kind="stable")]
+    return np.diff(part[np.isfinite(part)]) == 0

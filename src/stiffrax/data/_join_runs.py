@@ -1,0 +1,108 @@
+"""Measurements of several data sets as one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._known_input import KnownInput
+
+
+def joined(parts: Sequence[Any]) -> dict[str, Any]:
+    """The fields of `Measurements` with the runs of all parts and the columns of each."""
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    labels = tuple(label for part in parts for label in part.run_names)
+    repeated = [label for label in labels if labels.count(label) > 1]
+    if repeated:
+        raise ValueError(
+            f"Two of the data sets have a run {repeated[0]!r}. Give every run a name of its own, by "
+            "`run_names=` or by the column of runs, or read the files together: "
+            "`Measurements.from_csv(['a.csv', 'b.csv'])` names runs by their files."
+        )
+    numbers = tuple(number for part in parts for number in part.numbers)
+    if len(set(numbers)) < len(numbers):
+        numbers = tuple(parts[0].numbers)
+        following = range(max(numbers) + 1, max(numbers) + 1 + len(labels) - len(numbers))
+        numbers += tuple(following)
+    units = _units(parts, names)
+    longest = max(part.ts.shape[1] for part in parts)
+    cells = {x: [_cells(getattr(part, x), part, names, longest) for part in parts] for x in _CELLS}
+    constants = _known_of_all("constants", parts)
+    return {
+        "ts": np.concatenate([_repeated(part.ts, longest) for part in parts]),
+        **{x: np.concatenate(rows) for x, rows in cells.items()},
+        "starts": np.concatenate([np.asarray(part.starts) for part in parts]),
+        "constants": {
+            name: np.concatenate([np.asarray(part.constants[name]) for part in parts])
+            for name in constants
+        },
+        "inputs": {
+            name: _input([part.inputs[name] for part in parts])
+            for name in _known_of_all("inputs", parts)
+        },
+        "doses": tuple(dose for part in parts for dose in part.doses),
+        "names": names,
+        "units": units,
+        "run_names": labels,
+        "numbers": numbers,
+    }
+
+
+_CELLS = ("values", "mask", "sd")
+
+
+def _padded(rows: np.ndarray, count: int, fill: float) -> np.ndarray:
+    """With a number on the second axis up to a length."""
+    missing = (len(rows), count - rows.shape[1], *rows.shape[2:])
+    return np.concatenate([rows, np.full(missing, fill)], axis=1)
+
+
+def _repeated(ts: np.ndarray, count: int) -> np.ndarray:
+    """With the last time of each run up to a length."""
+    return ts[:, np.minimum(np.arange(count), ts.shape[1] - 1)]
+
+
+def _cells(cells: Any, part: Any, names: tuple[str, ...], longest: int) -> np.ndarray:
+    """The cells of a part in the columns of all, zero where it has none."""
+    whole = np.zeros((len(part.run_names), longest, len(names)), np.asarray(cells).dtype)
+    places = [names.index(name) for name in part.names]
+    whole[:, : part.ts.shape[1], places] = cells
+    return whole
+
+
+def _units(parts: Sequence[Any], names: tuple[str, ...]) -> tuple[str, ...]:
+    units = {}
+    for part in parts:
+        for name, unit in zip(part.names, part.units, strict=True):
+            if unit and units.setdefault(name, unit) != unit:
+                raise ValueError(
+                    f"Column {name!r} is in {units[name]} in one data set and in {unit} in another: "
+                    "bring both to one unit."
+                )
+    return tuple(units.get(name, "") for name in names)
+
+
+def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
+    """Names of constants or inputs, which each data set must have."""
+    names = dict.fromkeys(name for part in parts for name in getattr(part, kind))
+    for name in names:
+        for part in parts:
+            if name not in getattr(part, kind):
+                given = "{'T': 298.0}" if kind == "constants" else "{'T': ('step', 'feeds.csv')}"
+                raise ValueError(
+                    f"{name!r} is one of the {kind} of some runs, and the run {part.run_names[0]!r} "
+                    f"has none. Give it where these data are read: "
+                    f"`{kind}={given.replace('T', name, 1)}`."
+                )
+    return list(names)
+
+
+def _input(parts: Sequence[KnownInput]) -> KnownInput:
+    """Of all runs; rows and jumps that a run has not are at infinite times."""
+    rows = max(part.ts.shape[1] for part in parts)
+    jumps = max(part.jump_ts.shape[1] for part in parts)
+    return KnownInput(
+        np.concatenate([_padded(np.asarray(x.ts), rows, np.inf) for x in parts]),
+        np.concatenate([_padded(np.asarray(x.coefficients), rows, 0.0) for x in parts]),
+        np.concatenate([_padded(np.asarray(x.jump_ts), jumps, np.inf) for x in parts]),
+    )

@@ -1,0 +1,91 @@
+"""Tables of one run or more each as one table."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ._columns import find_run, find_time
+from ._guessed_columns import check_unnamed_runs
+from ._table import Table
+
+
+def one_table(
+    tables: Sequence[Table], run: str | None, time: str | None, used: Collection[str] | None
+) -> Table:
+    """The rows of all tables. One without a column of runs is a run of the name of its file.
+
+    `used` are columns that do not tell runs apart, or `None` where none is asked.
+    """
+    if not tables:
+        raise ValueError("No file was given: name one or more, as in `['a.csv', 'b.csv']`.")
+    to_run = "run" if run is None else run
+    to_time = find_time(tables[0], time)
+    tables = [_alike(table, run, time, to_run, to_time, used) for table in tables]
+    _check_runs(tables, to_run)
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    units = _units(tables)
+    columns, given = {}, {}
+    for name in names:
+        empty = [[float("nan")] * len(table) for table in tables]
+        pairs = list(zip(tables, empty, strict=True))
+        columns[name] = [x for table, none in pairs for x in table.columns.get(name, none)]
+        given[name] = [x for table, none in pairs for x in table.given.get(name, none)]
+    places = [(table, row) for table in tables for row in range(len(table))]
+
+    def locate(row: int, name: str) -> str:
+        table, own = places[row]
+        return table.locate(own, name)
+
+    source = ", ".join(table.source for table in tables)
+    header = [name for table in tables for name in table.header]
+    return Table(source, header, units, columns, given, locate)
+
+
+def _alike(
+    table: Table,
+    run: str | None,
+    time: str | None,
+    to_run: str,
+    to_time: str,
+    used: Collection[str] | None,
+) -> Table:
+    """The table with the names of the first one for the run and the time."""
+    own_run, own_time = find_run(table, run), find_time(table, time)
+    if own_run is None:
+        if used is not None:
+            left = [name for name in table.columns if name != own_time and name not in used]
+            check_unnamed_runs(table, own_time, left)
+        labels = [Path(table.source).stem] * len(table)
+        table = table.like(table.columns | {to_run: labels}, given=table.given | {to_run: labels})
+    new = {own_run: to_run, own_time: to_time}
+
+    def renamed(cells: dict) -> dict:
+        return {new.get(name, name): x for name, x in cells.items()}
+
+    units = renamed(table.units)
+    return table.like(renamed(table.columns), given=renamed(table.given), units=units)
+
+
+def _check_runs(tables: Sequence[Table], run: str) -> None:
+    """Refuses runs of one name in two files, which may be two experiments."""
+    sources = {}
+    for table in tables:
+        for label in dict.fromkeys(table.labels("run", run)):
+            if label in sources:
+                raise ValueError(
+                    f"The run {label!r} is in {sources[label]} and in {table.source}. Give every run "
+                    "a name of its own; a file without a column `run` is a run of its own name."
+                )
+            sources[label] = table.source
+
+
+def _units(tables: Sequence[Table]) -> dict[str, str]:
+    units, sources = {}, {}
+    for table in tables:
+        for name, unit in table.units.items():
+            if units.setdefault(name, unit) != unit:
+                raise ValueError(
+                    f"Column {name!r} is in {units[name]} in {sources[name]} and in {unit} in "
+                    f"{table.source}: bring both to one unit."
+                )
+            sources.setdefault(name, table.source)
+    return units

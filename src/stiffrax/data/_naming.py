@@ -1,0 +1,90 @@
+"""Names of columns: as a table writes them, without their units, renamed or left out."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+
+@final
+class Naming(NamedTuple):
+    """New names by the old ones, and columns that are left out; with their units or without."""
+
+    rename: Mapping[str, str] = {}
+    ignore: Sequence[str] = ()
+
+    def name(self, written: str) -> tuple[str, str]:
+        """The name and the unit of what is written; the unit is empty where there is none."""
+        name, unit = name_and_unit(written)
+        return self.rename.get(written, self.rename.get(name, name)), unit
+
+    def leaves_out(self, written: str) -> bool:
+        """Whether a column is left out."""
+        names = {written, name_and_unit(written)[0], self.name(written)[0]}
+        return not names.isdisjoint(self.ignore)
+
+
+def naming(rename: Any, ignore: Any) -> Naming:
+    """What a user gave as `rename` and `ignore`."""
+    if isinstance(ignore, str):
+        raise ValueError(
+            f"`ignore={ignore!r}` was given; it needs a sequence of names. Write "
+            f"`ignore=[{ignore!r}]`."
+        )
+    if not isinstance(rename, Mapping | None):
+        raise ValueError(
+            f"`rename={rename!r}` was given; it needs new names by the old ones, as in "
+            "`rename={'c_A [mmol/L]': 'A'}`."
+        )
+    return Naming({} if rename is None else rename, () if ignore is None else ignore)
+
+
+def name_and_unit(header: str) -> tuple[str, str]:
+    """`c_A [mmol/L]` and `Temp (K)` as a name and a unit; the unit is empty where there is none."""
+    match = re.fullmatch(r"\s*(.*?)\s*(?:\[([^\]]*)\]|\(([^)]*)\))\s*", header)
+    if match is None:
+        return header.strip(), ""
+    return match[1], (match[2] or match[3] or "").strip()
+
+
+def name_columns(
+    source: str, header: Sequence[str], naming: Naming, filled: Sequence[bool]
+) -> tuple[list[int], list[str], dict[str, str]]:
+    """Which columns are kept, their names, and the units of those that have one.
+
+    `filled`: whether a column has a cell. One with neither a name nor a cell is none: a separator
+    at the end of each row makes it.
+    """
+    places, names, units = [], [], {}
+    for j, written in enumerate(header):
+        name, unit = naming.name(written)
+        if naming.leaves_out(written) or not (name or filled[j]):
+            continue
+        if not name:
+            raise ValueError(
+                f"Column {j + 1} of {source} has no name. Give it one in the file, or leave it out: "
+                "write `ignore=['']`."
+            )
+        if name in names:
+            raise ValueError(
+                f"{source} names two columns {name!r}: give every column its own name."
+            )
+        places.append(j)
+        names.append(name)
+        if unit:
+            units[name] = unit
+    return places, names, units
+
+
+def check_found(naming: Naming, headers: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Refuses to rename or to leave out what no table has; `headers` are by their sources."""
+    headers = list(headers)
+    sources = " and ".join(dict.fromkeys(source for source, _ in headers))
+    written = [name for _, header in headers for name in header]
+    bare = [name_and_unit(name)[0] for name in written]
+    for old in naming.rename:
+        if old not in written and old not in bare:
+            raise ValueError(f"`rename` has {old!r}, which is no column of {sources}: {written}.")
+    known = {*written, *bare, *(naming.name(name)[0] for name in written)}
+    for old in naming.ignore:
+        if old not in known:
+            raise ValueError(f"`ignore` has {old!r}, which is no column of {sources}: {written}.")

@@ -1,0 +1,166 @@
+"""What is known of each run beside its measurements: constants, inputs and doses of other tables."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .._arguments import real_numbers
+from ._columns import find_run, find_time
+from ._dose import Dose
+from ._known_input import KnownInput, known_input
+from ._measured_runs import input_rows
+from ._naming import Naming
+from ._run_checks import per_run
+from ._table import Table, is_given, read_table
+from ._text_table import read_csv
+
+
+def second_table(source: Any, naming: Naming, decimal: str | None) -> Table:
+    """A file, a data frame or a mapping. `decimal` is what was said of the first one."""
+    if isinstance(source, str | PathLike):
+        return read_csv(source, naming, likely=decimal)
+    return read_table(source, naming)
+
+
+def run_constants(
+    table: Table, runs: Sequence[str], run: str | None
+) -> dict[str, Float[np.ndarray, " runs"]]:
+    """One number a run for each column of a table with one row a run, or one row for all.
+
+    The column that names the runs is called `run`, or as in the table of measurements.
+    """
+    column = _run_column(table, run)
+    if column is None:
+        if len(table) != 1:
+            raise ValueError(
+                f"{table.source}, given as `constants`, has {len(table)} rows and the columns "
+                f"{list(table.columns)}, none of which names the runs: call it `run`, as in "
+                "`rename={'experiment': 'run'}`."
+            )
+        rows = [0] * len(runs)
+    else:
+        labels = table.labels("run", column)
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(
+                    f"{table.source} has two rows for the run {label!r}; it needs one."
+                )
+        missing = [label for label in runs if label not in labels]
+        if missing:
+            raise ValueError(
+                f"{table.source}, given as `constants`, has no row for the run {missing[0]!r}; it "
+                f"has {labels}."
+            )
+        rows = [labels.index(label) for label in runs]
+    constants = {}
+    for name in table.columns:
+        if name == column:
+            continue
+        values = table.numbers("constants", name)[rows]
+        for row in np.flatnonzero(~np.isfinite(values)):
+            raise ValueError(
+                f"{table.locate(rows[int(row)], name)} is empty; a constant is needed."
+            )
+        constants[name] = values
+    return constants
+
+
+def run_inputs(
+    name: str, kind: str, table: Table, runs: Sequence[str], run: str | None, time: str | None
+) -> KnownInput:
+    """An input of a table of its own, with a column of times; without one of runs for all alike."""
+    time = find_time(table, time if time in table.columns else None)
+    column = _run_column(table, run)
+    ts, rows = table.numbers("time", time), {}
+    labels = None if column is None else np.array(table.labels("run", column))
+    for label in runs:
+        own = np.arange(len(ts)) if labels is None else np.flatnonzero(labels == label)
+        if not len(own):
+            raise ValueError(
+                f"{table.source}, given for the input {name!r}, has no row for the run {label!r}; "
+                f"it has {list(dict.fromkeys([] if labels is None else labels.tolist()))}."
+            )
+        rows[label] = own[np.argsort(ts[own], kind="stable")]
+    return known_input(kind, [input_rows(table, name, ts, own) for own in rows.values()])
+
+
+def run_doses(
+    table: Table, runs: Sequence[str], run: str | None, time: str | None
+) -> tuple[Dose, ...]:
+    """One dose a row of a table with columns of times, states and amounts.
+
+    One without a column of runs holds for each of them.
+    """
+    needed = [name for name in ("state", "amount") if name not in table.columns]
+    if needed:
+        raise ValueError(
+            f"{table.source}, given as `doses`, has the columns {list(table.columns)}, and not "
+            f"{needed[0]!r}: it needs `state`, `amount` and a time. Write "
+            f"`rename={{'old name': {needed[0]!r}}}`."
+        )
+    time = find_time(table, time if time in table.columns else None)
+    column = _run_column(table, run)
+    known = {time, column, "state", "amount", "seen"}
+    unknown = [name for name in table.columns if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{table.source}, given as `doses`, has a column {unknown[0]!r}; it needs those of the "
+            f"run, the time, `state`, `amount` and `seen`. Leave it out: `ignore=[{unknown[0]!r}]`."
+        )
+    ts, amounts = table.numbers("doses", time), table.numbers("doses", "amount")
+    for name, values in ((time, ts), ("amount", amounts)):
+        for row in np.flatnonzero(~np.isfinite(values)):
+            raise ValueError(
+                f"{table.locate(int(row), name)} is empty; a dose has a time and an amount."
+            )
+    states = table.labels("doses", "state")
+    seen = table.columns.get("seen", [0.0] * len(ts))
+    labels = [None] * len(ts) if column is None else table.labels("run", column)
+    return tuple(
+        Dose(label, float(t), state, float(amount), _is_true(table, row, seen[row]))
+        for row, (named, t, state, amount) in enumerate(
+            zip(labels, ts, states, amounts, strict=True)
+        )
+        for label in (runs if named is None else [named])
+    )
+
+
+def _is_true(table: Table, row: int, cell: Any) -> bool:
+    if not is_given(cell):
+        return False
+    words = {"true": True, "false": False, "yes": True, "no": False, "1.0": True, "0.0": False}
+    if str(cell).lower() not in words:
+        raise ValueError(f"{table.locate(row, 'seen')} holds {cell!r}; write 1 or 0.")
+    return words[str(cell).lower()]
+
+
+def _run_column(table: Table, run: str | None) -> str | None:
+    return find_run(table, run if run in table.columns else None)
+
+
+def run_starts(
+    start: Any, first: Float[np.ndarray, " runs"], runs: tuple[str, ...]
+) -> Float[np.ndarray, " runs"]:
+    """The time at which each run starts: a number for all, or one by the name of the run."""
+    if start is None:
+        return first
+    if isinstance(start, Mapping):
+        unknown = [name for name in start if name not in runs]
+        if unknown:
+            raise ValueError(f"`start` names the run {unknown[0]!r}; the runs are {list(runs)}.")
+        given = [start.get(run, t) for run, t in zip(runs, first, strict=True)]
+        return real_numbers("start", given)
+    return per_run("start", real_numbers("start", start), len(runs))
+
+
+def are_columns(constants: Any, table: Table) -> bool:
+    """Whether constants are columns of the table, and not a second one."""
+    if isinstance(constants, str) and constants in table.columns:
+        raise ValueError(
+            f"`constants={constants!r}` was given, which is a column: write "
+            f"`constants=[{constants!r}]`. A name alone is that of a file with a second table."
+        )
+    return isinstance(constants, list | tuple)

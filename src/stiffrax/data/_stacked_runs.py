@@ -1,0 +1,51 @@
+"""Runs of any length as the padded arrays of `Measurements`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._known_input import KnownInput
+from ._measured_runs import MeasuredRun
+from ._run_checks import check_cells, check_dose
+from ._second_tables import run_starts
+
+
+def stacked(
+    runs: dict[str, MeasuredRun],
+    names: tuple[str, ...],
+    units: tuple[str, ...],
+    constants: dict[str, Any],
+    inputs: dict[str, KnownInput],
+    doses: Sequence[Any],
+    start: Any,
+) -> dict[str, Any]:
+    """The fields of `Measurements`; shorter runs repeat their last time."""
+    for label, run in runs.items():
+        check_cells(label, names, *run, ~np.isnan(run.values))
+    for dose in doses:
+        check_dose(dose)
+    longest = max(len(run.ts) for run in runs.values())
+
+    def padded(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows, np.repeat(rows[-1:], longest - len(rows), axis=0)])
+
+    ts = np.stack([padded(run.ts) for run in runs.values()])
+    values = np.stack([padded(run.values) for run in runs.values()])
+    sd = np.stack([padded(run.sd) for run in runs.values()])
+    present = np.stack([np.arange(longest) < len(run.ts) for run in runs.values()])
+    mask = np.isfinite(values) & present[..., None]
+    return {
+        "ts": ts,
+        "values": np.where(mask, values, 0.0),
+        "mask": mask,
+        "sd": np.where(mask & np.isfinite(sd), sd, 0.0),
+        "starts": run_starts(start, ts[:, 0], tuple(runs)),
+        "constants": constants,
+        "inputs": inputs,
+        "doses": tuple(doses),
+        "names": names,
+        "units": units,
+        "run_names": tuple(runs),
+        "numbers": tuple(range(len(runs))),
+    }

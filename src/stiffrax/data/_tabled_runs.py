@@ -1,0 +1,98 @@
+"""From tables, and what a user says of their columns, to the fields of `Measurements`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._columns import find_columns, input_kinds
+from ._joined_tables import one_table
+from ._long_table import widened
+from ._measured_runs import cut_runs
+from ._naming import Naming, check_found
+from ._second_tables import are_columns, run_constants, run_doses, run_inputs, second_table
+from ._stacked_runs import stacked
+from ._table import Table
+
+
+def tabled_runs(
+    tables: Sequence[Table],
+    naming: Naming,
+    decimal: str | None = None,
+    *,
+    by_file: bool = False,
+    run: str | None = None,
+    time: str | None = None,
+    columns: Sequence[str] | None = None,
+    sd: Any = None,
+    constants: Any = (),
+    inputs: Any = (),
+    doses: Any = (),
+    start: Any = None,
+    long: Any = None,
+) -> dict[str, Any]:
+    """The fields of `Measurements`.
+
+    `by_file`: whether tables without a column of runs are runs of the names of their files.
+    """
+    used = {*(columns or ()), *_named(constants), *_named(inputs), *_named(sd)}
+    table = one_table(tables, run, time, None if long else used) if by_file else tables[0]
+    headers = [(x.source, x.header) for x in tables]
+    own = are_columns(constants, table)
+    second = {} if own else {"constants": second_table(constants, naming, decimal)}
+    kinds = input_kinds(inputs)
+    fed = {name: given for name, given in kinds.items() if not isinstance(given, str)}
+    others = {name: second_table(x, naming, decimal) for name, (_, x) in fed.items()}
+    if not isinstance(doses, list | tuple):
+        second["doses"] = second_table(doses, naming, decimal)
+    headers += [(x.source, x.header) for x in (*second.values(), *others.values())]
+    left = None
+    if long is not None:
+        table, columns, sd, left, written = _widened(table, long, columns, sd, run, naming)
+        headers.append((f"{table.source}, column {long[0]!r}", written))
+    check_found(naming, headers)
+    found = find_columns(
+        table,
+        run=run,
+        time=time,
+        columns=columns,
+        sd=sd,
+        constants=constants if own else (),
+        inputs={name: kind for name, kind in kinds.items() if name not in fed},
+        beside=left,
+    )
+    cut = cut_runs(table, found)
+    labels = tuple(cut.runs)
+    known = run_constants(second["constants"], labels, found.run) if not own else cut.constants
+    functions = cut.inputs | {
+        name: run_inputs(name, fed[name][0], x, labels, found.run, found.time)
+        for name, x in others.items()
+    }
+    if "doses" in second:
+        doses = run_doses(second["doses"], labels, found.run, found.time)
+    doses = [x for x in doses if getattr(x, "run", None) not in cut.left_out]
+    if isinstance(start, Mapping):
+        start = {name: t for name, t in start.items() if name not in cut.left_out}
+    units = tuple(table.units.get(name, "") for name in found.measured)
+    return stacked(cut.runs, found.measured, units, known, functions, doses, start)
+
+
+def _named(given: Any) -> list[str]:
+    """The columns that an argument may name."""
+    names = [*given, *given.values()] if isinstance(given, Mapping) else given
+    return [x for x in names if isinstance(x, str)] if isinstance(names, list | tuple) else []
+
+
+def _widened(
+    table: Table, long: Any, columns: Any, sd: Any, run: str | None, naming: Naming
+) -> tuple[Table, Any, Any, list[str], list[str]]:
+    """One column a variable, of those asked for; and the columns beside the variables."""
+    table, names, sd, written = widened(table, long, sd, run, naming)
+    spreads = set(sd.values()) if isinstance(sd, dict) else set()
+    left = [name for name in table.columns if name not in names and name not in spreads]
+    if columns is None:
+        return table, names, sd, left, written
+    others = {name for name in names if name not in columns}
+    if isinstance(sd, dict):
+        others |= {x for name, x in sd.items() if name in others}
+        sd = {name: x for name, x in sd.items() if name not in others}
+    kept = {name: cells for name, cells in table.columns.items() if name not in others}
+    return table.like(kept), columns, sd, left, written

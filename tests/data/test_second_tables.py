@@ -1,0 +1,154 @@
+"""Constants, inputs and doses of runs stand in columns, or in tables of their own."""
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+RUNS = {"batch": ["a", "a", "b", "b"], "t": [0, 1, 0, 1], "A": [1.0, 0.6, 2.0, 1.1]}
+
+
+def measured(run="batch", **options):
+    table = {run: RUNS["batch"], "t": RUNS["t"], "A": RUNS["A"]}
+    return srx.Measurements.from_table(table, run=run, **options)
+
+
+@pytest.mark.parametrize("name", ["batch", "run", "Run"])
+def test_a_second_table_names_runs_as_the_first_one_or_in_run(name, tmp_path):
+    path = tmp_path / "conditions.csv"
+    path.write_text(f"{name},T\nb,320\na,300\n")
+    data = measured(constants=path, doses={name: ["b"], "t": [1], "state": ["A"], "amount": [2]})
+    np.testing.assert_array_equal(data.constants["T"], [300, 320])
+    assert data.doses == (srx.Dose("b", 1.0, "A", 2.0),)
+
+
+def test_columns_of_a_second_table_are_renamed_and_left_out(tmp_path):
+    path = tmp_path / "conditions.csv"
+    path.write_text("exp,Temp [K],notes\nb,320,good\na,300,bad\n")
+    with pytest.raises(ValueError, match="none of which names the runs: call it `run`"):
+        measured(constants=path)
+    rename = {"exp": "run", "Temp": "T"}
+    with pytest.raises(ValueError, match=r"'notes', holds 'good', a name, .* `ignore=\['notes'\]`"):
+        measured(constants=path, rename=rename)
+    data = measured(constants=path, rename=rename, ignore=["notes"])
+    np.testing.assert_array_equal(data.constants["T"], [300, 320])
+
+
+def test_a_name_that_no_table_has_is_not_renamed():
+    with pytest.raises(ValueError, match="`rename` has 'x', which is no column of the table"):
+        measured(constants={"batch": ["a", "b"], "T": [300, 320]}, rename={"x": "y"})
+
+
+@pytest.mark.parametrize("constants", [{"T": 298.0}, {"T": [298.0]}])
+def test_one_row_without_a_run_is_that_of_all_runs(constants):
+    np.testing.assert_array_equal(measured(constants=constants).constants["T"], [298, 298])
+
+
+def test_a_number_is_a_whole_column():
+    data = srx.Measurements.from_table({"t": [0, 1], "A": [1, 0.5], "T": 298.0}, constants=["T"])
+    np.testing.assert_array_equal(data.constants["T"], [298])
+
+
+DOSES = "run,time,state,amount,seen\na,0.5,A,1.5,\nb,0,A,2,1\nb,0.7,A,3,False\n"
+
+
+def test_doses_stand_in_a_file(tmp_path):
+    path = tmp_path / "doses.csv"
+    path.write_text(DOSES)
+    expected = (
+        srx.Dose("a", 0.5, "A", 1.5),
+        srx.Dose("b", 0.0, "A", 2.0, seen=True),
+        srx.Dose("b", 0.7, "A", 3.0),
+    )
+    assert measured(doses=path).doses == expected
+    data = srx.Measurements.from_arrays(
+        [0.0, 1.0], np.ones((2, 2, 1)), names=["A"], run_names=["a", "b"], doses=path
+    )
+    assert data.doses == expected
+
+
+def test_doses_without_a_run_are_those_of_all():
+    doses = measured(doses={"t": 0.5, "state": "A", "amount": 2.0}).doses
+    assert doses == (srx.Dose("a", 0.5, "A", 2.0), srx.Dose("b", 0.5, "A", 2.0))
+
+
+@pytest.mark.parametrize(
+    ("doses", "message"),
+    [
+        ({"t": [1], "amount": [2]}, "and not 'state': it needs `state`, `amount` and a time"),
+        ({"t": [1], "state": ["A"], "amount": [None]}, "is empty; a dose has a time and an amount"),
+        ({"t": [1], "state": ["A"], "amount": [2], "rate": [3]}, r"`ignore=\['rate'\]`"),
+        ({"t": [1], "state": ["A"], "amount": [2], "seen": ["x"]}, "holds 'x'; write 1 or 0"),
+        (
+            {"run": ["c"], "t": [1], "state": ["A"], "amount": [2]},
+            "`doses` has one for the run 'c'",
+        ),
+        ([("a", 2.0, "A", 50.0)], r"it needs doses. Write `srx.Dose\(run='a'"),
+        ([srx.Dose("a", 0.5, "A", np.nan)], "time and amount are finite"),
+        ([srx.Dose("a", np.nan, "A", 1.0)], "time and amount are finite"),
+    ],
+)
+def test_doses_that_do_not_fit_are_named(doses, message):
+    with pytest.raises(ValueError, match=message):
+        measured(doses=doses)
+
+
+def test_an_input_stands_in_a_file_with_times_of_its_own(tmp_path):
+    path = tmp_path / "feeds.csv"
+    path.write_text("batch;time;feed;pH\na;0,5;4,5;\na;0;1,5;7,5\nb;0;2,5;7\n")
+    data = measured(inputs={"feed": ("step", path), "pH": ("linear", path)})
+    feed = data.inputs["feed"]
+    assert [float(feed(0, t)) for t in (0, 0.4, 0.5, 9)] == [1.5, 1.5, 4.5, 4.5]
+    assert float(feed(1, 0.9)) == 2.5
+    assert feed.jump_ts.tolist() == [[0.5], [np.inf]]
+    assert float(data.inputs["pH"](0, 0.9)) == 7.5
+
+
+def test_an_input_without_a_run_is_that_of_all():
+    table = {"t": [0.0, 1.0], "u": [0.0, 2.0]}
+    u = srx.Measurements.from_arrays(
+        [0.0, 1.0], np.ones((2, 2, 1)), inputs={"u": ("linear", table)}
+    ).inputs["u"]
+    assert [float(u(run, 0.5)) for run in (0, 1)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"u": ("step", {"run": ["a"], "t": [0], "u": [1]})}, "has no row for the run 'b'"),
+        ({"u": ("spline", {"t": [0], "u": [1]})}, "between its rows an input is one of"),
+        ({"u": 3}, "between its rows an input is one of"),
+        ("u", r"Write `inputs=\{'u': 'linear'\}`"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        measured(inputs=inputs)
+
+
+def test_inputs_beside_arrays_bring_their_rows():
+    with pytest.raises(ValueError, match=r"Write `inputs=\{'u': \('step', \{'t': \[0.0, 5.0\]"):
+        srx.Measurements.from_arrays([0.0], [[1.0]], inputs={"u": "step"})
+
+
+@pytest.mark.parametrize(
+    ("sd", "message"),
+    [
+        ("A_sd", r"Write `sd=\{'A': 'A_sd'\}`"),
+        ([0.1], r"needs a number for all columns"),
+        ({"A": [0.1, 0.2]}, r"Write `sd=\{'A': 0.1\}` or `sd=\{'A': 'A_sd'\}`"),
+    ],
+)
+def test_standard_deviations_that_are_no_numbers_are_named(sd, message):
+    with pytest.raises(ValueError, match=message):
+        measured(sd=sd)
+
+
+def test_a_number_is_the_standard_deviation_of_all_columns():
+    table = {"t": [0, 1], "A": [1.0, 2.0], "B": [2.0, 3.0]}
+    np.testing.assert_array_equal(srx.Measurements.from_table(table, sd=0.1).sd, 0.1)
+    long = {"t": [0, 1], "x": ["A", "B"], "value": [1.0, 2.0]}
+    data = srx.Measurements.from_table(long, long=("x", "value"), sd=0.1)
+    np.testing.assert_array_equal(data.sd[0], [[0.1, 0], [0, 0.1]])
+    with pytest.raises(ValueError, match="needs the name of the column of standard deviations"):
+        srx.Measurements.from_table(long, long=("x", "value"), sd={"A": "s"})
