@@ -122,6 +122,12 @@ def test_the_blocks_on_measured_data_find_the_rates_and_predict(binding_csv):
     assert found["fit"].values["field.k_on"] == pytest.approx(2.0, rel=0.1)
     expected = 2.5 * bound(np.array([0.0, 1.0, 2.0]), 8.0)
     np.testing.assert_allclose(found["predicted"][0, :, 0], expected, atol=0.05)
+    half = (found["band"].upper - found["band"].lower)[0, 1:, 0] / 2
+    assert np.all((half > 0) & (half < 0.1))
+    np.testing.assert_allclose(found["solution"].ys[0].sum(), 1.0, rtol=1e-6)
+    loss = found["with_prior"]
+    system = found["system"]
+    assert loss.losses[1](system, found["data"]) == 0
 
 
 @pytest.mark.slow

@@ -167,6 +167,8 @@ class TestSteadyStates:
         field = lambda t, y, args: jnp.stack([y[1], -y[0]])  # noqa: E731
         found = rested(self.system(field=field), self.data)
         assert bool(found.failed[0])
+        failure = srx.LikelihoodLoss().first_failure(self.system(field=field), self.data)
+        assert failure.startswith("the steady state of run 0")
 
 
 @pytest.mark.slow
@@ -189,6 +191,16 @@ class TestMessages:
             srx.LikelihoodLoss()(
                 srx.System(lambda t, y, a: -y, jnp.ones(1), states=["B"]), measured()
             )
+
+    def test_a_condition_that_is_a_parameter_too(self):
+        args = srx.Conditions(
+            jnp.asarray(0), jnp.zeros(()), {"k": jnp.ones(())}, {}, {"k": 2.0, "m": 3.0}
+        )
+        assert args["m"] == 3
+        with pytest.raises(ValueError, match=r"`args\['k'\]` was asked for, which is a constant"):
+            args["k"]
+        with pytest.raises(ValueError, match=r"parameters \['k', 'm'\].*`System\(..., parameters="):
+            args["n"]
 
     def test_a_condition_that_the_runs_do_not_have(self):
         system = srx.System(lambda t, y, args: -args["T"] * y, jnp.ones(1), states=["A"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.losses._simulation import Simulator, _columns
 
 TS = np.array([1.0, 2.0, 3.0])
 
@@ -174,3 +175,32 @@ class TestFailedRuns:
         start, slope = np.sqrt(y - 0.05), 0.1 * y**2 / (1 - 0.2 * y)
         expected = (start - 1) / (2 * start) * slope
         np.testing.assert_allclose(found.parameters["k"].raw, expected, rtol=1e-4)
+
+
+class TestColumns:
+    """What functions of a system say of the columns of data that have A alone."""
+
+    def test_what_is_observed_besides_is_left_out(self):
+        found = _columns("observe", {"B": 2.0, "A": 1.0}, ("A",))
+        assert found.tolist() == [1.0]
+
+    def test_a_column_that_is_not_observed_is_named(self):
+        with pytest.raises(ValueError, match=r"`observe` names \['B'\], and not the column 'A'"):
+            _columns("observe", {"B": 2.0}, ("A",))
+
+    def test_a_spread_may_be_of_what_is_observed_besides(self):
+        assert _columns("sd", {"B": 2.0}, ("A",), {"B"}).tolist() == [0.0]
+
+    def test_a_spread_of_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="`sd` names 'B', which is no column of the data"):
+            _columns("sd", {"B": 2.0}, ("A",))
+
+
+def test_a_run_without_a_steady_state_is_said_to_have_none(monkeypatch):
+    resting = srx.System(lambda t, y, args: -y, srx.SteadyState(jnp.ones(1)), states=["A"])
+    data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2, 1)), names=["A"], sd=1.0)
+    nothing = srx.Simulation(*[jnp.full((2, 2, 1), jnp.nan)] * 3, jnp.ones(2, bool))
+    monkeypatch.setattr(srx.LikelihoodLoss, "simulate", lambda *_: nothing)
+    for unrested, said in (([True, False], "steady state"), ([False, True], "solve")):
+        monkeypatch.setattr(Simulator, "unrested", lambda *_, x=unrested: np.array(x))
+        assert LOSS.first_failure(resting, data).startswith(f"the {said} of run 0")

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import stiffrax as srx
 from stiffrax.training._box_trust_region import Box, Found, _moved
 from stiffrax.training._likelihood_model import LikelihoodModel
 from stiffrax.training._lockstep import Evaluation
@@ -21,7 +22,9 @@ class Linear(LikelihoodModel):  # type: ignore
     def __init__(self):
         system = lambda x: None  # noqa: E731
         self.vector = SimpleNamespace(names=["a", "b", "c"], log=np.zeros(3, bool), system=system)
-        self.likelihood = SimpleNamespace(estimates=lambda system, data: [False])
+        self.likelihood = SimpleNamespace(
+            estimates=lambda system, data: [False], by_column=lambda data: [srx.NormalNoise()]
+        )
         self.data = SimpleNamespace(ts=np.arange(4.0)[None])
 
     def on(self, data):

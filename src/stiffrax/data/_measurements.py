@@ -1,6 +1,5 @@
 """Measurements: what was measured of a system, cell by cell, under which conditions."""
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
@@ -18,6 +17,7 @@ from ._join_runs import joined
 from ._known_input import KnownInput
 from ._names import held_out_runs, select_runs
 from ._naming import naming
+from ._rows_to_draw_at import with_rows_to_draw_at
 from ._run_checks import check_runs
 from ._run_conditions import Conditions
 from ._table import read_table
@@ -282,15 +282,12 @@ class Measurements(eqx.Module):
         ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]
         return Trajectories.from_arrays(ts, ys, names=self.names, run_names=self.run_names)
 
-    def resampled(self, points: int) -> "Measurements":
-        """The same runs with rows at equal steps from start to last row, for drawing predictions."""
-        last = np.max(np.where(np.any(self.mask, axis=2), self.ts, -np.inf), axis=1)
-        ts = np.linspace(np.asarray(self.starts), last, points, axis=1)
-        # A system without an initial state starts there. Noise on logarithms refuses zeros.
-        first = np.asarray(self.first_values())[:, None]
-        values = np.where((ts == ts[:, :1])[:, :, None], first, 1.0)
-        mask, sd = np.isfinite(values), np.zeros_like(values)
-        return dataclasses.replace(self, ts=ts, values=np.nan_to_num(values), mask=mask, sd=sd)
+    def resampled(self, points: int, *, log_time: bool = False) -> "Measurements":
+        """The same runs with equal steps from start to last row besides their own, to draw at.
+
+        With `log_time` the steps are equal on a logarithmic axis of the time since the start.
+        """
+        return with_rows_to_draw_at(self, points, log_time)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, NaN where nothing is."""

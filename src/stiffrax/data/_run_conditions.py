@@ -41,18 +41,25 @@ class Conditions(eqx.Module):
 
     def __getitem__(self, name: str) -> Any:
         """A constant, an input as a function of time, or a parameter of the system."""
+        parameters = self.parameters if isinstance(self.parameters, dict) else {}
+        if name in parameters and (name in self.constants or name in self.inputs):
+            raise ValueError(
+                f"`args[{name!r}]` was asked for, which is a constant or an input of the runs and a "
+                "parameter of the system: rename one of them."
+            )
         if name in self.constants:
             value = self.constants[name]
             return (lambda _t: value) if name in self.inputs else value
         if name in self.inputs:
             known = self.inputs[name]
             return lambda t: known(0, t)
-        if isinstance(self.parameters, dict) and name in self.parameters:
-            return self.parameters[name]
+        if name in parameters:
+            return parameters[name]
         raise ValueError(
             f"`args[{name!r}]` was asked for; the runs have the constants {sorted(self.constants)} "
-            f"and the inputs {sorted(self.inputs)}. Name it in `constants=` or `inputs=` where the "
-            "data are read."
+            f"and the inputs {sorted(self.inputs)}, the system the parameters {sorted(parameters)}. "
+            "Name it in `constants=` or `inputs=` where the data are read, or in "
+            "`System(..., parameters=...)`."
         )
 
     def replace(self, **constants: Any) -> "Conditions":

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from .._arguments import check_count, check_instance, check_tolerances
 from ..adjoints import DiscreteAdjoint, records_steps
 from ..data import Measurements, Trajectories
-from ..models import System
+from ..models import SteadyState, System
 from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
@@ -121,9 +121,10 @@ class LikelihoodLoss(AbstractLoss):
     ) -> Simulation:
         """What the system predicts at the rows of the data, a [`stiffrax.Simulation`][]."""
         data = self.check(system, data)
-        adjoint = self.adjoint if adjoint is None else adjoint
-        simulator = Simulator(self.solver, self.rtol, self.atol, self.max_steps, adjoint)
-        return simulator(system, data)
+        return self._simulator(self.adjoint if adjoint is None else adjoint)(system, data)
+
+    def _simulator(self, adjoint: diffrax.AbstractAdjoint) -> Simulator:
+        return Simulator(self.solver, self.rtol, self.atol, self.max_steps, adjoint)
 
     def check(self, system: Any, data: Any) -> Measurements:
         """`data` as measurements, if system and noise fit them."""
@@ -249,11 +250,18 @@ class LikelihoodLoss(AbstractLoss):
         return [self.noise[name] for name in data.names]
 
     def first_failure(self, model: Any, data: Any) -> str:
-        """The first run whose solve fails, or the first cell without a likelihood."""
+        """The first run without a steady state or whose solve fails, or cell without a likelihood."""
         data = check_measurements(data)
         found = self.simulate(model, data)
         for i in np.flatnonzero(found.failed):
-            return f"the solve of run {data.run_names[i]}"
+            run = data.run_names[i]
+            if isinstance(model.initial_state, SteadyState):
+                if self._simulator(self.adjoint).unrested(model, data)[i]:
+                    return (
+                        f"the steady state of run {run}: in a million times the time that its data "
+                        "cover the system does not come to rest, or the solve fails on the way"
+                    )
+            return f"the solve of run {run}"
         for i, k, j in np.argwhere(self._impossible(model, found, data)):
             return (
                 f"the likelihood of run {data.run_names[i]}: {data.names[j]} at time "

@@ -1,7 +1,7 @@
 """Predictions of what is measured of a system, in every run of the data."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -101,6 +101,11 @@ class Simulator(eqx.Module):
         nothing = failed[:, None, None]
         values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)
+
+    def unrested(self, system: System, data: Measurements) -> Bool[Array, " runs"]:
+        """The runs that a system has no steady state to start from."""
+        system = paramax.unwrap(system)
+        return _initial_states(system, system.states or data.names, data, self)[1]
 
     def _solve_run(
         self,
@@ -320,7 +325,9 @@ def _observe(
     def one(t: Array, y: Array, run: Array) -> tuple[Array, Array]:
         args = _conditions(system, data, run)
         sd = system.sd(t, y, args) if callable(system.sd) else system.sd
-        return _columns("observe", observe(t, y, args), data.names), _columns("sd", sd, data.names)
+        observed = observe(t, y, args)
+        others = {*states, *(observed if isinstance(observed, dict) else ())}
+        return _columns("observe", observed, data.names), _columns("sd", sd, data.names, others)
 
     over_times = jax.vmap(one, in_axes=(0, 0, None))
     return jax.vmap(over_times)(ts, ys, runs)
@@ -337,16 +344,25 @@ def _observe_states(states: tuple[str, ...], names: tuple[str, ...]) -> Callable
     return lambda _t, y, _args: y[index]
 
 
-def _columns(what: str, given: Any, names: tuple[str, ...]) -> Array:
-    """One number for each column; zeros where `sd` says nothing."""
+def _columns(what: str, given: Any, names: tuple[str, ...], others: Collection[str] = ()) -> Array:
+    """One number for each column; zeros where `sd` says nothing.
+
+    What is observed besides is left out. A spread is that of a column, or of one of the `others`.
+    """
     if what == "sd" and (given is None or isinstance(given, dict)):
         given = dict.fromkeys(names, 0.0) | (given or {})
-    if isinstance(given, dict):
-        missing, extra = set(names) - set(given), set(given) - set(names)
-        if missing or extra:
+        unknown = [name for name in given if name not in names and name not in others]
+        if unknown:
             raise ValueError(
-                f"`{what}` names {sorted(given)}; the columns of the data are {list(names)}. Each "
-                "needs one number: leave a column out of the data with `columns=` where they are "
+                f"`sd` names {unknown[0]!r}, which is no column of the data, {list(names)}, and is not "
+                "observed: write the name of a column."
+            )
+    if isinstance(given, dict):
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ValueError(
+                f"`{what}` names {sorted(given)}, and not the column {missing[0]!r} of the data. "
+                "Return a number for it as well, or leave it out with `columns=` where the data are "
                 "read."
             )
         given = jnp.stack([jnp.asarray(given[name], float) for name in names])

@@ -19,8 +19,10 @@ class Parameter(paramax.AbstractUnwrappable):
     r"""A trainable number, or array of numbers, with a scale and bounds.
 
     Training moves `raw`: the value itself, or its natural logarithm on a logarithmic scale. A
-    `paramax.unwrap` of the tree puts the value in its place; losses that take a
-    [`stiffrax.System`][] do so. Made by [`stiffrax.positive`][] and [`stiffrax.bounded`][].
+    `paramax.unwrap` of the tree puts the value in its place. What is predicted of a
+    [`stiffrax.System`][] is by values; a function that is added to a loss, and whoever calls a fitted
+    `field` by hand, unwraps it: `paramax.unwrap(system).field.k`. Made by [`stiffrax.positive`][] and
+    [`stiffrax.bounded`][].
 
     **Attributes:**
 

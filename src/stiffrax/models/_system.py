@@ -117,7 +117,8 @@ class System(eqx.Module):
         start at what is measured at their start, the mean of replicates: all states must be. These
         cells are then no residuals.
     - `observe`: $g$, called as `observe(t, y, args)`; returns a dictionary of the columns of the
-        data, or an array in their order. Without, columns are states of the same name.
+        data, and of others, which are left out, or an array in their order. Without, columns are
+        states of the same name.
     - `sd`: standard deviations of the noise, in the unit of each column, or relative where noise is
         log-normal: a number, a dictionary by column, or a function `sd(t, y, args)` that returns one
         of these, such as `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without,

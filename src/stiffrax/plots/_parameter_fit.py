@@ -5,26 +5,37 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from ..data import Measurements
 from ..training import ParameterFit, Profile
 from ._axes import COLORS, one_axes
 from ._trajectories import panels_of, run_number
 
 
 def measured_fit(
-    fit: ParameterFit, *, run: SupportsIndex | str = 0, points: int = 200, axes: Any = None
+    fit: ParameterFit,
+    *,
+    data: Measurements | None = None,
+    run: SupportsIndex | str = 0,
+    points: int = 200,
+    log_time: bool = False,
+    axes: Any = None,
 ) -> Any:
     """Measurements of one run with error bars, and the fit with its 95 % band, one axes a column.
 
     **Arguments:**
 
     - `fit`: what `fit_parameters` returned.
+    - `data`: other runs, such as those held out; their noise is that of the fit where they have none.
+        Those of the fit without.
     - `run`: which run, by its number or its name.
     - `points`: along each curve.
+    - `log_time`: a logarithmic axis of time, for stiff data; times of zero are left out.
     - `axes`: at least as many axes as columns; by default those of a new figure.
 
     **Returns:** the axes used, an array of one for each column.
 
-    **Raises:** `ValueError` for an unknown run, too few axes, or without matplotlib.
+    **Raises:** `ValueError` for an unknown run, one of which the fit says nothing, too few axes, or
+    without matplotlib.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -37,19 +48,26 @@ def measured_fit(
 
     ```
     """
-    data, i = fit.data, run_number(fit.data.run_names, run)
-    band, sd = fit.band(points=points), fit.error_bars()
+    data = fit.data if data is None else data
+    i = run_number(data.run_names, run)
+    band = fit.band(data=data, points=points, log_time=log_time)
+    lower, upper = fit.error_limits(data)
     panels = panels_of(axes, data.num_columns)
     for j, ax in enumerate(panels):
-        seen = np.asarray(data.mask)[i, :, j]
+        if log_time:
+            ax.set_xscale("log")
+        seen = np.asarray(data.mask)[i, :, j] & ~(log_time & (np.asarray(data.ts)[i] <= 0))
         ts, values = np.asarray(data.ts)[i, seen], np.asarray(data.values)[i, seen, j]
-        bars = np.where(sd[i, seen, j] > 0, sd[i, seen, j], 0)
+        bars = np.stack([values - lower[i, seen, j], upper[i, seen, j] - values])
+        bars = np.where(bars > 0, bars, 0)
         ax.errorbar(ts, values, bars, fmt="o", color=COLORS[-1], ms=3, lw=1, label="measured")
-        ax.plot(band.ts[i], band.values[i, :, j], color=COLORS[0], label="fit")
+        drawn = band.ts[i] > 0 if log_time else np.full(band.ts[i].shape, True)
+        times, *lines = (x[drawn] for x in (band.ts[i], *(y[i, :, j] for y in band[1:])))
+        ax.plot(times, lines[0], color=COLORS[0], label="fit")
         # Left out, as what is not finite is, a band without an end would look like none.
-        edges = zip((band.lower, band.upper), ax.get_ylim(), strict=True)
-        edges = [np.where(np.isfinite(x[i, :, j]), x[i, :, j], end) for x, end in edges]
-        ax.fill_between(band.ts[i], *edges, color=COLORS[0], alpha=0.25, lw=0)
+        edges = zip(lines[1:], ax.get_ylim(), strict=True)
+        edges = [np.where(np.isfinite(x), x, end) for x, end in edges]
+        ax.fill_between(times, *edges, color=COLORS[0], alpha=0.25, lw=0)
         unit = data.units[j]
         ax.set_title(f"{data.names[j]} [{unit}]" if unit else data.names[j])
         ax.set_xlabel("time")

@@ -19,11 +19,13 @@ from ..models import (
     PartiallyKnown,
     PiNet,
     ReactionNetwork,
+    System,
 )
 from ..models._checks import check_state
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
 from ._numbers import check_digits, drop_small_terms, round_numbers, to_number
+from ._system_field import field_of
 from ._trace import trace
 
 if TYPE_CHECKING:
@@ -102,6 +104,8 @@ def own_names(equations: Any) -> tuple[str, ...] | None:
     if isinstance(equations, Mapping):
         return tuple(equations)
     equations = paramax.unwrap(equations)
+    if isinstance(equations, System):
+        return equations.states or own_names(equations.field)
     if isinstance(equations, ReactionNetwork):
         return equations.species
     if isinstance(equations, SymbolicModel):
@@ -131,7 +135,8 @@ def to_sympy(
         are read too, if their number of rounds does not depend on the state and is 100 at most.
     - `names`: the names of the states in their order; default those that the model has itself
         (species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
-    - `args`: the `args` with which parts are traced.
+    - `args`: the `args` with which parts are traced; of a fitted [`stiffrax.System`][] the conditions
+        of a run, `fit.conditions("a")`. Without, its functions have its `parameters` alone.
     - `digits`: significant digits to which numbers are rounded; default all. Whole exponents and
         fractions stay.
     - `threshold`: coefficients of at most this size are left out: of a linear model its own, of any
@@ -140,8 +145,9 @@ def to_sympy(
     **Returns:** one expression for each output; of a `ConstrainedField` the rows of its constraints
     are `Eq(0, g)`. Coefficients keep every digit: SymPy prints 15 of a float, `float` of it has all.
 
-    **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, and
-    for functions that have no formula, such as a longer loop, or do not return a vector.
+    **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, for
+    functions that have no formula, such as a longer loop, or do not return a vector, and for a system
+    with a mass matrix, or one that reads conditions which are not given.
 
     ```python
     >>> import stiffrax as srx
@@ -161,6 +167,8 @@ def to_sympy(
         )
     model = paramax.unwrap(model)
     names = own_names(model) if names is None else names
+    if isinstance(model, System):
+        model, args = field_of(model, args)
     size = getattr(model, "num_states", None if names is None else len(names))
     if size is None:
         raise ValueError(

@@ -51,10 +51,12 @@ def fit_parameters(
         [`stiffrax.fixed`][].
     - `data`: [`stiffrax.Measurements`][], or trajectories.
     - `loss`: a [`stiffrax.LikelihoodLoss`][], or one with terms added to it, such as
-        `loss + penalty` with a function `penalty(system, data)`.
-    - `starts`: how many searches. One begins at the values given. More begin at points of a Latin
-        hypercube between the bounds, on the scale of each parameter; plain arrays, and parameters
-        without two bounds, begin where they are given.
+        `loss + penalty` with a function `penalty(system, data)`, which takes values from
+        `paramax.unwrap(system)`.
+    - `starts`: how many searches. A single one begins at the values given. Of several none does: they
+        begin at points of a Latin hypercube between the bounds, on the scale of each parameter; only
+        plain arrays, and parameters without two bounds, begin where they are given. To go on from
+        the parameters of another fit, write `starts=1`.
     - `hops`: how often a search goes on from the minimum it found: some parameters are drawn anew,
         the best of three such points is searched from, and the lower minimum kept. Each costs about
         what a start costs.

@@ -53,8 +53,8 @@ class LikelihoodModel:
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
         """The evaluation of each point."""
         self._width = len(points)
-        *found, _ = _evaluate(self._parts, jnp.asarray(points))
-        cost, triangle, num_failed = (np.asarray(x) for x in found)
+        found = _evaluate(self._parts, jnp.asarray(points))
+        cost, triangle, num_failed = (np.asarray(x) for x in found[:3])
         return [
             Evaluation(float(a), np.asarray(b, float), int(c))
             for a, b, c in zip(cost, triangle, num_failed, strict=True)
@@ -85,12 +85,28 @@ class LikelihoodModel:
             return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
         if self.data.num_columns == 1 and not self._parts.others:
             return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
-        rows = _evaluate(self._parts, jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))[-1]
-        values = np.asarray(rows[0], float)[:, :-1]
+        values = np.asarray(self._evaluated(x)[3][0], float)[:, :-1]
         column = np.full(len(values), -1)
         for number, j in enumerate(estimated):
             column[np.flatnonzero(self._column == j)] = number
         return Rows(values, column, np.array([np.sum(self._column == j) for j in estimated]))
+
+    def _evaluated(self, x: Float[np.ndarray, " p"]) -> tuple[Array, ...]:
+        """The evaluation at one point, by the program that is there."""
+        return _evaluate(self._parts, jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))
+
+    def noise(self, system: Any, x: Float[np.ndarray, " p"]) -> dict[str, float]:
+        """The standard deviations that are put in by formula at one point, by column."""
+        estimated = self.likelihood.estimates(system, self.data)
+        if not any(estimated):
+            return {}
+        found = np.asarray(self._evaluated(x)[4][0], float)
+        named = zip(self.data.names, found, estimated, strict=True)
+        return {name: float(sd) for name, sd, own in named if own}
+
+    def score(self, x: Float[np.ndarray, " p"]) -> float:
+        """The negative log-likelihood alone at one point, infinite where a solve fails."""
+        return float(_score(self._parts, jnp.asarray(x)))
 
     def log_volume(self, x: Float[Array, " p"]) -> Any:
         """The logarithm of the volume, in what terms are densities of, of a unit of `x`."""
@@ -124,8 +140,8 @@ class _Parts(eqx.Module):
         """The predictions at one point, differentiable forward."""
         return self.likelihood.simulate(self.system(x), self.data, diffrax.ForwardMode())
 
-    def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array]:
-        """The cost, its model, first a row for each cell, and the failures."""
+    def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array, Array]:
+        """The cost, its model, first a row for each cell, the failures, and the noise of columns."""
 
         def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
             found = self.simulate(x)
@@ -151,16 +167,27 @@ class _Parts(eqx.Module):
             total = total + value
             rows.append(more)
         stacked = jnp.concatenate([*rows, jnp.zeros((x.size + 1, x.size + 1))])
-        return total, stacked, jnp.sum(found.failed)
+        spread = self.likelihood.spread(system, found, self.data)
+        unknown = jnp.asarray(self.data.sd) == 0
+        noise = jnp.max(jnp.where(unknown, spread, 0), axis=(0, 1))
+        return total, stacked, jnp.sum(found.failed), noise
 
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
         return weight * evaluate_loss(term, self.system(x), self.data).value
 
 
 @eqx.filter_jit
-def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, Array, Array, Array]:
-    cost, rows, num_failed = jax.vmap(parts.rows)(points)
-    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, rows
+def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, ...]:
+    cost, rows, num_failed, noise = jax.vmap(parts.rows)(points)
+    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, rows, noise
+
+
+@eqx.filter_jit
+def _score(parts: _Parts, x: Float[Array, " p"]) -> Array:
+    system, found = parts.system(x), parts.simulate(x)
+    found = parts.likelihood.judged(system, found, parts.data)
+    cost = jnp.sum(parts.likelihood.terms(system, found, parts.data).cost)
+    return jnp.where(jnp.any(found.failed), jnp.inf, cost)
 
 
 @eqx.filter_jit

@@ -1,17 +1,23 @@
 """What an estimation of parameters found, and how well it is known."""
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jaxtyping import Array, Float
 
-from ..data import Measurements
+from .._arguments import check_count
+from ..data import Conditions, Measurements
 from ..losses import Simulation, check_measurements
 from ._box_trust_region import Box, Found
+from ._known_noise import with_noise
 from ._likelihood_model import LikelihoodModel
 from ._new_runs import check_runs_known
 from ._parameter_errors import ParameterErrors
+from ._prediction_band import Band, prediction_band
 from ._profile import Profile, profile_searches
 
 # A parameter is at a bound where it is closer than rounding: a search ends on it, and not near it.
@@ -45,30 +51,6 @@ class Estimate(NamedTuple):
     lower: float
     upper: float
     bound: str
-
-
-@final
-class Band(NamedTuple):
-    """What a fit predicts, and how well that is known.
-
-    **Attributes:**
-
-    - `ts`: `(runs, times)`.
-    - `values`, `lower`, `upper`: `(runs, times, columns)`, in the unit of each column.
-
-    ```python
-    >>> import numpy as np, stiffrax as srx
-    >>> line = np.ones((1, 2, 1))
-    >>> srx.Band(np.array([[0.0, 1.0]]), line, 0.9 * line, 1.1 * line).values.shape
-    (1, 2, 1)
-
-    ```
-    """
-
-    ts: Float[np.ndarray, "runs times"]
-    values: Float[np.ndarray, "runs times columns"]
-    lower: Float[np.ndarray, "runs times columns"]
-    upper: Float[np.ndarray, "runs times columns"]
 
 
 @final
@@ -231,38 +213,109 @@ class ParameterFit:
         check_runs_known(self._model, self.x, data, self._acting)
         return self._model.on(data)
 
-    def band(self, level: float = 0.95, *, points: int | None = None) -> Band:
+    def band(
+        self,
+        level: float = 0.95,
+        *,
+        data: Measurements | None = None,
+        points: int | None = None,
+        log_time: bool = False,
+    ) -> Band:
         """What is predicted, with a band from the errors of the parameters, linearized.
 
         **Arguments:**
 
         - `level`: of the band.
-        - `points`: so many equal steps from the start of each run to its last row; the rows of the
-            data without.
+        - `data`: other runs, under other conditions; those of the fit without.
+        - `points`: so many equal steps from the start of each run to its last row, besides its rows;
+            the rows alone without.
+        - `log_time`: equal steps on a logarithmic axis of time.
 
         **Returns:** a [`stiffrax.Band`][]. The band is of the prediction, without the noise; it is
         infinite where that depends on what the data do not tell. A parameter at a bound counts as if
         it could move to both sides.
+
+        **Raises:** `ValueError` for another run, where the system tells runs apart by their number.
         """
-        data = self.data if points is None else self.data.resampled(points)
-        values, slopes = self._model.on(data).sensitivities(self.x)
-        slopes = slopes * self._box.scale
-        deviation = np.sqrt(self._errors.variance(slopes))
-        reach = self._errors.quantile(slopes, level) * deviation
-        return Band(np.asarray(data.ts), values, values - reach, values + reach)
+        model = self._on(data)
+        if points is not None:
+            drawn = model.data.resampled(check_count("points", points, least=2), log_time=log_time)
+            model = model.on(drawn)
+        return prediction_band(model, self.x, self._errors, self._box.scale, level)
 
-    def spread(self) -> Float[np.ndarray, "runs times columns"]:
-        """The standard deviation of every cell: given, or estimated; relative in log-normal noise."""
-        return np.asarray(self._model.judge(self.x).spread)
+    @functools.cached_property
+    def noise(self) -> dict[str, float]:
+        """The standard deviation of each column of which it was estimated; relative if log-normal.
 
-    def error_bars(self) -> Float[np.ndarray, "runs times columns"]:
+        It is the most likely one, put in by formula, which the errors of the parameters correct for
+        their number.
+        """
+        return self._model.noise(self.system, self.x)
+
+    def spread(self, data: Measurements | None = None) -> Float[np.ndarray, "runs times columns"]:
+        """The standard deviation of every cell: given, or estimated; relative in log-normal noise.
+
+        Of other data those that are unknown are those of this fit.
+        """
+        return np.asarray(self._judging(data).judge(self.x).spread)
+
+    def error_bars(
+        self, data: Measurements | None = None
+    ) -> Float[np.ndarray, "runs times columns"]:
         """The standard deviation of every cell in the unit of its column."""
-        noises = self._model.likelihood.by_column(self.data)
-        sizes = [
-            np.abs(self.data.values[..., j]) if noise.on_logarithms else np.ones(())
-            for j, noise in enumerate(noises)
-        ]
-        return np.stack([self.spread()[..., j] * size for j, size in enumerate(sizes)], axis=-1)
+        measured, by_factor, spread = self._measured(data)
+        return spread * np.where(by_factor, np.abs(measured), 1.0)
+
+    def error_limits(
+        self, data: Measurements | None = None
+    ) -> tuple[Float[np.ndarray, "runs times columns"], Float[np.ndarray, "runs times columns"]]:
+        """One standard deviation below and above what was measured: by a factor in log-normal noise."""
+        measured, by_factor, spread = self._measured(data)
+        with np.errstate(over="ignore"):
+            factor = np.exp(np.where(by_factor, spread, 0.0))
+        lower = np.where(by_factor, measured / factor, measured - spread)
+        return lower, np.where(by_factor, measured * factor, measured + spread)
+
+    def score(self, data: Measurements) -> float:
+        """The negative log-likelihood of other data, such as runs held out, with the noise of this fit.
+
+        `loss(fit.system, data)` estimates unknown standard deviations anew, from how far the
+        predictions are off: a poor model is punished little. What was added to the loss is left out.
+        The lower the better; of data sets of several sizes compare it over the number of cells.
+
+        **Arguments:**
+
+        - `data`: [`stiffrax.Measurements`][] with columns that the fit had, or with `sd`.
+
+        **Returns:** a number, infinite if a run cannot be solved.
+
+        **Raises:** `ValueError` for a column whose noise nothing says, and for another run, where the
+        system tells runs apart by their number.
+        """
+        return self._judging(data).score(self.x)
+
+    def conditions(self, run: Any = 0) -> Conditions:
+        """The `args` that the functions of the fitted system see in a run, by its name or its index.
+
+        With them the system can be solved and read by hand: `diffrax.ODETerm(paramax.unwrap(
+        fit.system))`, `srx.to_sympy(fit.system, args=fit.conditions("a"))`.
+        """
+        shared = paramax.unwrap(self.system).parameters
+        return dataclasses.replace(self.data.conditions(run), parameters=shared)
+
+    def _judging(self, data: Measurements | None) -> LikelihoodModel:
+        """The model of other data with the noise of this fit."""
+        model = self._on(data)
+        if model is self._model:
+            return model
+        return model.on(with_noise(self._model, model.data, self.noise))
+
+    def _measured(self, data: Measurements | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What was measured, whether its noise is on logarithms, and its spread."""
+        model = self._judging(data)
+        noises = model.likelihood.by_column(model.data)
+        by_factor = np.array([noise.on_logarithms for noise in noises])
+        return np.asarray(model.data.values), by_factor, np.asarray(model.judge(self.x).spread)
 
     def residuals(self) -> Float[np.ndarray, " cells"]:
         """Residuals over their standard deviations of all measured cells but those runs start from."""
@@ -298,12 +351,19 @@ class ParameterFit:
             rows.append(
                 f"{name:24} {one.value:12.5g} {one.standard_error:11.3g}   {interval}{bound}"
             )
+        for name, sd in self.noise.items():
+            rows.append(f"{f'noise of {name}':24} {sd:12.5g} {'by formula':>11}")
         stopped = [one.stopped for one in self.starts]
         ends = ", ".join(f"{stopped.count(kind)} {kind}" for kind in dict.fromkeys(stopped))
         made, gained = (
             sum(getattr(one, k) for one in self.starts) for k in ("hops", "hops_gained")
         )
         hops = f" Of {made} hops {gained} led to a lower minimum." if made else ""
+        if not self.converged:
+            rows.append(
+                f"The best search ended by {stopped[0]!r} and not at a minimum, where alone errors and "
+                "intervals hold."
+            )
         rows.append(
             f"cost {self.cost:.6g}, best of {len(self.starts)} starts ({ends}), {self.num_at_best} "
             f"within 0.1 of it.{hops} Errors on a logarithmic scale are relative."

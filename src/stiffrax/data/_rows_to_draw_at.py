@@ -1,0 +1,39 @@
+"""Times at which predictions are drawn: equal steps, and the rows that were measured."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+
+def with_rows_to_draw_at(data: Any, points: int, log_time: bool) -> Any:
+    """The runs of measurements with so many steps from start to last row, and their rows among them.
+
+    With `log_time` equal steps of the logarithm of the time since the start, from the first row on.
+    """
+    runs = zip(np.asarray(data.ts), np.any(data.mask, axis=2), np.asarray(data.starts), strict=True)
+    found = [_times(*run, points, log_time) for run in runs]
+    longest = max(map(len, found))
+    ts = np.stack([np.append(run, np.repeat(run[-1:], longest - len(run))) for run in found])
+    # A system without an initial state starts there. Noise on logarithms refuses zeros.
+    first = np.asarray(data.first_values())[:, None]
+    values = np.where((ts == ts[:, :1])[:, :, None], first, 1.0)
+    mask, sd = np.isfinite(values), np.zeros_like(values)
+    return dataclasses.replace(data, ts=ts, values=np.nan_to_num(values), mask=mask, sd=sd)
+
+
+def _times(
+    ts: Float[np.ndarray, " times"], seen: Any, start: float, points: int, log_time: bool
+) -> Float[np.ndarray, " points"]:
+    rows = np.unique(ts[seen])
+    after = rows[rows > start] - start
+    if log_time and after.size:
+        steps = start + np.append(0.0, np.geomspace(after[0], after[-1], points - 1))
+        steps[-1] = rows[-1]
+    else:
+        steps = np.linspace(start, rows[-1], points)
+    # A row is one of the steps where rounding alone tells them apart.
+    near = 1e-9 * (rows[-1] - start) if not log_time else 1e-9 * np.abs(rows - start)
+    new = np.min(np.abs(rows[:, None] - steps), axis=1) > near
+    return np.sort(np.append(steps, rows[new]))

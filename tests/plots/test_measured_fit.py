@@ -1,0 +1,39 @@
+"""Figures of a fit over its own runs and others, without any solve."""
+
+import numpy as np
+import pytest
+from lines_without_solves import TS, by_formula, fit
+
+import stiffrax as srx
+
+
+@pytest.fixture(scope="module")
+def found():
+    with by_formula():
+        yield fit()
+
+
+def test_another_run_is_drawn_with_its_band_and_the_noise_of_the_fit(found):
+    fit, held = found
+    a, _ = srx.plots.measured_fit(fit, data=held, run="c", points=5)
+    np.testing.assert_allclose(a.get_lines()[0].get_ydata(), held.values[0, :, 0])
+    (bars,) = a.containers[0].lines[2]
+    heights = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(heights, 2 * fit.noise["A"], rtol=1e-6)
+
+
+def test_bars_of_log_normal_noise_stay_positive(found):
+    fit, _ = found
+    _, b = srx.plots.measured_fit(fit, points=5)
+    (bars,) = b.containers[0].lines[2]
+    lows = [segment[:, 1].min() for segment in bars.get_segments()]
+    expected = fit.data.values[0, :, 1] * np.exp(-fit.noise["B"])
+    np.testing.assert_allclose(lows, expected, rtol=1e-6)
+
+
+def test_a_logarithmic_axis_of_time_has_no_time_of_zero(found):
+    a, _ = srx.plots.measured_fit(found[0], points=20, log_time=True)
+    assert a.get_xscale() == "log"
+    for line in a.get_lines()[:2]:
+        assert np.min(line.get_xdata()) > 0
+    assert set(TS[1:]) <= set(a.get_lines()[1].get_xdata())
