@@ -143,6 +143,7 @@ def test_a_cubic_input_never_overshoots():
             "standard deviation -1.0 of 'y1'",
         ),
         (lambda: srx.Measurements.from_table(3), "needs a data frame"),
+        (lambda: srx.Measurements.from_table({"t": [], "A": []}), "The table has no rows"),
         (lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1]}), "they must be equal"),
         (
             lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1, 2]}, sd={"B": 0.1}),

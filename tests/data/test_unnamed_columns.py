@@ -83,6 +83,18 @@ def test_a_column_that_tells_runs_apart_is_no_measurement(text):
         read(text)
 
 
+def test_merged_cells_of_a_spreadsheet_tell_runs_apart_too():
+    text = "k,t,A 1,0,5 ,1,3 ,2,1 2,0,6 ,1,2"
+    with pytest.raises(ValueError, match="seems to tell runs apart, .* Write `run='k'`"):
+        read(text, columns=["A"])
+    with pytest.raises(ValueError, match="row 1 of the table, column 'k', is empty; name the run"):
+        read(text, columns=["A"], run="k")
+
+
+def test_a_column_that_is_measured_now_and_then_tells_no_runs_apart():
+    assert read("t,A,B 0,1,.1 1,2,. 2,3,.2 3,4,. 4,5,.3".replace(",. ", ", ")).names == ("A", "B")
+
+
 @pytest.mark.parametrize("name", ["ID", "subject", "Batch"])
 def test_a_column_with_the_name_of_a_label_is_refused_in_any_order(name):
     with pytest.raises(ValueError, match=f"Write `run='{name}'`"):

@@ -115,12 +115,17 @@ def check_unnamed_runs(table: Table, time: str, left: Sequence[str]) -> None:
     """Refuses a table without a run of which a column of no other use seems to tell runs apart."""
     ts = table.numbers("time", time)
     for name in left:
-        if name.lower() in _REPLICATES or not all(map(is_given, table.columns[name])):
+        given = np.array(list(map(is_given, table.columns[name])))
+        if name.lower() in _REPLICATES or not given[0]:
             continue
-        _, labels = np.unique(np.array(table.labels("run", name)), return_inverse=True)
+        # Merged cells of a spreadsheet name a run in its first row only.
+        above = np.maximum.accumulate(np.where(given, np.arange(len(ts)), 0))
+        written = np.array([str(x) for x in table.given[name]])[above]
+        _, labels = np.unique(written, return_inverse=True)
         count = 1 + labels.max()
         named = name.lower() in _LABELS and 1 < count < len(ts)
-        if named or 1 < count <= len(ts) / 2 and (_in_blocks(ts, labels) or _in_turn(ts, labels)):
+        in_turn = given.all() and _in_turn(ts, labels)
+        if named or 1 < count <= len(ts) / 2 and (_in_blocks(ts, labels) or in_turn):
             raise ValueError(
                 f"Column {name!r} of {table.source} seems to tell runs apart, all of which would be "
                 f"one. Write `run={name!r}`, `ignore=[{name!r}]` if it does not, or name it in "

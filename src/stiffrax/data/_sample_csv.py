@@ -132,7 +132,8 @@ def _row(
         except ValueError:
             raise ValueError(
                 f"row {line} of {path}, column {header[column]!r}, holds {cells[column]!r}, which "
-                "is no number: correct it, or delete the row if the sample is missing."
+                "is no number: correct it, leave the column out by naming the states in `states=`, "
+                "or delete the row if the sample is missing."
             ) from None
     return label, numbers
 

@@ -136,6 +136,8 @@ def read_table(table: Any, naming: Naming) -> Table:
             "The columns of the table have lengths "
             f"{dict(zip(written, map(len, whole), strict=True))}; they must be equal."
         )
+    if not count:
+        raise ValueError("The table has no rows: give one for each time.")
     values = [[_value(x) for x in column] for column in whole]
     filled = [any(map(is_given, column)) for column in values]
     places, names, units = name_columns("the table", written, naming, filled)

@@ -37,7 +37,7 @@ def read_csv(
     The decimal sign is `decimal`, or the one that is found, or `likely` where that is not clear.
     """
     lines, comments = _lines(path)
-    if lines and (named := re.fullmatch(r"(?i)sep=(.)", lines[0][1].rstrip("\r\n"))):
+    if lines and (named := re.fullmatch(r'(?i)"?sep=(.)"?', lines[0][1])):
         # Excel writes it above the header.
         separator, lines = named[1] if separator is None else separator, lines[1:]
     if not lines:
