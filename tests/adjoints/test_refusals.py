@@ -1,11 +1,13 @@
 """What is refused names something else to write: here it is written, and must give the gradient."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
 
 import stiffrax as srx
+from stiffrax.adjoints._refusals import refuse_singular_mass
 
 CHECKPOINTS = diffrax.RecursiveCheckpointAdjoint()
 OURS = [srx.DiscreteAdjoint(), srx.GaussAdjoint(), srx.ForwardSensitivity()]
@@ -134,6 +136,48 @@ def test_a_singular_mass_matrix_is_refused_by_continuous_adjoints_for_one_that_t
     with pytest.raises(ValueError, match="singular mass matrix.*DiscreteAdjoint"):
         jax.grad(state)(2.0, srx.GaussAdjoint())
     assert jax.grad(state)(2.0, srx.DiscreteAdjoint()) == pytest.approx(float(-AT_END), rel=1e-3)
+
+
+def test_a_mass_that_is_traced_is_refused_when_run_if_it_is_singular():
+    @eqx.filter_jit
+    def handed_on(entry):
+        mass = jnp.stack([1.0, entry])
+        terms = srx.MassMatrixTerm(lambda t, y, args: -y, mass)
+        return refuse_singular_mass("GaussAdjoint", terms, jnp.ones(2), jnp.ones(1))
+
+    assert handed_on(jnp.array(2.0)) == 1
+    with pytest.raises(RuntimeError, match="singular mass matrix.*DiscreteAdjoint"):
+        handed_on(jnp.array(0.0))
+
+
+@pytest.mark.slow
+def test_a_traced_singular_mass_is_refused_by_a_gradient():
+    def state(entry):
+        field = lambda t, y, args: jnp.stack([-y[1], y[0] - y[1]])
+        terms = srx.MassMatrixTerm(field, jnp.stack([1.0, entry]))
+        return end(jnp.ones(2), adjoint=srx.GaussAdjoint(), terms=terms)[0]
+
+    assert jnp.isfinite(jax.grad(state)(0.5))
+    with pytest.raises(RuntimeError, match="singular mass matrix.*DiscreteAdjoint"):
+        jax.grad(state)(0.0)
+
+
+@pytest.mark.parametrize("kind", ["MultiTerm", "ControlTerm"])
+def test_other_terms_are_refused_to_an_explicit_method_for_an_adjoint_that_takes_them(kind):
+    decay = diffrax.ODETerm(lambda t, y, args: -y)
+    control = diffrax.ControlTerm(lambda t, y, args: -y, lambda t0, t1: t1 - t0)
+    terms = diffrax.MultiTerm(decay, decay) if kind == "MultiTerm" else control
+    solver = srx.LearnableRungeKutta(1, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=f"given a {kind}; .*RecursiveCheckpointAdjoint"):
+        end(jnp.array(1.0), adjoint=srx.DiscreteAdjoint(), terms=terms, solver=solver)
+
+
+@pytest.mark.slow
+def test_the_adjoint_advised_for_other_terms_has_their_gradient():
+    decay = diffrax.ODETerm(lambda t, y, args: -y)
+    options = {"terms": diffrax.MultiTerm(decay, decay), "dt0": 0.05, "max_steps": 32}
+    solver = srx.LearnableRungeKutta(2, order=2, key=jax.random.key(0))
+    assert by_y0(end, solver=solver, **options)() == pytest.approx(float(AT_END), rel=1e-2)
 
 
 @pytest.mark.slow

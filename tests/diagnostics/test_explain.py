@@ -106,6 +106,16 @@ def test_names_that_do_not_reach_the_component_are_refused(names):
         explain(solve("blow up"), names=names)
 
 
+def test_what_is_advised_for_a_batch_explains_its_first_lane():
+    one = solve("fine")
+    # `equinox.filter_vmap` leaves what is no array as it is.
+    batch = jax.tree.map(lambda x: jnp.stack([x, x]) if eqx.is_array(x) else x, one)
+    with pytest.raises(ValueError, match="batch of shape") as refusal:
+        explain(batch)
+    written = str(refusal.value).split("`")[1]
+    assert explain(eval(written, {"jax": jax, "eqx": eqx, "solution": batch})) == explain(one)
+
+
 def test_a_batch():
     batch = jax.tree.map(lambda x: jnp.stack([x, x]), solve("fine"))
     with pytest.raises(ValueError, match=r"batch of shape \(2,\).*lambda x: x\[0\]"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.losses._solve_runs import solve_runs
 
 TS = np.linspace(0.0, 0.2, 5)
 ONES = np.array([1.0, 1.0])
@@ -62,3 +63,45 @@ def test_a_run_that_overflows_leaves_the_gradient_of_the_others(loss):
     # The failed run takes no part in the mean, and the two healthy ones are alike.
     np.testing.assert_allclose(broken[::2], healthy[::2], rtol=1e-10)
     assert healthy[2] != 0
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [
+        diffrax.RecursiveCheckpointAdjoint(),
+        diffrax.BacksolveAdjoint(),
+        diffrax.DirectAdjoint(),
+        diffrax.ImplicitAdjoint(),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+@pytest.mark.parametrize("starts", [(800.0,), (800.0, 900.0), (800.0, 0.5)], ids=len)
+def test_a_failed_run_gives_no_gradient_with_any_adjoint_of_diffrax(adjoint, starts):
+    starts = jnp.array(starts)
+
+    def total(rate):
+        def solve(start):
+            predicted = jnp.exp(rate * start)[None]
+            return predicted, ~jnp.isfinite(predicted[0])
+
+        predicted, failed = solve_runs(solve, adjoint, starts)
+        return jnp.sum(jnp.where(failed[:, None], 0, predicted)), failed
+
+    gradient, failed = jax.jacrev(total, has_aux=True)(jnp.array(1.0))
+    np.testing.assert_array_equal(failed, starts > 1)
+    expected = jnp.sum(jnp.where(failed, 0, starts * jnp.exp(jnp.where(failed, 0, starts))))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+
+
+def test_derivatives_in_forward_mode_pass_a_failed_run_of_direct_steps():
+    def total(rate):
+        def solve(start):
+            predicted = jnp.exp(rate * start)[None]
+            return predicted, ~jnp.isfinite(predicted[0])
+
+        predicted, failed = solve_runs(solve, diffrax.DirectAdjoint(), jnp.array([800.0, 0.5]))
+        return jnp.sum(jnp.where(failed[:, None], 0, predicted))
+
+    second = jax.jacrev(jax.jacrev(total))(jnp.array(1.0))
+    np.testing.assert_allclose(jax.jacfwd(total)(jnp.array(1.0)), 0.5 * np.exp(0.5), rtol=1e-12)
+    np.testing.assert_allclose(second, 0.25 * np.exp(0.5), rtol=1e-12)

@@ -172,8 +172,27 @@ def test_loss_maps_over_a_batch_of_models():
         ({"atol": [1e-6, -1.0]}, "atol="),
         ({"max_steps": 0}, "`max_steps=0`"),
         ({"window": 0}, "`window=0`"),
+        ({"controller": diffrax.ConstantStepSize()}, "ConstantStepSize.*`stiffrax.SegmentLoss`"),
     ],
 )
 def test_wrong_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         loss(**options)
+
+
+def test_the_gradient_by_the_samples_is_that_of_the_errors():
+    ts = np.array([0.0, 0.5, 1.0])
+    data = srx.Trajectories.from_arrays(jnp.asarray(ts), jnp.array([1.0, 4.0, 2.0])[:, None])
+    by_loss = srx.TrajectoryLoss(srx.BackwardEuler(), rtol=1e-2, max_steps=64)
+
+    def value(ys, evaluate):
+        return evaluate(eqx.tree_at(lambda x: x.ys, data, ys))
+
+    def exactly(data):
+        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        predicted = ys[:, :1] * jnp.exp(-ts[:, 1:, None])
+        return srx.ScaledMSE().for_data(data)(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
+
+    found = jax.grad(value)(data.ys, lambda data: by_loss(lambda t, y, args: -y, data))
+    expected = jax.grad(value)(data.ys, exactly)
+    np.testing.assert_allclose(found, expected, rtol=0.03)

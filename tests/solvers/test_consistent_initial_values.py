@@ -59,6 +59,15 @@ def test_derivatives_are_those_of_the_implicit_function():
     np.testing.assert_allclose(forward, slopes[0], rtol=1e-13)
 
 
+def test_the_start_moves_with_its_time():
+    def algebraic(t0):
+        term = srx.MassMatrixTerm(lambda t, y, args: y - jnp.sin(t), 0.0)
+        return srx.consistent_initial_values(term, t0, jnp.ones(1))[0]
+
+    for take in (jax.jacrev, jax.jacfwd):
+        np.testing.assert_allclose(take(algebraic)(0.5), np.cos(0.5), rtol=1e-12)
+
+
 def test_a_batch_in_float32_is_solved_lane_by_lane():
     z = jnp.array([0.1, 1.0, 3.0], jnp.float32)
     found = jax.jit(jax.vmap(lambda x: solved(x, jnp.float32(2))))(z**3 + 2 * z)

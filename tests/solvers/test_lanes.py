@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.solvers import predict_lanes
 
 TS = np.linspace(0.0, 0.8, 9)
 
@@ -114,3 +115,19 @@ def test_a_window_that_is_missing_does_not_bring_a_failed_one_back():
     loss = srx.SegmentLoss(diffrax.Tsit5(), MEASURE, window=4)
     gradient = eqx.filter_jit(eqx.filter_grad(lambda model: loss.evaluate(model, data).value))
     assert np.isfinite(gradient(MODEL).rate)
+
+
+def test_a_member_of_an_ensemble_of_which_all_lanes_fail_has_no_derivative():
+    def total(rate):
+        values = predict_lanes(lambda start: jnp.exp(rate * start), jnp.array([1.0, 2.0]))
+        return jnp.sum(jnp.where(jnp.isfinite(values), values, 0))
+
+    def ensemble(rates):
+        return jnp.sum(jax.vmap(total)(rates))
+
+    rates = jnp.array([900.0, 1.0])
+    expected = [0, np.exp(1) + 2 * np.exp(2)]
+    for take in (jax.jacrev, jax.jacfwd):
+        np.testing.assert_allclose(take(ensemble)(rates), expected, rtol=1e-12)
+    second = jax.jacrev(jax.jacrev(ensemble))(rates)
+    np.testing.assert_allclose(second, np.diag([0, np.exp(1) + 4 * np.exp(2)]), rtol=1e-12)

@@ -6,6 +6,7 @@ from ._continuous_adjoints import (
     InterpolatingAdjoint as InterpolatingAdjoint,
     QuadratureAdjoint as QuadratureAdjoint,
 )
+from ._differentiable_solve import AbstractSolveAdjoint as AbstractSolveAdjoint
 from ._discrete_adjoint import DiscreteAdjoint as DiscreteAdjoint
 from ._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
 from ._refusals import records_steps as records_steps

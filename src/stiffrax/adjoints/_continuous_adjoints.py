@@ -47,12 +47,13 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     def pull(self, solved: Recorded, cotangents: SavedTangents, *, times: bool) -> SolveTangents:
         """Solves the adjoint equation and the parameter integral."""
         steps, record = cast(StepEquations, solved.steps), solved.record
-        refuse_singular_mass(type(self).__name__, steps.terms)
+        name = type(self).__name__
+        rows = refuse_singular_mass(name, steps.terms, steps.state, cotangents.rows)
         method = self.method(steps.solver.tableau.nodes.size)
         state = solve_adjoint(
             steps,
             record,
-            cotangent_jumps(record, solved.places, cotangents.rows),
+            cotangent_jumps(record, solved.places, rows),
             AdjointTolerances(self.rtol, self.atol, method, self.uses_quadrature),
             max_steps=self.max_steps,
         )

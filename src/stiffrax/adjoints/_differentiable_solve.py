@@ -42,7 +42,7 @@ from ..stages import stop_gradient
 from ._event_tangents import event_place
 from ._linear_map import linear_map
 from ._recorded_steps import AbstractRecordedSteps
-from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver
+from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver, refuse_terms
 from ._rosenbrock_equations import RosenbrockEquations
 from ._saved_tangents import TimeTangents, tangents_through_fn, time_tangents
 from ._saved_values import SavedPlaces, saved_places
@@ -338,6 +338,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
         del throw
         refuse_solver(type(self).__name__, solver, any_solver=self.any_solver)
+        refuse_terms(type(self).__name__, terms)
         trained = isinstance(solver, LearnableRungeKutta)
         # Under `pmap` and `shard_map` a value from outside has another type than a traced one: fields
         # converted with it would not take the states of the loop.

@@ -1,12 +1,22 @@
 """What adjoints of recorded steps cannot differentiate, refused by name while tracing."""
 
-from typing import Any
+from typing import Any, cast
 
 import diffrax
+import equinox as eqx
 import jax
+from jaxtyping import Array, PyTree
 
 from ..diffrax_loop import unwrap_term
-from ..solvers import AbstractImplicitRungeKutta, AbstractRosenbrock, LearnableRungeKutta, RadauIIA
+from ..solvers import (
+    AbstractImplicitRungeKutta,
+    AbstractRosenbrock,
+    LearnableRungeKutta,
+    MassMatrixTerm,
+    RadauIIA,
+    mass_of,
+)
+from ..stages import Mass
 
 _EVERYTHING = "stiffrax.DiscreteAdjoint()"
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
@@ -60,13 +70,31 @@ def refuse_solver(adjoint: str, solver: Any, *, any_solver: bool) -> None:
         )
 
 
-def refuse_singular_mass(adjoint: str, terms: Any) -> None:
-    """Refuses the adjoint equation of a differential-algebraic one."""
-    if getattr(unwrap_term(terms), "singular", False):
+def refuse_terms(adjoint: str, terms: Any) -> None:
+    """Refuses terms that are no ordinary differential equation, which explicit methods take."""
+    term = unwrap_term(terms)
+    if not isinstance(term, diffrax.ODETerm | MassMatrixTerm):
         raise ValueError(
-            f"`adjoint={adjoint}()` was given a singular mass matrix; its adjoint equation needs "
-            "`M^-1`. Write `adjoint=stiffrax.DiscreteAdjoint()`, which does not."
+            f"`adjoint={adjoint}()` was given a {type(term).__name__}; it needs a "
+            f"`diffrax.ODETerm(vector_field)`. Write `adjoint={_INSTEAD}` for other terms."
         )
+
+
+def refuse_singular_mass(adjoint: str, terms: Any, y: PyTree[Array], values: Any) -> Any:
+    """Refuses the adjoint equation of a differential-algebraic one.
+
+    `values` are handed on: of them all must be made, for a mass that is traced is refused when run.
+    """
+    message = (
+        f"`adjoint={adjoint}()` was given a singular mass matrix; its adjoint equation needs "
+        "`M^-1`. Write `adjoint=stiffrax.DiscreteAdjoint()`, which does not."
+    )
+    singular = getattr(unwrap_term(terms), "singular", False)
+    if singular:
+        raise ValueError(message)
+    if singular is None:
+        values = eqx.error_if(values, cast(Mass, mass_of(terms, y)).is_singular(), message)
+    return values
 
 
 def refuse_derivative(

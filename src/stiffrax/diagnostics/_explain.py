@@ -50,7 +50,8 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
     if np.ndim(stats["num_steps"]):
         raise ValueError(
             f"A batch of shape {np.shape(stats['num_steps'])} was given; one solution is needed. "
-            "Write `jax.tree.map(lambda x: x[0], solution)` for its first lane."
+            "Write `jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for its first "
+            "lane."
         )
     if "last_step" not in stats:
         return _without_counts(solution)

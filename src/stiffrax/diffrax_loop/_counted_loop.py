@@ -4,6 +4,7 @@ A solver cannot count: what it knows is rolled back with a rejected step. A cont
 not, so that the counts live there, in a controller that is wrapped around the user's own.
 """
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any, final
 
@@ -15,6 +16,7 @@ import optimistix as optx
 from jaxtyping import Array
 
 from .._flat_state import entry_at, real_dtype
+from ._enclosing_solve import run_with_controller
 from ._private_names import use_stepsize_tol
 from ._step_report import ReportingNorm, StepWork, asks_for_report
 
@@ -145,12 +147,14 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
             (init_state.controller_state, counts),
             is_leaf=lambda x: x is None,
         )
-        final_state, *rest = loop(
+        run = ft.partial(
+            loop,
             solver=asking,
             stepsize_controller=_CountingController(stepsize_controller),
             init_state=init_state,
             **kwargs,
         )
+        final_state, *rest = run_with_controller(run, stepsize_controller)
         memory, counts = final_state.controller_state
         final_state = eqx.tree_at(lambda s: s.controller_state, final_state, memory)
         stats, *record = rest

@@ -5,12 +5,26 @@ they can be read off the caller's frame. Once diffrax passes them to `solver.ini
 solver say which tolerances it takes under fixed steps, this file goes.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
 
 _DIFFEQSOLVE = diffrax.diffeqsolve.__wrapped__.__code__
+
+
+def run_with_controller(loop: Callable[..., Any], stepsize_controller: Any) -> Any:  # noqa: ARG001
+    """Calls `loop`, and has the steps that it traces know what controls them.
+
+    JAX traces the derivative rule of a solve when `diffeqsolve` has long returned.
+    """
+    return loop()
+
+
+# Within what checkers of types have wrapped around it.
+_SOLVES = (_DIFFEQSOLVE, inspect.unwrap(run_with_controller).__code__)
 
 
 def enclosing_steps_are_fixed() -> bool:
@@ -44,7 +58,7 @@ def enclosing_solve_throws() -> bool:
 def _enclosing_argument(name: str) -> Any:
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code is _DIFFEQSOLVE:
-            return frame.f_locals[name]
+        if frame.f_code in _SOLVES:
+            return frame.f_locals.get(name)
         frame = frame.f_back
     return None

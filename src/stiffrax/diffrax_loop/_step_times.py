@@ -45,8 +45,10 @@ class StepTimes(eqx.Module):
 
 def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any, ends_at_t1: Any) -> StepTimes:
     """Reads it off the controller."""
-    nodes = jnp.append(record.t0, record.t1[-1])
-    index = jnp.arange(nodes.size)
+    index = jnp.arange(record.t0.size + 1)
+    # Rows after the last step are zeros.
+    last_end = record.t1[jnp.maximum(record.count - 1, 0)]
+    nodes = jnp.where(index == record.count, last_end, jnp.append(record.t0, last_end))
     fixed, by_t1 = jnp.zeros(nodes.size, bool), jnp.zeros_like(nodes)
     # A step to zero ends at the smallest number before it.
     spacing, least = _SPACINGS * jnp.finfo(nodes.dtype).eps, 2 * jnp.finfo(nodes.dtype).tiny

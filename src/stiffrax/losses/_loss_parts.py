@@ -12,8 +12,9 @@ _KINDS = {
     "measure": (AbstractErrorMeasure, "a measure of errors", "measure=stiffrax.ScaledMAE()"),
     "adjoint": (diffrax.AbstractAdjoint, "an adjoint", "adjoint=stiffrax.DiscreteAdjoint()"),
     "controller": (
-        diffrax.AbstractStepSizeController | None,
-        "a step size controller of diffrax or stiffrax",
+        diffrax.AbstractAdaptiveStepSizeController | diffrax.StepTo | None,
+        "a step size controller of diffrax or stiffrax that chooses its steps, or `diffrax.StepTo`; "
+        "steps of one size are those of `stiffrax.SegmentLoss`",
         "controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)",
     ),
 }

@@ -7,11 +7,16 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ..adjoints import AbstractSolveAdjoint
 from ..data import Trajectories
+from ..solvers import predict_healthy
 from ._error_measures import AbstractErrorMeasure, finite_samples
 from ._loss import LossValue
+
+_REVERSE_ONLY = (diffrax.RecursiveCheckpointAdjoint, diffrax.BacksolveAdjoint)
 
 
 def solve_runs(
@@ -23,13 +28,28 @@ def solve_runs(
     are multiplied by zero, but infinity times zero is NaN, and the gradient is a sum over runs. With
     an adjoint that differentiates all steps, a failed run whose derivative is not finite gives none.
     """
+    run_one = solve
+    if isinstance(adjoint, _REVERSE_ONLY):
+
+        def run_one(*run: Any) -> tuple[Array, Array]:
+            return _guarded((eqx.filter_closure_convert(solve, *run), run))
+
+    elif not isinstance(adjoint, AbstractSolveAdjoint | diffrax.ForwardMode):
+        return _of_healthy_runs(solve, *runs)
     if len(jax.tree.leaves(runs)[0]) == 1:
         # Outside `vmap` the solver may use what only pays off for one lane.
-        predicted, failed = solve(*jax.tree.map(lambda x: x[0], runs))
+        predicted, failed = run_one(*jax.tree.map(lambda x: x[0], runs))
         return predicted[None], failed[None]
-    if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
-        return jax.vmap(solve)(*runs)
-    return jax.vmap(lambda *run: _guarded((eqx.filter_closure_convert(solve, *run), run)))(*runs)
+    return jax.vmap(run_one)(*runs)
+
+
+def _of_healthy_runs(
+    solve: Callable[..., tuple[Array, Array]], *runs: Any
+) -> tuple[Float[Array, "runs *predicted"], Bool[Array, " runs"]]:
+    """The same for adjoints with derivatives in every mode, at the cost of one more solve."""
+    once, failed = lax.stop_gradient(jax.vmap(solve)(*runs))
+    again, _ = predict_healthy(solve, failed, runs, (once, failed))
+    return jnp.where(failed.reshape(-1, *(1,) * (once.ndim - 1)), once, again), failed
 
 
 @eqx.filter_custom_vjp

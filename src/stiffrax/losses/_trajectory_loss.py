@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import paramax
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
@@ -43,7 +44,8 @@ class TrajectoryLoss(AbstractLoss):
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
     - `window`: restart at every `window`-th sample and solve through the `window` samples after it.
-    - `controller`: any diffrax step size controller, in place of `rtol` and `atol`.
+    - `controller`: an adaptive step size controller, or `diffrax.StepTo` where all runs have the same
+        times, in place of `rtol` and `atol`.
 
     **Raises:** `ValueError` for tolerances that are not positive, counts below one, parts of another
     kind, and with data for an `atol` of another size than their states.
@@ -114,7 +116,8 @@ class TrajectoryLoss(AbstractLoss):
             scale = self.measure.scale
             if scale is None:
                 scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
-            atol = self.rtol * jnp.asarray(scale)
+            # Derivatives by the samples do not reach the sizes of steps.
+            atol = self.rtol * lax.stop_gradient(jnp.asarray(scale))
         else:
             check_shapes(self.rtol, jnp.asarray(atol), jnp.zeros(data.num_states))
         return eqx.tree_at(

@@ -40,7 +40,8 @@ def steps(solution: diffrax.Solution, *, log_time: bool = False, ax: Any = None)
         shape = None if solution.ts is None else np.shape(solution.ts)
         raise ValueError(
             f"The solution has times of shape {shape}; one solve with `SaveAt(steps=True)` is "
-            "needed. Write `jax.tree.map(lambda x: x[0], solution)` for the first lane of a batch."
+            "needed. Write `jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for "
+            "the first lane of a batch."
         )
     ts = np.asarray(solution.ts)
     saved = np.concatenate([[float(solution.t0)], ts[np.isfinite(ts)]])
@@ -102,7 +103,8 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
     if np.ndim(history.count):
         raise ValueError(
             f"A batch of shape {np.shape(history.count)} was given; one solution is needed. "
-            "Write `jax.tree.map(lambda x: x[0], solution)` for its first lane."
+            "Write `jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for its first "
+            "lane."
         )
     num = int(history.count)
     if num > len(history.t):

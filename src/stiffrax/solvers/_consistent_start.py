@@ -182,8 +182,8 @@ def consistent_initial_values(
     - `fixed`: `True` for components to hold, `False` for as many as there are constraints; a
       boolean array or pytree like `y0`. By default the null space of `M` is free.
 
-    **Returns:** the state, in the structure of `y0`. Derivatives with respect to `y0`, `args` and
-    what the vector field closes over are those of the implicit function theorem, of first order.
+    **Returns:** the state, in the structure of `y0`. Derivatives with respect to `t0`, `y0`, `args`
+    and what the vector field closes over are those of the implicit function theorem, of first order.
 
     **Raises:** `ValueError` for a `fixed` that does not leave as many components free as there are
     constraints, and for a traced mass. When run: an error where the index is above 1, the Jacobian
@@ -203,13 +203,13 @@ def consistent_initial_values(
     U, E = _bases(term, y0, fixed)
     if U.shape[1] == 0:
         return y0
-    t0 = stop_gradient(jnp.asarray(t0, jnp.result_type(float, t0)))
+    t0 = jnp.asarray(t0, jnp.result_type(float, t0))
     field, flat, restore = flat_field(lambda t, y: term.vf(t, y, args), t0, y0)
     U, E = jnp.asarray(U, flat.dtype), jnp.asarray(E, flat.dtype)
-    frozen, start = stop_gradient(field), stop_gradient(flat)
-    change, converged = _root(frozen, t0, start, U, E)
+    frozen, start, at = stop_gradient(field), stop_gradient(flat), stop_gradient(t0)
+    change, converged = _root(frozen, at, start, U, E)
     y = flat + E @ change
-    K = _jacobian(frozen, t0, start + E @ change, U, E)
+    K = _jacobian(frozen, at, start + E @ change, U, E)
     singular = _is_singular(K)
     # Not a rounding error of this one point: the same all around it.
     size = jnp.max(jnp.abs(y))
@@ -217,7 +217,7 @@ def consistent_initial_values(
     nearby = stop_gradient(
         y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
     )
-    everywhere = singular & _is_singular(_jacobian(frozen, t0, nearby, U, E))
+    everywhere = singular & _is_singular(_jacobian(frozen, at, nearby, U, E))
     # One Newton correction, of rounding, whose derivative is that of the solution.
     inverse = scaled_inverse(K).as_matrix()
     y = y - E @ (inverse @ _project(U, field(t0, y)))

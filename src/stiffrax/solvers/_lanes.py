@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -42,10 +43,17 @@ def predict_healthy(
 
     `otherwise` where all have failed, so that nothing can stand in.
     """
-    healthy = jnp.argmin(failed)
+    healthy, none = jnp.argmin(failed), jnp.all(failed)
+
+    # Under `vmap` both branches are taken, and zero times an infinite derivative is pulled back.
+    def unless_none(x: Any) -> Any:
+        return jnp.where(none, lax.stop_gradient(x), x) if eqx.is_inexact_array(x) else x
+
     chosen = jax.tree.map(lambda x: jnp.where(_wide(failed, x), x[healthy][None], x), lanes)
-    batch = jax.vmap(lambda lane: predict(*lane))
-    return lax.cond(jnp.all(failed), lambda _: otherwise, batch, chosen)
+    closed = eqx.filter_closure_convert(predict, *jax.tree.map(lambda x: x[0], lanes))
+    closed, chosen = jax.tree.map(unless_none, (closed, chosen))
+    batch = jax.vmap(lambda lane: closed(*lane))
+    return lax.cond(none, lambda _: otherwise, batch, chosen)
 
 
 def _not_finite(values: Any) -> Bool[Array, " lanes"]:

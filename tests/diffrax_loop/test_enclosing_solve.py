@@ -1,0 +1,56 @@
+"""A derivative rule, traced when `diffeqsolve` has returned, takes the steps of the solve itself."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import stiffrax as srx
+
+OWN = {
+    "simplified": srx.SimplifiedNewton(rtol=1e-8, atol=1e-8),
+    "optimistix": optx.Newton(1e-8, 1e-8),
+}
+
+
+def end(rate, adjoint, root_finder, controller, dt0=None):
+    """What is left of a decay beside a state at rest, whose error and scale are zero."""
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: jnp.stack([-rate * y[0], -y[1]])),
+        srx.BackwardEuler(root_finder=root_finder),
+        0.0,
+        1.0,
+        dt0,
+        jnp.array([1.0, 0.0]),
+        stepsize_controller=controller,
+        adjoint=adjoint,
+        max_steps=64,
+    )
+    return solution.ys[-1, 0], solution.stats
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "finder"),
+    [
+        (srx.DiscreteAdjoint(), "optimistix"),
+        pytest.param(srx.ForwardSensitivity(), "simplified", marks=pytest.mark.slow),
+        pytest.param(srx.GaussAdjoint(), "simplified", marks=pytest.mark.slow),
+    ],
+    ids=lambda x: x if isinstance(x, str) else type(x).__name__,
+)
+def test_a_root_finder_with_its_own_tolerances_differentiates_the_steps_that_it_took(
+    adjoint, finder
+):
+    options = adjoint, OWN[finder], diffrax.PIDController(rtol=0.1, atol=0.0)
+    found, stats = jax.jacrev(lambda rate: end(rate, *options), has_aux=True)(2.0)
+    assert stats["num_steps"] == end(2.0, *options)[1]["num_steps"]
+    np.testing.assert_allclose(found, -np.exp(-2.0), rtol=0.2)
+
+
+def test_under_a_gradient_fixed_steps_take_no_work_that_the_solve_does_not():
+    options = srx.DiscreteAdjoint(), srx.SimplifiedNewton(), diffrax.ConstantStepSize(), 0.25
+    _, stats = end(2.0, *options)
+    _, under_gradient = jax.jacrev(lambda rate: end(rate, *options), has_aux=True)(2.0)
+    assert under_gradient["num_f_evaluations"] == stats["num_f_evaluations"]
