@@ -110,6 +110,14 @@ def test_runs_that_are_joined_again_keep_their_numbers():
     assert out.join(one("x", ["y1"]), one("y", ["y1"])).numbers == (1, 2, 3)
 
 
+def test_what_is_joined_are_measurements_and_what_is_read_are_files():
+    with pytest.raises(ValueError, match=r"it needs `stiffrax.Measurements`. Write `data.join"):
+        one("a", ["A"]).join([one("b", ["A"])])  # type: ignore
+    for path in (3, [None]):
+        with pytest.raises(ValueError, match="it needs the name of a file"):
+            srx.Measurements.from_csv(path)
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

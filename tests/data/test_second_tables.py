@@ -86,6 +86,7 @@ def test_doses_without_a_run_are_those_of_all():
         ([("a", 2.0, "A", 50.0)], r"it needs doses. Write `srx.Dose\(run='a'"),
         ([srx.Dose("a", 0.5, "A", np.nan)], "time and amount are finite"),
         ([srx.Dose("a", np.nan, "A", 1.0)], "time and amount are finite"),
+        ([srx.Dose("a", 0.5, "A", None)], "time and amount are finite numbers"),  # type: ignore
     ],
 )
 def test_doses_that_do_not_fit_are_named(doses, message):
@@ -118,7 +119,8 @@ def test_an_input_without_a_run_is_that_of_all():
         ({"u": ("step", {"run": ["a"], "t": [0], "u": [1]})}, "has no row for the run 'b'"),
         ({"u": ("spline", {"t": [0], "u": [1]})}, "between its rows an input is one of"),
         ({"u": 3}, "between its rows an input is one of"),
-        ("u", r"Write `inputs=\{'u': 'linear'\}`"),
+        ("u", r"Write `inputs=\{'feed': 'linear'\}`, or for one of a table of its own"),
+        (3, r"`inputs=3` was given; it needs the names of columns"),
     ],
 )
 def test_inputs_that_do_not_fit_are_named(inputs, message):

@@ -177,3 +177,19 @@ def test_a_column_may_be_ignored_by_its_name_or_as_it_is_written():
         srx.Measurements.from_table(table, ignore="T")
     with pytest.raises(ValueError, match="it needs new names by the old ones"):
         srx.Measurements.from_table(table, rename=["T"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run": ["A"]}, "it needs the name of a column. Write `run='A'`"),
+        ({"time": 3}, "it needs the name of a column. Write `time='A'`"),
+        ({"columns": "A"}, r"`columns='A'` was given; it needs a sequence of names. .*\['A'\]`"),
+        ({"columns": [1]}, "it needs a sequence of names"),
+        ({"ignore": 3}, r"Write `ignore=\['notes'\]`"),
+        ({"rename": {"A": 1}}, "it needs new names by the old ones"),
+    ],
+)
+def test_names_of_columns_are_text(options, message):
+    with pytest.raises(ValueError, match=message):
+        srx.Measurements.from_table({"t": [0, 1], "A": [1.0, 2.0]}, **options)

@@ -1,6 +1,6 @@
 """Measured runs out of arrays: shapes checked, rows sorted, rows that hold nothing dropped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from ._columns import input_kinds
 from ._known_input import KnownInput
 from ._measured_runs import MeasuredRun
 from ._names import check_names, check_run_names
-from ._naming import Naming
+from ._naming import Naming, check_sequence
 from ._run_checks import per_run
 from ._second_tables import run_doses, run_inputs, second_table
 from ._stacked_runs import stacked
@@ -30,13 +30,18 @@ def array_runs(
     run_names: Sequence[str] | None,
 ) -> dict[str, Any]:
     """The fields of `Measurements`."""
+    names = check_sequence("names", names, "['A']")
+    units = check_sequence("units", units, "['mM']")
     given = _runs(values)
     num_columns = given[0].shape[1]
     times, spreads = _times(ts, given), _spreads(sd, given)
     names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
     names = check_names("`names`", names, num_columns)
     titles = ("",) * num_columns if units is None else _units(units, num_columns)
-    labels = [str(x) for x in (range(len(given)) if run_names is None else run_names)]
+    if isinstance(run_names, Iterable) and not isinstance(run_names, str):
+        run_names = [str(x) for x in run_names]
+    labels = check_sequence("run_names", run_names, "['a']")
+    labels = [str(i) for i in range(len(given))] if labels is None else labels
     check_run_names(labels, len(given))
     runs = {
         label: _run(t, y, s) for label, t, y, s in zip(labels, times, given, spreads, strict=True)
@@ -131,7 +136,7 @@ def _run(ts: np.ndarray, values: np.ndarray, sd: np.ndarray) -> MeasuredRun:
 
 
 def _units(units: Sequence[str], count: int) -> tuple[str, ...]:
-    if isinstance(units, str) or len(units) != count or not all(isinstance(x, str) for x in units):
+    if len(units) != count:
         raise ValueError(
             f"`units={units!r}` was given; it needs one text for each of {count} columns, empty "
             f"where there is none. Write `units={['mM', *[''] * (count - 1)]}`."

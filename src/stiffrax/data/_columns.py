@@ -1,6 +1,6 @@
 """Which column of a table is the run, the time, a measurement, or what is known of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -105,10 +105,11 @@ def find_run(table: Table, run: str | None) -> str | None:
 
 def input_kinds(inputs: Any) -> dict[str, Any]:
     """How each input goes on between its rows, or a pair of this and the table that it stands in."""
-    if isinstance(inputs, str):
+    if isinstance(inputs, str) or not isinstance(inputs, Iterable | None):
         raise ValueError(
             f"`inputs={inputs!r}` was given; it needs the names of columns. Write "
-            f"`inputs={{{inputs!r}: 'linear'}}`."
+            "`inputs={'feed': 'linear'}`, or for one of a table of its own `inputs={'feed': "
+            "('linear', 'feeds.csv')}`."
         )
     kinds: dict[str, Any] = dict.fromkeys(inputs or (), "linear")
     kinds |= inputs if isinstance(inputs, Mapping) else {}

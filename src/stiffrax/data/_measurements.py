@@ -1,6 +1,6 @@
 """Measurements: what was measured of a system, cell by cell, under which conditions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any, final
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import check_instance
 from ._array_runs import array_runs
 from ._dose import Dose
 from ._join_runs import joined
@@ -82,7 +83,7 @@ class Measurements(eqx.Module):
     @classmethod
     def from_csv(
         cls,
-        path: str | PathLike[str] | Sequence[str | PathLike[str]],
+        path: Any,
         *,
         separator: str | None = None,
         decimal: str | None = None,
@@ -109,9 +110,12 @@ class Measurements(eqx.Module):
         """
         columns = naming(options.pop("rename", None), options.pop("ignore", None))
         one = isinstance(path, str | PathLike)
+        paths = [path] if one or not isinstance(path, Iterable) else list(path)
+        for x in paths:
+            check_instance("path", x, str | PathLike, "the name of a file", "path='assay.csv'")
         read = partial(read_csv, naming=columns, separator=separator, decimal=decimal)
         # No comprehension, which may be a frame of its own: warnings name the line of the user.
-        tables = list(map(read, [path] if one else path))
+        tables = list(map(read, paths))
         return cls(**tabled_runs(tables, columns, decimal, by_file=not one, **options))
 
     @classmethod
@@ -296,7 +300,7 @@ class Measurements(eqx.Module):
         mean = jnp.sum(jnp.where(cells, self.values, 0), axis=1) / jnp.maximum(count, 1)
         return jnp.where(count > 0, mean, jnp.nan)
 
-    def join(self, *others: "Measurements") -> "Measurements":
+    def join(self, *others: Any) -> "Measurements":
         """The runs of these and of other measurements, with the columns of all.
 
         Runs keep their numbers where all of them differ, as after `split`; else those of the others
@@ -314,6 +318,9 @@ class Measurements(eqx.Module):
 
         ```
         """
+        for other in others:
+            needed = "`stiffrax.Measurements`"
+            check_instance("others", other, Measurements, needed, "data.join(more)")
         return Measurements(**joined([self, *others]))
 
     def select(self, runs: Any) -> "Measurements":

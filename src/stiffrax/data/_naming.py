@@ -25,17 +25,30 @@ class Naming(NamedTuple):
 
 def naming(rename: Any, ignore: Any) -> Naming:
     """What a user gave as `rename` and `ignore`."""
-    if isinstance(ignore, str):
-        raise ValueError(
-            f"`ignore={ignore!r}` was given; it needs a sequence of names. Write "
-            f"`ignore=[{ignore!r}]`."
-        )
-    if not isinstance(rename, Mapping | None):
+    ignore = check_sequence("ignore", ignore, "['notes']")
+    if not isinstance(rename, Mapping | None) or not all(
+        isinstance(x, str) for x in (rename or {}).values()
+    ):
         raise ValueError(
             f"`rename={rename!r}` was given; it needs new names by the old ones, as in "
             "`rename={'c_A [mmol/L]': 'A'}`."
         )
-    return Naming({} if rename is None else rename, () if ignore is None else ignore)
+    return Naming({} if rename is None else rename, ignore or ())
+
+
+def check_sequence(argument: str, names: Any, example: str) -> list[str] | None:
+    """`names` as a list, if they are texts; `None` where none were given."""
+    if names is None:
+        return None
+    if isinstance(names, Iterable) and not isinstance(names, str):
+        listed = list(names)
+        if all(isinstance(x, str) for x in listed):
+            return listed
+    example = repr([names]) if isinstance(names, str) else example
+    raise ValueError(
+        f"`{argument}={names!r}` was given; it needs a sequence of names. Write "
+        f"`{argument}={example}`."
+    )
 
 
 def name_and_unit(header: str) -> tuple[str, str]:

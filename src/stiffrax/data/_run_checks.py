@@ -104,8 +104,9 @@ def check_dose(dose: Any) -> None:
             f"`doses` has {dose!r}; it needs doses. Write `srx.Dose(run='a', time=2.0, state='drug', "
             "amount=50.0)`, or give a table of doses."
         )
-    if not (np.isfinite(dose.time) and np.isfinite(dose.amount)):
-        raise ValueError(f"`doses` has {dose!r}; time and amount are finite.")
+    kinds = [np.asarray(x).dtype.kind for x in (dose.time, dose.amount)]
+    if not set(kinds) <= set("iuf") or not (np.isfinite(dose.time) and np.isfinite(dose.amount)):
+        raise ValueError(f"`doses` has {dose!r}; time and amount are finite numbers.")
 
 
 def _check_dose(data: Any, dose: Any) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._arguments import check_instance
 from ._columns import find_columns, input_kinds
 from ._joined_tables import one_table
 from ._long_table import widened
 from ._measured_runs import cut_runs
-from ._naming import Naming, check_found
+from ._naming import Naming, check_found, check_sequence
 from ._second_tables import are_columns, run_constants, run_doses, run_inputs, second_table
 from ._stacked_runs import stacked
 from ._table import Table
@@ -19,9 +20,9 @@ def tabled_runs(
     decimal: str | None = None,
     *,
     by_file: bool = False,
-    run: str | None = None,
-    time: str | None = None,
-    columns: Sequence[str] | None = None,
+    run: Any = None,
+    time: Any = None,
+    columns: Any = None,
     sd: Any = None,
     constants: Any = (),
     inputs: Any = (),
@@ -33,6 +34,9 @@ def tabled_runs(
 
     `by_file`: whether tables without a column of runs are runs of the names of their files.
     """
+    for name, given in (("run", run), ("time", time)):
+        check_instance(name, given, str | None, "the name of a column", f"{name}='A'")
+    columns = check_sequence("columns", columns, "['A']")
     used = {*(columns or ()), *_named(constants), *_named(inputs), *_named(sd)}
     table = one_table(tables, run, time, None if long else used) if by_file else tables[0]
     headers = [(x.source, x.header) for x in tables]
