@@ -162,3 +162,10 @@ class TestWrappedRates:
     def test_of_another_number_they_are_refused(self):
         with pytest.raises(ValueError, match=r"must have shape \(2,\), got \(3,\)"):
             srx.ReactionNetwork(["A -> B", "B -> A"], rates=srx.positive([1.0, 2.0, 3.0]))
+
+    def test_least_squares_which_are_linear_in_rates_refuse_them(self):
+        data = srx.Trajectories.from_arrays([0.0, 1.0], [[1.0, 0.0], [0.5, 0.5]], names=["A", "B"])
+        with pytest.raises(
+            ValueError, match="of the ReactionNetwork are a Parameter; least squares"
+        ):
+            srx.fit_least_squares(self.network, data)

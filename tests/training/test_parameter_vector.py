@@ -52,3 +52,8 @@ def test_rates_that_are_fixed_are_none():
 def test_a_network_of_which_all_is_off_has_none():
     with pytest.raises(ValueError, match="no parameter to fit"):
         vector(active=[False] * 3)
+
+
+def test_a_rate_that_another_fit_left_below_zero_begins_there():
+    network = srx.ReactionNetwork(["A -> B"]).with_coefficients([-1.0])
+    assert ParameterVector(srx.System(network)).start.tolist() == [0.0]

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -120,6 +121,7 @@ def _droppable(model: Any) -> Any:
             return _droppable(node.learned), _full(node._known, False)
         dropped = _full(node, False)
         if _is_linear(node):
+            _check_linear(node)
             ones = jnp.ones(node.coefficients.shape, bool)
             dropped = eqx.tree_at(lambda tree: tree.coefficients, dropped, ones)
         return dropped
@@ -128,3 +130,13 @@ def _droppable(model: Any) -> Any:
         return _is_part(node) or isinstance(node, PartiallyKnown)
 
     return jax.tree.map(entries, model, is_leaf=is_part)
+
+
+def _check_linear(node: Any) -> None:
+    """Refuses a model of terms that is not linear in what is trained of its coefficients."""
+    if isinstance(node.coefficients, paramax.AbstractUnwrappable):
+        raise ValueError(
+            f"The coefficients of the {type(node).__name__} are a {type(node.coefficients).__name__}; "
+            "least squares and pruning need plain numbers, in which the model is linear. Write "
+            "`paramax.unwrap(model)`, or fit `srx.System(model)` by `srx.fit_parameters`."
+        )
