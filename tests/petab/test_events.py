@@ -143,6 +143,18 @@ def test_a_delay_that_is_a_parameter_counts_by_its_value(sbml, write, tau, seen)
     assert system.observe(5.0 + tau, jnp.ones(1), args).tolist() == [2.0 if seen else 1.0]
 
 
+def test_a_long_chain_of_rules_that_a_state_enters_is_read(sbml, write):
+    # Put into each other, its links would have 3 ** 24 terms.
+    model = sbml().compartment().species("A", 1.0).parameter("d0", constant=False)
+    model.rule("d0", "A * time")
+    for k in range(1, 25):
+        last = f"d{k - 1}"
+        model.parameter(f"d{k}", constant=False)
+        model.rule(f"d{k}", f"piecewise(1/({last} - 1) + 1, {last} > 1, ln({last}) + 2)")
+    problem = srx.petab.load(write(model.reaction("r", {}, {"A": 1}, "d24")))
+    assert problem.system.jump_ts == ()
+
+
 def test_a_comparison_of_a_concentration_in_a_growing_compartment_is_no_jump(sbml, write):
     model = sbml().compartment(size=2.0, constant=False).species("A", 3.0)
     model.rule("c", "2 + time").reaction("r", {"A": 1}, {}, "piecewise(A, A > 1, 0)")

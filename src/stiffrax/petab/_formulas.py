@@ -101,11 +101,14 @@ class Formulas:
             expression = expression.xreplace({x: self._definitions[x]})
         return expression
 
-    def changes_with_time(self, expression: Any) -> bool:
-        """Whether the time stands in the expression, or in a definition that it needs."""
+    def needed(self, expression: Any) -> set[Any]:
+        """The symbols in the expression and in all definitions that it needs.
+
+        Put in, chains of definitions would grow exponentially with their length.
+        """
         given = {*map(symbol, self.state_names), *map(symbol, self._inputs), time_symbol()}
         used = [self._definitions[x] for x in self._in_order([expression], given)]
-        return any(time_symbol() in e.free_symbols for e in (expression, *used))
+        return set().union(*(e.free_symbols for e in (expression, *used)))
 
     def formulas(self) -> list[Any]:
         """All formulas that are evaluated while a run is solved."""

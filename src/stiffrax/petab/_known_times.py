@@ -42,12 +42,10 @@ class KnownTimes:
         found: set[float] = set()
         for relation in {r for e in expressions for r in e.atoms(Relational)}:
             difference = relation.lhs - relation.rhs
-            if not self._formulas.changes_with_time(difference):
+            needed = self._formulas.needed(difference)
+            if time not in needed or states & needed:
                 continue
-            difference = self._formulas.expanded(difference)
-            if time not in difference.free_symbols or states & difference.free_symbols:
-                continue
-            difference = sympy.expand(difference)
+            difference = sympy.expand(self._formulas.expanded(difference))
             slope = difference.diff(time)
             if slope.is_zero:
                 continue  # where what stands in it jumps, conditions of its own say
@@ -60,7 +58,7 @@ class KnownTimes:
             found |= {self.number(moment, k, f"`{relation}` changes") for k in conditions}
         steps = {f for e in expressions for f in e.atoms(sympy.floor, sympy.ceiling)}
         for step in steps:
-            if time in self._formulas.expanded(step).free_symbols:
+            if time in self._formulas.needed(step):
                 raise ValueError(
                     f"`{step}` jumps again and again with time, which is not read: write the "
                     "times of its jumps as a `piecewise`."
@@ -69,8 +67,9 @@ class KnownTimes:
 
     def check_rest(self, expressions: Iterable[Any], conditions: Iterable[int]) -> None:
         """Refuses formulas of time where a steady state is wanted."""
+        conditions = list(conditions)
         for expression in expressions:
-            if not self._formulas.changes_with_time(expression):
+            if not conditions or time_symbol() not in self._formulas.needed(expression):
                 continue  # to put all definitions in takes half a minute in a large network
             expanded = self._formulas.expanded(expression)
             for condition in conditions:
