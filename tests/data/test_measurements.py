@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -90,6 +91,13 @@ def test_an_input_that_is_replaced_is_constant():
     assert [float(x) for x in (args["u"](0.5), args["T"])] == [7, 8]
     with pytest.raises(ValueError, match=r"Write `args.replace\(u=0.0\)`"):
         args.replace(u=lambda t: 7.0)
+
+
+def test_a_parameter_that_is_replaced_has_that_value_in_these_conditions():
+    args = srx.Measurements.from_table({"t": [0, 1], "A": [1.0, 2.0]}).conditions(0)
+    args = dataclasses.replace(args, parameters={"k": jnp.ones(())})
+    assert float(args.replace(k=0.0)["k"]) == 0
+    assert float(args["k"]) == 1
 
 
 @pytest.mark.parametrize("sd", [[0.1, 0.0], [0.1, -0.1], [0.1, np.inf], [0.0, 0.0]])

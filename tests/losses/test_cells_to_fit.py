@@ -33,6 +33,7 @@ def measured(b, **options):
     [
         ([0.0] * 4, "'B' is 0 in all of its 4 values, .*`sd={'B': 0.01}`"),
         ([7.0, None, 7.0, 7.0], "'B' is 7 in all of its 3 values"),
+        (np.array([0.1 + 0.2, 0.3, 0.3, 0.3]), "'B' is 0.3 in all of its 4 values"),
         ([0.0, None, None, None], "'B' is 0 in its only value"),
     ],
 )

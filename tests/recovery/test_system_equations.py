@@ -34,6 +34,11 @@ def test_conditions_are_put_in():
     assert srx.to_sympy(found, args=args) == (-4 * sympy.Symbol("A"),)
 
 
+def test_conditions_of_data_have_the_parameters_of_the_system():
+    found = system(lambda t, y, args: -args["k"] * args["ligand"] * y)
+    assert srx.to_sympy(found, args=DATA.conditions("a")) == (-8 * sympy.Symbol("A"),)
+
+
 @pytest.mark.parametrize(
     ("field", "what"),
     [

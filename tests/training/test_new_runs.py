@@ -9,11 +9,12 @@ from stiffrax.training._likelihood_model import LikelihoodModel
 from stiffrax.training._new_runs import check_runs_known
 from stiffrax.training._parameter_vector import ParameterVector
 
+ALL_NAMES = ["a", "b", "c"]
 
-def runs(names):
-    return srx.Measurements.from_arrays(
-        [0.0, 1.0], np.ones((len(names), 2, 1)), names=["A"], run_names=names
-    )
+
+def runs(names, first=1.0):
+    values = np.ones((len(names or ALL_NAMES), 2, 1)) * np.array([first, 1.0])[:, None]
+    return srx.Measurements.from_arrays([0.0, 1.0], values, names=["A"], run_names=names)
 
 
 class Start(LikelihoodModel):  # type: ignore
@@ -42,12 +43,18 @@ def field(t, y, args):
 
 
 BY_ROW = srx.System(field, srx.positive([[1.0], [2.0], [3.0]]), states=["A"])
-ALL = runs(["a", "b", "c"])
+ALL = runs(ALL_NAMES)
 
 
 def test_a_run_with_the_number_of_another_is_refused():
     with pytest.raises(ValueError, match="'d' has the number 0, which is that of run 'a'"):
         check(BY_ROW, ALL, runs(["d"]), [1, 1, 1])
+
+
+def test_of_runs_without_names_what_they_start_from_tells_which_they_are():
+    check(BY_ROW, runs(None), runs(None), [1, 1, 1])
+    with pytest.raises(ValueError, match="'0' has the number 0, which is that of run '0'"):
+        check(BY_ROW, runs(None), runs(None, first=2.0), [1, 1, 1])
 
 
 def test_a_run_held_out_whose_start_was_not_estimated_is_refused():
@@ -77,14 +84,27 @@ class TestByNumber:
         [
             {"field": lambda t, y, args: -jnp.arange(3.0)[args.run] * y},
             {"observe": lambda t, y, args: {"A": jnp.where(args.run == 1, 2, 1) * y[0]}},
-            {"initial_state": lambda args: jnp.ones(1) * args.run},
+            {"initial_state": lambda args: jnp.arange(3.0)[args.run, None]},
             {"initial_state": srx.SteadyState(jnp.ones(1), applies=lambda args: args.run > 0)},
         ],
     )
-    def test_functions_that_go_by_it_refuse_a_new_run(self, functions):
+    def test_functions_that_go_by_it_refuse_a_new_run(self, functions, unchecked_types):
         system = self.system(**functions, parameters={"k": srx.positive(1.0)})
         with pytest.raises(ValueError, match="tells runs apart"):
             check(system, ALL, runs(["d"]), [1] * len(ParameterVector(system)))
 
-    def test_functions_that_do_not_take_any_run(self):
-        check(self.system(), ALL, runs(["d", "e", "f", "g"]), [1])
+    @pytest.mark.parametrize(
+        "functions",
+        [
+            {},
+            {"observe": lambda t, y, args: {"A": 2 * y[0]}},
+            {"initial_state": lambda args: jnp.ones(1) * args.start},
+            {"initial_state": srx.SteadyState(jnp.ones(1), {"k": 0.0})},
+            {"initial_state": srx.SteadyState(jnp.ones(1), applies=lambda args: args.start > 0)},
+            # What the new runs lack is said where they are solved.
+            {"field": lambda t, y, args: -args["ligand"] * y},
+        ],
+    )
+    def test_functions_that_do_not_take_any_run(self, functions, unchecked_types):
+        system = self.system(**functions, parameters={"k": srx.positive(1.0)})
+        check(system, ALL, runs(["d", "e", "f", "g"]), [1] * len(ParameterVector(system)))

@@ -65,7 +65,7 @@ class Conditions(eqx.Module):
     def replace(self, **constants: Any) -> "Conditions":
         """The same conditions with other constants, as in `args.replace(dose=0.0)`.
 
-        An input becomes the function of that value.
+        An input becomes the function of that value; a parameter of the system has it there alone.
 
         **Raises:** `ValueError` for a condition that there is not, and for a function.
         """
@@ -77,6 +77,8 @@ class Conditions(eqx.Module):
                     f"input keeps at all times. Write `args.replace({name}=0.0)`."
                 )
         changed = {name: jnp.asarray(x, float) for name, x in constants.items()}
-        return Conditions(
-            self.run, self.start, self.constants | changed, self.inputs, self.parameters
-        )
+        parameters = self.parameters
+        if isinstance(parameters, dict):
+            own = {name: changed.pop(name) for name in [*changed] if name in parameters}
+            parameters = parameters | own
+        return Conditions(self.run, self.start, self.constants | changed, self.inputs, parameters)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..data import Measurements
@@ -24,10 +25,12 @@ def check_cells_to_fit(likelihood: LikelihoodLoss, system: System, data: Measure
             "Give `System(..., initial_state=...)`, or data with later rows."
         )
     estimated = likelihood.estimates(system, data)
+    eps: Any = np.finfo(jnp.result_type(float)).eps
     for j in np.flatnonzero(estimated):
         cells = counted[..., j] & (np.asarray(data.sd)[..., j] == 0)
         values = np.asarray(data.values)[..., j][cells]
-        if values.size and np.ptp(values) == 0:
+        # Equal but for rounding, as sums of the others are, is as unbounded as equal.
+        if values.size and np.ptp(values) <= 10 * eps * np.max(np.abs(values)):
             name = data.names[j]
             which = (
                 "in its only value" if values.size == 1 else f"in all of its {values.size} values"

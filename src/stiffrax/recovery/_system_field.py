@@ -1,7 +1,9 @@
 """The vector field of a measured system, and what stands for its conditions."""
 
+import dataclasses
 from typing import Any, NoReturn, final
 
+from ..data import Conditions
 from ..models import System
 
 
@@ -35,4 +37,7 @@ def field_of(system: System, args: Any) -> tuple[Any, Any]:
             "The system has a mass matrix: its field is no rate of change of the states. Give "
             "`system.field` for the right-hand sides."
         )
+    if isinstance(args, Conditions) and args.parameters is None:
+        # As data have them, which know of no system.
+        args = dataclasses.replace(args, parameters=system.parameters)
     return system.field, _NoRun(system.parameters) if args is None else args

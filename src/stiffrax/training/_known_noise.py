@@ -23,7 +23,9 @@ def with_noise(
                 f"Column {name!r} has no standard deviation, and the fit estimated those of "
                 f"{sorted(noise)} alone. Write `sd={{{name!r}: ...}}` where the data are read."
             )
-        size = np.abs(values[..., j]) if noises[j].on_logarithms else 1.0
+        # Rows that runs start from may be zero: they are no residuals.
+        relative = noises[j].on_logarithms & (values[..., j] > 0)
+        size = np.where(relative, values[..., j], 1.0)
         unknown = mask[..., j] & (sd[..., j] == 0)
         sd[..., j] = np.where(unknown, noise[name] * size, sd[..., j])
     return dataclasses.replace(data, sd=sd)

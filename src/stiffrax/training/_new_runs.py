@@ -1,5 +1,6 @@
 """Refuses predictions of runs that would begin, or be seen, as another run of the fit is."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, final
 
@@ -8,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from ..data import Measurements
+from ..data import Conditions, Measurements
 from ..models import SteadyState, System
 from ._likelihood_model import LikelihoodModel
 
@@ -29,7 +30,7 @@ def check_runs_known(
     the data of the fit depend on it.
     """
     known = dict(zip(model.data.numbers, model.data.run_names, strict=True))
-    new = [i for i, k in enumerate(data.numbers) if known.get(k) != data.run_names[i]]
+    new = [i for i in range(len(data)) if not _is_run_of(model.data, data, i)]
     system, names = model.vector.system(x), list(known.values())
     if not new or not _tells_runs_apart(system, data):
         return
@@ -58,6 +59,32 @@ def check_runs_known(
         )
 
 
+def _is_run_of(fitted: Measurements, data: Measurements, i: int) -> bool:
+    """Whether a run has number and name of a run of the fit.
+
+    A name that is the number, as all runs have without a column `run`, says nothing: then what is
+    measured at the start and the constants must agree as well.
+    """
+    if data.numbers[i] not in fitted.numbers:
+        return False
+    j = fitted.numbers.index(data.numbers[i])
+    if data.run_names[i] != fitted.run_names[j]:
+        return False
+    if data.run_names[i] != str(data.numbers[i]):
+        return True
+    shared = data.constants.keys() & fitted.constants.keys()
+    same = [data.constants[name][i] == fitted.constants[name][j] for name in shared]
+    same.append(data.starts[i] == fitted.starts[j])
+    own, other = (
+        dict(zip(data.names, data.first_values()[i], strict=True)),
+        fitted.first_values()[j],
+    )
+    for name, value in zip(fitted.names, other, strict=True):
+        if jnp.isfinite(value) and jnp.isfinite(own.get(name, jnp.nan)):
+            same.append(value == own[name])
+    return bool(all(same))
+
+
 def _unseen(
     model: LikelihoodModel, x: Float[np.ndarray, " p"], acting: Float[np.ndarray, " p"]
 ) -> np.ndarray:
@@ -74,15 +101,22 @@ def _tells_runs_apart(system: System, data: Measurements) -> bool:
     start = start.initial_state if isinstance(start, SteadyState) else start
     if eqx.is_array(start) and start.ndim == 2:
         return True
-    args = eqx.tree_at(lambda c: c.run, data.conditions(0), _Unknown())
-    args = eqx.tree_at(lambda c: c.parameters, args, system.parameters, is_leaf=lambda x: x is None)
+    true = dataclasses.replace(data.conditions(0), parameters=system.parameters)
+    args = eqx.tree_at(lambda c: c.run, true, _Unknown())
     y = jnp.zeros(len(system.states or data.names))
-    for function in _functions(system):
-        try:
-            jax.eval_shape(lambda t, y, f=function: f(t, y, args), y[0], y)
-        except Exception:  # whatever an index or an array makes of it
-            return True
-    return False
+    # What fails for the run itself says nothing, and fails by its own message where it is solved.
+    return any(
+        _works(function, y, true) and not _works(function, y, args)
+        for function in _functions(system)
+    )
+
+
+def _works(function: Callable[..., Any], y: Float[Array, " n"], args: Conditions) -> bool:
+    try:
+        jax.eval_shape(lambda t, y: function(t, y, args), y[0], y)
+    except Exception:  # whatever an index or an array makes of it
+        return False
+    return True
 
 
 def _functions(system: System) -> Iterator[Callable[..., Any]]:
@@ -91,7 +125,8 @@ def _functions(system: System) -> Iterator[Callable[..., Any]]:
     yield from (one for one in (system.observe, system.sd) if callable(one))
     start = system.initial_state
     if isinstance(start, SteadyState):
-        yield lambda _t, _y, args: start.conditions_before(args)
+        # The conditions that it returns have the number of the run, which nobody looked at.
+        yield lambda _t, _y, args: start.conditions_before(args).constants
         if start.then is not None:
             yield lambda _t, y, args: start.then(y, args)
         if start.applies is not None:
