@@ -1,6 +1,7 @@
 """Checks of counts, tolerances and choices, wherever a user gives them: one of each."""
 
 import contextlib
+import math
 import operator
 from typing import Any
 
@@ -173,8 +174,13 @@ def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
     return len(shape) <= len(into) and all(a in (1, b) for a, b in pairs)
 
 
+def least_tolerance(dtype: Any) -> float:
+    """The least relative tolerance that a precision holds."""
+    return _LEAST_TOLERANCE * float(jnp.finfo(dtype).eps)
+
+
 def _check_precision(dtype: Any, rtol: float) -> None:
-    limit = _LEAST_TOLERANCE * float(jnp.finfo(dtype).eps)
+    limit = least_tolerance(dtype)
     if not 0 < rtol < limit:
         return
     wider = (
@@ -185,7 +191,10 @@ def _check_precision(dtype: Any, rtol: float) -> None:
             "`y0`"
         )
     )
+    # Rounded up: what the message tells to write must not be refused again.
+    digit = 10.0 ** math.floor(math.log10(limit))
+    written = math.ceil(limit / digit) * digit
     raise ValueError(
         f"`rtol={rtol:g}` was given for a state of {jnp.dtype(dtype).name}, which holds "
-        f"relative tolerances down to {limit:.1e}. Write `rtol={limit:.0e}` or more{wider}."
+        f"relative tolerances down to {limit:.1e}. Write `rtol={written:.0e}` or more{wider}."
     )

@@ -77,6 +77,27 @@ def test_quadrature_halves_a_step_until_a_kink_is_integrated(wanted):
     assert total == pytest.approx(wanted * (0.3**2 + 0.7**2) / 2, rel=1e-8)
 
 
+def test_what_rounding_makes_of_an_integral_is_not_halved_for_ever_in_single_precision():
+    calls = []
+
+    class Reversible(Constant):
+        """The two parts of the integrand cancel but for their rounding."""
+
+        def pull(self, ts, weighted):
+            jax.debug.callback(lambda: calls.append(0))
+            noise = 1e-7 * jnp.cos(1e6 * ts)
+            return jnp.sum(weighted[:, 0] * (1 + noise) - weighted[:, 1])
+
+    t = one = jnp.ones((), jnp.float32)
+    ends = jnp.ones(2, jnp.float32)
+    step = AdjointStep(t, one, ends, 0 * ends[None])
+    equation = Reversible(jnp.zeros((2, 2), jnp.float32))
+    total = add_integral(equation, step, 0 * one, jnp.array(True), 1e-6, 1e-11)
+    jax.effects_barrier()
+    assert abs(total) < 1e-6
+    assert len(calls) < 100
+
+
 def record(ends):
     """Steps from zero to `ends`, and room for another."""
     starts = jnp.array([0.0, *ends[:-1], 0.0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax._arguments import check_tolerances
 
 FLOORS = {"hires": 1e-4, "robertson": np.array([1e-6, 1e-9, 1e-6]), "oregonator": 1.0}
 
@@ -41,6 +42,15 @@ def test_a_tolerance_that_float32_holds_is_met(name):
 def test_a_tolerance_below_rounding_is_refused_with_the_limit_and_a_way_out():
     with pytest.raises(ValueError, match=r"rtol=1e-06.*float32.*1\.9e-06.*jax_enable_x64"):
         solve(srx.problems.hires(), srx.RadauIIA5(), 1e-6, 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_the_tolerance_that_the_message_names_is_taken(dtype):
+    state = jnp.ones(1, dtype)
+    with pytest.raises(ValueError, match="Write `rtol=") as refused:
+        check_tolerances("Solver", 1e-17, 1e-17, state=state)
+    written = str(refused.value).partition("Write `rtol=")[2].partition("`")[0]
+    check_tolerances("Solver", float(written), 1e-17, state=state)
 
 
 def test_float64_has_a_limit_as_well():

@@ -9,6 +9,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.adjoints._differentiable_solve import AbstractRecordedAdjoint
+from stiffrax.diagnostics._compare_adjoints import _relative_difference
 
 
 def loss(rate, adjoint):
@@ -105,3 +106,10 @@ def test_no_finite_gradient_is_said_with_all_reasons():
 def test_nothing_to_differentiate_by_is_refused_before_any_adjoint_is_called_right(parameters):
     with pytest.raises(ValueError, match=r"without floating-point arrays.*jnp\.array\(2\.0\)"):
         srx.diagnostics.compare_adjoints(loss, parameters)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_gradients_of_any_size_are_told_apart_in_single_precision(size):
+    gradient = jnp.array([3.0, 4.0], jnp.float32) * jnp.float32(size)
+    assert _relative_difference(gradient, gradient) == 0
+    assert _relative_difference(2 * gradient, gradient) == pytest.approx(1)

@@ -89,3 +89,12 @@ def test_scale_of_another_number_of_states_is_refused():
     loss = srx.SegmentLoss(measure=srx.ScaledMSE([1.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match="3 sizes, but the data have 2 states"):
         loss(lambda t, y, args: -y, data)
+
+
+@pytest.mark.parametrize("deviation", [1e20, 1e-20])
+def test_a_weight_that_single_precision_does_not_hold_is_refused(deviation):
+    srx.ScaledMSE(weight=1 / deviation**2)
+    with jax.enable_x64(False):
+        srx.ScaledMSE(scale=[deviation])
+        with pytest.raises(ValueError, match=r"zero or infinite in float32.*`scale=`"):
+            srx.ScaledMSE(weight=1 / deviation**2)

@@ -69,3 +69,13 @@ def test_student_noise_says_how_its_spread_is_estimated():
 def test_degrees_of_freedom_are_positive():
     with pytest.raises(ValueError, match=r"StudentNoise\(df=0.0\)"):
         srx.StudentNoise(0.0)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_a_spread_may_be_of_any_size_that_single_precision_holds(size):
+    residual = jnp.array([3.0, -4.0, 1e10], jnp.float32) * jnp.float32(size)
+    mask = jnp.array([True, True, False])
+    spread = lambda x: srx.NormalNoise().best_spread(x, mask, 0)
+    np.testing.assert_allclose(spread(residual), size * np.sqrt(12.5), rtol=1e-6)
+    slope = np.array([3.0, -4.0, 0.0]) / np.sqrt(50)
+    np.testing.assert_allclose(jax.grad(spread)(residual), slope, rtol=1e-5)

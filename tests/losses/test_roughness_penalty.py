@@ -87,3 +87,17 @@ def test_minibatches_are_windows_of_the_loss_it_is_added_to():
 def test_wrong_option_is_named(options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}="):
         srx.RoughnessPenalty(**options)
+
+
+@pytest.mark.slow_cases("1e-25")
+@pytest.mark.parametrize("unit", [1e-25, 1e25])
+def test_single_precision_has_the_same_in_every_unit(unit):
+    def penalty(unit):
+        ys = (unit * np.asarray(DATA.ys)).astype(np.float32)
+        data = srx.Trajectories(
+            np.asarray(DATA.ts), jnp.asarray(ys), DATA.mask, DATA.names, ("0", "1")
+        )
+        unit = jnp.float32(unit)
+        return PENALTY(lambda t, y, args: unit * cubic(t, y / unit, args), data)
+
+    np.testing.assert_allclose(penalty(unit), penalty(1.0), rtol=1e-3)

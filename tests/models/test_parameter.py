@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -141,3 +142,14 @@ def test_rates_of_a_network_are_moved_to_zero_and_what_is_fixed_is_not():
     )
     kept = within_bounds([srx.bounded([0.5, 1.0], 0.0, 1.0), jnp.array([-3.0])])
     np.testing.assert_array_equal(kept[1], [-3.0])
+
+
+@pytest.mark.parametrize("bounds", [(0.1, 1.0), (0.3, 0.7), (1e-40, 1e-30)])
+def test_single_precision_puts_no_parameter_beyond_its_bounds_or_to_zero(bounds):
+    with jax.enable_x64(False):
+        # Programs have no numbers below 1e-38; their logarithms are like others.
+        for make in (srx.positive, srx.bounded)[: 1 if bounds[0] < 1e-38 else 2]:
+            for value in bounds:
+                found = make(value, *bounds)
+                assert found.raw.dtype == jnp.float32
+                assert found.lower <= float(found.raw) <= found.upper

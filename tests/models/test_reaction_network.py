@@ -26,6 +26,13 @@ def test_values_and_derivatives_are_exact_at_zero_and_below():
     np.testing.assert_allclose(jacobian(jnp.array([-2.0, 0.0])), [[24.0, 0], [-12.0, 0]])
 
 
+@pytest.mark.parametrize(("unit", "rate"), [(1e22, 1e-16), (1e-25, 1e22)])
+def test_speeds_are_found_where_single_precision_has_no_product_of_the_species(unit, rate):
+    network = srx.ReactionNetwork(["A + B -> C"], rates=jnp.array([rate], jnp.float32))
+    y = jnp.array([unit, unit, 0.0], jnp.float32)
+    np.testing.assert_allclose(network(0.0, y)[2], rate * unit * unit, rtol=1e-6)
+
+
 def test_what_comes_from_outside_has_a_constant_speed():
     source = srx.ReactionNetwork(["0 -> A", "A -> "], rates=[2.0, 0.5])
     assert source.reactions() == ("0 -> A", "A -> 0")

@@ -105,3 +105,17 @@ def test_an_infinite_slope_is_no_violation_of_the_constraints():
         throw=False,
     )
     assert solution.result == diffrax.RESULTS.nonfinite
+
+
+@pytest.mark.slow
+def test_fixed_steps_in_single_precision_refuse_what_double_precision_refuses():
+    def result(x):
+        y0 = jnp.array([1.1, x], jnp.float32)
+        h = jnp.float32(0.1)
+        return diffrax.diffeqsolve(
+            TERM, srx.BackwardEuler(), 0 * h, h, h, y0, throw=False, adjoint=diffrax.DirectAdjoint()
+        ).result
+
+    assert result(1.21) == SUCCESS
+    # By a hundredth of itself.
+    assert result(1.222) != SUCCESS

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training import _compressed_residuals
 from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT, _step, projected_gradient
 from stiffrax.training._misfit import Misfit
+from stiffrax.training._sample_windows import Windows
+from stiffrax.training._window_residuals import (
+    SegmentStep,
+    WindowResiduals,
+    _column_sizes,
+    _projection,
+)
 
 
 def test_misfits_are_compared_by_failures_and_then_by_residuals():
@@ -167,3 +175,39 @@ def test_a_damped_step_is_that_of_the_stacked_system(columns):
     right = np.concatenate([-c, np.zeros(len(columns))])
     np.testing.assert_allclose(step, np.linalg.lstsq(stacked, right)[0], rtol=1e-12)
     assert predicted == pytest.approx(np.sum(c**2) - np.sum((C @ step + c) ** 2))
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e20])
+def test_columns_of_any_size_are_measured_in_single_precision(unit):
+    S = jnp.array([[3.0, 0.0], [4.0, 0.0]], jnp.float32) * jnp.float32(unit)
+    np.testing.assert_allclose(_column_sizes(S), [5 * unit, 0.0], rtol=1e-6)
+
+
+def test_a_start_that_hardly_matters_leaves_a_projection_in_single_precision():
+    # Differences have grown by 1e4: what the squares of both columns differ by is rounding.
+    rng = np.random.default_rng(0)
+    S = rng.normal(size=(40, 1)) @ np.ones((1, 2)) + 1e-4 * rng.normal(size=(40, 2))
+    rows = rng.normal(size=(40, 3)).astype(np.float32)
+    unit, solve = _projection(jnp.asarray(S, jnp.float32))
+    left = rows - np.asarray(unit) @ (np.asarray(solve) @ rows)
+    assert np.all(np.linalg.norm(left, axis=0) <= 1.001 * np.linalg.norm(rows, axis=0))
+    # What is well known of the start is projected out.
+    well = S.sum(axis=1) / np.linalg.norm(S.sum(axis=1))
+    assert np.max(np.abs(well @ left)) < 1e-2
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+def test_single_precision_knows_columns_whose_squares_it_does_not_hold(monkeypatch, size):
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    rows[:, :2] *= np.float32(size)
+    monkeypatch.setattr(
+        _compressed_residuals, "_rows", lambda *_: (jnp.asarray(rows), jnp.array(0))
+    )
+    block = jnp.ones((1, 1, 2), jnp.float32)
+    windows = Windows(*[block] * len(Windows._fields))
+    residuals = WindowResiduals(SegmentStep(srx.BackwardEuler()), False)
+    steps = _compressed_residuals.CompressedResiduals(residuals, windows)
+    R, _ = steps.triangle(jnp.ones(2, jnp.float32))
+    exact = np.linalg.qr(rows.astype(float))[1]
+    np.testing.assert_allclose(np.abs(R), np.abs(exact), rtol=1e-3, atol=1e-4 * size)
+    assert steps.eps(jnp.ones(2)) == 2.0**-23

@@ -1,5 +1,6 @@
 """Errors of linear models whose columns have estimated spreads, against least squares."""
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -69,3 +70,15 @@ def test_columns_of_a_fit_have_their_own_degrees_of_freedom():
         assert_allclose(one.standard_error, scipy.stats.sem(x), rtol=1e-5)
         half = scipy.stats.t.ppf(0.975, len(x) - 1) * scipy.stats.sem(x)
         assert_allclose([one.lower, one.upper], x.mean() + np.array([-half, half]), rtol=1e-5)
+
+
+def test_rounding_of_single_precision_is_no_move_along_what_is_unknown():
+    # Of two parameters the data tell the sum alone, and the prediction depends on no more.
+    rng, tells = np.random.default_rng(0), np.linspace(1.0, 2.0, 30)[:, None]
+    values = (tells * (1 + 3e-8 * rng.normal(size=(30, 2)))).astype(np.float32)
+    slopes = (np.ones((5, 2)) * (1 + 3e-8 * rng.normal(size=(5, 2)))).astype(np.float32)
+    given = Rows(values.astype(float), np.full(30, -1), np.zeros(0, int))
+    with jax.enable_x64(False):
+        errors = ParameterErrors(given)
+        assert np.isfinite(errors.variance(slopes.astype(float))).all()
+        assert np.isinf(errors.variance(np.eye(2)[:1])).all()

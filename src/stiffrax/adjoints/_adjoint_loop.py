@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from .._arguments import least_tolerance
 from ..diffrax_loop import StepRecord
 from ..stages import stop_gradient
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearStep
@@ -62,15 +63,16 @@ class AdjointTolerances(eqx.Module):
 
     def norm(self, error: PyTree, old: PyTree, new: PyTree) -> Float[Array, ""]:
         """The size of an error; infinite where it, or what it belongs to, is not a number."""
-        ratio = 1.0
+        ratio, leaves = 1.0, jax.tree.leaves(error)
+        rtol = max(self.rtol, *(least_tolerance(x.dtype) for x in leaves))
         if self.method.order > self.method.error_order:
             # The estimate is of lower order than the result: ask it for as much less.
             exponent = self.method.error_order / (self.method.order + 1) - 1
-            ratio = 0.1 * self.rtol**exponent
+            ratio = 0.1 * rtol**exponent
 
         def squares(error: Array, old: Array, new: Array) -> Array:
             size = jnp.maximum(jnp.abs(old), jnp.abs(new))
-            scaled = jnp.abs(error) / (ratio * (self.atol + self.rtol * size))
+            scaled = jnp.abs(error) / (ratio * (self.atol + rtol * size))
             return jnp.sum(jnp.where(jnp.isfinite(size), scaled, jnp.inf) ** 2)
 
         leaves = jax.tree.leaves(jax.tree.map(squares, error, old, new))

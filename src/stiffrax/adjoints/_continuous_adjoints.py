@@ -80,7 +80,8 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     **Arguments:**
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own.
+      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
+      not hold counts as the least that it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
       forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
@@ -137,7 +138,8 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     - `nodes`: of the Gauss rule; by default the number of stages of the forward solver, or four if
       it has fewer.
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own.
+      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
+      not hold counts as the least that it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
       forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
@@ -201,7 +203,8 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     **Arguments:**
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own.
+      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
+      not hold counts as the least that it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
       forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
@@ -263,7 +266,8 @@ class ImexAdjoint(AbstractContinuousAdjoint):
     **Arguments:**
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own.
+      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
+      not hold counts as the least that it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
       forward solve; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or

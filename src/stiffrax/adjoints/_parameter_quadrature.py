@@ -10,12 +10,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from .._arguments import least_tolerance
 from ..stages import evaluate_polynomial
 from ._adjoint_equation import AbstractLinearEquation
 
 # Halvings of a step of the adjoint; what then is left is taken as it is. Chosen, not measured: 2^24 is
 # past the precision of a float32 time.
 _DEPTH = 24
+# Units of rounding above which it is looked at, and how often what is measured of it an error may be.
+# Chosen, not measured: in double precision it is far below any tolerance.
+_COARSE, _OF_ROUNDING = 1e-10, 10
 
 
 @functools.cache
@@ -63,7 +67,9 @@ def add_integral(
     """Adds the integral over a step, if `wanted`; the step is halved until it is accurate.
 
     The error of an interval is the difference to the rule with half as many intervals. It must be
-    below `atol + rtol * total` in every parameter, `total` being the integral so far.
+    below `atol + rtol * total` in every parameter, `total` being the integral so far. In single
+    precision `rtol` is no less than that holds, and an error may be rounding of the adjoint, which
+    falls with the length of the interval alone: what changes of last digits make of the integral.
     """
     if not jax.tree.leaves(total):
         return total
@@ -71,6 +77,8 @@ def add_integral(
     coarse = np.zeros_like(fine)
     coarse[::2] = clenshaw_curtis(4)[1]
     dtype = step.start.dtype
+    eps = float(jnp.finfo(dtype).eps)
+    rtol = max(rtol, least_tolerance(dtype))
 
     def body(carry: tuple[_Intervals, PyTree]) -> tuple[_Intervals, PyTree]:
         todo, total = carry
@@ -84,7 +92,14 @@ def add_integral(
 
         part, error = rule(fine), rule(fine - coarse)
         new = jax.tree.map(jnp.add, total, part)
-        scaled = jax.tree.map(lambda e, x: jnp.abs(e) / (atol + rtol * jnp.abs(x)), error, new)
+        allowed = jax.tree.map(lambda x: atol + rtol * jnp.abs(x), new)
+        if eps > _COARSE:
+            k = jnp.arange(values.size, dtype=dtype).reshape(values.shape)
+            digits = _OF_ROUNDING * eps * jnp.cos(1.0 + 2.4 * k)
+            moved = size * jnp.asarray(fine, dtype)[:, None] * values * digits
+            rounding = equation.pull(ts, moved)
+            allowed = jax.tree.map(lambda a, x: a + jnp.abs(x), allowed, rounding)
+        scaled = jax.tree.map(lambda e, a: jnp.abs(e) / a, error, allowed)
         worst = jnp.stack([jnp.max(x, initial=0) for x in jax.tree.leaves(scaled)])
         accept = ~(jnp.max(worst) > 1) | (top >= _DEPTH)
         half = length / 2

@@ -17,6 +17,10 @@ from ._scaling import (
 )
 from ._segments import Segments as Segments, cut_arrays as cut_arrays
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
+from ._time_precision import (
+    check_measured_times as check_measured_times,
+    check_time_precision as check_time_precision,
+)
 from ._trajectories import (
     Trajectories as Trajectories,
     cut_windows as cut_windows,

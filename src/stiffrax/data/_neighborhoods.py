@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count
+from ._rounding import unit_of_rounding
 from ._trajectories import Trajectories
 
 _EQUAL_STEPS = 1e-6
@@ -144,7 +145,9 @@ def _in_annulus(points: np.ndarray, annulus: tuple[float, float], seed: int) -> 
 
 def _time_step(data: Trajectories) -> float:
     steps = np.concatenate([np.diff(ts) for ts, _ in data])
-    if np.ptp(steps) > _EQUAL_STEPS * steps.mean():
+    times = np.concatenate([ts for ts, _ in data])
+    rounding = 4 * float(unit_of_rounding(times)) * np.max(np.abs(times))
+    if np.ptp(steps) > _EQUAL_STEPS * steps.mean() + rounding:
         raise ValueError(
             f"The samples are {steps.min():g} to {steps.max():g} apart; neighbors are compared "
             "over equal times. Take equally spaced samples, for example of a `SmoothingSpline`."

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import real_numbers
 from .._options import Size
+from ._rounding import unit_of_rounding
 from ._trajectories import Trajectories
 
 
@@ -75,7 +76,7 @@ class Scaling(eqx.Module):
         ys = np.asarray(data.ys)[np.asarray(data.mask)]
         y_scale = np.ptp(ys, axis=0) if kind == "range" else np.max(np.abs(ys), axis=0)
         # A range of rounding errors is none.
-        flat = y_scale <= 4 * np.finfo(ys.dtype).eps * np.max(np.abs(ys), axis=0)
+        flat = y_scale <= 4 * unit_of_rounding(ys, axis=0) * np.max(np.abs(ys), axis=0)
         if np.any(flat):
             if constant is None:
                 raise ValueError(_no_size(data, ys, flat, kind))
@@ -99,7 +100,7 @@ def default_scale(
     top = xp.max(xp.where(present, ys, -far), axis=(0, 1))
     bottom = xp.min(xp.where(present, ys, far), axis=(0, 1))
     largest = xp.maximum(xp.abs(top), xp.abs(bottom))
-    varies = top - bottom > 4 * xp.finfo(ys.dtype).eps * largest
+    varies = top - bottom > 4 * unit_of_rounding(ys, present, (0, 1)) * largest
     return xp.where(varies, top - bottom, xp.where(largest > 0, largest, 1.0))
 
 

@@ -157,7 +157,8 @@ def lyapunov_spectrum(
     - `step`: the largest fixed step. Without it steps are adaptive.
     - `solver`: any diffrax solver, `diffrax.Dopri8` by default; for stiff fields
         [`stiffrax.RadauIIA5`][].
-    - `controller`: of adaptive steps; by default `diffrax.PIDController(1e-9, 1e-9)`.
+    - `controller`: of adaptive steps; by default `diffrax.PIDController(1e-9, 1e-9)`, in single
+        precision with 1e-5 for both.
     - `discrete`: `field` is a map.
     - `args`: passed on to `field`.
     - `blocks`: of each start, for the standard errors.
@@ -209,7 +210,10 @@ def lyapunov_spectrum(
         substeps = int(np.ceil(interval / step * (1 - 1e-12)))
         flow = FixedStepFlow(field, solver, interval, substeps, args)
     else:
-        controller = controller or diffrax.PIDController(rtol=1e-9, atol=1e-9)
+        if controller is None:
+            # Single precision holds no more.
+            tolerance = 1e-9 if starts.dtype == jnp.float64 else 1e-5
+            controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
         flow = AdaptiveFlow(field, solver, interval, controller, max_steps, args)
     counts = round(burn_in / interval), round(time / interval)
     y1, rates = _measure(flow, starts, num_exponents, interval, counts)

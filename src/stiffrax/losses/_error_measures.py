@@ -101,6 +101,16 @@ def _checked_weight(weight: Any) -> Any:
             f"`weight={weight}` was given; it needs one number that is not negative for each "
             "state, or a function `weight(t, y)` that returns them."
         )
+    dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+    with np.errstate(over="ignore"):
+        kept = values.astype(dtype)
+    # Below the least normal number compiled programs have zero.
+    lost = (values > 0) & (kept < np.finfo(dtype).tiny)
+    if np.any(lost | ~np.isfinite(kept)):
+        raise ValueError(
+            f"`weight={weight}` was given, which is zero or infinite in {np.dtype(dtype).name}. "
+            "Write what measures the states as `scale=`, which is not squared."
+        )
     return values
 
 

@@ -183,6 +183,10 @@ def _statistics(
         return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
 
     n = ys.shape[-1]
+    # In units of the largest sample: single precision has no squares of 1e-20 or 1e20.
+    unit = jnp.max(jnp.where(mask[:, None], jnp.abs(ys), 0), axis=0)
+    unit = jnp.where(unit > 0, unit, 1)
+    visited, ys = visited / unit[None, None], ys / unit[None]
     points = jnp.where(good[:, None, None], visited, 0).reshape(-1, n)
     weight = jnp.repeat(good, visited.shape[1]).astype(ys.dtype)
     mean, covariance = moments(points, jnp.where(jnp.any(good), weight, 1))

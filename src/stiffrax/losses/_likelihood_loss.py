@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count, check_instance, check_tolerances
 from ..adjoints import DiscreteAdjoint, records_steps
-from ..data import Measurements, Trajectories
+from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
@@ -25,8 +25,8 @@ from ._simulation import (
 )
 
 # A spread that is estimated, relative to the largest measurement: below it residuals show the
-# tolerances of the solve. Chosen, not measured.
-_SMALLEST_SPREAD = 1e-8
+# tolerances of the solve, or rounding, of which it is the second. Chosen, not measured.
+_SMALLEST_SPREAD, _UNITS_OF_ROUNDING = 1e-8, 10
 
 
 @final
@@ -215,7 +215,9 @@ class LikelihoodLoss(AbstractLoss):
             values = [jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values)]
             residual = jnp.where(seen, noise.residual(*values), 0)
             size = 1.0 if noise.on_logarithms else jnp.max(jnp.where(seen, jnp.abs(values[0]), 0))
-            best = jnp.maximum(noise.best_spread(residual, seen, (0, 1)), _SMALLEST_SPREAD * size)
+            rounding = _UNITS_OF_ROUNDING * float(jnp.finfo(residual.dtype).eps)
+            least = max(_SMALLEST_SPREAD, rounding) * size
+            best = jnp.maximum(noise.best_spread(residual, seen, (0, 1)), least)
             columns.append(jnp.where(own > 0, own, best))
         return jnp.stack(columns, axis=2)
 
@@ -280,16 +282,18 @@ def _unknown_spreads(data: Measurements) -> frozenset[str]:
 
 
 def check_measurements(data: Any) -> Measurements:
-    """`data` as measurements, which samples of all states are too."""
+    """`data` as measurements, which samples of all states are too; see `check_data` for times."""
     if isinstance(data, Trajectories):
-        return Measurements.from_trajectories(data)
-    return check_instance(
+        data = Measurements.from_trajectories(data)
+    data = check_instance(
         "data",
         data,
         Measurements,
         "`stiffrax.Measurements` or `stiffrax.Trajectories`, after the system",
         "Measurements.from_csv(path)",
     )
+    check_measured_times(data)
+    return data
 
 
 def check_system(system: Any) -> System:

@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import paramax
 
 from .._arguments import check_instance
-from ..data import Trajectories
+from ..data import Trajectories, check_time_precision
 
 
 def check_data(data: Any) -> Trajectories:
-    """`data`, if they are samples of all states."""
-    return check_instance(
+    """`data`, if they are samples of all states, at times that the precision of JAX tells apart."""
+    data = check_instance(
         "data",
         data,
         Trajectories,
         "`stiffrax.Trajectories`, samples of all states, after the model",
         "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()",
     )
+    check_time_precision(data.ts, data.mask, data.run_names)
+    return data
 
 
 def check_model(model: Any, data: Trajectories) -> None:

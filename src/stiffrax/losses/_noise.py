@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
@@ -126,9 +127,12 @@ class AbstractGaussianNoise(AbstractNoise):
 
     def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
         """The root mean square."""
-        square = _mean(residual**2, mask, axis)
+        # Of residuals of size one: single precision has no squares of 1e-20 or 1e20.
+        size = lax.stop_gradient(jnp.max(jnp.where(mask, jnp.abs(residual), 0)))
+        size = jnp.where((size > 0) & jnp.isfinite(size), size, 1)
+        square = _mean((residual / size) ** 2, mask, axis)
         # The derivative of the root is infinite at zero, also where nothing is to be estimated.
-        return jnp.where(square > 0, jnp.where(square > 0, square, 1) ** 0.5, 0)
+        return jnp.where(square > 0, size * jnp.where(square > 0, square, 1) ** 0.5, 0)
 
 
 @final

@@ -87,7 +87,9 @@ def positive(value: Any, lower: float = 0.0, upper: float = math.inf) -> Paramet
         )
     _check_bounds("positive", value, lower, upper)
     low = math.log(lower) if lower > 0 else -math.inf
-    return Parameter(jnp.log(value), low, math.log(upper) if upper < math.inf else upper, True)
+    high = math.log(upper) if upper < math.inf else upper
+    # In double precision: single has no 1e-40.
+    return Parameter(_within(np.log(value), low, high), low, high, True)
 
 
 def bounded(value: Any, lower: float = -math.inf, upper: float = math.inf) -> Parameter:
@@ -111,7 +113,21 @@ def bounded(value: Any, lower: float = -math.inf, upper: float = math.inf) -> Pa
     """
     value = real_numbers("bounded", value)
     _check_bounds("bounded", value, lower, upper)
-    return Parameter(jnp.asarray(value), float(lower), float(upper), False)
+    return Parameter(_within(value, lower, upper), float(lower), float(upper), False)
+
+
+def _within(value: Any, lower: float, upper: float) -> Array:
+    """In the precision of JAX, whose rounding may not lead beyond a bound."""
+    value = jnp.asarray(value)
+    with np.errstate(over="ignore"):
+        least, most = (np.asarray(x, float).astype(value.dtype) for x in (lower, upper))
+    least = np.where(
+        least.astype(float) < lower, np.nextafter(least, np.inf, dtype=value.dtype), least
+    )
+    most = np.where(
+        most.astype(float) > upper, np.nextafter(most, -np.inf, dtype=value.dtype), most
+    )
+    return jnp.clip(value, jnp.asarray(least), jnp.asarray(most))
 
 
 def fixed(value: Any) -> Any:

@@ -193,7 +193,10 @@ class ReactionNetwork(AbstractTermModel):
         filled = np.full((len(rows), order), self.num_states)
         for row, factors in zip(filled, rows, strict=True):
             row[: len(factors)] = factors
-        speeds = self.rates * jnp.prod(jnp.append(y, jnp.ones(1, y.dtype))[filled], axis=1)
+        factors, speeds = jnp.append(y, jnp.ones(1, y.dtype)), self.rates
+        # The rate first: products of many or few molecules alone may leave single precision.
+        for column in filled.T:
+            speeds = speeds * factors[column]
         return jnp.asarray(self.stoichiometry.T, speeds.dtype) @ speeds
 
     def to_polynomial(self) -> Polynomial:

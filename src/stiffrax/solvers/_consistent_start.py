@@ -118,8 +118,12 @@ def _is_consistent(
     )
     size = jnp.abs(system.y0)
     eps = jnp.finfo(size.dtype).eps
-    # Without a tolerance, what another precision would have rounded passes.
-    relative = eps**0.25 * size if tolerance is None else tolerance.scale / tolerance.ratio
+    # Without a tolerance, what single precision would have rounded passes.
+    relative = (
+        max(1e-4, 100 * float(eps)) * size
+        if tolerance is None
+        else tolerance.scale / tolerance.ratio
+    )
     allowed = relative + jnp.sqrt(eps) * (size + moved)
     holds = jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
     # A step that starts where the field or its Jacobian is not finite fails for that reason.

@@ -79,10 +79,10 @@ class CompressedResiduals:
                 return failed_step(model, ts[k], ts[k + 1], ys[k], ys[k + 1])
         return ""
 
-    @property
-    def eps(self) -> float:
-        """The unit of rounding of the samples."""
-        return float(jnp.finfo(self.windows.ys.dtype).eps)
+    def eps(self, model: Any) -> float:
+        """The unit of rounding of the residuals: that of the samples or of the parameters."""
+        leaves = jax.tree.leaves(split_trainable(model)[0])
+        return max(float(jnp.finfo(x.dtype).eps) for x in (self.windows.ys, *leaves))
 
     @property
     def size(self) -> float:
@@ -112,23 +112,24 @@ class CompressedResiduals:
     ) -> tuple[np.ndarray, int, Bool[np.ndarray, " q"], bool]:
         leaves = jax.tree.leaves(split_trainable(model)[0])
         q = 1 + sum(leaf.size for leaf in leaves)
-        dtype = np.result_type(*(leaf.dtype for leaf in leaves))
-        divisor = np.eye(q, dtype=dtype) if before is None else before.copy()
+        eps = self.eps(model)
+        divisor = np.eye(q) if before is None else before.copy()
         divisor[-1, -1] = 1  # the residual may vanish, and must not divide
-        gram, num_failed = np.zeros((q, q), dtype), 0
+        # In double precision: single has no squares of what is below 1e-20 or above 1e19.
+        gram, num_failed = np.zeros((q, q)), 0
         for block in self._blocks:
             rows, failures = _rows(self.residuals, model, block)
-            rows = np.asarray(rows, dtype)
+            rows = np.asarray(rows, float)
             if before is not None:
                 rows = _solve_lower(divisor.T, rows.T).T
             # On the host: the compiled product takes six times as long on a CPU.
             gram += rows.T @ rows
             num_failed += int(failures)
-        R = _factor(gram) @ divisor
+        R = _factor(gram, eps) @ divisor
         size = np.linalg.norm(R[:-1, :-1], axis=0)
         empty = np.append(np.diagonal(gram)[:-1] == 0, False)
         # In single precision the shift of the factorization alone stands out by more.
-        blind = max(_BLIND, 100 * np.finfo(dtype).eps ** 0.5)
+        blind = max(_BLIND, 100 * eps**0.5)
         return R, num_failed, empty, bool(np.any(np.diagonal(R)[:-1] < blind * size))
 
 
@@ -150,13 +151,13 @@ def _rows(residuals: WindowResiduals, model: Any, block: Windows) -> tuple[Array
     return R.reshape(-1, theta.size + 1), jnp.sum(failures)
 
 
-def _factor(gram: np.ndarray) -> np.ndarray:
+def _factor(gram: np.ndarray, eps: float) -> np.ndarray:
     """Upper triangular `R` with `R^T R = gram`, the last row and column being the residual's."""
     size = np.sqrt(np.diagonal(gram))
     size = np.where(size > 0, size, 1)
     unit = gram / (size[:, None] * size)
     p = len(gram) - 1
-    L = _cholesky(unit[:p, :p])
+    L = _cholesky(unit[:p, :p], 100 * eps)
     c = _solve_lower(L, unit[:p, p])
     R = np.zeros_like(unit)
     R[:p, :p], R[:p, p] = L.T, c
@@ -170,9 +171,8 @@ def _solve_lower(L: np.ndarray, b: np.ndarray) -> np.ndarray:
     return solve_triangular(L, b, lower=True, check_finite=False)
 
 
-def _cholesky(unit: np.ndarray) -> np.ndarray:
+def _cholesky(unit: np.ndarray, shift: float) -> np.ndarray:
     # Parameters that nothing depends on, and those that depend on each other, need the shift.
-    shift = 100 * np.finfo(unit.dtype).eps
     while shift < 1:
         try:
             return np.linalg.cholesky(unit + shift * np.eye(len(unit), dtype=unit.dtype))

@@ -257,7 +257,7 @@ def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> 
     spread: Any = np.nan
     if np.all(np.isfinite(C)) and found.misfits[-1].num_failed == 0:
         _, values, rows = np.linalg.svd(C / size, full_matrices=False)
-        told = values > _TOLD * np.finfo(R.dtype).eps
+        told = values > _TOLD * steps.eps(found.model)
         blind = np.any(np.abs(rows[~told]) > _SHARE, axis=0)
         inverse = np.where(told, 1 / np.where(told, values, 1), 0)
         spread = np.linalg.norm(rows * inverse[:, None], axis=0) * np.sqrt(variance)

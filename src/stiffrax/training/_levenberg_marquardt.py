@@ -98,7 +98,7 @@ def levenberg_marquardt(
     here = point(np.clip(np.asarray(free.values, float), free.lower, free.upper))
     misfits, size = [here.misfit], _column_sizes(here.R[:, free.index])
     bar = progress_bar(progress, max_steps, "least squares")
-    rise, eps = _RISE, residuals.eps
+    rise, eps = _RISE, residuals.eps(model)
     verdict = _Verdict(free, _ROUNDING_OF_SAMPLES * eps * residuals.size, enough)
     stopped = verdict(here, misfits, size)
     for _ in range(max_steps):

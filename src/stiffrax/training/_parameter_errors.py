@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 # A prediction depends on what the data do not tell if that moves it by more than this part of what
-# moves it most: far above rounding. Chosen, not measured.
-_MOVES = 1e-8
+# moves it most, and by more than rounding. Chosen, not measured.
+_MOVES, _ROUNDING_OF_MOVES = 1e-8, 100
 # Below this part of its cells a column leaves no degree of freedom: the parameters go through all of
 # it, and what its spread is nothing tells. Far above rounding. Chosen, not measured.
 _SATURATED = 1e-6
@@ -76,7 +76,8 @@ class ParameterErrors:
         """Of what has these slopes in the parameters over their scales; infinite where unknown."""
         along = slopes @ self.modes.T
         largest = np.max(np.abs(along), axis=tuple(range(along.ndim - 2)) + (-1,), keepdims=True)
-        lost = np.any((np.abs(along) > _MOVES * largest) & (self.size == 0), axis=-1)
+        moves = max(_MOVES, _ROUNDING_OF_MOVES * _eps())
+        lost = np.any((np.abs(along) > moves * largest) & (self.size == 0), axis=-1)
         return np.where(lost, np.inf, np.sum(self._scaled(along) ** 2, axis=-1))
 
     def quantile(
@@ -124,10 +125,13 @@ class ParameterErrors:
         return share, np.sum(scaled**2, axis=-1)
 
 
+def _eps() -> float:
+    """The unit of rounding of the solve, in whose precision rows and slopes were computed."""
+    return float(jnp.finfo(jnp.result_type(float)).eps)
+
+
 def _leverage(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Modes, their sizes, zero of those unknown, and the rows in units of these."""
     _, size, modes = np.linalg.svd(rows, full_matrices=False)
-    # The rows were computed in the precision of the solve.
-    eps: Any = np.finfo(jnp.result_type(float)).eps
-    size = np.where(size > eps * rows.shape[1] * size.max(initial=0.0), size, 0.0)
+    size = np.where(size > _eps() * rows.shape[1] * size.max(initial=0.0), size, 0.0)
     return modes, size, rows @ modes.T / np.where(size > 0, size, np.inf)

@@ -1,6 +1,7 @@
 """The compiled loop of an optax training."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -209,4 +210,8 @@ def judge(
 
 def _euclidean_norm(tree: PyTree[Array]) -> Array:
     """Of all entries together. No one name of optax has it in all versions that are supported."""
-    return jnp.sqrt(sum(jnp.sum(jnp.abs(x) ** 2) for x in jax.tree.leaves(tree)))
+    sizes = [jnp.abs(x) for x in jax.tree.leaves(tree)]
+    # Of entries of size one: single precision has no squares of 1e20.
+    top = functools.reduce(jnp.maximum, [jnp.max(x, initial=0.0) for x in sizes])
+    top = jnp.where((top > 0) & jnp.isfinite(top), top, 1)
+    return top * jnp.sqrt(sum(jnp.sum((x / top) ** 2) for x in sizes))
