@@ -44,7 +44,7 @@ def measured(a=2.0, b=0.3):
         np.stack(lines, axis=2),
         names=["A", "B"],
         constants={"offset": offset},
-        run_names="abc",
+        run_names=["a", "b", "c"],
     )
 
 
