@@ -70,6 +70,14 @@ def test_runs_without_a_measured_cell_are_left_out_with_what_belongs_to_them(fil
     assert (data.run_names, data.doses, data.starts.tolist()) == (("a",), (doses[0],), [-1])
 
 
+def test_a_run_that_is_left_out_keeps_its_number():
+    table = {"run": ["a", "b", "c"], "t": [0, 0, 0], "A": [1, None, 3], "B": [None, 2, None]}
+    with pytest.warns(UserWarning, match=r"\['b'\]"):
+        data = srx.Measurements.from_table(table, columns=["A"])
+    assert (data.run_names, data.numbers) == (("a", "c"), (0, 2))
+    assert int(data.conditions("c").run) == 2
+
+
 def test_a_table_in_which_nothing_is_measured_is_refused():
     with pytest.raises(ValueError, match=r"has no measured cell in \['A'\]"):
         srx.Measurements.from_table({"t": [0, 1], "A": [None, None]}, columns=["A"])

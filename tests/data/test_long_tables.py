@@ -63,3 +63,21 @@ def test_a_variable_does_not_take_the_place_of_a_column(written):
     path = written("time,species,value,T\n0,A,1,300\n0,T,2,300\n")
     with pytest.raises(ValueError, match="has 'T' in column 'species' and as the name of a column"):
         srx.Measurements.from_csv(path, long=("species", "value"))
+
+
+def test_a_variable_that_is_ignored_is_no_column(written):
+    path = written("time,species,value,sd\n0,A [mM],1,1\n0,B,many,?\n1,B,2,1\n1,A [mM],3,1\n")
+    options = {"long": ("species", "value"), "sd": "sd"}
+    data = srx.Measurements.from_csv(path, ignore=["B"], **options)
+    assert (data.names, data.units) == (("A",), ("mM",))
+    np.testing.assert_array_equal(data.values[0, :, 0], [1, 3])
+    with pytest.raises(
+        ValueError, match=r"`ignore` leaves out all that column 'species' of .*: leave"
+    ):
+        srx.Measurements.from_csv(path, ignore=["A", "B"], **options)
+
+
+def test_of_two_variables_of_one_name_one_may_be_ignored(written):
+    path = written("time,species,value\n0,A [mM],1\n0,A [uM],2\n0,A [uM],2\n")
+    data = srx.Measurements.from_csv(path, long=("species", "value"), ignore=["A [uM]"])
+    assert (data.units, data.values.tolist()) == (("mM",), [[[1.0]]])

@@ -128,6 +128,24 @@ def test_inputs_that_do_not_fit_are_named(inputs, message):
         measured(inputs=inputs)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"doses": {"t [min]": [1], "state": ["A"], "amount": [2]}},
+        {"inputs": {"u": ("step", {"time (min)": [0], "u": [1]})}},
+    ],
+)
+def test_second_tables_have_times_in_the_unit_of_the_first(options):
+    table = {"t [h]": [0, 1], "A": [1.0, 2.0]}
+    with pytest.raises(
+        ValueError, match="The times 't' of the table are in h and those, '.*in min: "
+    ):
+        srx.Measurements.from_table(table, **options)
+    assert len(
+        srx.Measurements.from_table(table | {"t [min]": [0, 1]}, ignore=["t [h]"], **options)
+    )
+
+
 def test_inputs_beside_arrays_bring_their_rows():
     with pytest.raises(ValueError, match=r"Write `inputs=\{'u': \('step', \{'t': \[0.0, 5.0\]"):
         srx.Measurements.from_arrays([0.0], [[1.0]], inputs={"u": "step"})

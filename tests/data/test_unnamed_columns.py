@@ -65,6 +65,7 @@ APART = {
     "stacked text": "k,t,A x,0,5 x,1,3 y,0,6 y,1,2",
     "in turn": "k,t,A 1,0,5 2,0,6 1,1,3 2,1,2",
     "doses": "k,t,A 0.5,0,5 0.5,1,3 0.5,2,2.5 2.5,0,6 2.5,1,2 2.5,2,1.5",
+    "unsorted": "k,t,A 1,1,3 1,0,5 2,1,2 2,0,6",
     "measured once": "k,t,A 1,0,5 1,1,3 1,2,1 2,0,6 3,0,4 3,1,2",
 }
 
@@ -92,7 +93,7 @@ def test_merged_cells_of_a_spreadsheet_tell_runs_apart_too():
 
 
 def test_a_column_that_is_measured_now_and_then_tells_no_runs_apart():
-    assert read("t,A,B 0,1,.1 1,2,. 2,3,.2 3,4,. 4,5,.3".replace(",. ", ", ")).names == ("A", "B")
+    assert read("t,A,B 0,1,.1 0,2,.2 1,3,.1 1,4,.2 2,5,").names == ("A", "B")
 
 
 @pytest.mark.parametrize("name", ["ID", "subject", "Batch"])
@@ -107,6 +108,7 @@ def test_a_column_with_the_name_of_a_label_is_refused_in_any_order(name):
         "t,A,B 3,0.2,0.7 0,1,0 1,0.5,0.4",
         "t,A,B 3,0.2,0.7 2,0.3,0.6 1,0.5,0.4 0,1,0.1",
         "t,A,B 0,1,0.1 0,0.9,0.2 1,0.5,0.4 1,0.6,0.5",
+        "t,A,B 0,1,.1 3,2,.2 2,2,.3 1,1,.4",
         "t,A,B 5,.1,.1 6,.2,.2 7,.3,.3 0,0,.4 1,0.01,.5 2,0,.6 3,0,.7 4,0.02,.8",
     ],
 )
@@ -177,6 +179,15 @@ def test_a_column_may_be_ignored_by_its_name_or_as_it_is_written():
         srx.Measurements.from_table(table, ignore="T")
     with pytest.raises(ValueError, match="it needs new names by the old ones"):
         srx.Measurements.from_table(table, rename=["T"])
+
+
+def test_a_renamed_column_takes_the_place_of_one_that_is_ignored():
+    table = {"t": [0, 1], "A": [1.0, 2.0], "A_corr [mM]": [3.0, 4.0]}
+    data = srx.Measurements.from_table(table, rename={"A_corr": "A"}, ignore=["A"])
+    assert (data.names, data.units) == (("A",), ("mM",))
+    np.testing.assert_array_equal(data.values[0, :, 0], [3, 4])
+    with pytest.raises(ValueError, match="`ignore` has 'C', which is no column"):
+        srx.Measurements.from_table(table, rename={"A": "C"}, ignore=["C"])
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,15 @@ def _in_blocks(ts: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def _in_turn(ts: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether times repeat, and rows of each label are two or more at times that rise."""
-    order = np.argsort(labels, kind="stable")
-    rises, same = np.diff(ts[order]) > 0, np.diff(labels[order]) == 0
-    rising = np.bincount(labels).min() > 1 and np.all(rises[same])
-    return bool(rising and not np.all(np.diff(ts) > 0))
+    """Whether rows of each label are two or more at times that rise, and those of all do not.
+
+    Rows in any order count too where a time comes twice, and twice in no label.
+    """
+    if np.bincount(labels).min() < 2 or np.all(np.diff(ts) > 0):
+        return False
+    twice = len(np.unique(ts)) < len(ts)
+    orders = [np.argsort(labels, kind="stable")] + [np.lexsort((ts, labels))] * twice
+    return any(np.all(np.diff(ts[order])[np.diff(labels[order]) == 0] > 0) for order in orders)
 
 
 def _is_constant(values: np.ndarray, labels: np.ndarray) -> bool:

@@ -12,17 +12,24 @@ def widened(
 ) -> tuple[Table, list[str], Any, list[str]]:
     """One column for each name in the first column of `long`, with the values of the second.
 
-    Rows that agree in all other columns become one; a variable that comes twice among these is a
-    replicate and gets a row of its own. With it the names, the standard deviations as for a table
-    of columns, and the names as they are written.
+    A name that is ignored makes none. Rows that agree in all other columns become one; a variable
+    that comes twice among these is a replicate and gets a row of its own. With it the names, the
+    standard deviations as for a table of columns, and the names as they are written.
     """
     _check(long, sd)
     variable, value = long
     spread = sd if isinstance(sd, str) else None
-    written, values = table.labels("long", variable), table.numbers("long", value)
+    written = table.labels("long", variable)
+    table = _without_ignored(table, written, {value: "long", spread: "sd"}, naming)
+    values = table.numbers("long", value)
     variables, units = _named(table, variable, written, naming)
     spreads = [float("nan")] * len(values) if spread is None else table.numbers("sd", spread)
-    names = list(dict.fromkeys(variables))
+    names = [name for name in dict.fromkeys(variables) if name is not None]
+    if not names:
+        raise ValueError(
+            f"`ignore` leaves out all that column {variable!r} of {table.source} names, "
+            f"{list(dict.fromkeys(written))}: leave one."
+        )
     others = [name for name in table.columns if name not in (variable, value, spread)]
     for name in names:
         if name in others:
@@ -37,7 +44,7 @@ def widened(
     seen: dict[Any, int] = {}
     for row, name in enumerate(variables):
         place = tuple(str(cells[key][row]) for key in others)
-        replicate = seen.get((place, name), 0)
+        replicate = 0 if name is None else seen.get((place, name), 0)
         seen[place, name] = replicate + 1
         places.setdefault((place, replicate), []).append(row)
     rows = list(places.values())
@@ -61,6 +68,19 @@ def widened(
     return wide, names, spread_of, list(dict.fromkeys(written))
 
 
+def _without_ignored(
+    table: Table, written: list[str], columns: dict[str | None, str], naming: Naming
+) -> Table:
+    """The table without the cells of variables that are left out, which need not be numbers."""
+    left_out = [naming.leaves_out(text) for text in written]
+    cells = dict(table.columns)
+    for name, argument in columns.items():
+        if name is not None:
+            pairs = zip(table.column(argument, name), left_out, strict=True)
+            cells[name] = [float("nan") if out else x for x, out in pairs]
+    return table.like(cells)
+
+
 def _check(long: Any, sd: Any) -> None:
     if not isinstance(long, tuple | list) or [isinstance(x, str) for x in long] != [True, True]:
         raise ValueError(
@@ -76,10 +96,15 @@ def _check(long: Any, sd: Any) -> None:
 
 def _named(
     table: Table, variable: str, written: list[str], naming: Naming
-) -> tuple[list[str], dict[str, str]]:
-    """The names of the variables without their units, renamed; and the units."""
+) -> tuple[list[str | None], dict[str, str]]:
+    """The names of the variables without their units, renamed; and the units.
+
+    What is left out has none.
+    """
     found, units = {}, {}
     for text in dict.fromkeys(written):
+        if naming.leaves_out(text):
+            continue
         name, unit = naming.name(text)
         if name in found.values():
             first = next(old for old, new in found.items() if new == name)
@@ -89,4 +114,4 @@ def _named(
             )
         found[text] = name
         units |= {name: unit} if unit else {}
-    return [found[text] for text in written], units
+    return [found.get(text) for text in written], units

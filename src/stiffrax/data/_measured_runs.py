@@ -24,10 +24,12 @@ class MeasuredRun(NamedTuple):
 class CutTable(NamedTuple):
     """The runs of a table in order of appearance, and what it says of them.
 
-    `left_out` names runs without a measured cell.
+    `left_out` names runs without a measured cell. `numbers` are the places of the others among all,
+    those that are left out too: arrays by run have a row for each.
     """
 
     runs: dict[str, MeasuredRun]
+    numbers: list[int]
     constants: dict[str, np.ndarray]
     inputs: dict[str, KnownInput]
     left_out: list[str]
@@ -43,14 +45,15 @@ def cut_runs(table: Table, columns: Columns) -> CutTable:
     labels = np.array(["0"] * len(ts))
     if columns.run is not None:
         labels = np.array(table.labels("run", columns.run))
-    runs, rows, left_out = {}, {}, []
-    for label in dict.fromkeys(labels.tolist()):
+    runs, numbers, rows, left_out = {}, [], {}, []
+    for number, label in enumerate(dict.fromkeys(labels.tolist())):
         own = np.flatnonzero(labels == label)
         own = own[np.argsort(ts[own], kind="stable")]
         if np.isnan(values[own]).all():
             left_out.append(label)
             continue
         rows[label] = own
+        numbers.append(number)
         runs[label] = MeasuredRun(ts[own], values[own], sd[own])
     _say_left_out(table, left_out, rows, columns.measured)
     constants = {name: _constant(table, name, rows) for name in columns.constants}
@@ -58,7 +61,7 @@ def cut_runs(table: Table, columns: Columns) -> CutTable:
         name: known_input(kind, [input_rows(table, name, ts, own) for own in rows.values()])
         for name, kind in columns.inputs.items()
     }
-    return CutTable(runs, constants, inputs, left_out)
+    return CutTable(runs, numbers, constants, inputs, left_out)
 
 
 def _say_left_out(table: Table, left_out: list[str], kept: Any, measured: Any) -> None:

@@ -93,7 +93,7 @@ class Measurements(eqx.Module):
 
         Separator, decimal comma, comment lines (`#`) and encoding are found. A name may carry its
         unit, `c_A [mmol/L]`: the column is `c_A`. Empty cells, `NaN` and `NA` are not measured. Runs
-        without a measured cell are left out, with a warning.
+        without a measured cell are left out, with a warning; the others keep their numbers.
 
         **Arguments:**
 
@@ -148,12 +148,13 @@ class Measurements(eqx.Module):
             the name and the value. `sd` is then the column of standard deviations.
         - `rename`: new names for columns, `{"c_A [mmol/L]": "A"}`, of second tables too, and for the
             names of a long table.
-        - `ignore`: columns that are left out, of second tables too.
+        - `ignore`: columns that are left out, of second tables too, and names of a long table, as they
+            are written, with their units or without.
 
         **Returns:** `Measurements`.
 
-        **Raises:** `ValueError` for columns that do not exist, cells that are no numbers, and
-        columns whose meaning is not clear, each with what to write.
+        **Raises:** `ValueError` for columns that do not exist, cells that are no numbers, times of
+        second tables in another unit, and columns whose meaning is not clear, each with what to write.
 
         ```python
         >>> import stiffrax as srx

@@ -19,8 +19,8 @@ class Naming(NamedTuple):
 
     def leaves_out(self, written: str) -> bool:
         """Whether a column is left out."""
-        names = {written, name_and_unit(written)[0], self.name(written)[0]}
-        return not names.isdisjoint(self.ignore)
+        # Not by its new name: a renamed column may take the place of one that is left out.
+        return not {written, name_and_unit(written)[0]}.isdisjoint(self.ignore)
 
 
 def naming(rename: Any, ignore: Any) -> Naming:
@@ -97,7 +97,6 @@ def check_found(naming: Naming, headers: Iterable[tuple[str, Sequence[str]]]) ->
     for old in naming.rename:
         if old not in written and old not in bare:
             raise ValueError(f"`rename` has {old!r}, which is no column of {sources}: {written}.")
-    known = {*written, *bare, *(naming.name(name)[0] for name in written)}
     for old in naming.ignore:
-        if old not in known:
+        if old not in written and old not in bare:
             raise ValueError(f"`ignore` has {old!r}, which is no column of {sources}: {written}.")

@@ -1,6 +1,6 @@
 """What is known of each run beside its measurements: constants, inputs and doses of other tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -126,6 +126,28 @@ def run_doses(
         )
         for label in (runs if named is None else [named])
     )
+
+
+def check_time_units(
+    first: tuple[Table, str] | None, others: Iterable[Table], time: str | None
+) -> None:
+    """Refuses tables whose times are in different units, of which none is converted.
+
+    `first` is the table of measurements and its column of times.
+    """
+    found = [] if first is None else [first]
+    found += [
+        (table, find_time(table, time if time in table.columns else None)) for table in others
+    ]
+    stated = [
+        (table.source, name, table.units[name]) for table, name in found if name in table.units
+    ]
+    for source, name, unit in stated[1:]:
+        if unit != stated[0][2]:
+            raise ValueError(
+                f"The times {stated[0][1]!r} of {stated[0][0]} are in {stated[0][2]} and those, "
+                f"{name!r}, of {source} in {unit}: bring both to one unit."
+            )
 
 
 def _is_true(table: Table, row: int, cell: Any) -> bool:

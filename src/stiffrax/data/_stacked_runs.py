@@ -19,8 +19,9 @@ def stacked(
     inputs: dict[str, KnownInput],
     doses: Sequence[Any],
     start: Any,
+    numbers: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Measurements`; shorter runs repeat their last time."""
+    """The fields of `Measurements`; shorter runs repeat their last time. Numbers count runs up."""
     for label, run in runs.items():
         check_cells(label, names, *run, ~np.isnan(run.values))
     for dose in doses:
@@ -47,5 +48,5 @@ def stacked(
         "names": names,
         "units": units,
         "run_names": tuple(runs),
-        "numbers": tuple(range(len(runs))),
+        "numbers": tuple(range(len(runs)) if numbers is None else numbers),
     }

@@ -9,7 +9,14 @@ from ._joined_tables import one_table
 from ._long_table import widened
 from ._measured_runs import cut_runs
 from ._naming import Naming, check_found, check_sequence
-from ._second_tables import are_columns, run_constants, run_doses, run_inputs, second_table
+from ._second_tables import (
+    are_columns,
+    check_time_units,
+    run_constants,
+    run_doses,
+    run_inputs,
+    second_table,
+)
 from ._stacked_runs import stacked
 from ._table import Table
 
@@ -65,6 +72,8 @@ def tabled_runs(
     )
     cut = cut_runs(table, found)
     labels = tuple(cut.runs)
+    timed = [x for name, x in second.items() if name == "doses"] + list(others.values())
+    check_time_units((table, found.time), timed, found.time)
     known = run_constants(second["constants"], labels, found.run) if not own else cut.constants
     functions = cut.inputs | {
         name: run_inputs(name, fed[name][0], x, labels, found.run, found.time)
@@ -76,7 +85,7 @@ def tabled_runs(
     if isinstance(start, Mapping):
         start = {name: t for name, t in start.items() if name not in cut.left_out}
     units = tuple(table.units.get(name, "") for name in found.measured)
-    return stacked(cut.runs, found.measured, units, known, functions, doses, start)
+    return stacked(cut.runs, found.measured, units, known, functions, doses, start, cut.numbers)
 
 
 def _named(given: Any) -> list[str]:
