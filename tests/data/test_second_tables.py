@@ -172,3 +172,10 @@ def test_a_number_is_the_standard_deviation_of_all_columns():
     np.testing.assert_array_equal(data.sd[0], [[0.1, 0], [0, 0.1]])
     with pytest.raises(ValueError, match="needs the name of the column of standard deviations"):
         srx.Measurements.from_table(long, long=("x", "value"), sd={"A": "s"})
+
+
+def test_tables_beside_arrays_have_times_in_one_unit():
+    doses = {"t [min]": [1], "state": ["A"], "amount": [2]}
+    feed = ("step", {"t [h]": [0], "u": [1]})
+    with pytest.raises(ValueError, match="in min and those, 't', of the table in h: bring both"):
+        srx.Measurements.from_arrays([0, 1], [[1], [2]], doses=doses, inputs={"u": feed})

@@ -7,12 +7,11 @@ import numpy as np
 
 from .._arguments import real_numbers
 from ._columns import input_kinds
-from ._known_input import KnownInput
 from ._measured_runs import MeasuredRun
 from ._names import check_names, check_run_names
 from ._naming import Naming, check_sequence
 from ._run_checks import per_run
-from ._second_tables import run_doses, run_inputs, second_table
+from ._second_tables import check_time_units, run_doses, run_inputs, second_tables
 from ._stacked_runs import stacked
 
 
@@ -52,9 +51,11 @@ def array_runs(
             "of the condition, as in `constants={'T': [298.0, 310.0]}`."
         )
     known = {k: per_run(k, real_numbers(k, x), len(given)) for k, x in (constants or {}).items()}
-    functions = _inputs(inputs, labels)
-    if not isinstance(doses, list | tuple):
-        doses = run_doses(second_table(doses, Naming(), None), labels, None, None)
+    second = second_tables((), _input_kinds(inputs), doses, Naming(), None)
+    check_time_units(None, second.timed(), None)
+    functions = run_inputs(second.inputs, labels, None, None)
+    if second.doses is not None:
+        doses = run_doses(second.doses, labels, None, None)
     return stacked(runs, names, titles, known, functions, doses, start)
 
 
@@ -144,15 +145,13 @@ def _units(units: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(units)
 
 
-def _inputs(inputs: Any, labels: list[str]) -> dict[str, KnownInput]:
-    functions = {}
-    for name, given in input_kinds(inputs).items():
+def _input_kinds(inputs: Any) -> dict[str, Any]:
+    kinds = input_kinds(inputs)
+    for name, given in kinds.items():
         if isinstance(given, str):
             raise ValueError(
                 f"`inputs` has {name!r} without its rows, and arrays have no columns. Write "
                 f"`inputs={{{name!r}: ({given!r}, {{'t': [0.0, 5.0], {name!r}: [0.0, 2.0]}})}}`, or "
                 "a file in place of the dictionary."
             )
-        table = second_table(given[1], Naming(), None)
-        functions[name] = run_inputs(name, given[0], table, labels, None, None)
-    return functions
+    return kinds

@@ -1,8 +1,8 @@
 """What is known of each run beside its measurements: constants, inputs and doses of other tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float
@@ -18,8 +18,40 @@ from ._table import Table, is_given, read_table
 from ._text_table import read_csv
 
 
-def second_table(source: Any, naming: Naming, decimal: str | None) -> Table:
-    """A file, a data frame or a mapping. `decimal` is what was said of the first one."""
+@final
+class SecondTables(NamedTuple):
+    """Tables beside that of the measurements, and none where columns or doses were given."""
+
+    constants: Table | None
+    doses: Table | None
+    inputs: dict[str, tuple[str, Table]]
+
+    def timed(self) -> list[Table]:
+        """Those with a column of times."""
+        fed = [table for _, table in self.inputs.values()]
+        return fed if self.doses is None else [self.doses, *fed]
+
+    def headers(self) -> list[tuple[str, Sequence[str]]]:
+        """The names of columns as they are written, by the source."""
+        tables = self.timed() if self.constants is None else [self.constants, *self.timed()]
+        return [(table.source, table.header) for table in tables]
+
+
+def second_tables(
+    constants: Any, inputs: Mapping[str, Any], doses: Any, naming: Naming, decimal: str | None
+) -> SecondTables:
+    """Reads those that are given. `decimal` is what was said of the first table."""
+    in_columns = isinstance(constants, list | tuple)
+    fed = {name: given for name, given in inputs.items() if not isinstance(given, str)}
+    return SecondTables(
+        None if in_columns else _second_table(constants, naming, decimal),
+        None if isinstance(doses, list | tuple) else _second_table(doses, naming, decimal),
+        {name: (kind, _second_table(x, naming, decimal)) for name, (kind, x) in fed.items()},
+    )
+
+
+def _second_table(source: Any, naming: Naming, decimal: str | None) -> Table:
+    """A file, a data frame or a mapping."""
     if isinstance(source, str | PathLike):
         return read_csv(source, naming, likely=decimal)
     return read_table(source, naming)
@@ -69,6 +101,13 @@ def run_constants(
 
 
 def run_inputs(
+    inputs: Mapping[str, tuple[str, Table]], runs: Sequence[str], run: str | None, time: str | None
+) -> dict[str, KnownInput]:
+    """Inputs by their names; the table of each may name its runs and times as the first one does."""
+    return {name: _input(name, *given, runs, run, time) for name, given in inputs.items()}
+
+
+def _input(
     name: str, kind: str, table: Table, runs: Sequence[str], run: str | None, time: str | None
 ) -> KnownInput:
     """An input of a table of its own, with a column of times; without one of runs for all alike."""
@@ -129,7 +168,7 @@ def run_doses(
 
 
 def check_time_units(
-    first: tuple[Table, str] | None, others: Iterable[Table], time: str | None
+    first: tuple[Table, str] | None, others: Sequence[Table], time: str | None
 ) -> None:
     """Refuses tables whose times are in different units, of which none is converted.
 

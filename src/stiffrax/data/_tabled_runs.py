@@ -15,7 +15,7 @@ from ._second_tables import (
     run_constants,
     run_doses,
     run_inputs,
-    second_table,
+    second_tables,
 )
 from ._stacked_runs import stacked
 from ._table import Table
@@ -46,15 +46,9 @@ def tabled_runs(
     columns = check_sequence("columns", columns, "['A']")
     used = {*(columns or ()), *_named(constants), *_named(inputs), *_named(sd)}
     table = one_table(tables, run, time, None if long else used) if by_file else tables[0]
-    headers = [(x.source, x.header) for x in tables]
-    own = are_columns(constants, table)
-    second = {} if own else {"constants": second_table(constants, naming, decimal)}
-    kinds = input_kinds(inputs)
-    fed = {name: given for name, given in kinds.items() if not isinstance(given, str)}
-    others = {name: second_table(x, naming, decimal) for name, (_, x) in fed.items()}
-    if not isinstance(doses, list | tuple):
-        second["doses"] = second_table(doses, naming, decimal)
-    headers += [(x.source, x.header) for x in (*second.values(), *others.values())]
+    own, kinds = are_columns(constants, table), input_kinds(inputs)
+    second = second_tables(constants, kinds, doses, naming, decimal)
+    headers = [(x.source, x.header) for x in tables] + second.headers()
     left = None
     if long is not None:
         table, columns, sd, left, written = _widened(table, long, columns, sd, run, naming)
@@ -67,20 +61,17 @@ def tabled_runs(
         columns=columns,
         sd=sd,
         constants=constants if own else (),
-        inputs={name: kind for name, kind in kinds.items() if name not in fed},
+        inputs={name: kind for name, kind in kinds.items() if isinstance(kind, str)},
         beside=left,
     )
     cut = cut_runs(table, found)
-    labels = tuple(cut.runs)
-    timed = [x for name, x in second.items() if name == "doses"] + list(others.values())
-    check_time_units((table, found.time), timed, found.time)
-    known = run_constants(second["constants"], labels, found.run) if not own else cut.constants
-    functions = cut.inputs | {
-        name: run_inputs(name, fed[name][0], x, labels, found.run, found.time)
-        for name, x in others.items()
-    }
-    if "doses" in second:
-        doses = run_doses(second["doses"], labels, found.run, found.time)
+    labels, known = tuple(cut.runs), cut.constants
+    check_time_units((table, found.time), second.timed(), found.time)
+    if second.constants is not None:
+        known = run_constants(second.constants, labels, found.run)
+    functions = cut.inputs | run_inputs(second.inputs, labels, found.run, found.time)
+    if second.doses is not None:
+        doses = run_doses(second.doses, labels, found.run, found.time)
     doses = [x for x in doses if getattr(x, "run", None) not in cut.left_out]
     if isinstance(start, Mapping):
         start = {name: t for name, t in start.items() if name not in cut.left_out}
