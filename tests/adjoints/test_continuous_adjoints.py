@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._adjoint_equation import AbstractLinearEquation, LinearKenCarp, LinearRadau
+from stiffrax.adjoints._adjoint_equation import (
+    AbstractLinearEquation,
+    AdjointEquation,
+    LinearKenCarp,
+    LinearRadau,
+)
 from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
 from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
 from stiffrax.adjoints._saved_values import saved_places
-from stiffrax.diffrax_loop import SavedValues, StepRecord
+from stiffrax.adjoints._step_equations import StepEquations
+from stiffrax.diffrax_loop import SavedValues, Step, StepRecord
 
 KINDS = (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.GaussAdjoint, srx.ImexAdjoint)
 
@@ -195,3 +201,37 @@ def test_a_solve_that_starts_at_a_jump_has_the_gradient_of_one_that_starts_after
         ).ys[-1]
 
     np.testing.assert_allclose(jax.grad(end)(1.0), -np.exp(-1), rtol=1e-5)
+
+
+def test_the_jacobian_far_from_time_zero_is_that_of_the_recorded_solution():
+    # Spacings of times are a thousandth of the step, but its fractions are known.
+    t0, length = 2.0**33, 2.0**-10
+    term = diffrax.ODETerm(lambda t, y, args: -(y**2))
+    equations = StepEquations(srx.BackwardEuler(), (None, None), (term, None), jnp.ones(1))
+    ends = jnp.asarray(t0), jnp.asarray(t0 + length)
+    recorded = Step(*ends, jnp.ones(1), jnp.full(1, 0.5), jnp.full((1, 1), -0.5))
+    fractions = jnp.array([0.0, 0.3, 1.0])
+    found = AdjointEquation(equations, recorded).matrices(fractions)
+    expected = -2 * (1 - 0.5 * fractions) * length
+    np.testing.assert_allclose(found[:, 0, 0], expected, rtol=1e-14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_far_from_time_zero_has_the_digits_of_one_at_it(kind):
+    length = 2.0**-7
+
+    def end(rate, t0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -rate * y**2),
+            srx.BackwardEuler(),
+            t0,
+            t0 + length,
+            length / 4,
+            jnp.ones(1),
+            adjoint=kind(),
+            max_steps=4,
+        ).ys[-1, 0]
+
+    at_zero, far = (jax.jit(jax.grad(end))(100.0, t0) for t0 in (0.0, 2.0**33))
+    np.testing.assert_allclose(far, at_zero, rtol=1e-9)

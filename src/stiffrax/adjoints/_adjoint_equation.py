@@ -19,7 +19,7 @@ from ._step_equations import StepEquations
 
 
 class AbstractLinearEquation(eqx.Module):
-    """A linear differential equation, run back in time, and an integral along its solution."""
+    """A linear differential equation, run back in a time of its own, and an integral along it."""
 
     @abc.abstractmethod
     def matrices(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n n"]:
@@ -36,10 +36,17 @@ class AdjointEquation(AbstractLinearEquation):
 
     $$\lambda' = -J(t, y)^T \lambda, \qquad
       \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt .$$
+
+    Its own time is the fraction of the recorded step that has passed, its unit the whole step.
     """
 
     equations: StepEquations
     recorded: Step
+
+    # In the time of the caller, where it is large, fractions of a step would be lost to rounding.
+    @property
+    def _length(self) -> Float[Array, ""]:
+        return (self.recorded.t1 - self.recorded.t0).astype(self.recorded.y0.dtype)
 
     def _field(self, parameters: PyTree) -> Any:
         """The vector field, and the direction in which the caller's time ran."""
@@ -48,33 +55,31 @@ class AdjointEquation(AbstractLinearEquation):
         system = self.equations.system(parameters, Step(zero, zero + 1, y, y, None))
         return slope_field(system), system.h
 
-    def _within(self, ts: Shaped[Array, " q"]) -> Shaped[Array, " q"]:
+    def _times(self, fractions: Shaped[Array, " q"]) -> Shaped[Array, " q"]:
+        t0, t1 = self.recorded.t0, self.recorded.t1
         # The field may jump at either end: no time may come to lie beyond it by rounding.
-        return jnp.clip(ts, self.recorded.t0, self.recorded.t1)
+        return jnp.clip(t0 + fractions * (t1 - t0), t0, t1)
 
-    def states(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n"]:
-        """The recorded solution at times within the step."""
+    def states(self, fractions: Shaped[Array, " q"]) -> Float[Array, "q n"]:
+        """The recorded solution within the step."""
         step = self.recorded
-        length = step.t1 - step.t0
-        theta = ((ts - step.t0) / jnp.where(length == 0, 1, length)).astype(step.y0.dtype)
+        theta = jnp.where(self._length == 0, 0, fractions).astype(step.y0.dtype)
         # A continuous adjoint always records the polynomials.
         return step.y0[None] + evaluate_polynomial(cast(Array, step.coefficients), theta)
 
     def matrices(self, ts: Shaped[Array, " q"]) -> Float[Array, "q n n"]:
         """`J^T` at the recorded solution."""
         field, direction = self._field(self.equations.parameters)
-        ts = self._within(ts)
-        jacobians = jax.vmap(field.jacobian)(ts, self.states(ts))
-        return direction * jnp.swapaxes(jacobians, -1, -2)
+        jacobians = jax.vmap(field.jacobian)(self._times(ts), self.states(ts))
+        return direction * self._length * jnp.swapaxes(jacobians, -1, -2)
 
     def pull(self, ts: Shaped[Array, " q"], v: Float[Array, "q n"]) -> PyTree:
         """The sum over times of `(df/dtheta)^T v`."""
-        ts = self._within(ts)
-        ys = self.states(ts)
+        times, ys = self._times(ts), self.states(ts)
 
         def slopes(parameters: PyTree) -> Array:
             field, direction = self._field(parameters)
-            return direction * jax.vmap(field)(ts, ys)
+            return direction * self._length * jax.vmap(field)(times, ys)
 
         return jax.vjp(slopes, self.equations.parameters)[1](v)[0]
 

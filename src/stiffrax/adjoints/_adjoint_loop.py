@@ -117,12 +117,12 @@ def _advance(
     # Not a tiny step after this one.
     arrives = (fraction > 0.999 * distance) | empty
     fraction = jnp.where(arrives, distance, jnp.minimum(fraction, (distance + fraction) / 2))
-    t, h = recorded.t0 + state.left * length, fraction * length
-    step = tolerances.method.step(equation, t, h, state.adjoint)
+    h = fraction * length
+    step = tolerances.method.step(equation, state.left, fraction, state.adjoint)
     errors, olds, news = [step.error], [state.adjoint], [step.end]
     integral = state.integral
     if not tolerances.quadrature:
-        increment, increment_error = _integrals(equation, h, step)
+        increment, increment_error = _integrals(equation, fraction, step)
         integral = jax.tree.map(jnp.add, integral, increment)
         if increment_error is not None:
             errors.append(increment_error)
@@ -132,7 +132,7 @@ def _advance(
     size = stop_gradient(tolerances.norm(errors, olds, news))
     accept = size <= 1
     if tolerances.quadrature and step.polynomial is not None:
-        piece = AdjointStep(t, h, state.adjoint, step.polynomial)
+        piece = AdjointStep(state.left, fraction, state.adjoint, step.polynomial)
         integral = add_integral(equation, piece, integral, accept, tolerances.rtol, tolerances.atol)
     factor = tolerances.growth(size).astype(h.dtype)
     # Without a bound it would overflow where the adjoint is zero.
