@@ -3,7 +3,6 @@
 from ._dose import Dose as Dose
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
-from ._names import check_names as check_names
 from ._neighborhoods import (
     Neighborhoods as Neighborhoods,
     cloud_size as cloud_size,
@@ -17,6 +16,7 @@ from ._scaling import (
 )
 from ._segments import Segments as Segments, cut_arrays as cut_arrays
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
+from ._state_names import check_names as check_names
 from ._time_precision import (
     check_measured_times as check_measured_times,
     check_time_precision as check_time_precision,

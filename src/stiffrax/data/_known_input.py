@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._table import Table
+
 KINDS = ("step", "linear", "cubic")
 
 
@@ -70,3 +72,22 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
     for own, found in zip(jump_ts, jumps, strict=True):
         own[: len(found)] = found
     return KnownInput(times, coefficients, jump_ts)
+
+
+def input_rows(
+    table: Table, name: str, ts: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a run in which an input is given, one a time."""
+    values = table.numbers("inputs", name)[own]
+    known = np.isfinite(values)
+    if not known.any():
+        raise ValueError(f"`inputs` names {name!r}, which is empty in a run of {table.source}.")
+    times, first = np.unique(ts[own][known], return_index=True)
+    for t in times:
+        at = np.unique(values[known & (ts[own] == t)])
+        if len(at) > 1:
+            raise ValueError(
+                f"`inputs` names {name!r}, which has the values {at[0]:g} and {at[1]:g} at time "
+                f"{t:g} of a run of {table.source}; an input has one at a time."
+            )
+    return times, values[known][first]

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ._columns import find_run
-from ._naming import Naming
+from ._column_names import Renaming
+from ._column_roles import find_run
 from ._table import Table
 
 
 def widened(
-    table: Table, long: Any, sd: Any, run: str | None, naming: Naming
+    table: Table, long: Any, sd: Any, run: str | None, renaming: Renaming
 ) -> tuple[Table, list[str], Any, list[str]]:
     """One column for each name in the first column of `long`, with the values of the second.
 
@@ -20,9 +20,9 @@ def widened(
     variable, value = long
     spread = sd if isinstance(sd, str) else None
     written = table.labels("long", variable)
-    table = _without_ignored(table, written, {value: "long", spread: "sd"}, naming)
+    table = _without_ignored(table, written, {value: "long", spread: "sd"}, renaming)
     values = table.numbers("long", value)
-    variables, units = _named(table, variable, written, naming)
+    variables, units = _named(table, variable, written, renaming)
     spreads = [float("nan")] * len(values) if spread is None else table.numbers("sd", spread)
     names = [name for name in dict.fromkeys(variables) if name is not None]
     if not names:
@@ -69,10 +69,10 @@ def widened(
 
 
 def _without_ignored(
-    table: Table, written: list[str], columns: dict[str | None, str], naming: Naming
+    table: Table, written: list[str], columns: dict[str | None, str], renaming: Renaming
 ) -> Table:
     """The table without the cells of variables that are left out, which need not be numbers."""
-    left_out = [naming.leaves_out(text) for text in written]
+    left_out = [renaming.leaves_out(text) for text in written]
     cells = dict(table.columns)
     for name, argument in columns.items():
         if name is not None:
@@ -95,7 +95,7 @@ def _check(long: Any, sd: Any) -> None:
 
 
 def _named(
-    table: Table, variable: str, written: list[str], naming: Naming
+    table: Table, variable: str, written: list[str], renaming: Renaming
 ) -> tuple[list[str | None], dict[str, str]]:
     """The names of the variables without their units, renamed; and the units.
 
@@ -103,9 +103,9 @@ def _named(
     """
     found, units = {}, {}
     for text in dict.fromkeys(written):
-        if naming.leaves_out(text):
+        if renaming.leaves_out(text):
             continue
-        name, unit = naming.name(text)
+        name, unit = renaming.name(text)
         if name in found.values():
             first = next(old for old, new in found.items() if new == name)
             raise ValueError(

@@ -1,14 +1,12 @@
-"""Runs of measured cells: what belongs to each row of a table."""
+"""Measured runs of any length, and how they become the padded arrays of `Measurements`."""
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from ._columns import Columns
-from ._known_input import KnownInput, known_input
-from ._table import Table
+from ._known_input import KnownInput
+from ._run_checks import check_cells, check_dose, run_starts
 
 
 @final
@@ -20,98 +18,42 @@ class MeasuredRun(NamedTuple):
     sd: np.ndarray
 
 
-@final
-class CutTable(NamedTuple):
-    """The runs of a table in order of appearance, and what it says of them.
+def padded_runs(
+    runs: dict[str, MeasuredRun],
+    names: tuple[str, ...],
+    units: tuple[str, ...],
+    constants: dict[str, Any],
+    inputs: dict[str, KnownInput],
+    doses: Sequence[Any],
+    start: Any,
+    numbers: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """The fields of `Measurements`; shorter runs repeat their last time. Numbers count runs up."""
+    for label, run in runs.items():
+        check_cells(label, names, *run, ~np.isnan(run.values))
+    for dose in doses:
+        check_dose(dose)
+    longest = max(len(run.ts) for run in runs.values())
 
-    `left_out` names runs without a measured cell. `numbers` are the places of the others among all,
-    those that are left out too: arrays by run have a row for each.
-    """
+    def padded(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows, np.repeat(rows[-1:], longest - len(rows), axis=0)])
 
-    runs: dict[str, MeasuredRun]
-    numbers: list[int]
-    constants: dict[str, np.ndarray]
-    inputs: dict[str, KnownInput]
-    left_out: list[str]
-
-
-def cut_runs(table: Table, columns: Columns) -> CutTable:
-    """Sorts the rows by run and time. Runs in which nothing was measured are left out."""
-    ts = table.numbers("time", columns.time)
-    for row in np.flatnonzero(~np.isfinite(ts)):
-        raise ValueError(f"{table.locate(int(row), columns.time)} is no finite time.")
-    values = np.stack([table.numbers("columns", name) for name in columns.measured], axis=1)
-    sd = np.stack([_spread(table, columns.sd.get(x), len(ts)) for x in columns.measured], axis=1)
-    labels = np.array(["0"] * len(ts))
-    if columns.run is not None:
-        labels = np.array(table.labels("run", columns.run))
-    runs, numbers, rows, left_out = {}, [], {}, []
-    for number, label in enumerate(dict.fromkeys(labels.tolist())):
-        own = np.flatnonzero(labels == label)
-        own = own[np.argsort(ts[own], kind="stable")]
-        if np.isnan(values[own]).all():
-            left_out.append(label)
-            continue
-        rows[label] = own
-        numbers.append(number)
-        runs[label] = MeasuredRun(ts[own], values[own], sd[own])
-    _say_left_out(table, left_out, rows, columns.measured)
-    constants = {name: _constant(table, name, rows) for name in columns.constants}
-    inputs = {
-        name: known_input(kind, [input_rows(table, name, ts, own) for own in rows.values()])
-        for name, kind in columns.inputs.items()
+    ts = np.stack([padded(run.ts) for run in runs.values()])
+    values = np.stack([padded(run.values) for run in runs.values()])
+    sd = np.stack([padded(run.sd) for run in runs.values()])
+    present = np.stack([np.arange(longest) < len(run.ts) for run in runs.values()])
+    mask = np.isfinite(values) & present[..., None]
+    return {
+        "ts": ts,
+        "values": np.where(mask, values, 0.0),
+        "mask": mask,
+        "sd": np.where(mask & np.isfinite(sd), sd, 0.0),
+        "starts": run_starts(start, ts[:, 0], tuple(runs)),
+        "constants": constants,
+        "inputs": inputs,
+        "doses": tuple(doses),
+        "names": names,
+        "units": units,
+        "run_names": tuple(runs),
+        "numbers": tuple(range(len(runs)) if numbers is None else numbers),
     }
-    return CutTable(runs, numbers, constants, inputs, left_out)
-
-
-def _say_left_out(table: Table, left_out: list[str], kept: Any, measured: Any) -> None:
-    if not kept:
-        raise ValueError(f"{table.source} has no measured cell in {list(measured)}.")
-    if left_out:
-        warnings.warn(
-            f"The runs {left_out} of {table.source} have no measured cell in {list(measured)} and "
-            "are left out.",
-            stacklevel=5,
-        )
-
-
-def _spread(table: Table, sd: Any, count: int) -> np.ndarray:
-    if sd is None:
-        return np.full(count, np.nan)
-    return table.numbers("sd", sd) if isinstance(sd, str) else np.full(count, float(sd))
-
-
-def _constant(table: Table, name: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One number a run."""
-    values, numbers = table.numbers("constants", name), []
-    for label, own in rows.items():
-        known = np.unique(values[own][np.isfinite(values[own])])
-        if len(known) != 1:
-            what = "no value" if len(known) == 0 else f"the values {known[0]:g} and {known[1]:g}"
-            apart = f", or `run={name!r}` as well if it tells runs apart" if len(rows) == 1 else ""
-            raise ValueError(
-                f"`constants` names {name!r}, which has {what} in run {label!r} of "
-                f"{table.source}; a constant has one. Write `inputs=[{name!r}]` if it changes"
-                f"{apart}."
-            )
-        numbers.append(known[0])
-    return np.array(numbers)
-
-
-def input_rows(
-    table: Table, name: str, ts: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a run in which an input is given, one a time."""
-    values = table.numbers("inputs", name)[own]
-    known = np.isfinite(values)
-    if not known.any():
-        raise ValueError(f"`inputs` names {name!r}, which is empty in a run of {table.source}.")
-    times, first = np.unique(ts[own][known], return_index=True)
-    for t in times:
-        at = np.unique(values[known & (ts[own] == t)])
-        if len(at) > 1:
-            raise ValueError(
-                f"`inputs` names {name!r}, which has the values {at[0]:g} and {at[1]:g} at time "
-                f"{t:g} of a run of {table.source}; an input has one at a time."
-            )
-    return times, values[known][first]

@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_instance
-from ._array_runs import array_runs
+from ._column_names import renaming
 from ._dose import Dose
-from ._join_runs import joined
+from ._frame_table import read_table
+from ._joined_measurements import joined
 from ._known_input import KnownInput
-from ._names import held_out_runs, select_runs
-from ._naming import naming
-from ._rows_to_draw_at import with_rows_to_draw_at
+from ._measurements_from_arrays import measurements_from_arrays
+from ._measurements_from_tables import measurements_from_tables
+from ._resampled import resampled
 from ._run_checks import check_runs
 from ._run_conditions import Conditions
-from ._table import read_table
-from ._tabled_runs import tabled_runs
+from ._run_names import held_out_runs, select_runs
 from ._text_table import read_csv
 from ._trajectories import Trajectories
 
@@ -108,15 +108,15 @@ class Measurements(eqx.Module):
         **Raises:** `ValueError` naming row and column for a cell that is no number, and as
         `from_table` does.
         """
-        columns = naming(options.pop("rename", None), options.pop("ignore", None))
+        columns = renaming(options.pop("rename", None), options.pop("ignore", None))
         one = isinstance(path, str | PathLike)
         paths = [path] if one or not isinstance(path, Iterable) else list(path)
         for x in paths:
             check_instance("path", x, str | PathLike, "the name of a file", "path='assay.csv'")
-        read = partial(read_csv, naming=columns, separator=separator, decimal=decimal)
+        read = partial(read_csv, renaming=columns, separator=separator, decimal=decimal)
         # No comprehension, which may be a frame of its own: warnings name the line of the user.
         tables = list(map(read, paths))
-        return cls(**tabled_runs(tables, columns, decimal, by_file=not one, **options))
+        return cls(**measurements_from_tables(tables, columns, decimal, by_file=not one, **options))
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> "Measurements":
@@ -169,8 +169,8 @@ class Measurements(eqx.Module):
 
         ```
         """
-        columns = naming(options.pop("rename", None), options.pop("ignore", None))
-        return cls(**tabled_runs([read_table(table, columns)], columns, **options))
+        columns = renaming(options.pop("rename", None), options.pop("ignore", None))
+        return cls(**measurements_from_tables([read_table(table, columns)], columns, **options))
 
     @classmethod
     def from_arrays(
@@ -224,7 +224,7 @@ class Measurements(eqx.Module):
         ```
         """
         return cls(
-            **array_runs(
+            **measurements_from_arrays(
                 ts,
                 values,
                 names=names,
@@ -292,7 +292,7 @@ class Measurements(eqx.Module):
 
         With `log_time` the steps are equal on a logarithmic axis of the time since the start.
         """
-        return with_rows_to_draw_at(self, points, log_time)
+        return resampled(self, points, log_time)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, NaN where nothing is."""

@@ -1,12 +1,15 @@
-"""What must hold of measured runs, whoever makes them."""
+"""What must hold of measured runs, and of one number for each, whoever makes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from .._arguments import real_numbers
 from ._dose import Dose
-from ._names import check_names, check_run_names
+from ._run_names import check_run_names
+from ._state_names import check_names
 
 
 def check_runs(data: Any) -> None:
@@ -42,6 +45,21 @@ def per_run(name: str, given: Any, runs: int) -> np.ndarray:
             f"`{name}` has shape {given.shape}; it needs one number, or ({runs},), one for each run."
         )
     return np.broadcast_to(given, runs)
+
+
+def run_starts(
+    start: Any, first: Float[np.ndarray, " runs"], runs: tuple[str, ...]
+) -> Float[np.ndarray, " runs"]:
+    """The time at which each run starts: a number for all, or one by the name of the run."""
+    if start is None:
+        return first
+    if isinstance(start, Mapping):
+        unknown = [name for name in start if name not in runs]
+        if unknown:
+            raise ValueError(f"`start` names the run {unknown[0]!r}; the runs are {list(runs)}.")
+        given = [start.get(run, t) for run, t in zip(runs, first, strict=True)]
+        return real_numbers("start", given)
+    return per_run("start", real_numbers("start", start), len(runs))
 
 
 def check_cells(

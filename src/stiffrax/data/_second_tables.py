@@ -7,14 +7,12 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float
 
-from .._arguments import real_numbers
-from ._columns import find_run, find_time
+from ._column_names import Renaming
+from ._column_roles import find_run, find_time
 from ._dose import Dose
-from ._known_input import KnownInput, known_input
-from ._measured_runs import input_rows
-from ._naming import Naming
-from ._run_checks import per_run
-from ._table import Table, is_given, read_table
+from ._frame_table import read_table
+from ._known_input import KnownInput, input_rows, known_input
+from ._table import Table, is_given
 from ._text_table import read_csv
 
 
@@ -38,23 +36,23 @@ class SecondTables(NamedTuple):
 
 
 def second_tables(
-    constants: Any, inputs: Mapping[str, Any], doses: Any, naming: Naming, decimal: str | None
+    constants: Any, inputs: Mapping[str, Any], doses: Any, renaming: Renaming, decimal: str | None
 ) -> SecondTables:
     """Reads those that are given. `decimal` is what was said of the first table."""
     in_columns = isinstance(constants, list | tuple)
     fed = {name: given for name, given in inputs.items() if not isinstance(given, str)}
     return SecondTables(
-        None if in_columns else _second_table(constants, naming, decimal),
-        None if isinstance(doses, list | tuple) else _second_table(doses, naming, decimal),
-        {name: (kind, _second_table(x, naming, decimal)) for name, (kind, x) in fed.items()},
+        None if in_columns else _second_table(constants, renaming, decimal),
+        None if isinstance(doses, list | tuple) else _second_table(doses, renaming, decimal),
+        {name: (kind, _second_table(x, renaming, decimal)) for name, (kind, x) in fed.items()},
     )
 
 
-def _second_table(source: Any, naming: Naming, decimal: str | None) -> Table:
+def _second_table(source: Any, renaming: Renaming, decimal: str | None) -> Table:
     """A file, a data frame or a mapping."""
     if isinstance(source, str | PathLike):
-        return read_csv(source, naming, likely=decimal)
-    return read_table(source, naming)
+        return read_csv(source, renaming, likely=decimal)
+    return read_table(source, renaming)
 
 
 def run_constants(
@@ -200,28 +198,3 @@ def _is_true(table: Table, row: int, cell: Any) -> bool:
 
 def _run_column(table: Table, run: str | None) -> str | None:
     return find_run(table, run if run in table.columns else None)
-
-
-def run_starts(
-    start: Any, first: Float[np.ndarray, " runs"], runs: tuple[str, ...]
-) -> Float[np.ndarray, " runs"]:
-    """The time at which each run starts: a number for all, or one by the name of the run."""
-    if start is None:
-        return first
-    if isinstance(start, Mapping):
-        unknown = [name for name in start if name not in runs]
-        if unknown:
-            raise ValueError(f"`start` names the run {unknown[0]!r}; the runs are {list(runs)}.")
-        given = [start.get(run, t) for run, t in zip(runs, first, strict=True)]
-        return real_numbers("start", given)
-    return per_run("start", real_numbers("start", start), len(runs))
-
-
-def are_columns(constants: Any, table: Table) -> bool:
-    """Whether constants are columns of the table, and not a second one."""
-    if isinstance(constants, str) and constants in table.columns:
-        raise ValueError(
-            f"`constants={constants!r}` was given, which is a column: write "
-            f"`constants=[{constants!r}]`. A name alone is that of a file with a second table."
-        )
-    return isinstance(constants, list | tuple)

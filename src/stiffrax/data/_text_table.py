@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
-from ._naming import Naming, name_columns
+from ._column_names import Renaming, name_columns
 from ._table import Table, read_cell
 
 Path = str | PathLike[str]
@@ -26,7 +26,7 @@ _WORD = r"[^\s\[(]+(?:\s*[\[(][^\])]*[\])])?"
 
 def read_csv(
     path: Path,
-    naming: Naming,
+    renaming: Renaming,
     *,
     separator: str | None = None,
     decimal: str | None = None,
@@ -45,7 +45,7 @@ def read_csv(
     separator = _separator(path, lines) if separator is None else separator
     remarks = [(number, _cells(line, separator)) for number, line in comments]
     rows = [(number, _cells(line, separator)) for number, line in lines]
-    if not any(name in naming.rename for name in rows[0][1]):
+    if not any(name in renaming.rename for name in rows[0][1]):
         rows = _with_header(path, rows, comments, separator)
     rows = _cut(rows)
     header, body = rows[0][1], [row for row in rows[1:] if any(row[1])]
@@ -54,7 +54,7 @@ def read_csv(
     if decimal is None:
         decimal = _decimal(separator, [cell for _, cells in body for cell in cells], likely)
     filled = [any(cells[j] for _, cells in body) for j in range(len(header))]
-    places, names, units = name_columns(str(path), header, naming, filled)
+    places, names, units = name_columns(str(path), header, renaming, filled)
     given = {name: [cells[j] for _, cells in body] for j, name in zip(places, names, strict=True)}
     columns = {name: [read_cell(x, decimal) for x in cells] for name, cells in given.items()}
     numbers = [number for number, _ in body]

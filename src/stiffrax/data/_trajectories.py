@@ -8,10 +8,11 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._names import check_names, check_run_names, held_out_runs, select_runs
-from ._runs import check_run, pad_runs, runs_from_arrays
-from ._sample_csv import runs_from_csv, write_csv
+from ._run_names import check_run_names, held_out_runs, select_runs
+from ._sample_runs import check_run, pad_runs, runs_from_arrays
 from ._segments import Segments, cut_arrays, cut_segments
+from ._state_names import check_names
+from ._trajectories_csv import runs_from_csv, write_csv
 
 
 @final

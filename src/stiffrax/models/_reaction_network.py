@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
-from ..data._names import check_names
+from ..data._state_names import check_names
 from ._checks import check_coefficients, check_state
 from ._polynomial import Polynomial, monomials
 from ._term_model import AbstractTermModel

@@ -12,7 +12,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float
 
-from ..data._names import state_names
+from ..data._state_names import state_names
 from ..models import (
     AbstractLinearModel,
     ConstrainedField,

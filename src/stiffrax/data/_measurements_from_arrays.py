@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from .._arguments import real_numbers
-from ._columns import input_kinds
-from ._measured_runs import MeasuredRun
-from ._names import check_names, check_run_names
-from ._naming import Naming, check_sequence
+from ._column_names import Renaming, check_sequence
+from ._column_roles import input_kinds
+from ._measured_runs import MeasuredRun, padded_runs
 from ._run_checks import per_run
+from ._run_names import check_run_names
 from ._second_tables import check_time_units, run_doses, run_inputs, second_tables
-from ._stacked_runs import stacked
+from ._state_names import check_names
 
 
-def array_runs(
+def measurements_from_arrays(
     ts: Any,
     values: Any,
     *,
@@ -51,12 +51,12 @@ def array_runs(
             "of the condition, as in `constants={'T': [298.0, 310.0]}`."
         )
     known = {k: per_run(k, real_numbers(k, x), len(given)) for k, x in (constants or {}).items()}
-    second = second_tables((), _input_kinds(inputs), doses, Naming(), None)
+    second = second_tables((), _input_kinds(inputs), doses, Renaming(), None)
     check_time_units(None, second.timed(), None)
     functions = run_inputs(second.inputs, labels, None, None)
     if second.doses is not None:
         doses = run_doses(second.doses, labels, None, None)
-    return stacked(runs, names, titles, known, functions, doses, start)
+    return padded_runs(runs, names, titles, known, functions, doses, start)
 
 
 def _runs(values: Any) -> list[np.ndarray]:

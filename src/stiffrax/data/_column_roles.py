@@ -5,17 +5,17 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from ._guessed_columns import check_beside, check_guess, check_texts, check_unnamed_runs
 from ._known_input import KINDS
-from ._names import check_names, suggestion
+from ._state_names import check_names, suggestion
 from ._table import Table
+from ._unclear_columns import check_beside, check_left_over, check_texts, check_unnamed_runs
 
 _TIMES = ("t", "time", "Time", "TIME")
 _RUNS = ("run", "Run", "RUN")
 
 
 @final
-class Columns(NamedTuple):
+class ColumnRoles(NamedTuple):
     """What the columns of a table are."""
 
     run: str | None
@@ -26,7 +26,7 @@ class Columns(NamedTuple):
     inputs: dict[str, str]
 
 
-def find_columns(
+def find_roles(
     table: Table,
     *,
     run: str | None,
@@ -36,7 +36,7 @@ def find_columns(
     constants: Sequence[str],
     inputs: Mapping[str, str],
     beside: Sequence[str] | None,
-) -> Columns:
+) -> ColumnRoles:
     """Tells the columns apart: those named, and as measurements all that are left.
 
     A column left over that looks like anything else is refused, with what to write. `beside` are
@@ -59,7 +59,7 @@ def find_columns(
     elif run is None:
         check_unnamed_runs(table, time, [x for x in left if x not in (columns or ())])
     if columns is None:
-        check_guess(table, left, run, time)
+        check_left_over(table, left, run, time)
         columns = left
     if not columns:
         raise ValueError(
@@ -72,7 +72,7 @@ def find_columns(
     for name in sd:
         if name not in measured:
             raise ValueError(f"`sd` has {name!r}, which is not measured; measured are {measured}.")
-    return Columns(run, time, measured, sd, tuple(constants), dict(inputs))
+    return ColumnRoles(run, time, measured, sd, tuple(constants), dict(inputs))
 
 
 def find_time(table: Table, time: str | None) -> str:
@@ -101,6 +101,16 @@ def find_run(table: Table, run: str | None) -> str | None:
             f"`run={found[0]!r}`, and leave the others out by `ignore=`."
         )
     return found[0] if found else None
+
+
+def are_columns(constants: Any, table: Table) -> bool:
+    """Whether constants are columns of the table, and not a second one."""
+    if isinstance(constants, str) and constants in table.columns:
+        raise ValueError(
+            f"`constants={constants!r}` was given, which is a column: write "
+            f"`constants=[{constants!r}]`. A name alone is that of a file with a second table."
+        )
+    return isinstance(constants, list | tuple)
 
 
 def input_kinds(inputs: Any) -> dict[str, Any]:

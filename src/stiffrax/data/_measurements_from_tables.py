@@ -4,26 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._arguments import check_instance
-from ._columns import find_columns, input_kinds
-from ._joined_tables import one_table
+from ._column_names import Renaming, check_found, check_sequence
+from ._column_roles import are_columns, find_roles, input_kinds
 from ._long_table import widened
-from ._measured_runs import cut_runs
-from ._naming import Naming, check_found, check_sequence
+from ._measured_runs import padded_runs
+from ._runs_of_table import cut_runs
 from ._second_tables import (
-    are_columns,
     check_time_units,
     run_constants,
     run_doses,
     run_inputs,
     second_tables,
 )
-from ._stacked_runs import stacked
 from ._table import Table
+from ._table_of_files import one_table
 
 
-def tabled_runs(
+def measurements_from_tables(
     tables: Sequence[Table],
-    naming: Naming,
+    renaming: Renaming,
     decimal: str | None = None,
     *,
     by_file: bool = False,
@@ -47,14 +46,14 @@ def tabled_runs(
     used = {*(columns or ()), *_named(constants), *_named(inputs), *_named(sd)}
     table = one_table(tables, run, time, None if long else used) if by_file else tables[0]
     own, kinds = are_columns(constants, table), input_kinds(inputs)
-    second = second_tables(constants, kinds, doses, naming, decimal)
+    second = second_tables(constants, kinds, doses, renaming, decimal)
     headers = [(x.source, x.header) for x in tables] + second.headers()
     left = None
     if long is not None:
-        table, columns, sd, left, written = _widened(table, long, columns, sd, run, naming)
+        table, columns, sd, left, written = _widened(table, long, columns, sd, run, renaming)
         headers.append((f"{table.source}, column {long[0]!r}", written))
-    check_found(naming, headers)
-    found = find_columns(
+    check_found(renaming, headers)
+    found = find_roles(
         table,
         run=run,
         time=time,
@@ -76,7 +75,7 @@ def tabled_runs(
     if isinstance(start, Mapping):
         start = {name: t for name, t in start.items() if name not in cut.left_out}
     units = tuple(table.units.get(name, "") for name in found.measured)
-    return stacked(cut.runs, found.measured, units, known, functions, doses, start, cut.numbers)
+    return padded_runs(cut.runs, found.measured, units, known, functions, doses, start, cut.numbers)
 
 
 def _named(given: Any) -> list[str]:
@@ -86,10 +85,10 @@ def _named(given: Any) -> list[str]:
 
 
 def _widened(
-    table: Table, long: Any, columns: Any, sd: Any, run: str | None, naming: Naming
+    table: Table, long: Any, columns: Any, sd: Any, run: str | None, renaming: Renaming
 ) -> tuple[Table, Any, Any, list[str], list[str]]:
     """One column a variable, of those asked for; and the columns beside the variables."""
-    table, names, sd, written = widened(table, long, sd, run, naming)
+    table, names, sd, written = widened(table, long, sd, run, renaming)
     spreads = set(sd.values()) if isinstance(sd, dict) else set()
     left = [name for name in table.columns if name not in names and name not in spreads]
     if columns is None:

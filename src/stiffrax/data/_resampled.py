@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def with_rows_to_draw_at(data: Any, points: int, log_time: bool) -> Any:
+def resampled(data: Any, points: int, log_time: bool) -> Any:
     """The runs of measurements with so many steps from start to last row, and their rows among them.
 
     With `log_time` equal steps of the logarithm of the time since the start, from the first row on.

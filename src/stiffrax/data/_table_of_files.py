@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ._columns import find_run, find_time
-from ._guessed_columns import check_unnamed_runs
+from ._column_roles import find_run, find_time
 from ._table import Table
+from ._unclear_columns import check_unnamed_runs
 
 
 def one_table(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._names import check_names
-from ._runs import Run
+from ._sample_runs import Run
+from ._state_names import check_names
 
 Path = str | PathLike[str]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 
 
 @final
-class Naming(NamedTuple):
+class Renaming(NamedTuple):
     """New names by the old ones, and columns that are left out; with their units or without."""
 
     rename: Mapping[str, str] = {}
@@ -23,7 +23,7 @@ class Naming(NamedTuple):
         return not {written, name_and_unit(written)[0]}.isdisjoint(self.ignore)
 
 
-def naming(rename: Any, ignore: Any) -> Naming:
+def renaming(rename: Any, ignore: Any) -> Renaming:
     """What a user gave as `rename` and `ignore`."""
     ignore = check_sequence("ignore", ignore, "['notes']")
     if not isinstance(rename, Mapping | None) or not all(
@@ -33,7 +33,7 @@ def naming(rename: Any, ignore: Any) -> Naming:
             f"`rename={rename!r}` was given; it needs new names by the old ones, as in "
             "`rename={'c_A [mmol/L]': 'A'}`."
         )
-    return Naming({} if rename is None else rename, ignore or ())
+    return Renaming({} if rename is None else rename, ignore or ())
 
 
 def check_sequence(argument: str, names: Any, example: str) -> list[str] | None:
@@ -60,7 +60,7 @@ def name_and_unit(header: str) -> tuple[str, str]:
 
 
 def name_columns(
-    source: str, header: Sequence[str], naming: Naming, filled: Sequence[bool]
+    source: str, header: Sequence[str], renaming: Renaming, filled: Sequence[bool]
 ) -> tuple[list[int], list[str], dict[str, str]]:
     """Which columns are kept, their names, and the units of those that have one.
 
@@ -69,8 +69,8 @@ def name_columns(
     """
     places, names, units = [], [], {}
     for j, written in enumerate(header):
-        name, unit = naming.name(written)
-        if naming.leaves_out(written) or not (name or filled[j]):
+        name, unit = renaming.name(written)
+        if renaming.leaves_out(written) or not (name or filled[j]):
             continue
         if not name:
             raise ValueError(
@@ -88,15 +88,15 @@ def name_columns(
     return places, names, units
 
 
-def check_found(naming: Naming, headers: Iterable[tuple[str, Sequence[str]]]) -> None:
+def check_found(renaming: Renaming, headers: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Refuses to rename or to leave out what no table has; `headers` are by their sources."""
     headers = list(headers)
     sources = " and ".join(dict.fromkeys(source for source, _ in headers))
     written = [name for _, header in headers for name in header]
     bare = [name_and_unit(name)[0] for name in written]
-    for old in naming.rename:
+    for old in renaming.rename:
         if old not in written and old not in bare:
             raise ValueError(f"`rename` has {old!r}, which is no column of {sources}: {written}.")
-    for old in naming.ignore:
+    for old in renaming.ignore:
         if old not in written and old not in bare:
             raise ValueError(f"`ignore` has {old!r}, which is no column of {sources}: {written}.")

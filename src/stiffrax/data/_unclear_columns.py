@@ -46,7 +46,7 @@ def check_texts(table: Table, columns: list[str], run: str | None) -> None:
     )
 
 
-def check_guess(table: Table, columns: list[str], run: str | None, time: str) -> None:
+def check_left_over(table: Table, columns: list[str], run: str | None, time: str) -> None:
     """Refuses a column that would be taken for a measurement and looks like something else."""
     for name in columns:
         if name.lower() in _REPLICATES:
