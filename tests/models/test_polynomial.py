@@ -125,3 +125,8 @@ def _robertson():
     for name, rate in rates.items():
         coefficients[:, names.index(name)] = rate * np.array(signs[name])
     return coefficients
+
+
+def test_coefficients_with_a_scale_of_their_own_are_refused():
+    with pytest.raises(ValueError, match="`coefficients` is a parameter with a scale or bounds"):
+        srx.Polynomial(1, 1, coefficients=srx.positive(np.ones((1, 2))))

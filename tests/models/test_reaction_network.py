@@ -1,11 +1,13 @@
 """Reaction networks: their rate equations against closed forms, and what is refused."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.models import within_bounds
 
 ROBERTSON = srx.ReactionNetwork(
     ["A -> B", "2 B -> B + C", "B + C -> A + C"], rates=[0.04, 3e7, 1e4]
@@ -165,6 +167,21 @@ class TestWrappedRates:
         np.testing.assert_allclose(other.rates, [0, 3])
         assert isinstance(other.coefficients, srx.Parameter)
         np.testing.assert_allclose(other.with_coefficients([5.0, 7.0]).rates, [0, 7])
+
+    def test_after_an_update_they_keep_their_own_bounds(self):
+        rates = srx.positive([1e-3, 2.0], 1e-4, 1.5e3)
+        network = srx.ReactionNetwork(["A -> B", "B -> A"], rates=rates)
+        np.testing.assert_allclose(within_bounds(network).rates, [1e-3, 2.0], rtol=1e-12)
+        far = eqx.tree_at(lambda n: n.coefficients.raw, network, jnp.array([-20.0, 20.0]))
+        np.testing.assert_allclose(within_bounds(far).rates, [1e-4, 1.5e3], rtol=1e-12)
+
+    def test_those_of_single_reactions_are_refused(self):
+        with pytest.raises(ValueError, match="holds a parameter for single reactions"):
+            srx.ReactionNetwork(["A -> B", "B -> A"], rates=[srx.positive(1.0), srx.fixed(0.1)])
+
+    def test_bounds_below_zero_are_refused(self):
+        with pytest.raises(ValueError, match="a rate is zero or more. Write `srx.bounded"):
+            srx.ReactionNetwork(["A -> B"], rates=srx.bounded([0.5]))
 
     def test_of_another_number_they_are_refused(self):
         with pytest.raises(ValueError, match=r"must have shape \(2,\), got \(3,\)"):

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import paramax
 from jaxtyping import Array, Bool, Float
 
 
@@ -58,7 +60,18 @@ def check_coefficients(
     return jnp.where(active, coefficients, 0), active
 
 
+def holds_parameters(value: Any) -> bool:
+    """Whether a value, or a part of it, is a parameter with a scale or bounds of its own."""
+    is_wrapped = lambda x: isinstance(x, paramax.AbstractUnwrappable)  # noqa: E731
+    return any(map(is_wrapped, jax.tree.leaves(value, is_leaf=is_wrapped)))
+
+
 def _array(name: str, value: Any) -> Array:
+    if holds_parameters(value):
+        raise ValueError(
+            f"`{name}` is a parameter with a scale or bounds of its own; it needs plain numbers, which "
+            "are trained as they are. Give the array alone."
+        )
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:

@@ -176,14 +176,23 @@ def has_bounds(node: Any) -> bool:
 def within_bounds(tree: Any) -> Any:
     """The tree with every number that is trained moved to the nearest of its bounds, if beyond one."""
 
-    def clip(node: Any) -> Any:
-        lower, upper = bounds_of(node)
+    def clip(node: Any, lower: float, upper: float) -> Any:
         if math.isinf(lower) and math.isinf(upper):
             return node
         trainable, rest = split_trainable(node)
         return eqx.combine(jax.tree.map(lambda x: jnp.clip(x, lower, upper), trainable), rest)
 
-    return jax.tree.map(clip, tree, is_leaf=lambda node: has_bounds(node) or is_fixed(node))
+    def within(node: Any) -> Any:
+        if isinstance(node, ReactionNetwork):
+            # A rate that is a parameter has bounds of its own, which may be those of its logarithm.
+            return jax.tree.map(
+                lambda x: clip(x, *(bounds_of(x if isinstance(x, Parameter) else node))),
+                node,
+                is_leaf=lambda x: isinstance(x, Parameter) or is_fixed(x),
+            )
+        return clip(node, *bounds_of(node))
+
+    return jax.tree.map(within, tree, is_leaf=lambda node: has_bounds(node) or is_fixed(node))
 
 
 def _is_number(bound: Any) -> bool:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
 from ..data._state_names import check_names
-from ._checks import check_coefficients, check_state
+from ._checks import check_coefficients, check_state, holds_parameters
 from ._polynomial import Polynomial, monomials
 from ._term_model import AbstractTermModel
 
@@ -93,6 +93,7 @@ class ReactionNetwork(AbstractTermModel):
             )
         pairs = [tuple(_counts(side, self.species) for side in both) for both in sides]
         self._complexes = _checked(pairs, self.species)
+        _check_wrapped(rates)
         known, self.active = check_coefficients(paramax.unwrap(rates), active, (len(pairs),))
         self.coefficients = rates if isinstance(rates, paramax.AbstractUnwrappable) else known
         # Rates that are traced are not known yet.
@@ -272,6 +273,21 @@ def _molecules(side: str, text: str) -> dict[str, int]:
             )
         counts[match[2]] = counts.get(match[2], 0) + int(match[1] or 1)
     return counts
+
+
+def _check_wrapped(rates: Any) -> None:
+    """Refuses parameters of single rates, and bounds below zero."""
+    if isinstance(rates, paramax.AbstractUnwrappable):
+        if not getattr(rates, "log", True) and getattr(rates, "lower", 0.0) < 0:
+            raise ValueError(
+                f"`rates={rates!r}` was given; a rate is zero or more. Write "
+                "`srx.bounded([...], 0.0)`, or `srx.positive([...])` for a logarithmic scale."
+            )
+    elif holds_parameters(rates):
+        raise ValueError(
+            "`rates` holds a parameter for single reactions; it needs one for all, or plain numbers. "
+            "Write `srx.positive([...], lower, upper)` with a rate for each reaction."
+        )
 
 
 def _counts(side: dict[str, int], species: tuple[str, ...]) -> tuple[int, ...]:
