@@ -13,7 +13,7 @@ YS = np.ones((4, 1))
 
 def check(ts):
     with jax.enable_x64(False):
-        check_data(srx.Trajectories.from_arrays(ts, YS))
+        check_data(srx.Trajectories.from_arrays(ts, np.ones((len(ts), 1))))
 
 
 def test_samples_at_one_time_in_single_precision_are_named():
@@ -27,6 +27,7 @@ def test_gaps_that_rounding_changes_are_refused_too_and_others_are_not():
         check(1e6 + 0.1 * np.arange(4))
     check(UNIX - UNIX[0])
     check(1e3 * np.arange(4) + 0.1)
+    check(np.linspace(0.0, 10.0, 50_001))
 
 
 def test_double_precision_tells_them_apart():

@@ -7,8 +7,9 @@ import numpy as np
 
 from ._measurements import Measurements
 
-# The part of a gap between two times that rounding may take. Chosen, not measured.
-_OF_A_GAP = 1e-3
+# The part of a gap between two times that rounding may take, of either sign: 1e5 equal steps from zero
+# pass. Chosen, not measured.
+_OF_A_GAP = 1e-2
 
 
 def check_time_precision(times: Any, present: Any, names: tuple[str, ...]) -> None:
