@@ -8,6 +8,7 @@ import optimistix as optx
 import pytest
 
 import stiffrax as srx
+from stiffrax.diffrax_loop import enclosing_solve_throws
 
 OWN = {
     "simplified": srx.SimplifiedNewton(rtol=1e-8, atol=1e-8),
@@ -54,3 +55,26 @@ def test_under_a_gradient_fixed_steps_take_no_work_that_the_solve_does_not():
     _, stats = end(2.0, *options)
     _, under_gradient = jax.jacrev(lambda rate: end(rate, *options), has_aux=True)(2.0)
     assert under_gradient["num_f_evaluations"] == stats["num_f_evaluations"]
+
+
+def test_within_a_loop_that_is_run_again_a_solve_still_says_whether_it_throws(monkeypatch):
+    seen, step = [], srx.BackwardEuler.step
+
+    def asking(*args, **kwargs):
+        seen.append(enclosing_solve_throws())
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(srx.BackwardEuler, "step", asking)
+    diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -y),
+        srx.BackwardEuler(),
+        0.0,
+        1.0,
+        0.5,
+        jnp.ones(1),
+        adjoint=srx.DiscreteAdjoint(),
+        throw=False,
+        max_steps=4,
+    )
+    assert seen
+    assert not any(seen)

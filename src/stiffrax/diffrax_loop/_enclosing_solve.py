@@ -58,7 +58,7 @@ def enclosing_solve_throws() -> bool:
 def _enclosing_argument(name: str) -> Any:
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code in _SOLVES:
-            return frame.f_locals.get(name)
+        if frame.f_code in _SOLVES and name in frame.f_locals:
+            return frame.f_locals[name]
         frame = frame.f_back
     return None
