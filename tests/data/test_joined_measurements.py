@@ -151,3 +151,11 @@ def test_no_run_is_left_out_silently_and_none_with_a_word_where_all_are_measured
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(srx.Measurements.from_csv(path, columns=["A", "B"], ignore=["u"])) == 2
+
+
+def test_of_many_files_a_message_names_the_first(files):
+    paths = files(**{f"x{k}": "t,A\n0,1\n" for k in range(6)})
+    with pytest.raises(
+        ValueError, match=r"no column of \S*x0.csv, \S*x1.csv, 4 more: \['t', 'A'\]"
+    ):
+        srx.Measurements.from_csv(paths, ignore=["B"])

@@ -46,6 +46,12 @@ def test_variables_of_one_row_a_measurement_are_renamed(written, cells):
         srx.Measurements.from_csv(path, long=("species", "value"), rename={"IL-8": "x"})
 
 
+def test_columns_that_do_not_exist_are_named_beside_those_that_do(written):
+    path = written("time,species,value\n0,A,1\n0,B,2\n")
+    with pytest.raises(ValueError, match=r"`columns` names 'a', .* it has \['time', 'A', 'B'\]"):
+        srx.Measurements.from_csv(path, long=("species", "value"), columns=["a"])
+
+
 def test_two_variables_of_one_name_are_told_apart(written):
     path = written("time,species,value\n0,A [mM],1\n0,A [uM],2\n")
     with pytest.raises(ValueError, match=r"both of which would be 'A'. Write `rename=\{'A \[uM\]'"):

@@ -294,3 +294,19 @@ def test_a_run_split_in_two_places_is_one_run(written):
     assert data.run_names == ("a", "b")
     np.testing.assert_array_equal(data.ts[0], [0, 1, 2])
     np.testing.assert_array_equal(data.values[0, :, 0], [1, 2, 3.5])
+
+
+@pytest.mark.parametrize("header", ["# t,Na,K", "# t [h],Na,Cl [mM]"])
+def test_a_header_that_is_commented_out_may_name_sodium(written, header):
+    assert srx.Measurements.from_csv(written(f"{header}\n0,1,2\n1,3,4\n")).names[0] == "Na"
+
+
+def test_numbers_that_are_commented_out_are_no_header(written):
+    with pytest.raises(ValueError, match="row 2 of .* has numbers only"):
+        srx.Measurements.from_csv(written("# 0,1,2\n1,3,4\n"))
+
+
+def test_an_open_file_is_no_name_of_one(written):
+    with open(written("t,A\n0,1\n")) as file:
+        with pytest.raises(ValueError, match="`path` is an open file; it needs the name of one"):
+            srx.Measurements.from_csv(file)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.data._table import Table
 
 RUNS = {"batch": ["a", "a", "b", "b"], "t": [0, 1, 0, 1], "A": [1.0, 0.6, 2.0, 1.1]}
 
@@ -75,14 +76,19 @@ def test_doses_without_a_run_are_those_of_all():
 @pytest.mark.parametrize(
     ("doses", "message"),
     [
-        ({"t": [1], "amount": [2]}, "and not 'state': it needs `state`, `amount` and a time"),
+        ({"t": [1], "amount": [2]}, "and not 'state': it needs `state`, `amount` and a time. Name"),
         ({"t": [1], "state": ["A"], "amount": [None]}, "is empty; a dose has a time and an amount"),
-        ({"t": [1], "state": ["A"], "amount": [2], "rate": [3]}, r"`ignore=\['rate'\]`"),
+        (
+            {"t": [1], "state": ["A"], "amount": [2], "rate": [3]},
+            r"out, in the table or by `ignore=\['rate'\]`",
+        ),
         ({"t": [1], "state": ["A"], "amount": [2], "seen": ["x"]}, "holds 'x'; write 1 or 0"),
         (
             {"run": ["c"], "t": [1], "state": ["A"], "amount": [2]},
             "`doses` has one for the run 'c'",
         ),
+        ({"hours": [1], "state": ["A"], "amount": [2]}, "Name the one of times so, in the table"),
+        (srx.Dose("a", 2.0, "A", 50.0), r"Write `doses=\[srx.Dose\(run='a', time=2.0"),
         ([("a", 2.0, "A", 50.0)], r"it needs doses. Write `srx.Dose\(run='a'"),
         ([srx.Dose("a", 0.5, "A", np.nan)], "time and amount are finite"),
         ([srx.Dose("a", np.nan, "A", 1.0)], "time and amount are finite"),
@@ -120,6 +126,10 @@ def test_an_input_without_a_run_is_that_of_all():
         ({"u": ("spline", {"t": [0], "u": [1]})}, "between its rows an input is one of"),
         ({"u": 3}, "between its rows an input is one of"),
         ("u", r"Write `inputs=\{'feed': 'linear'\}`, or for one of a table of its own"),
+        (np.ones((2, 2)), "`inputs=ndarray` was given; it needs the names of columns"),
+        ([["u"]], r"`inputs=\[\['u'\]\]` was given; it needs the names of columns"),
+        ({"u": ("step", {"t": [None, 1], "u": [1, 2]})}, "row 0 of .*'t', is no finite time"),
+        ({"u": ("step", {"t": [1, 0, 1], "u": [3, 1, 2]})}, "has the values 2 and 3 at time 1 of"),
         (3, r"`inputs=3` was given; it needs the names of columns"),
     ],
 )
@@ -179,3 +189,31 @@ def test_tables_beside_arrays_have_times_in_one_unit():
     feed = ("step", {"t [h]": [0], "u": [1]})
     with pytest.raises(ValueError, match="in min and those, 't', of the table in h: bring both"):
         srx.Measurements.from_arrays([0, 1], [[1], [2]], doses=doses, inputs={"u": feed})
+
+
+def test_a_frame_is_no_list_of_inputs():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(
+        ValueError, match="`inputs=DataFrame` was given; it needs the names of columns"
+    ):
+        measured(inputs=pandas.DataFrame({"t": [0], "u": [1]}))
+
+
+def test_doses_may_come_one_by_one():
+    dose = srx.Dose("a", 0.5, "A", 1.0)
+    assert measured(doses=(x for x in [dose])).doses == (dose,)
+
+
+def test_a_column_is_read_as_often_for_many_runs_as_for_few(monkeypatch):
+    calls, numbers = [], Table.numbers
+    monkeypatch.setattr(Table, "numbers", lambda *given: calls.append(given) or numbers(*given))
+
+    def count(runs):
+        calls.clear()
+        labels = [str(k) for k in range(runs) for _ in (0, 1)]
+        table = {"run": labels, "t": [0, 1] * runs, "A": range(2 * runs), "u": [0, 1] * runs}
+        feed = ("step", {"run": labels, "t": [0, 1] * runs, "v": [0, 1] * runs})
+        srx.Measurements.from_table(table, inputs={"u": "step", "v": feed})
+        return len(calls)
+
+    assert count(40) == count(2)

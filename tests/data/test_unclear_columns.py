@@ -146,6 +146,12 @@ def test_a_column_of_replicates_is_no_measurement():
             {},
             r"`run='gene'` if it tells the runs apart, `long=\('gene', 'A'\)` if it names",
         ),
+        (
+            "name,t,A,B Eve,0,1,2 Eve,1,2,3.5",
+            {},
+            r"'name' .* Write `run='name'` if it tells the runs apart, `long=\('name', 'A'\)` if it",
+        ),
+        ("t,name,A,A_sd 0,x,1,.1 1,x,2,.2", {}, r"Write `long=\('name', 'A'\)`"),
         ("time,species,conc 0,A,1 1,A,2", {}, r"Write `long=\('species', 'conc'\)`"),
         (
             "run,t,A,genotype a,0,1,wt a,1,2,wt",

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
+from ._table import few
+
 
 @final
 class Renaming(NamedTuple):
@@ -91,8 +93,8 @@ def name_columns(
 def check_found(renaming: Renaming, headers: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Refuses to rename or to leave out what no table has; `headers` are by their sources."""
     headers = list(headers)
-    sources = " and ".join(dict.fromkeys(source for source, _ in headers))
-    written = [name for _, header in headers for name in header]
+    sources = few(source for source, _ in headers)
+    written = list(dict.fromkeys(name for _, header in headers for name in header))
     bare = [name_and_unit(name)[0] for name in written]
     for old in renaming.rename:
         if old not in written and old not in bare:

@@ -80,13 +80,18 @@ def find_time(table: Table, time: str | None) -> str:
     if time is not None:
         table.column("time", time)
         return time
-    found = [name for name in table.columns if name in _TIMES]
+    found = times(table)
     if len(found) != 1:
         raise ValueError(
             f"{table.source} has the columns {list(table.columns)}, and not one of the name `t` or "
             "`time`: say which one is the time, as in `time='hours'`."
         )
     return found[0]
+
+
+def times(table: Table) -> list[str]:
+    """Columns with the names of times."""
+    return [name for name in table.columns if name in _TIMES]
 
 
 def find_run(table: Table, run: str | None) -> str | None:
@@ -115,13 +120,17 @@ def are_columns(constants: Any, table: Table) -> bool:
 
 def input_kinds(inputs: Any) -> dict[str, Any]:
     """How each input goes on between its rows, or a pair of this and the table that it stands in."""
-    if isinstance(inputs, str) or not isinstance(inputs, Iterable | None):
+    table = hasattr(inputs, "columns") or getattr(inputs, "ndim", 1) > 1
+    text = isinstance(inputs, str) or not isinstance(inputs, Iterable | None)
+    names = [] if inputs is None or table or text else list(inputs)
+    if table or text or not all(isinstance(x, str) for x in names):
+        given = type(inputs).__name__ if table else repr(inputs)
         raise ValueError(
-            f"`inputs={inputs!r}` was given; it needs the names of columns. Write "
+            f"`inputs={given}` was given; it needs the names of columns. Write "
             "`inputs={'feed': 'linear'}`, or for one of a table of its own `inputs={'feed': "
             "('linear', 'feeds.csv')}`."
         )
-    kinds: dict[str, Any] = dict.fromkeys(inputs or (), "linear")
+    kinds: dict[str, Any] = dict.fromkeys(names, "linear")
     kinds |= inputs if isinstance(inputs, Mapping) else {}
     for name, given in kinds.items():
         kind = given[0] if isinstance(given, tuple) and len(given) == 2 else given

@@ -1,5 +1,6 @@
 """Measurements of several data sets as one."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ def joined(parts: Sequence[Any]) -> dict[str, Any]:
     """The fields of `Measurements` with the runs of all parts and the columns of each."""
     names = tuple(dict.fromkeys(name for part in parts for name in part.names))
     labels = tuple(label for part in parts for label in part.run_names)
-    repeated = [label for label in labels if labels.count(label) > 1]
+    repeated = [label for label, count in Counter(labels).items() if count > 1]
     if repeated:
         raise ValueError(
             f"Two of the data sets have a run {repeated[0]!r}. Give every run a name of its own, by "

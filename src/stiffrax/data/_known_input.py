@@ -1,5 +1,6 @@
 """Inputs: functions of time that are known, such as a feed or a temperature program."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import equinox as eqx
@@ -74,20 +75,31 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
     return KnownInput(times, coefficients, jump_ts)
 
 
-def input_rows(
-    table: Table, name: str, ts: np.ndarray, own: np.ndarray
+def input_of_runs(
+    table: Table, name: str, kind: str, ts: np.ndarray, rows: Sequence[np.ndarray]
+) -> KnownInput:
+    """A column of a table as an input; `rows` are those of each run."""
+    values = table.numbers("inputs", name)
+    return known_input(
+        kind, [_given_rows(table.source, name, ts[own], values[own]) for own in rows]
+    )
+
+
+def _given_rows(
+    source: str, name: str, ts: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a run in which an input is given, one a time."""
-    values = table.numbers("inputs", name)[own]
     known = np.isfinite(values)
     if not known.any():
-        raise ValueError(f"`inputs` names {name!r}, which is empty in a run of {table.source}.")
-    times, first = np.unique(ts[own][known], return_index=True)
-    for t in times:
-        at = np.unique(values[known & (ts[own] == t)])
-        if len(at) > 1:
-            raise ValueError(
-                f"`inputs` names {name!r}, which has the values {at[0]:g} and {at[1]:g} at time "
-                f"{t:g} of a run of {table.source}; an input has one at a time."
-            )
-    return times, values[known][first]
+        raise ValueError(f"`inputs` names {name!r}, which is empty in a run of {source}.")
+    order = np.flatnonzero(known)[np.argsort(ts[known], kind="stable")]
+    times, sizes = ts[order], values[order]
+    again = np.diff(times) == 0
+    for row in np.flatnonzero(again & (np.diff(sizes) != 0)):
+        one, other = sorted(sizes[row : row + 2])
+        raise ValueError(
+            f"`inputs` names {name!r}, which has the values {one:g} and {other:g} at time "
+            f"{times[row]:g} of a run of {source}; an input has one at a time."
+        )
+    first = np.append(True, ~again)
+    return times[first], sizes[first]

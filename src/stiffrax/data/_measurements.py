@@ -109,6 +109,11 @@ class Measurements(eqx.Module):
         `from_table` does.
         """
         columns = renaming(options.pop("rename", None), options.pop("ignore", None))
+        if hasattr(path, "read"):
+            raise ValueError(
+                "`path` is an open file; it needs the name of one. Write `path='assay.csv'`, or read "
+                "the text with pandas or Polars and write `Measurements.from_table(frame)`."
+            )
         one = isinstance(path, str | PathLike)
         paths = [path] if one or not isinstance(path, Iterable) else list(path)
         for x in paths:
@@ -305,7 +310,8 @@ class Measurements(eqx.Module):
         """The runs of these and of other measurements, with the columns of all.
 
         Runs keep their numbers where all of them differ, as after `split`; else those of the others
-        are numbered on.
+        are numbered on from the greatest number of these. Arrays by run need a row for each number:
+        after `split` a part does not know of the runs held out, whose numbers others would get.
 
         **Raises:** `ValueError` for runs of equal names, columns in different units, and constants
         and inputs that some have and others have not.

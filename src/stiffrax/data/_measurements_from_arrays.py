@@ -54,9 +54,10 @@ def measurements_from_arrays(
     second = second_tables((), _input_kinds(inputs), doses, Renaming(), None)
     check_time_units(None, second.timed(), None)
     functions = run_inputs(second.inputs, labels, None, None)
+    given = second.listed
     if second.doses is not None:
-        doses = run_doses(second.doses, labels, None, None)
-    return padded_runs(runs, names, titles, known, functions, doses, start)
+        given = run_doses(second.doses, labels, None, None)
+    return padded_runs(runs, names, titles, known, functions, given, start)
 
 
 def _runs(values: Any) -> list[np.ndarray]:

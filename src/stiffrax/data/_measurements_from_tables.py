@@ -43,9 +43,10 @@ def measurements_from_tables(
     for name, given in (("run", run), ("time", time)):
         check_instance(name, given, str | None, "the name of a column", f"{name}='A'")
     columns = check_sequence("columns", columns, "['A']")
-    used = {*(columns or ()), *_named(constants), *_named(inputs), *_named(sd)}
+    kinds = input_kinds(inputs)
+    used = {*(columns or ()), *_named(constants), *kinds, *_named(sd)}
     table = one_table(tables, run, time, None if long else used) if by_file else tables[0]
-    own, kinds = are_columns(constants, table), input_kinds(inputs)
+    own = are_columns(constants, table)
     second = second_tables(constants, kinds, doses, renaming, decimal)
     headers = [(x.source, x.header) for x in tables] + second.headers()
     left = None
@@ -69,9 +70,10 @@ def measurements_from_tables(
     if second.constants is not None:
         known = run_constants(second.constants, labels, found.run)
     functions = cut.inputs | run_inputs(second.inputs, labels, found.run, found.time)
+    given = second.listed
     if second.doses is not None:
-        doses = run_doses(second.doses, labels, found.run, found.time)
-    doses = [x for x in doses if getattr(x, "run", None) not in cut.left_out]
+        given = run_doses(second.doses, labels, found.run, found.time)
+    doses = [x for x in given if getattr(x, "run", None) not in cut.left_out]
     if isinstance(start, Mapping):
         start = {name: t for name, t in start.items() if name not in cut.left_out}
     units = tuple(table.units.get(name, "") for name in found.measured)
@@ -87,15 +89,11 @@ def _named(given: Any) -> list[str]:
 def _widened(
     table: Table, long: Any, columns: Any, sd: Any, run: str | None, renaming: Renaming
 ) -> tuple[Table, Any, Any, list[str], list[str]]:
-    """One column a variable, of those asked for; and the columns beside the variables."""
+    """One column a variable, what is asked for of them, and the columns beside the variables."""
     table, names, sd, written = widened(table, long, sd, run, renaming)
     spreads = set(sd.values()) if isinstance(sd, dict) else set()
     left = [name for name in table.columns if name not in names and name not in spreads]
-    if columns is None:
-        return table, names, sd, left, written
-    others = {name for name in names if name not in columns}
+    columns = names if columns is None else columns
     if isinstance(sd, dict):
-        others |= {x for name, x in sd.items() if name in others}
-        sd = {name: x for name, x in sd.items() if name not in others}
-    kept = {name: cells for name, cells in table.columns.items() if name not in others}
-    return table.like(kept), columns, sd, left, written
+        sd = {name: x for name, x in sd.items() if name in columns or name not in names}
+    return table, columns, sd, left, written

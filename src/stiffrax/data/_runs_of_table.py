@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ._column_roles import ColumnRoles
-from ._known_input import KnownInput, input_rows, known_input
+from ._known_input import KnownInput, input_of_runs
 from ._measured_runs import MeasuredRun
-from ._table import Table
+from ._table import Table, rows_by_label
 
 
 @final
@@ -34,12 +34,9 @@ def cut_runs(table: Table, columns: ColumnRoles) -> CutTable:
         raise ValueError(f"{table.locate(int(row), columns.time)} is no finite time.")
     values = np.stack([table.numbers("columns", name) for name in columns.measured], axis=1)
     sd = np.stack([_spread(table, columns.sd.get(x), len(ts)) for x in columns.measured], axis=1)
-    labels = np.array(["0"] * len(ts))
-    if columns.run is not None:
-        labels = np.array(table.labels("run", columns.run))
+    labels = ["0"] * len(ts) if columns.run is None else table.labels("run", columns.run)
     runs, numbers, rows, left_out = {}, [], {}, []
-    for number, label in enumerate(dict.fromkeys(labels.tolist())):
-        own = np.flatnonzero(labels == label)
+    for number, (label, own) in enumerate(rows_by_label(labels).items()):
         own = own[np.argsort(ts[own], kind="stable")]
         if np.isnan(values[own]).all():
             left_out.append(label)
@@ -50,7 +47,7 @@ def cut_runs(table: Table, columns: ColumnRoles) -> CutTable:
     _say_left_out(table, left_out, rows, columns.measured)
     constants = {name: _constant(table, name, rows) for name in columns.constants}
     inputs = {
-        name: known_input(kind, [input_rows(table, name, ts, own) for own in rows.values()])
+        name: input_of_runs(table, name, kind, ts, list(rows.values()))
         for name, kind in columns.inputs.items()
     }
     return CutTable(runs, numbers, constants, inputs, left_out)

@@ -1,6 +1,6 @@
 """What is known of each run beside its measurements: constants, inputs and doses of other tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple, final
 
@@ -8,20 +8,21 @@ import numpy as np
 from jaxtyping import Float
 
 from ._column_names import Renaming
-from ._column_roles import find_run, find_time
+from ._column_roles import find_run, find_time, times
 from ._dose import Dose
 from ._frame_table import read_table
-from ._known_input import KnownInput, input_rows, known_input
-from ._table import Table, is_given
+from ._known_input import KnownInput, input_of_runs
+from ._table import Table, is_given, rows_by_label
 from ._text_table import read_csv
 
 
 @final
 class SecondTables(NamedTuple):
-    """Tables beside that of the measurements, and none where columns or doses were given."""
+    """Tables beside that of the measurements, and doses that are `listed` in place of a table."""
 
     constants: Table | None
     doses: Table | None
+    listed: Sequence[Any]
     inputs: dict[str, tuple[str, Table]]
 
     def timed(self) -> list[Table]:
@@ -40,10 +41,16 @@ def second_tables(
 ) -> SecondTables:
     """Reads those that are given. `decimal` is what was said of the first table."""
     in_columns = isinstance(constants, list | tuple)
+    if isinstance(doses, Dose):
+        raise ValueError(
+            f"`doses` is one dose; it needs a list of them. Write `doses=[srx.{doses!r}]`."
+        )
+    listed = list(doses) if isinstance(doses, list | tuple | Iterator) else None
     fed = {name: given for name, given in inputs.items() if not isinstance(given, str)}
     return SecondTables(
         None if in_columns else _second_table(constants, renaming, decimal),
-        None if isinstance(doses, list | tuple) else _second_table(doses, renaming, decimal),
+        _second_table(doses, renaming, decimal) if listed is None else None,
+        listed or (),
         {name: (kind, _second_table(x, renaming, decimal)) for name, (kind, x) in fed.items()},
     )
 
@@ -73,18 +80,19 @@ def run_constants(
         rows = [0] * len(runs)
     else:
         labels = table.labels("run", column)
-        for label in labels:
-            if labels.count(label) > 1:
+        places = rows_by_label(labels)
+        for label, own in places.items():
+            if len(own) > 1:
                 raise ValueError(
                     f"{table.source} has two rows for the run {label!r}; it needs one."
                 )
-        missing = [label for label in runs if label not in labels]
+        missing = [label for label in runs if label not in places]
         if missing:
             raise ValueError(
                 f"{table.source}, given as `constants`, has no row for the run {missing[0]!r}; it "
                 f"has {labels}."
             )
-        rows = [labels.index(label) for label in runs]
+        rows = [int(places[label][0]) for label in runs]
     constants = {}
     for name in table.columns:
         if name == column:
@@ -109,19 +117,21 @@ def _input(
     name: str, kind: str, table: Table, runs: Sequence[str], run: str | None, time: str | None
 ) -> KnownInput:
     """An input of a table of its own, with a column of times; without one of runs for all alike."""
-    time = find_time(table, time if time in table.columns else None)
+    time = _time_column(table, time)
     column = _run_column(table, run)
-    ts, rows = table.numbers("time", time), {}
-    labels = None if column is None else np.array(table.labels("run", column))
+    ts = table.numbers("time", time)
+    for row in np.flatnonzero(~np.isfinite(ts)):
+        raise ValueError(f"{table.locate(int(row), time)} is no finite time.")
+    places = None if column is None else rows_by_label(table.labels("run", column))
+    if places is None:
+        return input_of_runs(table, name, kind, ts, [np.arange(len(ts))] * len(runs))
     for label in runs:
-        own = np.arange(len(ts)) if labels is None else np.flatnonzero(labels == label)
-        if not len(own):
+        if label not in places:
             raise ValueError(
                 f"{table.source}, given for the input {name!r}, has no row for the run {label!r}; "
-                f"it has {list(dict.fromkeys([] if labels is None else labels.tolist()))}."
+                f"it has {list(places)}."
             )
-        rows[label] = own[np.argsort(ts[own], kind="stable")]
-    return known_input(kind, [input_rows(table, name, ts, own) for own in rows.values()])
+    return input_of_runs(table, name, kind, ts, [places[label] for label in runs])
 
 
 def run_doses(
@@ -135,17 +145,18 @@ def run_doses(
     if needed:
         raise ValueError(
             f"{table.source}, given as `doses`, has the columns {list(table.columns)}, and not "
-            f"{needed[0]!r}: it needs `state`, `amount` and a time. Write "
-            f"`rename={{'old name': {needed[0]!r}}}`."
+            f"{needed[0]!r}: it needs `state`, `amount` and a time. Name the "
+            f"column so, in the table or by `rename={{'old name': {needed[0]!r}}}`."
         )
-    time = find_time(table, time if time in table.columns else None)
+    time = _time_column(table, time)
     column = _run_column(table, run)
     known = {time, column, "state", "amount", "seen"}
     unknown = [name for name in table.columns if name not in known]
     if unknown:
         raise ValueError(
             f"{table.source}, given as `doses`, has a column {unknown[0]!r}; it needs those of the "
-            f"run, the time, `state`, `amount` and `seen`. Leave it out: `ignore=[{unknown[0]!r}]`."
+            f"run, the time, `state`, `amount` and `seen`. Leave it out, in the table or by "
+            f"`ignore=[{unknown[0]!r}]`."
         )
     ts, amounts = table.numbers("doses", time), table.numbers("doses", "amount")
     for name, values in ((time, ts), ("amount", amounts)):
@@ -173,9 +184,7 @@ def check_time_units(
     `first` is the table of measurements and its column of times.
     """
     found = [] if first is None else [first]
-    found += [
-        (table, find_time(table, time if time in table.columns else None)) for table in others
-    ]
+    found += [(table, _time_column(table, time)) for table in others]
     stated = [
         (table.source, name, table.units[name]) for table, name in found if name in table.units
     ]
@@ -194,6 +203,17 @@ def _is_true(table: Table, row: int, cell: Any) -> bool:
     if str(cell).lower() not in words:
         raise ValueError(f"{table.locate(row, 'seen')} holds {cell!r}; write 1 or 0.")
     return words[str(cell).lower()]
+
+
+def _time_column(table: Table, time: str | None) -> str:
+    if time in table.columns:
+        return find_time(table, time)
+    if len(times(table)) != 1:
+        raise ValueError(
+            f"{table.source} has the columns {list(table.columns)}, and not one of the name `t` or "
+            "`time`. Name the one of times so, in the table or by `rename={'hours': 't'}`."
+        )
+    return times(table)[0]
 
 
 def _run_column(table: Table, run: str | None) -> str | None:

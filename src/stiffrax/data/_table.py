@@ -1,7 +1,7 @@
 """A table as an instrument or a colleague wrote it: names, units and cells, as text or numbers."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -111,6 +111,20 @@ def _what_is_no_number(cell: str) -> str:
             "thousands, or say which the decimal sign is, as in `decimal=','`."
         )
     return ""
+
+
+def rows_by_label(labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """The rows of each label, in order of appearance."""
+    places: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        places.setdefault(label, []).append(row)
+    return {label: np.array(rows) for label, rows in places.items()}
+
+
+def few(sources: Iterable[str]) -> str:
+    """The first names of several tables, and how many more there are."""
+    names = list(dict.fromkeys(sources))
+    return ", ".join(names if len(names) < 4 else [*names[:2], f"{len(names) - 2} more"])
 
 
 def is_given(cell: Any) -> bool:

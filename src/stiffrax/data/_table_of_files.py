@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ._column_roles import find_run, find_time
-from ._table import Table
+from ._table import Table, few
 from ._unclear_columns import check_unnamed_runs
 
 
@@ -35,7 +35,7 @@ def one_table(
         table, own = places[row]
         return table.locate(own, name)
 
-    source = ", ".join(table.source for table in tables)
+    source = few(table.source for table in tables)
     header = [name for table in tables for name in table.header]
     return Table(source, header, units, columns, given, locate)
 

@@ -107,7 +107,9 @@ def _with_header(
     if above:
         n, line = above[-1]
         header = _cells(line.lstrip("#").strip(), separator)
-        if len(header) == len(first) and not any(map(_is_number, header)):
+        # `Na` is sodium here, and not a cell that was not measured.
+        names = all(header) and not any(map(_has_digits_only, header))
+        if len(header) == len(first) and names:
             return [(n, header), *rows]
     raise ValueError(
         f"row {number} of {path} has numbers only: the first row must name the columns, and none "
@@ -161,6 +163,14 @@ def _check_comments(
                 f"row {number} of {path} begins with {cells[0]!r} and has a number in every other "
                 "column: a sample, or a comment? Write the name without `#`, or delete the row."
             )
+
+
+def _has_digits_only(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(cell: str) -> bool:

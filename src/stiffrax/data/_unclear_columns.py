@@ -1,10 +1,10 @@
 """Columns of which nothing was said: refused where they look like anything but a measurement."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ._table import Table, is_given
+from ._table import Table, is_given, rows_by_label
 
 _SPREADS = ("_sd", "_std", "_se", "_sem", "_err", "_error", "_sigma")
 # Names of columns, in small letters, that tell runs apart, replicates, what was measured.
@@ -23,9 +23,10 @@ def check_texts(table: Table, columns: list[str], run: str | None) -> None:
     others = [name for name in columns if name not in names]
     values = [name for name in others if name.lower() in _VALUES] or others
     likely = sorted(names, key=lambda name: name.lower() not in _VARIABLES)[0]
-    told = likely.lower() in _VARIABLES or (
-        likely.lower() not in _LABELS and bool(values) and values[0].lower() in _VALUES
-    )
+    spreads = [x for x in others if x.lower().endswith(_SPREADS) or f"_{x.lower()}" in _SPREADS]
+    alone, named = len(others) - len(spreads) == 1, likely.lower() in _VARIABLES
+    called = bool(values) and values[0].lower() in _VALUES
+    told = named and (called or alone) or likely.lower() not in _LABELS and called
     if values and told:
         options = [f"long=({likely!r}, {values[0]!r})"]
         options += [f"run={x!r}" for x in names if x != likely and run is None][:1]
@@ -36,7 +37,7 @@ def check_texts(table: Table, columns: list[str], run: str | None) -> None:
         )
     apart = "" if run is not None else f"`run={names[0]!r}` if it tells the runs apart, "
     variables = ""
-    if len(others) == 1:
+    if others and (alone or names[0].lower() in _VARIABLES):
         variables = f"`long=({names[0]!r}, {others[0]!r})` if it names what was measured, "
     example = next(x for x in table.columns[names[0]] if isinstance(x, str))
     raise ValueError(
@@ -63,7 +64,7 @@ def check_left_over(table: Table, columns: list[str], run: str | None, time: str
                     f"{base!r}. Write `sd={{{base!r}: {name!r}}}`, or name what is measured in "
                     "`columns=`."
                 )
-    labels = np.array(["0"] * len(table) if run is None else table.labels("run", run))
+    rows = rows_by_label(["0"] * len(table) if run is None else table.labels("run", run)).values()
     ts = table.numbers("time", time)
     for name in columns:
         values = table.numbers("columns", name)
@@ -72,13 +73,13 @@ def check_left_over(table: Table, columns: list[str], run: str | None, time: str
                 f"Column {name!r} of {table.source} counts the rows. Write `ignore=[{name!r}]`, or "
                 "name what is measured in `columns=`."
             )
-        if _is_constant(values, labels):
+        if _is_constant(values, rows):
             raise ValueError(
                 f"Column {name!r} of {table.source} does not change within a run. Write "
                 f"`constants=[{name!r}]` if it is a condition, such as a temperature or a dose, or "
                 "name it in `columns=` if it is measured."
             )
-        repeats = [_repeats(values, ts, labels == label) for label in np.unique(labels)]
+        repeats = [_repeats(values, ts, own) for own in rows]
         if sum(len(part) for part in repeats) > 3 and np.mean(np.concatenate(repeats)) > 0.5:
             raise ValueError(
                 f"Column {name!r} of {table.source} stays the same over most of its rows, as what "
@@ -152,10 +153,9 @@ def _in_turn(ts: np.ndarray, labels: np.ndarray) -> bool:
     return any(np.all(np.diff(ts[order])[np.diff(labels[order]) == 0] > 0) for order in orders)
 
 
-def _is_constant(values: np.ndarray, labels: np.ndarray) -> bool:
+def _is_constant(values: np.ndarray, rows: Collection[np.ndarray]) -> bool:
     """Whether known values change in no run, and there is more than one in some."""
-    parts = [values[labels == label] for label in np.unique(labels)]
-    known = [part[np.isfinite(part)] for part in parts]
+    known = [part[np.isfinite(part)] for part in (values[own] for own in rows)]
     return sum(map(len, known)) > len(known) and all(len(set(part)) <= 1 for part in known)
 
 
