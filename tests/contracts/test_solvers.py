@@ -148,7 +148,7 @@ def batch(name):
             SOLVERS[name],
             t0,
             t1,
-            (t1 - t0) / 4,
+            (t1 - t0) / 8,
             y0,
             1.0,
         ).ys[0]
@@ -164,14 +164,14 @@ def test_backward_time_is_forward_time_of_the_reversed_problem(name):
     np.testing.assert_allclose(batch(name)[1], batch(name)[2], rtol=1e-14)
 
 
-# For four steps.
+# For eight steps, at most twice what was measured.
 LOGISTIC_ERRORS = {
-    "BackwardEuler": 0.1,
-    "Trapezoid": 0.02,
-    "RadauIIA3": 2e-3,
-    "GaussLegendre2": 0.02,
-    "Rosenbrock23": 0.02,
-    "Rodas3P": 2e-3,
+    "BackwardEuler": 0.09,
+    "Trapezoid": 7e-5,
+    "RadauIIA3": 6e-5,
+    "GaussLegendre2": 1.4e-3,
+    "Rosenbrock23": 1e-3,
+    "Rodas3P": 5.5e-4,
 }
 
 
@@ -181,7 +181,7 @@ def test_float32_states_stay_float32_and_keep_its_digits(name):
     t = functools.partial(jnp.asarray, dtype="float32")
     sol = jax.jit(
         lambda: diffrax.diffeqsolve(
-            diffrax.ODETerm(logistic), SOLVERS[name], t(0), t(1), t(1 / 4), t(0.2), t(1)
+            diffrax.ODETerm(logistic), SOLVERS[name], t(0), t(1), t(1 / 8), t(0.2), t(1)
         )
     )()
     assert sol.ys.dtype == jnp.float32
@@ -196,7 +196,7 @@ def test_a_scalar_state_is_solved_in_a_batch(name):
     # y / (1 - y) grows by exp(t + t^2 / 2).
     odds = 0.25 * jnp.exp(1.5)
     np.testing.assert_allclose(
-        batch(name)[0], odds / (1 + odds), rtol=LOGISTIC_ERRORS.get(name, 1e-3)
+        batch(name)[0], odds / (1 + odds), rtol=LOGISTIC_ERRORS.get(name, 2e-5)
     )
 
 
