@@ -1,8 +1,10 @@
 """Times at which predictions are drawn."""
 
+import jax
 import numpy as np
 
 import stiffrax as srx
+from stiffrax.losses import check_measurements
 
 
 def drawn(ts, points, start=None, **options):
@@ -33,3 +35,12 @@ def test_they_are_of_the_time_since_the_start():
 
 def test_of_a_run_of_one_row_all_are_the_start():
     np.testing.assert_allclose(drawn([[1.0]], 3, log_time=True), [[1, 1, 1]])
+
+
+def test_in_single_precision_no_step_is_next_to_a_row():
+    rows = np.linspace(0, 1, 11, dtype=np.float32)
+    data = srx.Measurements.from_arrays(rows, np.ones((11, 1)), names=["A"])
+    with jax.enable_x64(False):
+        steps = data.resampled(101)
+        check_measurements(steps)
+    assert steps.ts.shape == (1, 101)

@@ -46,3 +46,11 @@ def test_equal_steps_of_single_precision_are_equal():
     uneven = srx.Trajectories.from_arrays(ts + np.where(np.arange(401) % 2, 1e-3, 0), ys)
     with pytest.raises(ValueError, match="Take equally spaced samples"):
         find_neighborhoods(uneven, 4)
+
+
+def test_a_missing_day_of_a_calendar_is_no_rounding():
+    # Days since 4713 BC: halves, which single precision holds.
+    days = 2459000.5 + np.delete(np.arange(60.0), [3, 17])
+    ys = np.random.default_rng(0).normal(size=(58, 1))
+    with pytest.raises(ValueError, match="samples are 1 to 2 apart"):
+        find_neighborhoods(srx.Trajectories.from_arrays(days, ys), 4)

@@ -27,7 +27,7 @@ def test_gaps_that_rounding_changes_are_refused_too_and_others_are_not():
         check(1e6 + 0.1 * np.arange(4))
     check(UNIX - UNIX[0])
     check(1e3 * np.arange(4) + 0.1)
-    check(np.linspace(0.0, 10.0, 50_001))
+    check(np.linspace(0.0, 1025.0, 100_001))
 
 
 def test_double_precision_tells_them_apart():

@@ -66,6 +66,13 @@ def test_a_state_that_is_constant_is_compared_in_units_of_itself():
     np.testing.assert_allclose(moved, 29.0, rtol=1e-12)
 
 
+def test_a_constant_state_of_a_solve_in_single_precision_is_constant_in_double_too():
+    noise = np.float32(0.7) * (1 + np.array([0.0, 1.0, -1.0, 0.0]) * np.float32(1.2e-7))
+    ys = jnp.stack([jnp.arange(4.0), jnp.asarray(noise.astype(np.float32), float)], axis=1)
+    mask, good = jnp.ones(4, bool), jnp.ones(1, bool)
+    assert _statistics(ys[None] * jnp.array([[[1.0, 1.001]]]), good, ys, mask) < 1e-5
+
+
 def test_a_start_that_fails_is_counted_and_left_out():
     def hole(t, y, args):
         return TURN @ y + jnp.where(t > 7.0, jnp.nan, 0.3) * y

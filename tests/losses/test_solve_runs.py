@@ -93,6 +93,27 @@ def test_a_failed_run_gives_no_gradient_with_any_adjoint_of_diffrax(adjoint, sta
     np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "adjoint",
+    [
+        diffrax.RecursiveCheckpointAdjoint(),
+        diffrax.BacksolveAdjoint(),
+        pytest.param(diffrax.DirectAdjoint(), marks=pytest.mark.slow),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_losses_take_the_adjoints_of_diffrax(adjoint):
+    own = srx.TrajectoryLoss(
+        diffrax.Tsit5(), srx.ScaledMSE(ONES), rtol=1e-8, adjoint=diffrax.ForwardMode()
+    )
+    loss = eqx.tree_at(lambda x: x.adjoint, own, adjoint)
+    data = samples(0.1, 0.1)
+    found = eqx.filter_jit(eqx.filter_grad(loss))(MODEL, data).rate
+    np.testing.assert_allclose(
+        found, jax.jacfwd(lambda k: own(Steep(k), data))(MODEL.rate), rtol=1e-5
+    )
+
+
 def test_derivatives_in_forward_mode_pass_a_failed_run_of_direct_steps():
     def total(rate):
         def solve(start):

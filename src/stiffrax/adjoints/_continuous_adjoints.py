@@ -214,8 +214,8 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     that are not positive.
 
     Cost: a step of the adjoint has four Jacobians and one `3n x 3n` system; an interval of the
-    quadrature two reverse sweeps of the vector field at nine points. Memory: the forward dense
-    output.
+    quadrature two reverse sweeps, three in single precision, of the vector field at nine points.
+    Memory: the forward dense output.
 
     ??? cite "Reference"
         Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31

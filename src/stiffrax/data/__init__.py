@@ -8,6 +8,7 @@ from ._neighborhoods import (
     cloud_size as cloud_size,
     find_neighborhoods as find_neighborhoods,
 )
+from ._rounding import unit_of_rounding as unit_of_rounding
 from ._run_conditions import Conditions as Conditions
 from ._scaling import (
     Scaling as Scaling,

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -33,7 +34,9 @@ def _times(
         steps[-1] = rows[-1]
     else:
         steps = np.linspace(start, rows[-1], points)
-    # A row is one of the steps where rounding alone tells them apart.
-    near = 1e-9 * (rows[-1] - start) if not log_time else 1e-9 * np.abs(rows - start)
+    # A row is one of the steps where rounding alone tells them apart, that of JAX at last.
+    near = 1e-9 * (rows[-1] - start if not log_time else np.abs(rows - start))
+    eps = float(jnp.finfo(jnp.result_type(float)).eps)
+    near = np.maximum(near, 200 * eps * np.maximum(np.abs(rows), abs(start)))
     new = np.min(np.abs(rows[:, None] - steps), axis=1) > near
     return np.sort(np.append(steps, rows[new]))

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._arguments import check_count, real_numbers
-from ..data import Trajectories
+from ..data import Trajectories, unit_of_rounding
 from ..solvers import FixedStepFlow, orthonormalize, predict_lanes, push_forward
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
@@ -182,7 +182,7 @@ def _statistics(
         centered = points - mean[None]
         return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
 
-    n = ys.shape[-1]
+    n, rounding = ys.shape[-1], unit_of_rounding(ys, mask[:, None], 0)
     # In units of the largest sample: single precision has no squares of 1e-20 or 1e20.
     unit = jnp.max(jnp.where(mask[:, None], jnp.abs(ys), 0), axis=0)
     unit = jnp.where(unit > 0, unit, 1)
@@ -192,7 +192,7 @@ def _statistics(
     mean, covariance = moments(points, jnp.where(jnp.any(good), weight, 1))
     mean_data, covariance_data = moments(jnp.where(mask[:, None], ys, 0), mask.astype(ys.dtype))
     scatter, size = jnp.sqrt(jnp.diagonal(covariance_data)), jnp.abs(mean_data)
-    varies = scatter > 4 * jnp.finfo(ys.dtype).eps * size
+    varies = scatter > 4 * rounding * size
     scatter = jnp.where(varies, scatter, jnp.where(size > 0, size, 1))
     error = (mean - mean_data) / scatter
     spread = (covariance - covariance_data) / (scatter[:, None] * scatter[None])

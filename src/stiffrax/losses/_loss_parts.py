@@ -12,9 +12,8 @@ _KINDS = {
     "measure": (AbstractErrorMeasure, "a measure of errors", "measure=stiffrax.ScaledMAE()"),
     "adjoint": (diffrax.AbstractAdjoint, "an adjoint", "adjoint=stiffrax.DiscreteAdjoint()"),
     "controller": (
-        diffrax.AbstractAdaptiveStepSizeController | diffrax.StepTo | None,
-        "a step size controller of diffrax or stiffrax that chooses its steps, or `diffrax.StepTo`; "
-        "steps of one size are those of `stiffrax.SegmentLoss`",
+        diffrax.AbstractStepSizeController | None,
+        "a step size controller of diffrax or stiffrax",
         "controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)",
     ),
 }
@@ -24,3 +23,12 @@ def check_parts(**parts: Any) -> None:
     """Refuses parts of another kind than their name says."""
     for name, part in parts.items():
         check_instance(name, part, *_KINDS[name])
+    inner = parts.get("controller")
+    while isinstance(inner, diffrax.ClipStepSizeController):
+        inner = inner.controller
+    if isinstance(inner, diffrax.ConstantStepSize):
+        raise ValueError(
+            "`controller=ConstantStepSize()` was given, and a loss has no size of its steps. Write "
+            "`stiffrax.SegmentLoss(solver, substeps=4)`, or "
+            "`controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)`."
+        )

@@ -7,12 +7,12 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..adjoints import AbstractSolveAdjoint
 from ..data import Trajectories
 from ..solvers import predict_healthy
+from ..stages import stop_gradient
 from ._error_measures import AbstractErrorMeasure, finite_samples
 from ._loss import LossValue
 
@@ -47,8 +47,11 @@ def _of_healthy_runs(
     solve: Callable[..., tuple[Array, Array]], *runs: Any
 ) -> tuple[Float[Array, "runs *predicted"], Bool[Array, " runs"]]:
     """The same for adjoints with derivatives in every mode, at the cost of one more solve."""
-    once, failed = lax.stop_gradient(jax.vmap(solve)(*runs))
-    again, _ = predict_healthy(solve, failed, runs, (once, failed))
+    closed = eqx.filter_closure_convert(solve, *jax.tree.map(lambda x: x[0], runs))
+    # Of the inputs, so that nothing of the first solve is kept for a derivative.
+    still, frozen = stop_gradient((closed, runs))
+    once, failed = jax.vmap(still)(*frozen)
+    again, _ = predict_healthy(closed, failed, runs, (once, failed))
     return jnp.where(failed.reshape(-1, *(1,) * (once.ndim - 1)), once, again), failed
 
 
@@ -60,8 +63,8 @@ def _guarded(solve_and_run: Any) -> Any:
 
 @_guarded.def_fwd
 def _guarded_fwd(perturbed: Any, solve_and_run: Any) -> Any:
-    del perturbed
-    dynamic, static = eqx.partition(solve_and_run, eqx.is_inexact_array)
+    # By what is asked for alone: of some of the rest, such as times, an adjoint has no derivative.
+    dynamic, static = eqx.partition(solve_and_run, perturbed)
 
     def values(dynamic: Any) -> tuple[Array, Array]:
         solve, run = eqx.combine(dynamic, static)

@@ -44,8 +44,8 @@ class TrajectoryLoss(AbstractLoss):
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
     - `max_steps`: the most steps of a solve.
     - `window`: restart at every `window`-th sample and solve through the `window` samples after it.
-    - `controller`: an adaptive step size controller, or `diffrax.StepTo` where all runs have the same
-        times, in place of `rtol` and `atol`.
+    - `controller`: a step size controller that chooses its first step itself, or `diffrax.StepTo`
+        where all runs have the same times, in place of `rtol` and `atol`.
 
     **Raises:** `ValueError` for tolerances that are not positive, counts below one, parts of another
     kind, and with data for an `atol` of another size than their states.

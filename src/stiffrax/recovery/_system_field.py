@@ -20,6 +20,8 @@ class _NoRun:
         raise ValueError(_without(f"args[{name!r}]"))
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
         raise ValueError(_without(f"args.{name}"))
 
 

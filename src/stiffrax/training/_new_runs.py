@@ -30,7 +30,8 @@ def check_runs_known(
     the data of the fit depend on it.
     """
     known = dict(zip(model.data.numbers, model.data.run_names, strict=True))
-    new = [i for i in range(len(data)) if not _is_run_of(model.data, data, i)]
+    firsts = np.asarray(model.data.first_values()), np.asarray(data.first_values())
+    new = [i for i in range(len(data)) if not _is_run_of(model.data, data, i, *firsts)]
     system, names = model.vector.system(x), list(known.values())
     if not new or not _tells_runs_apart(system, data):
         return
@@ -59,7 +60,13 @@ def check_runs_known(
         )
 
 
-def _is_run_of(fitted: Measurements, data: Measurements, i: int) -> bool:
+def _is_run_of(
+    fitted: Measurements,
+    data: Measurements,
+    i: int,
+    fitted_first: Float[np.ndarray, "runs columns"],
+    data_first: Float[np.ndarray, "others others_columns"],
+) -> bool:
     """Whether a run has number and name of a run of the fit.
 
     A name that is the number, as all runs have without a column `run`, says nothing: then what is
@@ -75,12 +82,9 @@ def _is_run_of(fitted: Measurements, data: Measurements, i: int) -> bool:
     shared = data.constants.keys() & fitted.constants.keys()
     same = [data.constants[name][i] == fitted.constants[name][j] for name in shared]
     same.append(data.starts[i] == fitted.starts[j])
-    own, other = (
-        dict(zip(data.names, data.first_values()[i], strict=True)),
-        fitted.first_values()[j],
-    )
-    for name, value in zip(fitted.names, other, strict=True):
-        if jnp.isfinite(value) and jnp.isfinite(own.get(name, jnp.nan)):
+    own = dict(zip(data.names, data_first[i], strict=True))
+    for name, value in zip(fitted.names, fitted_first[j], strict=True):
+        if np.isfinite(value) and np.isfinite(own.get(name, np.nan)):
             same.append(value == own[name])
     return bool(all(same))
 
