@@ -15,6 +15,8 @@ _DIGITS = 4
 # Of what was measured, and of a component itself, what a displacement may be. Rounding is not
 # normally distributed: a measurement may by chance be much too small.
 _OF_MEASURED, _OF_SIZE = 30, 10
+# So small a part of a component is never worth a failure. Chosen, not measured.
+_NEGLIGIBLE = 1e-10
 
 
 def _direction(like: Array, probe: Int[Array, ""]) -> Array:
@@ -71,7 +73,8 @@ def explained_by_rounding(
     *_, found = lax.while_loop(lambda carry: asked & (carry[0] < _PROBES), probe, init)
 
     def explained(d: Array, found: Array, size: Array) -> Array:
-        own = _OF_SIZE * float(jnp.finfo(d.dtype).eps) * jnp.broadcast_to(size, d.shape)
+        least = max(_OF_SIZE * float(jnp.finfo(d.dtype).eps), _NEGLIGIBLE)
+        own = least * jnp.broadcast_to(size, d.shape)
         return jnp.all(jnp.abs(d) <= _OF_MEASURED * _largest_of_stages(found, size) + own)
 
     parts = jax.tree.leaves(jax.tree.map(explained, dy, found, size))
