@@ -128,6 +128,7 @@ def test_a_stop_without_a_root_does_not_move_with_the_end_of_the_solve(start):
     np.testing.assert_allclose(by_ts, [[-moves, 0], [0, 0], [0, 0]], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_time_saved_in_the_last_step_is_not_taken_for_a_root_that_is_not_saved():
     def saved(rate):
         sol = diffrax.diffeqsolve(

@@ -4,6 +4,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import stiffrax as srx
 
@@ -33,6 +34,7 @@ def both(rate):
     return end, (first.ts, second.ts)
 
 
+@pytest.mark.slow
 def test_a_continued_solve_has_the_gradient_of_all_steps():
     (end, times), gradient = jax.value_and_grad(both, has_aux=True)(1.0)
     h = np.concatenate([np.diff(ts[np.isfinite(ts)], prepend=k) for k, ts in enumerate(times)])

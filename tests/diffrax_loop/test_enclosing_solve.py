@@ -50,6 +50,7 @@ def test_a_root_finder_with_its_own_tolerances_differentiates_the_steps_that_it_
     np.testing.assert_allclose(found, -np.exp(-2.0), rtol=0.2)
 
 
+@pytest.mark.slow
 def test_under_a_gradient_fixed_steps_take_no_work_that_the_solve_does_not():
     options = srx.DiscreteAdjoint(), srx.SimplifiedNewton(), diffrax.ConstantStepSize(), 0.25
     _, stats = end(2.0, *options)

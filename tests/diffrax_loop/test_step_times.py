@@ -46,6 +46,7 @@ def test_the_constant_step_that_a_condition_stops_moves_with_both_ends(direction
     np.testing.assert_allclose(found, jax.jacfwd(exactly, (0, 1))(*ends), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_root_in_a_constant_step_moves_with_both_ends():
     def exactly(t0, t1):
         start, before, end, after = ends_of_two_steps(t0, t1, 1.0)
