@@ -172,7 +172,10 @@ def test_loss_maps_over_a_batch_of_models():
         ({"atol": [1e-6, -1.0]}, "atol="),
         ({"max_steps": 0}, "`max_steps=0`"),
         ({"window": 0}, "`window=0`"),
-        ({"controller": diffrax.ConstantStepSize()}, "ConstantStepSize.*`stiffrax.SegmentLoss`"),
+        (
+            {"controller": diffrax.ConstantStepSize()},
+            "ConstantStepSize.*Write `stiffrax.SegmentLoss.solver",
+        ),
     ],
 )
 def test_wrong_option_is_named(options, message):
