@@ -63,8 +63,8 @@ class AdjointTolerances(eqx.Module):
 
     def norm(self, error: PyTree, old: PyTree, new: PyTree) -> Float[Array, ""]:
         """The size of an error; infinite where it, or what it belongs to, is not a number."""
-        ratio, leaves = 1.0, jax.tree.leaves(error)
-        rtol = max(self.rtol, *(least_tolerance(x.dtype) for x in leaves))
+        ratio = 1.0
+        rtol = max(self.rtol, *(least_tolerance(x.dtype) for x in jax.tree.leaves(error)))
         if self.method.order > self.method.error_order:
             # The estimate is of lower order than the result: ask it for as much less.
             exponent = self.method.error_order / (self.method.order + 1) - 1
