@@ -53,6 +53,12 @@ def test_derivative_is_that_of_the_path():
     )
 
 
+def test_many_times_give_what_each_gives_alone():
+    spline, pair = srx.SmoothingSpline(TS, YS, 1e-3), TIMES[jnp.array([7, 30])]
+    for at in (spline.evaluate, spline.derivative):
+        np.testing.assert_allclose(at(pair), [at(pair[0]), at(pair[1])], rtol=1e-14)
+
+
 def test_strong_smoothing_leaves_the_straight_line():
     line = np.polyval(np.polyfit(TS, YS[:, 1], 1), TS)
     np.testing.assert_allclose(values(srx.SmoothingSpline(TS, YS, 1e4), TS)[:, 1], line, atol=0.01)

@@ -56,6 +56,12 @@ def test_minibatches_follow_the_window_that_all_losses_share():
     assert (ONE + srx.TrajectoryLoss()).window is None
 
 
+def test_a_weighted_penalty_does_not_hide_that_every_solve_failed():
+    loss = ONE + 0.5 * srx.RoughnessPenalty()
+    evaluated = eqx.filter_jit(loss.evaluate)(lambda t, y, args: jnp.full(2, jnp.nan), DATA)
+    assert evaluated.nothing_solved
+
+
 @pytest.mark.slow
 def test_fixed_scales_are_those_of_the_data_given():
     loss = (ONE + penalty).for_data(DATA)

@@ -81,6 +81,16 @@ def test_where_no_sample_is_left_there_is_no_penalty():
 
 def test_minibatches_are_windows_of_the_loss_it_is_added_to():
     assert (srx.SegmentLoss(window=5) + srx.RoughnessPenalty()).window == 5
+    assert (srx.SegmentLoss(window=5) + 0.1 * srx.RoughnessPenalty()).window == 5
+
+
+def test_it_scales_and_adds_like_a_loss():
+    # Of -k sqrt(y) at one sample.
+    model, data = Root(jnp.array(3.0)), srx.Trajectories.from_arrays(TS, 2 + TS[:, None])
+    alone = PENALTY(model, data)
+    assert alone > 0
+    np.testing.assert_allclose((3 * PENALTY)(model, data), 3 * alone, rtol=1e-14)
+    np.testing.assert_allclose((PENALTY + 0.5 * PENALTY)(model, data), 1.5 * alone, rtol=1e-14)
 
 
 @pytest.mark.parametrize("options", [{"weight": 0.0}, {"size": -1.0}])

@@ -43,6 +43,14 @@ def test_priors_have_their_densities(write, model):
     assert np.allclose(value, -sum(densities.values()), rtol=1e-13)
 
 
+def test_a_prior_scales_and_adds_like_a_loss():
+    prior = srx.petab.Prior(("k",), (("normal", 1.0, 2.0, 0.5),))
+    system = srx.System(lambda t, y, args: -y, parameters={"k": srx.positive(3.0)})
+    alone = prior(system, None)
+    assert np.allclose((0.1 * prior)(system, None), 0.1 * alone, rtol=1e-14)
+    assert np.allclose((prior + 2 * prior)(system, None), 3 * alone, rtol=1e-14)
+
+
 def test_samplers_see_densities_of_a_parameter_as_those_of_its_logarithm(write, model):
     of_values = ["normal", "laplace", "logNormal", "logLaplace", "uniform"]
     kinds = [*of_values, "parameterScaleNormal", "parameterScaleLaplace", "parameterScaleUniform"]

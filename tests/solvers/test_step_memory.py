@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import stiffrax as srx
 
@@ -56,3 +57,9 @@ def test_times_of_a_wider_dtype_keep_the_dtype_of_the_state():
         coefficients=jnp.ones((1, 1), "float32"),
     )
     assert step.evaluate(jnp.array(0.5)).dtype == jnp.float32
+
+
+def test_steps_gathered_for_many_times_are_refused():
+    steps = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 3), STEP)
+    with pytest.raises(ValueError, match=r"shape \(3,\) were given.*jax.vmap\(solution.evaluate\)"):
+        steps.evaluate(jnp.array([1.0, 2.0, 3.0]))

@@ -36,7 +36,7 @@ FORWARD = (
 
 
 def records_steps(solver: Any) -> bool:
-    """Whether `DiscreteAdjoint` takes the solver."""
+    """Whether the steps are those of a method for stiff problems; `LearnableRungeKutta` is any."""
     return isinstance(solver, AbstractImplicitRungeKutta | AbstractRosenbrock | RadauIIA)
 
 

@@ -51,7 +51,8 @@ class ConstantVolumeReactor(eqx.Module):
     that one `atol` serves; at constant volume concentrations differ from them by factors.
     The Jacobian is dense, as third bodies and the temperature meet all species: of GRI-Mech 3.0 88 % of
     the entries are not zero, 98 % at constant pressure, and no two columns go together. From about 50
-    states on one reactor is solved fastest with `structure=srx.Dense(lx.LU())`.
+    states on one reactor is solved fastest with `structure=srx.Dense(lx.LU())`; not under
+    `jax.vmap`, where two factorizations at once may never end.
 
     **Arguments:**
 

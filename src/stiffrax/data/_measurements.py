@@ -131,9 +131,9 @@ class Measurements(eqx.Module):
 
         - `table`: a pandas or Polars data frame, or a mapping from names to columns. `None` and NaN
             are not measured.
-        - `run`: the column that names the run; `run` or `Run` where there is one, else all rows are
-            one. A column of another name that seems to tell runs apart is refused.
-        - `time`: the column of times; the one of the name `t` or `time` without.
+        - `run`: the column that names the run; `run`, `Run` or `RUN` where there is one, else all rows
+            are one. A column of another name that seems to tell runs apart is refused.
+        - `time`: the column of times; without, the only one named `t`, `time`, `Time` or `TIME`.
         - `columns`: what is measured. Without, all columns that are left; one among these that looks
             like a standard deviation, a condition or an input is refused.
         - `sd`: standard deviations in the unit of what is measured: `{"A": "A_sd"}` names a column,

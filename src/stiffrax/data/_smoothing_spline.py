@@ -82,15 +82,18 @@ class SmoothingSpline(diffrax.AbstractPath):
         """The time of the last sample."""
         return self.ts[-1]
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Float[Array, " n"]:
-        """The path at `t0`; with `t1` its increment from `t0` to `t1`."""
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Float[Array, "*times n"]:
+        """The path at `t0`; with `t1` its increment from `t0` to `t1`.
+
+        At many times, an array, the result has their shape before its own: `t0.shape + (n,)`.
+        """
         if t1 is not None:
             return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)
         s, (a, b, c, d) = self._cubic(t0)
         return a + s * (b + s * (c + s * d))
 
-    def derivative(self, t: Any, left: bool = True) -> Float[Array, " n"]:
-        """The derivative of the path in time at `t`."""
+    def derivative(self, t: Any, left: bool = True) -> Float[Array, "*times n"]:
+        """The derivative of the path in time at `t`; at many times as `evaluate`."""
         del left
         s, (_, b, c, d) = self._cubic(t)
         return b + s * (2 * c + 3 * s * d)
@@ -101,7 +104,7 @@ class SmoothingSpline(diffrax.AbstractPath):
         # Comparing all is one fused kernel; a binary search is a loop of small ones.
         index = jnp.searchsorted(self.ts, t, side="right", method="compare_all") - 1
         index = jnp.clip(index, 0, (count - 1).astype(index.dtype))
-        return t - self.ts[index], tuple(c[index] for c in self.coefficients)
+        return (t - self.ts[index])[..., None], tuple(c[index] for c in self.coefficients)
 
 
 def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:

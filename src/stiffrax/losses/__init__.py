@@ -17,10 +17,12 @@ from ._likelihood_loss import (
 )
 from ._loss import (
     AbstractLoss as AbstractLoss,
+    AbstractSummand as AbstractSummand,
     LossValue as LossValue,
     WeightedSum as WeightedSum,
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
+    weighted_terms as weighted_terms,
 )
 from ._model_and_data import check_data as check_data, check_model as check_model
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss

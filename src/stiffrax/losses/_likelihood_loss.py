@@ -53,7 +53,7 @@ class LikelihoodLoss(AbstractLoss):
         default 1e-12 of what each state starts with in the run, or is dosed with; for a state that
         starts at zero, of the smallest that does not.
     - `adjoint`: of gradients; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
-        stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
+        stiffrax, `diffrax.RecursiveCheckpointAdjoint` with `LearnableRungeKutta` and others.
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.
     - `max_steps`: the most steps of a solve.
 

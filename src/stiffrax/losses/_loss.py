@@ -50,7 +50,33 @@ class LossValue(NamedTuple):
         return (self.num_failed > 0) & (jnp.asarray(self.num_solved) == 0)
 
 
-class AbstractLoss(eqx.Module):
+class AbstractSummand(eqx.Module):
+    """What `+` and `*` make a `WeightedSum` of: a loss, or a penalty, which predicts nothing."""
+
+    @abc.abstractmethod
+    def __call__(self, model: Any, data: Any) -> Float[Array, ""]:
+        """The number that is minimized."""
+
+    def __add__(self, other: Any) -> "AbstractLoss":
+        if not callable(other):
+            return NotImplemented
+        return _sum_of([*weighted_terms(self), *weighted_terms(other)])
+
+    def __radd__(self, other: Any) -> "AbstractLoss":
+        if not callable(other):
+            return NotImplemented
+        return _sum_of([*weighted_terms(other), *weighted_terms(self)])
+
+    def __mul__(self, weight: Any) -> "AbstractLoss":
+        if callable(weight):
+            return NotImplemented
+        return _sum_of([(weight * w, loss) for w, loss in weighted_terms(self)])
+
+    def __rmul__(self, weight: Any) -> "AbstractLoss":
+        return self * weight
+
+
+class AbstractLoss(AbstractSummand):
     """A loss: `loss(model, data)` returns the number that training minimizes.
 
     Losses are added and multiplied by numbers, `segments + 0.1 * trajectories`; what is added may
@@ -101,28 +127,10 @@ class AbstractLoss(eqx.Module):
         """The value, infinite if a solve failed; its derivative is that of what was solved."""
         return self.evaluate(model, data).or_infinity
 
-    def __add__(self, other: Any) -> "AbstractLoss":
-        if not callable(other):
-            return NotImplemented
-        return WeightedSum((self, other), (1.0, 1.0))
-
-    def __radd__(self, other: Any) -> "AbstractLoss":
-        if not callable(other):
-            return NotImplemented
-        return WeightedSum((other, self), (1.0, 1.0))
-
-    def __mul__(self, weight: Any) -> "AbstractLoss":
-        if callable(weight):
-            return NotImplemented
-        return WeightedSum((self,), (weight,))
-
-    def __rmul__(self, weight: Any) -> "AbstractLoss":
-        return self * weight
-
 
 @final
 class WeightedSum(AbstractLoss):
-    """`sum_j weights_j losses_j`, which is what `+` and `*` on losses make."""
+    """`sum_j weights_j losses_j`, which is what `+` and `*` on losses make; none is such a sum."""
 
     losses: tuple[Callable[..., Any], ...]
     weights: tuple[Any, ...]
@@ -157,18 +165,26 @@ class WeightedSum(AbstractLoss):
 
     @property
     def has_plain_functions(self) -> bool:
-        """Whether some of the losses, also of sums among them, are functions of model and data."""
-        return any(
-            loss.has_plain_functions if isinstance(loss, WeightedSum) else True
-            for loss in self.losses
-            if isinstance(loss, WeightedSum) or not isinstance(loss, AbstractLoss)
-        )
+        """Whether some of the losses are functions of model and data."""
+        return not all(isinstance(loss, AbstractLoss) for loss in self.losses)
 
     @property
     def is_of_one_data_set(self) -> bool:
         """Whether any of the losses is."""
         losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
         return any(loss.is_of_one_data_set for loss in losses)
+
+
+def weighted_terms(loss: Callable[..., Any]) -> list[tuple[Any, Callable[..., Any]]]:
+    """The losses of a sum, each with its weight; of any other loss itself."""
+    if not isinstance(loss, WeightedSum):
+        return [(1.0, loss)]
+    return list(zip(loss.weights, loss.losses, strict=True))
+
+
+def _sum_of(terms: list[tuple[Any, Callable[..., Any]]]) -> WeightedSum:
+    weights, losses = zip(*terms, strict=True)
+    return WeightedSum(losses, weights)
 
 
 def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 
 from ..data import Trajectories
 from ..solvers import predict_lanes
+from ._loss import AbstractSummand
 
 
 @final
-class RoughnessPenalty(eqx.Module):
+class RoughnessPenalty(AbstractSummand):
     r"""A penalty on Jacobians that change about the samples other than linearly.
 
     $$w \, \frac{\sum_k |\hat J(y_k + d_k) - 2 \hat J(y_k) + \hat J(y_k - d_k)|_F^2}

@@ -41,7 +41,7 @@ class TrajectoryLoss(AbstractLoss):
     - `atol`: absolute tolerance, in the unit of the states, one or `n` numbers; by default `rtol`
         times the scale of the measure, or else the range of each state in the data.
     - `adjoint`: any diffrax adjoint; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
-        stiffrax, `diffrax.RecursiveCheckpointAdjoint` with others.
+        stiffrax, `diffrax.RecursiveCheckpointAdjoint` with `LearnableRungeKutta` and others.
     - `max_steps`: the most steps of a solve.
     - `window`: restart at every `window`-th sample and solve through the `window` samples after it.
     - `controller`: a step size controller that chooses its first step itself, or `diffrax.StepTo`

@@ -9,6 +9,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float
 
+from ..losses import AbstractSummand
 from ..models import Parameter, bounded, fixed, positive
 
 # Numbers of the table that are closer than this part of them are the same.
@@ -121,7 +122,7 @@ _OF_VALUES = {"laplace", "logLaplace", "logNormal", "normal", "uniform"}
 
 
 @final
-class Prior(eqx.Module):
+class Prior(AbstractSummand):
     r"""Minus the logarithm of the prior density of the parameters, a term of the loss.
 
     The densities are those of PEtab, each with its constant: of the parameter, of its logarithm, or

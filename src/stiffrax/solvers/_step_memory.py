@@ -76,8 +76,17 @@ class CollocationInterpolation(diffrax.AbstractLocalInterpolation):
     coefficients: PyTree[Array]
 
     def evaluate(self, t0: Any, t1: Any | None = None, left: bool = True) -> PyTree[Array]:
-        """The state at `t0`, or its increment from `t0` to `t1`."""
+        """The state at `t0`, or its increment from `t0` to `t1`.
+
+        **Raises:** `ValueError` for several times, as of `solution.evaluate(ts)`.
+        """
         del left
+        if jnp.ndim(self.t0) > 0:
+            # diffrax has gathered the step of each time, and would go on with a wrong shape.
+            raise ValueError(
+                f"Times of shape {jnp.shape(self.t0)} were given; dense output needs one time. Write "
+                "`jax.vmap(solution.evaluate)(ts)`."
+            )
         if t1 is not None:
             return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
         length = self.t1 - self.t0

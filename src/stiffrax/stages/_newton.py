@@ -113,7 +113,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
     **Arguments:**
 
     - `rtol`, `atol`: tolerances in units of the state. Left out, an adaptive solve fills in its
-      controller's, and a fixed-step solve converges to rounding (about 10 units of the dtype).
+      controller's, and a fixed-step solve converges to rounding (about 4 units of the dtype).
     - `norm`: norm of a scaled displacement; root mean square by default.
     - `linear_solver`: any lineax solver for the linear systems outside a stiffrax solver.
 

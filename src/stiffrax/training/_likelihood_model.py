@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..data import Measurements
-from ..losses import LikelihoodLoss, Simulation, WeightedSum, evaluate_loss
+from ..losses import LikelihoodLoss, Simulation, evaluate_loss, weighted_terms
 from ._lockstep import Evaluation
 from ._parameter_errors import Rows
 from ._parameter_vector import ParameterVector, filled
@@ -229,7 +229,7 @@ def _rows_of_term(term: Callable[[Array], Array], x: Array) -> tuple[Array, Arra
 
 def _split(loss: Any) -> tuple[LikelihoodLoss, list[tuple[Any, Any]]]:
     """The likelihood among the terms of a sum, and the others with their weights."""
-    terms = _flatten(loss, 1.0)
+    terms = weighted_terms(loss)
     likelihoods = [(w, f) for w, f in terms if isinstance(f, LikelihoodLoss)]
     if len(likelihoods) != 1 or likelihoods[0][0] != 1:
         raise ValueError(
@@ -238,10 +238,3 @@ def _split(loss: Any) -> tuple[LikelihoodLoss, list[tuple[Any, Any]]]:
         )
     others = [(w, f) for w, f in terms if not isinstance(f, LikelihoodLoss)]
     return likelihoods[0][1], others
-
-
-def _flatten(loss: Any, weight: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(loss, WeightedSum):
-        return [(weight, loss)]
-    pairs = zip(loss.losses, loss.weights, strict=True)
-    return [one for part, w in pairs for one in _flatten(part, weight * w)]
