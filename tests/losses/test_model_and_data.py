@@ -1,11 +1,13 @@
 """A model or data that do not belong to a loss are named before anything is solved."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses import check_data
+from stiffrax.losses import check_data, check_model
 
 DATA = srx.Trajectories.from_arrays(np.linspace(0, 1, 4), np.ones((4, 2)))
 LOSSES = [srx.SegmentLoss(srx.RadauIIA3()), srx.TrajectoryLoss(srx.RadauIIA3())]
@@ -21,6 +23,40 @@ def test_a_function_of_another_number_of_states_is_named(loss):
         ValueError, match=r"returns an array of shape \(3,\) for `y` of shape \(2,\)"
     ):
         loss(three, DATA)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *LOSSES,
+        srx.HomotopyLoss(LOSSES[1], coupling=1.0),
+        srx.InvariantLoss([0.0], interval=0.1, time=1.0, burn_in=0.5),
+        srx.JacobianLoss(np.zeros((1, 4, 2, 2))),
+        srx.NeighborhoodLoss(1),
+        srx.RoughnessPenalty(),
+        srx.fit_least_squares,
+        lambda model, data: srx.prune_and_refit(model, data, criterion="bic"),
+        srx.TrajectoryLoss(srx.RadauIIA3()).predict,
+    ],
+    ids=lambda loss: getattr(loss, "__name__", type(loss).__name__),
+)
+def test_data_that_name_the_states_in_another_order_are_refused(loss):
+    data = dataclasses.replace(DATA, names=("B", "A"))
+    network = srx.ReactionNetwork(["A -> B"], rates=[1.0])
+    with pytest.raises(ValueError, match=r"states \('A', 'B'\), and the data have \('B', 'A'\)"):
+        loss(network, data)
+
+
+def test_names_that_nobody_chose_stand_for_any_others():
+    check_model(srx.ReactionNetwork(["A -> B"]), DATA)
+    check_model(
+        srx.from_sympy(srx.to_sympy(srx.Polynomial(2, 1))),
+        dataclasses.replace(DATA, names=("B", "A")),
+    )
+    with pytest.raises(ValueError, match=r"\('y2', 'y1'\), and the data have \('y1', 'y2'\)"):
+        check_model(srx.ReactionNetwork(["y2 -> y1"]), DATA)
+    with pytest.raises(ValueError, match=r"\('A', 'B'\), and the data have \('A', 'C'\)"):
+        check_model(srx.ReactionNetwork(["A -> B"]), dataclasses.replace(DATA, names=("A", "C")))
 
 
 def test_a_model_that_returns_no_array_is_named_without_inner_types():

@@ -137,6 +137,14 @@ def test_systems_of_different_states_are_refused():
         srx.compare((x, v), (x, v))
 
 
+def test_names_are_those_of_the_side_without_names_in_their_order():
+    model = srx.Polynomial(2, 1, coefficients=[[0, 0, 1], [0, -4, 0]])
+    named = srx.from_text("dv/dt = -4*x\ndx/dt = v")
+    expected = "recovered 2 of 2 terms, 0 extra, largest relative error 0.0e+00"
+    assert srx.compare(model, named, names=["x", "v"]).summary() == expected
+    assert srx.compare(named, (v, -4 * x), names=["x", "v"]).summary() == expected
+
+
 @pytest.mark.parametrize("kind", ["network", "symbolic model", "part", "mapping"])
 def test_states_that_both_sides_name_are_matched_by_name(kind):
     network = srx.ReactionNetwork(["v -> x"], rates=[2.0])

@@ -351,7 +351,21 @@ def test_names_as_one_string_are_refused():
 
 def test_names_that_contradict_the_mapping_are_refused():
     with pytest.raises(ValueError, match="leave `names` out"):
-        srx.from_sympy({"x": v, "v": x}, ["v", "x"])
+        srx.from_sympy({"x": v, "v": x}, ["v", "w"])
+
+
+def test_names_put_the_equations_of_a_mapping_in_their_order():
+    assert srx.from_sympy({"v": -x, "x": 2 * v}, ["x", "v"]) == srx.from_sympy((2 * v, -x), (x, v))
+    assert srx.from_sympy({v: -x, x: 2 * v}).names == ("v", "x")
+
+
+def test_own_names_in_another_order_would_exchange_states_and_are_refused():
+    network = srx.ReactionNetwork(["A -> B"])
+    for write in (srx.to_sympy, srx.to_text, srx.to_latex, srx.to_reactions):
+        with pytest.raises(
+            ValueError, match=r"`names` are \('B', 'A'\), and the model has its states"
+        ):
+            write(network, ["B", "A"])
 
 
 def test_special_functions_are_traced_and_differentiated():

@@ -36,5 +36,9 @@ from ._noise import (
 )
 from ._roughness_penalty import RoughnessPenalty as RoughnessPenalty
 from ._segment_loss import SegmentLoss as SegmentLoss
-from ._simulation import Simulation as Simulation, Simulator as Simulator
+from ._simulation import (
+    Simulation as Simulation,
+    Simulator as Simulator,
+    states_of as states_of,
+)
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

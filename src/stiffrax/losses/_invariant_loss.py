@@ -15,6 +15,7 @@ from ..data import Trajectories, unit_of_rounding
 from ..solvers import FixedStepFlow, orthonormalize, predict_lanes, push_forward
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
+from ._model_and_data import check_data, check_model
 
 
 @final
@@ -112,6 +113,7 @@ class InvariantLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of starts from which there was no solution."""
+        check_model(model, check_data(data))
         n = data.num_states
         if len(self.exponents) > n:
             raise ValueError(

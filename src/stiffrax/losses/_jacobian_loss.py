@@ -12,6 +12,7 @@ from .._arguments import check_count, real_numbers
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, predict_lanes
 from ._loss import AbstractLoss, LossValue
+from ._model_and_data import check_data, check_model
 
 
 @final
@@ -74,6 +75,7 @@ class JacobianLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of Jacobians of the model that are not finite."""
+        check_model(model, check_data(data))
         expected = (*data.ys.shape, data.num_states)
         if self.jacobians.shape != expected:
             raise ValueError(

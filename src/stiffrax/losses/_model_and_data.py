@@ -9,6 +9,7 @@ import paramax
 
 from .._arguments import check_instance
 from ..data import Trajectories, check_time_precision
+from ..models._own_names import check_own_names
 
 
 def check_data(data: Any) -> Trajectories:
@@ -25,7 +26,8 @@ def check_data(data: Any) -> Trajectories:
 
 
 def check_model(model: Any, data: Trajectories) -> None:
-    """Refuses a model that is no vector field of the states of the data."""
+    """Refuses a model that is no vector field of the states of the data, in their order."""
+    check_own_names(model, data.names, "the data have")
     # In the precision of the data, which need not be the default.
     y = jax.ShapeDtypeStruct((data.num_states,), jnp.result_type(data.ys))
     try:

@@ -17,6 +17,7 @@ from ..solvers import FixedStepFlow, predict_lanes
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
+from ._model_and_data import check_data, check_model
 
 # The second order is taken by central differences over this share of the way to the neighbor. It adds
 # a hundredth of the third order, which the series leaves out; a smaller share costs digits in single
@@ -182,6 +183,7 @@ class NeighborhoodLoss(AbstractLoss):
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of centers whose prediction failed."""
+        check_model(model, check_data(data))
         loss = self.for_data(data) if self.neighborhoods is None else self
         found: Any = loss.neighborhoods
         found.check_same_data(data)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ..data import Trajectories
 from ..solvers import predict_lanes
 from ._loss import AbstractSummand
+from ._model_and_data import check_data, check_model
 
 
 @final
@@ -71,6 +72,7 @@ class RoughnessPenalty(AbstractSummand):
 
     def __call__(self, model: Any, data: Trajectories) -> Float[Array, ""]:
         """The penalty on the model's Jacobians about the samples of the data."""
+        check_model(model, check_data(data))
         ys, mask = jnp.asarray(data.ys), jnp.asarray(data.mask)[..., None]
         count = jnp.maximum(jnp.sum(mask), 1).astype(ys.dtype)
         mean = jnp.sum(jnp.where(mask, ys, 0), axis=(0, 1), keepdims=True) / count

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
+from ..models._own_names import check_own_names
 from ..solvers import MassMatrixTerm
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
@@ -67,7 +68,7 @@ class Simulator(eqx.Module):
     def __call__(self, system: System, data: Measurements) -> Simulation:
         """The system's predictions; wrapped parameters are unwrapped."""
         system = paramax.unwrap(system)
-        states = system.states or data.names
+        states = states_of(system, data)
         starts, unrested = _initial_states(system, states, data, self)
         if starts.ndim != 2:
             raise ValueError(
@@ -105,7 +106,7 @@ class Simulator(eqx.Module):
     def unrested(self, system: System, data: Measurements) -> Bool[Array, " runs"]:
         """The runs that a system has no steady state to start from."""
         system = paramax.unwrap(system)
-        return _initial_states(system, system.states or data.names, data, self)[1]
+        return _initial_states(system, states_of(system, data), data, self)[1]
 
     def _solve_run(
         self,
@@ -261,11 +262,21 @@ def _vector(y: Any, states: tuple[str, ...]) -> Array:
     return jnp.stack([jnp.asarray(y[name], float) for name in states])
 
 
+def states_of(system: System, data: Measurements) -> tuple[str, ...]:
+    """The names of the states, in the order of `y`: the columns of the data where there are none.
+
+    **Raises:** `ValueError` if a part of the field names states otherwise.
+    """
+    if not system.states and system.observe is None:
+        check_own_names(system, data.names, "the data have")
+    return system.states or data.names
+
+
 def starting_cells(
     system: System, data: Measurements
 ) -> Bool[Array | np.ndarray, "runs times columns"]:
     """The cells that runs start from, where the system does not say at what: they are no residuals."""
-    states = system.states or data.names
+    states = states_of(system, data)
     own = np.array([system.initial_state is None and name in states for name in data.names])
     return data.mask & (data.ts == data.starts[:, None])[:, :, None] & own[None, None, :]
 
@@ -279,7 +290,7 @@ def check_starts(system: System, data: Measurements) -> None:
     given = given.initial_state if isinstance(given, SteadyState) else given
     if given is not None:
         return
-    states = system.states or data.names
+    states = states_of(system, data)
     missing = [f"{name!r}" for name in states if name not in data.names]
     if not missing and isinstance(data.mask, np.ndarray):
         columns = [data.names.index(name) for name in states]
@@ -303,7 +314,7 @@ def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:
     given = system.sd
     if callable(given):
         args = _conditions(paramax.unwrap(system), data, jnp.asarray(0))
-        y = jnp.zeros(len(system.states or data.names))
+        y = jnp.zeros(len(states_of(system, data)))
         given = jax.eval_shape(lambda t, y: paramax.unwrap(given)(t, y, args), y[0], y)
     if isinstance(given, dict):
         return tuple(given)

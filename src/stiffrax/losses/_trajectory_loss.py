@@ -126,6 +126,7 @@ class TrajectoryLoss(AbstractLoss):
 
     def predict(self, model: Any, data: Trajectories) -> Float[Array, "runs predicted n"]:
         """The solution at the samples after the first; not finite where there is none."""
+        check_model(model, check_data(data))
         return self.for_data(data)._solve_all(model, data)[0]
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count
 from ._checks import check_indices, check_state
+from ._own_names import check_own_names, named_parts, own_names
 from ._parameter import split_trainable
 
 
@@ -65,8 +66,8 @@ class PartiallyKnown(eqx.Module):
     - `train_known`: whether the floating-point arrays in `known`, an equinox module, are trained,
         but those that are fixed.
 
-    **Raises:** `ValueError` for indices that are no states, for parts whose sizes do not fit, and for
-    a known part without a number to train.
+    **Raises:** `ValueError` for indices that are no states, for parts whose sizes do not fit or that
+    name the states differently, and for a known part without a number to train.
 
     ```python
     >>> import jax.numpy as jnp
@@ -128,6 +129,11 @@ class PartiallyKnown(eqx.Module):
                     f"{indices}: make the two numbers the same."
                 )
 
+        names = own_names(known)
+        if names is not None and len(names) == self.num_states:
+            seen = [names[i] for i in self.inputs]
+            check_own_names(learned, seen, "`known` names what it sees")
+
     @property
     def known(self) -> Callable[..., Any]:
         """The known part, as it was given."""
@@ -150,6 +156,16 @@ class PartiallyKnown(eqx.Module):
         places = np.full(self.num_states, len(self.outputs))
         places[list(self.outputs)] = np.arange(len(self.outputs))
         return known + jnp.append(learned, 0)[places]
+
+
+@named_parts.register(PartiallyKnown)
+def _(model: PartiallyKnown) -> Any:
+    def seen(places: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        found = model.inputs if places is None else tuple(model.inputs[i] for i in places)
+        return None if found == tuple(range(model.num_states)) else found
+
+    learned = [(seen(places), names) for places, names in named_parts(model.learned)]
+    return [*named_parts(model.known), *learned]
 
 
 @final
@@ -242,3 +258,8 @@ class ConstrainedField(eqx.Module):
         # A gather, as in `PartiallyKnown`: its Jacobian is cheaper than a scatter's.
         order = np.argsort((*self.differential, *self.algebraic))
         return jnp.concatenate([derivatives, violation])[order]
+
+
+@named_parts.register(ConstrainedField)
+def _(model: ConstrainedField) -> Any:
+    return named_parts(model.learned)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._arguments import check_count
 from ..data._state_names import check_names
 from ._checks import check_coefficients, check_state, holds_parameters
+from ._own_names import named_parts
 from ._polynomial import Polynomial, monomials
 from ._term_model import AbstractTermModel
 
@@ -38,7 +39,8 @@ class ReactionNetwork(AbstractTermModel):
     **Arguments:**
 
     - `reactions`: text such as `"A + 2 B -> C"`; nothing, or `0`, stands for what is outside.
-    - `species`: the names of the states in their order; default in the order of the reactions.
+    - `species`: the names of the states in the order of `y`, `data.names` for data; default in the
+        order of the reactions. Data that name the states otherwise are refused.
     - `rates`: `k`, `Float[Array, " reactions"]`, in the unit of `dy/dt` over that of the product of
         the reactants; default zero. For [`stiffrax.fit_parameters`][] they may be
         `srx.positive([...], lower, upper)`.
@@ -247,6 +249,11 @@ class ReactionNetwork(AbstractTermModel):
         ]
         width = max((len(text) for text, _ in rows), default=0)
         return "\n".join(f"{text:<{width}}  {rate}" for text, rate in rows)
+
+
+@named_parts.register(ReactionNetwork)
+def _(model: ReactionNetwork) -> Any:
+    return [(None, model.species)]
 
 
 def _sides(text: str) -> tuple[dict[str, int], dict[str, int]]:

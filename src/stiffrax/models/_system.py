@@ -14,6 +14,7 @@ from jax.core import Tracer
 
 from .._arguments import real_numbers
 from ..data import check_names
+from ._own_names import check_own_names, named_parts, own_names
 
 
 def _known(name: str, given: Any) -> Any:
@@ -123,15 +124,16 @@ class System(eqx.Module):
         log-normal: a number, a dictionary by column, or a function `sd(t, y, args)` that returns one
         of these, such as `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without,
         they are those of the data, or else estimated, one for each column.
-    - `states`: names of the states.
+    - `states`: names of the states in the order of `y`; default those that the field has itself
+        (species of a network, names of a [`stiffrax.SymbolicModel`][]), else the columns of the data.
     - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by
         name; they see it as `args.parameters`, and an entry of a dictionary as `args["k"]` too.
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
         known.
 
-    **Raises:** `ValueError` for names that are not unique, and standard deviations that are not
-    positive.
+    **Raises:** `ValueError` for names that are not unique or not those of the field, and standard
+    deviations that are not positive.
 
     ```python
     >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
@@ -174,7 +176,11 @@ class System(eqx.Module):
         self.sd = _known("sd", sd)
         if not callable(sd):
             _check_spread(self.sd)
-        self.states = check_names("`states`", states) if len(states) else ()
+        if len(states):
+            self.states = check_names("`states`", states)
+            check_own_names(field, self.states, "`states` of the system are")
+        else:
+            self.states = own_names(field) or ()
         self.mass = _known("mass", mass)
         _check_parameters(parameters)
         self.parameters = parameters
@@ -183,3 +189,8 @@ class System(eqx.Module):
     def __call__(self, t: Any, y: Any, args: Any) -> Any:
         """The vector field."""
         return self.field(t, y, args)
+
+
+@named_parts.register(System)
+def _(model: System) -> Any:
+    return [(None, model.states)] if model.states else named_parts(model.field)

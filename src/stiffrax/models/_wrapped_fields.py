@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from .._options import StateFeatures
 from ..data import check_sizes
 from ._checks import check_state
+from ._own_names import named_parts
 
 
 @final
@@ -149,6 +150,11 @@ class ScaledField(eqx.Module):
         return jnp.arcsinh(x / self.floor) / jnp.arcsinh(1 / self.floor).astype(x.dtype)
 
 
+@named_parts.register(ScaledField)
+def _(model: ScaledField) -> Any:
+    return named_parts(model.net)
+
+
 def _takes_time(net: Callable[..., Any]) -> bool:
     """Whether `net` is called as `net(t, x, args)` rather than as `net(x)`."""
     try:
@@ -210,6 +216,11 @@ class CoupledField(eqx.Module):
             pull = coupling * distance
         rates = jnp.asarray(paramax.unwrap(self.field)(t, y, args))
         return rates - jnp.asarray(self.strength, y.dtype) * pull
+
+
+@named_parts.register(CoupledField)
+def _(model: CoupledField) -> Any:
+    return named_parts(model.field)
 
 
 def check_coupling(coupling: Any, n: int) -> None:

@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from ._equations import TIME, as_system, own_names
+from ..models._own_names import own_names
+from ._equations import TIME, as_system
 from ._numbers import to_rationals
 
 if TYPE_CHECKING:
@@ -129,8 +130,9 @@ def compare(
 
     - `recovered`: a model, or one SymPy expression for each state, in a sequence or by its name.
     - `true`: the same for the true system.
-    - `names`: the names of the states where neither side has them; default those in `true` or
-        `recovered` (keys, species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
+    - `names`: the names of the states, in its order, of a side that does not name them; default
+        those of the other side (keys, species of a network, names of a `SymbolicModel`), else
+        `y1 ... yn`.
 
     **Returns:** a `Comparison`, in the order of `true`.
 
@@ -152,9 +154,9 @@ def compare(
             raise ValueError(
                 f"The states are {named[0][1]} in {named[0][0]} and {states} in {side}; states are "
                 "matched by name. Give both the same names: those of a model by "
-                "`srx.to_sympy(model, names)`."
+                "`dict(zip(names, srx.to_sympy(model, names)))`."
             )
-    default = named[0][1] if named else None
+    default = given or (named[0][1] if named else None)
     left, states = as_system(recovered, own_names(recovered) or default)
     right, true_states = as_system(true, own_names(true) or default)
     if len(states) != len(true_states):

@@ -22,6 +22,7 @@ from ..models import (
     System,
 )
 from ..models._checks import check_state
+from ..models._own_names import named_parts, own_names
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
 from ._numbers import check_digits, drop_small_terms, round_numbers, to_number
@@ -99,18 +100,30 @@ def compiled(expressions: tuple[Any, ...], names: tuple[str, ...]) -> Callable[.
     return jax_function(arguments, expressions)
 
 
-def own_names(equations: Any) -> tuple[str, ...] | None:
-    """The names that a system gives its states itself; `None` where it has none."""
-    if isinstance(equations, Mapping):
-        return tuple(equations)
-    equations = paramax.unwrap(equations)
-    if isinstance(equations, System):
-        return equations.states or own_names(equations.field)
-    if isinstance(equations, ReactionNetwork):
-        return equations.species
-    if isinstance(equations, SymbolicModel):
-        return equations.names
-    return own_names(equations.known) if isinstance(equations, PartiallyKnown) else None
+@named_parts.register(SymbolicModel)
+def _(model: SymbolicModel) -> Any:
+    return [(None, model.names)]
+
+
+@named_parts.register(Mapping)
+def _(equations: Mapping[Any, Any]) -> Any:
+    return [(None, tuple(map(str, equations)))]
+
+
+def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names given for the states of a model, by default its own.
+
+    **Raises:** `ValueError` for its own ones in another order, which would exchange states.
+    """
+    own = own_names(model)
+    if names is None or own is None:
+        return own if names is None else names
+    if tuple(names) != own != state_names(None, len(own)) and sorted(names) == sorted(own):
+        raise ValueError(
+            f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
+            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, names)`."
+        )
+    return names
 
 
 def to_sympy(
@@ -134,7 +147,7 @@ def to_sympy(
         elementary functions; for the latter `names` must be given. The time is the symbol `t`. Loops
         are read too, if their number of rounds does not depend on the state and is 100 at most.
     - `names`: the names of the states in their order; default those that the model has itself
-        (species of a network, names of a `SymbolicModel`), else `y1 ... yn`.
+        (species of a network, names of a `SymbolicModel`), else `y1 ... yn`. Others take their places.
     - `args`: the `args` with which parts are traced; of a fitted [`stiffrax.System`][] the conditions
         of a run, `fit.conditions("a")`. Without, its functions have its `parameters` alone.
     - `digits`: significant digits to which numbers are rounded; default all. Whole exponents and
@@ -145,7 +158,8 @@ def to_sympy(
     **Returns:** one expression for each output; of a `ConstrainedField` the rows of its constraints
     are `Eq(0, g)`. Coefficients keep every digit: SymPy prints 15 of a float, `float` of it has all.
 
-    **Raises:** `ValueError` for names that do not fit, for coefficients that are not finite, for
+    **Raises:** `ValueError` for names that do not fit, for the model's own ones in another order, for
+    coefficients that are not finite, for
     functions that have no formula, such as a longer loop, or do not return a vector, and for a system
     with a mass matrix, or one that reads conditions which are not given.
 
@@ -166,7 +180,7 @@ def to_sympy(
             "`threshold=1e-8`."
         )
     model = paramax.unwrap(model)
-    names = own_names(model) if names is None else names
+    names = names_for(model, names)
     if isinstance(model, System):
         model, args = field_of(model, args)
     size = getattr(model, "num_states", None if names is None else len(names))
@@ -267,16 +281,17 @@ def as_system(
 
     check_digits(digits)
     if isinstance(equations, Mapping):
-        if names is not None and tuple(names) != tuple(equations):
+        equations = {str(name): expression for name, expression in equations.items()}
+        names = tuple(equations if names is None else names)
+        if set(names) != equations.keys():
             raise ValueError(
-                f"`names` are {tuple(names)}, but the equations are those of {tuple(equations)}: "
-                "leave `names` out."
+                f"`names` are {names}, but the equations are those of {tuple(equations)}: leave "
+                "`names` out, or give these in the order of the states."
             )
-        names = tuple(equations)
-        equations = as_expressions(equations.values())
+        equations = as_expressions(equations[name] for name in names)
     if callable(equations):
         equations = paramax.unwrap(equations)
-        names = own_names(equations) if names is None else names
+        names = names_for(equations, names)
         expressions = to_sympy(equations, names)
         states = symbol_names(names, getattr(equations, "num_states", len(names or ())))
     else:

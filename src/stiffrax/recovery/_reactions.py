@@ -13,6 +13,7 @@ from ..data._state_names import state_names
 from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
 from ..models._reaction_network import side_text
+from ._equations import names_for
 from ._numbers import check_digits
 
 # The most reactions with the same reactants. With five, and five species that change, there are
@@ -81,7 +82,7 @@ def to_reactions(
     ```
     """
     model = paramax.unwrap(model)
-    species = getattr(model, "species", None) if species is None else species
+    species = names_for(model, species)
     if hasattr(model, "to_polynomial"):
         model = model.to_polynomial()
     check_instance("model", model, Polynomial, "a polynomial", "srx.Polynomial(...)")

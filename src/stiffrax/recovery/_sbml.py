@@ -19,7 +19,7 @@ def to_sbml(network: Any, initial_state: Any) -> str:
 
     - `network`: a [`stiffrax.ReactionNetwork`][]; reactions that are switched off are left out. Its
         species may have any name of ASCII letters, digits and underscores, such as `Pi` or `time`.
-    - `initial_state`: one number for each species.
+    - `initial_state`: one number for each species, in the order of `network.species`.
 
     **Returns:** the text of the file.
 

@@ -12,6 +12,7 @@ import paramax
 from jaxtyping import Array, Float
 
 from ..data import Conditions, Measurements
+from ..losses import states_of
 from ..models import SteadyState, System
 from ._likelihood_model import LikelihoodModel
 
@@ -107,7 +108,7 @@ def _tells_runs_apart(system: System, data: Measurements) -> bool:
         return True
     true = dataclasses.replace(data.conditions(0), parameters=system.parameters)
     args = eqx.tree_at(lambda c: c.run, true, _Unknown())
-    y = jnp.zeros(len(system.states or data.names))
+    y = jnp.zeros(len(states_of(system, data)))
     # What fails for the run itself says nothing, and fails by its own message where it is solved.
     return any(
         _works(function, y, true) and not _works(function, y, args)
