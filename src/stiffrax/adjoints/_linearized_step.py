@@ -136,7 +136,9 @@ def solve_all(
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
 
     def again(solution: Array) -> Array:
-        by_rows = _solve_rows(factor_rows(stacked_matrix(tableau, hJ_T)), columns)
+        # Hardly ever taken, and compiled in every gradient: by loops, however small the matrices.
+        rows = ft.partial(scaled_inverse, unchecked=looped_inverse)
+        by_rows = _solve_rows(jax.vmap(rows)(stacked_matrix(tableau, hJ_T)), columns)
         return jnp.where(wrong[:, None, None], by_rows, solution)
 
     return lax.cond(eqxi.unvmap_any(wrong), again, lambda solution: solution, solution)

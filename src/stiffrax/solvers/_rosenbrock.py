@@ -35,6 +35,7 @@ from ..stages import (
     flat_field,
     grows,
     grows_unresolved,
+    largest_of_rows,
     plain_tolerance,
     rosenbrock_increments,
     small_matmul,
@@ -255,13 +256,13 @@ class AbstractRosenbrock(AbstractTableauSolver):
         here it shows that the stage lies behind a pole. Where it decays, it is a forced motion that
         turns.
         """
-        # Stage by stage: a batch takes longer to reduce over the axes of an array, or to gather.
-        worst, largest = jnp.zeros_like(solution.moves[0]), jnp.zeros((), solution.moves.dtype)
-        for move, way in zip(solution.moves, solution.ways, strict=True):
-            excess = tolerance.scaled_norm(move)
-            excess = excess - self.tableau.largest_bend * tolerance.scaled_norm(way)
-            worst = jnp.where(excess > largest, move, worst)
-            largest = jnp.maximum(largest, excess)
+        moved, gone = (jax.vmap(tolerance.scaled_norm)(x) for x in (solution.moves, solution.ways))
+        excess = moved - self.tableau.largest_bend * gone
+        largest = largest_of_rows(jnp.where(excess > 0, excess, 0))
+        # Chosen stage by stage: a batch takes longer to gather.
+        worst = jnp.zeros_like(solution.moves[0])
+        for move, its_excess in zip(solution.moves, excess, strict=True):
+            worst = jnp.where(its_excess == largest, move, worst)
         gamma = self.tableau.gamma
         return (largest > 0) & grows(worst, slow(worst), tolerance.scale, gamma)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -38,14 +39,15 @@ def grows_unresolved(
     - `largest`: of $h \lambda / \gamma$ that the method resolves, if that is less than one: before
       its pole a Rosenbrock method lets a mode grow by a multiple of what it should, or turns it.
     """
-    scaled = [scaled_error(power, scale) for power in powers]
-    x, once, twice = (_of_size_one(power) for power in scaled)
-    turns = (jnp.sum(x * once) < 0) & (jnp.sum(once * twice) < 0)
+    scaled = jax.vmap(lambda power: scaled_error(power, scale))(jnp.stack(powers))
+    size = largest_size(scaled)[:, None]
+    size = jnp.where(size > 0, size, 1)
+    # Products of what is divided by a large number often could underflow.
+    unit = scaled / size
+    turns = jnp.all(jnp.sum(unit[:-1] * unit[1:], axis=-1) < 0)
     if largest is None:
         return turns
-    before, after = scaled[1:]
-    size = largest_size(before)
-    before, after = (v / jnp.where(size > 0, size, 1) for v in (before, after))
+    before, after = scaled[1:] / size[1:2]
     return turns | (jnp.sum(before * after) * (1 - largest) > jnp.sum(before * before))
 
 
@@ -58,9 +60,9 @@ def grows(
 
     **Arguments:** `once`: `P x`; the rest as in `grows_unresolved`.
     """
-    x, once = (scaled_error(v, scale) for v in (x, once))
-    size = largest_size(x)
-    x, once = (v / jnp.where(size > 0, size, 1) for v in (x, once))
+    scaled = jax.vmap(lambda v: scaled_error(v, scale))(jnp.stack([x, once]))
+    size = largest_size(scaled[0])
+    x, once = scaled / jnp.where(size > 0, size, 1)
     return jnp.sum(x * once) * (1 - gamma / 10) > jnp.sum(x * x)
 
 
@@ -86,9 +88,3 @@ def stiff_powers(
     powers = (error, error, error)
     before, removed, stiff = lax.fori_loop(0, times, once, powers, unroll=written_out)
     return stiff, (before, removed, slow(removed))
-
-
-def _of_size_one(x: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Products of what is divided by a large number often could underflow."""
-    size = largest_size(x)
-    return x / jnp.where(size > 0, size, 1)

@@ -188,17 +188,21 @@ def looped_inverse(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     For batches that are factored once: written out, a matrix of eight rows takes a third of a
     second more to compile and half of the time to run. (Timed for 64 and 512 lanes.)
     """
-    return small_inverse(matrix) if matrix.shape[-1] <= 3 else _eliminate_unpivoted(matrix, 0, 1)
+    if 3 < matrix.shape[-1] <= _LARGEST_ELIMINATION:
+        return _eliminate_unpivoted(matrix, 0, 1)
+    return unchecked_inverse(matrix)
 
 
-def checked_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
+def checked_inverse(
+    matrix: Inexact[Array, "*k n n"], unchecked: Callable[[Array], Array] = unchecked_inverse
+) -> Inexact[Array, "*k n n"]:
     """An inverse by elimination without pivoting, and with it where the residual asks for that.
 
     Which rows are exchanged depends on the units of the equations, even of scaled ones: rows and
     columns can be scaled to size one in ways of which some leave next to nothing of a dominant
     diagonal. Without exchanges every intermediate result has the units of its entry.
     """
-    inverse = unchecked_inverse(matrix)
+    inverse = unchecked(matrix)
     identity = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     residual = jnp.abs(jnp.matmul(matrix, inverse, precision=lax.Precision.HIGHEST) - identity)
     size = jnp.matmul(jnp.abs(matrix), jnp.abs(inverse), precision=lax.Precision.HIGHEST)
