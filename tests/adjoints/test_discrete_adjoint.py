@@ -4,6 +4,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -234,13 +235,13 @@ def test_a_function_of_saved_states_may_have_no_derivative_at_the_start():
 
 @pytest.mark.slow
 def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
-    def end(rate):
+    def end(t0, rate, t1):
         field = lambda t, y, args: jnp.stack([-rate * y[0], y[0] - y[1]])
         return diffrax.diffeqsolve(
             srx.MassMatrixTerm(field, jnp.array([1.0, 0.0])),
             srx.RadauIIA5(),
-            float(jnp.nextafter(1.0, 0.0)),
-            2.0,
+            t0,
+            t1,
             None,
             jnp.ones(2),
             stepsize_controller=diffrax.ClipStepSizeController(
@@ -250,7 +251,10 @@ def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
             max_steps=32,
         ).ys[-1, 1]
 
-    assert abs(jax.grad(end)(1.0) + jnp.exp(-1)) < 1e-5
+    gradient = jnp.stack(jax.grad(end, (0, 1, 2))(jnp.nextafter(1.0, 0.0), 1.0, 2.0))
+    # How the start moves is not known, and said so.
+    assert jnp.isnan(gradient[0])
+    np.testing.assert_allclose(gradient[1:], -np.exp(-1), rtol=1e-4)
 
 
 def test_of_a_failed_solve_nothing_moves_with_its_start():

@@ -1,9 +1,13 @@
 """A solver stepped by hand tells its error, so that anybody can write a controller around it."""
 
+from collections.abc import Callable
+
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import stiffrax as srx
@@ -89,3 +93,40 @@ def test_a_failed_step_back_in_time_has_an_infinite_error(solver):
     state = solver.init(term, 1.0, 0.0, y, None)
     _, error, *_ = solver.step(term, 1.0, 0.0, y, None, state, made_jump=False)
     assert not jnp.all(jnp.isfinite(error))
+
+
+class Halving(diffrax.AbstractAdaptiveStepSizeController):
+    """A controller of one's own, which reads the estimate as any other solver gives it."""
+
+    rtol: float = 1e-3
+    atol: float = 1e-6
+    norm: Callable = optx.max_norm
+
+    def wrap(self, direction):
+        return self
+
+    def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
+        return t0 + dt0, None
+
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
+        size = jax.tree.map(
+            lambda e, y: jnp.abs(e) / (self.atol + self.rtol * jnp.abs(y)), y_error, y0
+        )
+        keep = self.norm(size) < 1
+        start = jnp.where(keep, t1, t0)
+        end = start + jnp.where(keep, 1.5, 0.5) * (t1 - t0)
+        return keep, start, end, False, None, diffrax.RESULTS.successful
+
+
+@pytest.mark.parametrize("name", ["BackwardEuler", "Rosenbrock23"])
+@pytest.mark.parametrize("wrap", [lambda x: x, srx.RecordingController], ids=["bare", "recorded"])
+def test_a_solve_takes_a_controller_of_ones_own(name, wrap):
+    term, y0 = diffrax.ODETerm(lambda t, y, args: -50 * (y - jnp.cos(t))), jnp.array([0.0])
+    solve = lambda: (
+        diffrax.diffeqsolve(  # noqa: E731
+            term, SOLVERS[name], 0.0, 1.0, 0.1, y0, stepsize_controller=wrap(Halving())
+        ).ys
+    )
+    assert eqx.filter_eval_shape(solve).shape == (1, 1)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import diffrax
@@ -170,3 +171,8 @@ def test_jumps_are_met_by_a_controller_that_clips_around_it():
     at_jump = -(1 - np.exp(-0.3))
     np.testing.assert_allclose(sol.ys[-1], 1 + (at_jump - 1) * np.exp(-0.7), rtol=1e-7)
     assert sol.stats["num_rejected_by_error"] <= 1
+
+
+def test_a_controller_with_one_number_replaced_is_a_new_one_with_it():
+    replaced = dataclasses.replace(srx.PredictiveController(1e-3, 1e-6), rtol=1e-5)
+    assert replaced == srx.PredictiveController(1e-5, 1e-6)

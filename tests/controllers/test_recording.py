@@ -68,6 +68,13 @@ def test_recording_changes_no_decision():
     assert history.accepted.tolist()[:6] == [False, False, True, True, True, True]
 
 
+def test_rows_never_filled_hold_no_nan():
+    recording = srx.RecordingController(PREDICTIVE, num_rows=4)
+    term, y0 = diffrax.ODETerm(lambda t, y, args: -y), jnp.array([1.0])
+    _, history = recording.init(term, 0.0, 1.0, y0, 0.1, None, lambda *_: -y0, 3)
+    assert not any(jnp.any(jnp.isnan(x)) for x in (history.t, history.h))
+
+
 def test_recording_changes_no_step():
     plain = diffrax.diffeqsolve(
         STIFF,

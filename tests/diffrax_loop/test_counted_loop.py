@@ -149,3 +149,18 @@ def test_a_lane_of_a_stiff_ensemble_takes_the_steps_it_takes_alone(name):
     together, alone = jax.jit(jax.vmap(num_steps))(starts), jax.jit(num_steps)
     assert len(set(together.tolist())) > 1
     assert together.tolist() == [int(alone(start)) for start in starts]
+
+
+@pytest.mark.slow
+def test_a_solve_without_a_step_returns_no_nan():
+    solve = lambda t1: diffrax.diffeqsolve(  # noqa: E731
+        diffrax.ODETerm(lambda t, y, args: -y),
+        srx.BackwardEuler(),
+        0.0,
+        t1,
+        0.5,
+        jnp.array(1.0),
+        adjoint=srx.DiscreteAdjoint(),
+    )
+    stats = jax.jit(solve)(0.0).stats
+    assert not any(jnp.isnan(x) for x in jax.tree.leaves(stats))

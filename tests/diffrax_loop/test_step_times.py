@@ -1,6 +1,7 @@
 """The ends of steps move with the ends of their solve, also where an event stops it before."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import optimistix as optx
 import pytest
 
 import stiffrax as srx
-from stiffrax.diffrax_loop import StepRecord, step_times
+from stiffrax.diffrax_loop import StepRecord, moving_with, step_times
 
 
 def stopped(t0, t1, event, direction=1.0):
@@ -65,3 +66,17 @@ def test_a_stop_at_a_time_that_steps_are_cut_at_stays_there():
     times = step_times(record, control, 0.1, 2.0, ends_at_t1=False)
     _, moved = times.tangents(jnp.ones(()), jnp.zeros(()), None)
     np.testing.assert_array_equal(moved[:2], [1.0, 0.0])
+
+
+class FirstStep(eqx.Module):
+    tprev: jax.Array
+    tnext: jax.Array
+
+
+@pytest.mark.parametrize(("first", "slope"), [(0.5, 0.0), (0.4, 1.0)])
+def test_a_first_step_to_a_jump_does_not_move_with_the_start(first, slope):
+    control = diffrax.ClipStepSizeController(
+        diffrax.PIDController(0.1, 0.1), jump_ts=jnp.array([0.5])
+    )
+    start = FirstStep(jnp.zeros(()), jnp.nextafter(jnp.asarray(first), 0.0))
+    assert jax.grad(lambda t0: moving_with(start, control, t0, 1.0).tnext)(0.0) == slope

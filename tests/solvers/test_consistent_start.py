@@ -119,3 +119,16 @@ def test_fixed_steps_in_single_precision_refuse_what_double_precision_refuses():
     assert result(1.21) == SUCCESS
     # By a hundredth of itself.
     assert result(1.222) != SUCCESS
+
+
+@pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rodas3P()], ids=["euler", "rodas"])
+def test_a_first_step_of_no_length_is_judged_as_any_other(solver):
+    @eqx.filter_jit
+    def passes(x):
+        zero = jnp.zeros(())
+        return solver.init(TERM, zero, zero, x, None).consistent
+
+    rounded = jnp.nextafter(GOOD[1], 0.0)
+    assert passes(GOOD.at[1].set(rounded))
+    with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
+        passes(BAD)

@@ -83,3 +83,11 @@ def test_errors_of_higher_index_weigh_less_with_the_step():
         Mass(DIAGONAL, (0, 1, 2)).error_weights(jnp.array(-0.1)), [1, 0.1, 0.01]
     )
     assert Mass(DIAGONAL).error_weights(jnp.array(0.1)) == 1
+
+
+def test_a_mass_in_the_shape_of_a_square_state_is_refused_as_unclear():
+    state = jnp.zeros((2, 2))
+    with pytest.raises(ValueError, match=r"reshape\(-1\)"):
+        flat_mass(jnp.array([[1.0, 1.0], [1.0, 0.0]]), state, None)
+    assert flat_mass(jnp.array([1.0, 1.0, 1.0, 0.0]), state, None).is_diagonal
+    assert flat_mass(jnp.ones((3, 2)), jnp.zeros((3, 2)), None).is_diagonal

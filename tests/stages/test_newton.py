@@ -126,3 +126,16 @@ def test_one_tolerance_of_two_is_refused():
     for one in ({"rtol": 1e-3}, {"atol": 1e-3}):
         with pytest.raises(ValueError, match=r"has one tolerance of two. Give both, or neither"):
             srx.SimplifiedNewton(**one)
+
+
+def test_equations_may_have_another_structure_than_the_unknowns():
+    start = {"a": jnp.array(0.0), "b": jnp.array(0.0)}
+    root = solve(lambda y, _: jnp.stack([y["a"] - 1, y["a"] + y["b"] - 3]), start)
+    assert root.result == SUCCESS
+    assert {name: float(x) for name, x in root.value.items()} == {"a": 1.0, "b": 2.0}
+
+
+def test_of_several_conditions_those_that_are_zero_everywhere_do_not_count():
+    root = solve(lambda y, _: (0 * y, y**2 - 4), jnp.array(2.1))
+    assert root.result == SUCCESS
+    assert abs(root.value - 2) < 1e-9

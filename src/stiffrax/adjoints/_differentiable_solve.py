@@ -37,7 +37,7 @@ from ..diffrax_loop import (
     with_room_for_states,
     with_tangents,
 )
-from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA
+from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA, may_be_singular
 from ..stages import stop_gradient
 from ._event_tangents import event_place
 from ._linear_map import linear_map
@@ -214,6 +214,12 @@ def _change_of_states(
 ) -> SavedTangents:
     """The tangents of the states in all slots, at fixed fractions of their steps."""
     y0_dot, _ = flatten_state(_or_zero(moved.y0, inputs.y0))
+    if moved.t0 is not None and may_be_singular(inputs.terms):
+        # A start just before a jump moves along a slope that a singular mass does not tell.
+        record = solved.record
+        empty = (record.count > 0) & (record.t1[0] == record.t0[0])
+        untold = jnp.where(empty, math.nan, 0) * moved.t0
+        y0_dot = y0_dot + untold.astype(y0_dot.dtype)
     parameters = (moved.terms, moved.args)
     if inputs.solver is not None:
         parameters = (*parameters, moved.solver)

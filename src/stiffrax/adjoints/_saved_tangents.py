@@ -75,14 +75,14 @@ class TimeTangents(eqx.Module):
         return tangents.at[slots].add(moving, unique_indices=True)
 
     def slopes(self, place: SavedPlaces) -> Float[Array, "slots n"]:
-        """Those of the polynomials at the slots; where there is no step, of the solution."""
+        """Those of the polynomials at the slots; where no step has a length, of the solution."""
         record, k = self.record, jnp.maximum(place.step, 0)
         p = jax.vmap(jax.vmap(lambda tree: flatten_state(tree)[0]))(record.coefficients)[k]
         powers = enumerate(powers_of(place.fraction, p.shape[1] - 1), start=1)
         weights = jnp.stack([degree * power for degree, power in powers], axis=1)
         length = (record.t1 - record.t0)[k]
-        there = place.step >= 0
-        length = jnp.where(there & (length > 0), length, 1).astype(p.dtype)
+        there = (place.step >= 0) & (length > 0)
+        length = jnp.where(there, length, 1).astype(p.dtype)
         slopes = jnp.sum(weights[..., None] * p, axis=1) / length[:, None]
         return jnp.where(there[:, None], slopes, self.slope[None])
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
-from ..solvers import AbstractImplicitRungeKutta, mass_of, system_of_terms
+from ..solvers import AbstractImplicitRungeKutta, may_be_singular, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial, round_products
 from ._affine_steps import RECURRENCES, Chunk, Entering, entering
 from ._linearized_step import LinearizedStep, linearize
@@ -88,14 +88,12 @@ class StepEquations(AbstractRecordedSteps):
 
         return Z, jax.vmap(one)(steps, Z)
 
-    def _solvable(self, steps: Step, used: Bool[Array, " k"], *, times: bool) -> Bool[Array, " k"]:
+    def _solvable(self, steps: Step, used: Bool[Array, " k"]) -> Bool[Array, " k"]:
         """The steps but those of no length where a singular mass leaves them without an inverse.
 
-        Such a step passes on what it gets, as long as its ends do not move.
+        Such a step passes on what it gets.
         """
-        if times or mass_of(self.terms, self.state) is None:
-            return used
-        return used & (steps.t1 != steps.t0)
+        return used & ((steps.t1 != steps.t0) | (not may_be_singular(self.terms)))
 
     def pushed(
         self,
@@ -111,7 +109,7 @@ class StepEquations(AbstractRecordedSteps):
 
         What the solution leaves of the equations is solved for once more.
         """
-        used = self._solvable(steps, used, times=along.times is not None)
+        used = self._solvable(steps, used)
         Z, linearized = self._linearized(steps)
         tangent = TangentStep.of(linearized)
         chunk = Chunk(tangent, used, self.solver.exact_linear_solver)
@@ -137,6 +135,7 @@ class StepEquations(AbstractRecordedSteps):
         if interior:
             U = (U + correction).reshape(Z.shape)
             polynomials = jax.vmap(lambda step, *x: step.polynomial(*x))(tangent, starts, U, slope)
+            polynomials = jnp.where(used[:, None, None], polynomials, 0)
         return jnp.concatenate([starts, (end + last)[None]]), polynomials
 
     def pulled(
@@ -154,7 +153,7 @@ class StepEquations(AbstractRecordedSteps):
         What the solution leaves of the equations is solved for once more, and both are pulled to
         the parameters apart: their sum would round what the second one holds.
         """
-        used = self._solvable(steps, used, times=times)
+        used = self._solvable(steps, used)
         Z, linearized = self._linearized(steps)
         chunk = Chunk(linearized, used, self.solver.exact_linear_solver)
         nodes, end = nodes[:-1], nodes[-1]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._arguments import check_callable, check_state, check_tolerances
 from .._flat_state import real_dtype
-from ..diffrax_loop import ErrorLeaf, ReportingNorm, StepReport, scaled_error, smallest_step
+from ..diffrax_loop import ErrorLeaf, StepReport, reporting_norm, scaled_error, smallest_step
 
 
 @final
@@ -77,7 +77,7 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
 
     rtol: Any
     atol: Any
-    norm: Callable[[PyTree], Any] = eqx.field(converter=ReportingNorm, default=optx.rms_norm)
+    norm: Callable[[PyTree], Any] = eqx.field(converter=reporting_norm, default=optx.rms_norm)
     dtmin: Any = None
     dtmax: Any = None
     dead_band: float = eqx.field(static=True, default=1.2)

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._arguments import check_count
-from ..diffrax_loop import ReportingNorm, StepReport
+from ..diffrax_loop import ReportingNorm, StepReport, reporting_norm
 
 
 @final
@@ -22,7 +22,7 @@ class StepHistory(eqx.Module):
 
     **Arguments:**
 
-    - `t`, `h`: start and size of each step, in units of time; NaN in rows never filled.
+    - `t`, `h`: start and size of each step, in units of time; infinite in rows never filled.
     - `accepted`: whether the step was kept; `converged`: whether its iteration succeeded.
     - `newton_iterations`: that it took; 0 with solvers that report none.
     - `count`: the number of attempts, which may exceed the number of rows.
@@ -102,8 +102,7 @@ class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
     @property
     def norm(self) -> ReportingNorm:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the controller, which asks solvers to report."""
-        norm = self.controller.norm
-        return norm if isinstance(norm, ReportingNorm) else ReportingNorm(norm)
+        return reporting_norm(self.controller.norm)
 
     def wrap(self, direction: Any) -> "RecordingController":
         """The controller with the direction of time."""
@@ -112,9 +111,9 @@ class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
     def init(self, terms: Any, t0: Any, *args: Any) -> tuple[Any, StepHistory]:
         """The first step of the controller, and an empty record."""
         end, memory = self.controller.init(terms, t0, *args)
-        nan = jnp.full(self.num_rows, jnp.nan, jnp.result_type(t0, float))
+        inf = jnp.full(self.num_rows, jnp.inf, jnp.result_type(t0, float))
         no, zeros = jnp.zeros(self.num_rows, bool), jnp.zeros(self.num_rows, int)
-        return end, StepHistory(nan, nan, no, no, zeros, jnp.zeros((), int), memory)
+        return end, StepHistory(inf, inf, no, no, zeros, jnp.zeros((), int), memory)
 
     def adapt_step_size(
         self,

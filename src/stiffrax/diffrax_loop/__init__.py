@@ -5,8 +5,8 @@ A move to the next version of diffrax touches this folder and nothing else.
 
 from ._counted_loop import counted_loop as counted_loop
 from ._enclosing_solve import (
+    enclosing_controller_is_pid as enclosing_controller_is_pid,
     enclosing_solve_throws as enclosing_solve_throws,
-    enclosing_steps_are_adaptive as enclosing_steps_are_adaptive,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
 )
 from ._events import (
@@ -53,6 +53,7 @@ from ._step_report import (
     StepWork as StepWork,
     asks_for_report as asks_for_report,
     plain_norm as plain_norm,
+    reporting_norm as reporting_norm,
 )
 from ._step_times import (
     StepTimes as StepTimes,

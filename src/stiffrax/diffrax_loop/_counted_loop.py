@@ -107,13 +107,14 @@ def _is_undamped(tableau: Any) -> bool:
 def _nothing_counted(time: Array, theta_dtype: Any) -> Counts:
     zero = jnp.asarray(0)
     work = StepWork(zero, zero, zero, zero, zero, zero)
-    nan = jnp.full((), jnp.nan)
+    # As diffrax fills its buffers: a NaN in what a solve returns stops `jax_debug_nans`.
+    inf = jnp.full((), jnp.inf)
     last = {
-        "t": nan.astype(time.dtype),
-        "h": nan.astype(time.dtype),
+        "t": inf.astype(time.dtype),
+        "h": inf.astype(time.dtype),
         "converged": jnp.asarray(True),
         "finite": jnp.asarray(True),
-        "contraction": nan.astype(theta_dtype),
+        "contraction": inf.astype(theta_dtype),
         "component": zero,
     }
     return Counts(work, zero, zero, last)

@@ -36,13 +36,16 @@ def enclosing_steps_are_fixed() -> bool:
     Only diffrax's own check depends on it.
     """
     controller = _enclosing_argument("stepsize_controller")
-    return controller is not None and not enclosing_steps_are_adaptive()
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    return controller is not None and not adaptive
 
 
-def enclosing_steps_are_adaptive() -> bool:
-    """Whether the `diffeqsolve` that is being traced right now controls the error of its steps."""
+def enclosing_controller_is_pid() -> bool:
+    """Whether it is diffrax's controller that judges the error, within whatever wraps it."""
     controller = _enclosing_argument("stepsize_controller")
-    return isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    while hasattr(controller, "controller"):
+        controller = controller.controller
+    return isinstance(controller, diffrax.PIDController)
 
 
 def enclosing_solve_throws() -> bool:

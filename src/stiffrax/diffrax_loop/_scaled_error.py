@@ -18,7 +18,7 @@ def scaled_error(error: Float[ArrayLike, "*n"], scale: Any) -> Float[Array, "*n"
 class ErrorLeaf(eqx.Module):
     """An array of errors that is divided by a scale as `scaled_error` does.
 
-    Controllers of other packages divide by `atol + rtol |y|`. With a plain array 0 / NaN rejects
+    diffrax's controller divides by `atol + rtol |y|`. With a plain array 0 / NaN rejects
     the step by which a solver ends a solve, 0 / 0 every step of a state at rest without `atol`, and
     inf / inf a step that failed at an infinite state: all turn the size of the step into NaN, for ever.
     """

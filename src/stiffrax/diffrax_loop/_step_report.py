@@ -79,6 +79,11 @@ class ReportingNorm(eqx.Module):
         return self.norm(tree)
 
 
+def reporting_norm(norm: Any) -> ReportingNorm:
+    """The norm as one that asks for a report, if it is not one already."""
+    return norm if isinstance(norm, ReportingNorm) else ReportingNorm(norm)
+
+
 def plain_norm(norm: Any) -> Any:
     """The norm itself, whether or not it asks for a report."""
     return norm.norm if isinstance(norm, ReportingNorm) else norm

@@ -49,13 +49,7 @@ def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any, ends_at_t1
     # Rows after the last step are zeros.
     last_end = record.t1[jnp.maximum(record.count - 1, 0)]
     nodes = jnp.where(index == record.count, last_end, jnp.append(record.t0, last_end))
-    fixed, by_t1 = jnp.zeros(nodes.size, bool), jnp.zeros_like(nodes)
-    # A step to zero ends at the smallest number before it.
-    spacing, least = _SPACINGS * jnp.finfo(nodes.dtype).eps, 2 * jnp.finfo(nodes.dtype).tiny
-    for told in _told(controller):
-        told = told.astype(nodes.dtype)[None]
-        near = jnp.abs(nodes[:, None] - told) <= spacing * jnp.abs(told) + least
-        fixed = fixed | (jnp.any(near, axis=1) & (index > 0))
+    fixed, by_t1 = _is_told(nodes, controller) & (index > 0), jnp.zeros_like(nodes)
     if isinstance(controller, diffrax.ConstantStepSize):
         # But the end of the first one, which is `dt0` away from the start.
         known = (index > 1) & (index <= record.count) & (t1 > t0) & jnp.isfinite(t1)
@@ -72,8 +66,9 @@ def moving_with(init_state: Any, controller: Any, t0: Any, t1: Any) -> Any:
     if isinstance(controller, diffrax.StepTo):
         first = controller.ts[1]
     else:
-        # The size of the first step is held fixed, if it does not end at `t1`.
-        first = first + jnp.where(first >= t1, by_t1, by_t0).astype(first.dtype)
+        # The size of the first step is held fixed, if it does not end at a time that stays.
+        by_size = jnp.where(_is_told(first, controller), 0, by_t0)
+        first = first + jnp.where(first >= t1, by_t1, by_size).astype(first.dtype)
     if isinstance(controller, diffrax.ConstantStepSize):
         *counts, start, end = init_state.controller_state
         state = (*counts, start + by_t0, end + by_t1)
@@ -86,15 +81,20 @@ def _moved(t: Any) -> Array:
     return jnp.where(jnp.isfinite(t), t - lax.stop_gradient(t), 0)
 
 
-def _told(controller: Any) -> list[Array]:
-    """The times that a controller steps to."""
-    told = []
+def _is_told(times: Shaped[Array, "*k"], controller: Any) -> Bool[Array, "*k"]:
+    """Whether each is one that the controller steps to, or some spacings from it."""
+    found = jnp.zeros(times.shape, bool)
+    # A step to zero ends at the smallest number before it.
+    spacing, least = _SPACINGS * jnp.finfo(times.dtype).eps, 2 * jnp.finfo(times.dtype).tiny
     while controller is not None:
         if isinstance(controller, diffrax.ClipStepSizeController):
-            times = (controller.step_ts, controller.jump_ts)
-            told += [jnp.asarray(ts) for ts in times if ts is not None and len(ts)]
+            for told in (controller.step_ts, controller.jump_ts):
+                told = jnp.asarray([] if told is None else told, times.dtype)
+                told = told.reshape(*(1,) * times.ndim, -1)
+                near = jnp.abs(times[..., None] - told) <= spacing * jnp.abs(told) + least
+                found = found | jnp.any(near, axis=-1)
         controller = getattr(controller, "controller", None)
-    return told
+    return found
 
 
 def split_step_to(controller: Any) -> tuple[Any, Any]:

@@ -40,5 +40,9 @@ from ._segments import (
     segment_predictions as segment_predictions,
 )
 from ._step_memory import CollocationInterpolation as CollocationInterpolation
-from ._terms import mass_of as mass_of, system_of_terms as system_of_terms
+from ._terms import (
+    mass_of as mass_of,
+    may_be_singular as may_be_singular,
+    system_of_terms as system_of_terms,
+)
 from ._variable_order import RadauIIA as RadauIIA

@@ -104,7 +104,8 @@ def _is_consistent(
     structure: AbstractStructure,
     gamma: float,
 ) -> Bool[Array, ""]:
-    h, f = system.h, system.field(system.t0, system.y0)
+    # A first step has no length where the solve has none, or starts just before a jump.
+    h, f = jnp.where(system.h == 0, 1, system.h), system.field(system.t0, system.y0)
     violation = mass.out_of_range(f)
     # Library factorizations that run side by side may wait for each other for ever.
     h, violation = lax.optimization_barrier((h, violation))

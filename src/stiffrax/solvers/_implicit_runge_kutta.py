@@ -21,7 +21,7 @@ from ..diffrax_loop import (
     StepReport,
     StepWork,
     asks_for_report,
-    enclosing_steps_are_adaptive,
+    enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
     unwrap_term,
 )
@@ -218,7 +218,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         coefficients = ending.unless(coefficients)
         if error is not None:
             error = magnitudes(restore(ending.unless(error)))
-            if tolerance is not None or enclosing_steps_are_adaptive():
+            if enclosing_controller_is_pid():
                 error = jax.tree.map(ErrorLeaf, error)
         result = ending.result(diffrax.RESULTS.promote(solution.result))
         if asks_for_report(self.root_finder.norm):

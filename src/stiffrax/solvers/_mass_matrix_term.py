@@ -35,7 +35,9 @@ class MassMatrixTerm(diffrax.AbstractTerm):
 
     - `vector_field`: called as `vector_field(t, y, args)`; unit of `M y` over that of time.
     - `mass`: a scalar, the diagonal, the matrix (`Float[Array, "n n"]` on the flat state), a lineax
-      operator, or one of these for each leaf of the state.
+      operator, or one of these for each leaf of the state. A diagonal may have the shape of the
+      state, unless that is square. Whether `M` is singular is decided here: for another `M` make
+      another term.
     - `index`: of each component: 1 for differential components and algebraic ones of index 1, 2 or
       3 for those that constraints determine only through one or two derivatives, such as Lagrange
       multipliers. The errors and displacements of these are weighed by `|h|` and `h^2`, without
@@ -102,8 +104,8 @@ class MassMatrixTerm(diffrax.AbstractTerm):
     def prod(self, vf: PyTree, control: Any) -> PyTree:
         """Refused: an increment of `y` is not `f` times a time."""
         raise ValueError(
-            "A `MassMatrixTerm` was given to a solver or an adjoint of diffrax's own; it needs one "
-            "that knows mass matrices. Write `stiffrax.RadauIIA5()`, and for gradients "
+            "A `MassMatrixTerm` was given to a solver or an adjoint that takes no mass matrix, as "
+            "those of diffrax. Write `stiffrax.RadauIIA5()`, and for gradients "
             "`stiffrax.DiscreteAdjoint()`."
         )
 

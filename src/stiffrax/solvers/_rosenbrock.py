@@ -19,6 +19,7 @@ from ..diffrax_loop import (
     StepReport,
     StepWork,
     asks_for_report,
+    enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
     unwrap_term,
 )
@@ -181,7 +182,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         worst = worst_component(error, tolerance)
         if error is not None:
             error = magnitudes(restore(ending.unless(error)))
-            error = error if tolerance is None else jax.tree.map(ErrorLeaf, error)
+            error = jax.tree.map(ErrorLeaf, error) if enclosing_controller_is_pid() else error
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)
         if asks_for_report(self.root_finder.norm):

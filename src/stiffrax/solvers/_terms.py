@@ -41,6 +41,11 @@ def mass_of(terms: Any, y: PyTree) -> Mass | None:
     return flat_mass(term.mass, y, term.powers)
 
 
+def may_be_singular(terms: Any) -> bool:
+    """Whether a term has a mass matrix that is singular, or is not known to be regular."""
+    return getattr(unwrap_term(terms), "singular", False) is not False
+
+
 def system_of_terms(
     tableau: Tableau, terms: Any, t0: Any, t1: Any, y0: PyTree[ArrayLike], args: Any
 ) -> tuple[StageSystem, Callable[[Array], PyTree]]:

@@ -139,14 +139,17 @@ def _entries_of(mass: Any, size: int, shape: tuple[int, ...]) -> Array:
     mass = jnp.asarray(mass)
     if mass.shape == ():
         return jnp.broadcast_to(mass, (size,))
-    if mass.shape in (shape, (size,)):
+    # In the shape of a square state it could be meant as a matrix, or as its diagonal.
+    unclear = len(shape) == 2 and shape[0] == shape[1] > 1
+    if mass.shape == (size,) or (mass.shape == shape and not unclear):
         return mass.reshape(size)
     if mass.shape == (size, size):
         return mass
     raise ValueError(
         f"A mass of shape {mass.shape} was given for a state of shape {shape}; it needs a scalar, "
-        f"the {size} entries of a diagonal, or a matrix of shape ({size}, {size}). Write for "
-        "example `MassMatrixTerm(vector_field, jnp.array([1.0, 1.0, 0.0]))`."
+        f"the {size} entries of a diagonal, as of `mass.reshape(-1)`, or a matrix of shape "
+        f"({size}, {size}). Write for example "
+        "`MassMatrixTerm(vector_field, jnp.array([1.0, 1.0, 0.0]))`."
     )
 
 

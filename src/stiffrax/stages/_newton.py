@@ -145,7 +145,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         rtol: Any = None,
         atol: Any = None,
         norm: Callable[[PyTree], Scalar] | None = None,
-        linear_solver: lx.AbstractLinearSolver = lx.LU(),
+        linear_solver: lx.AbstractLinearSolver = lx.AutoLinearSolver(well_posed=None),
     ):
         if (rtol is None) != (atol is None):
             raise ValueError(
@@ -235,8 +235,9 @@ class SimplifiedNewton(optx.AbstractRootFinder):
     ) -> PyTree:
         if state.solve is None:
             return jax.tree.map(jnp.negative, options["solve"](residual, y))
-        flat, unravel = ravel_pytree(residual)
-        value, _, _ = self.linear_solver.compute(state.solve, -flat, {})
+        _, unravel = ravel_pytree(y)
+        rhs = -ravel_pytree(residual)[0]
+        value, _, _ = self.linear_solver.compute(state.solve, rhs, {})
         return unravel(value)
 
     def step(
