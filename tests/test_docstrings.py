@@ -27,6 +27,7 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_te
 # These compile for six seconds and more what the tests of the same names compile as well.
 SLOW = {
     "adjoints/_continuous_adjoints.py",
+    "adjoints/_discrete_adjoint.py",
     "adjoints/_forward_sensitivity.py",
     "diagnostics/_compare_adjoints.py",
     "diagnostics/_estimate_jacobians.py",
@@ -36,12 +37,15 @@ SLOW = {
     "losses/_loss.py",
     "losses/_neighborhood_loss.py",
     "losses/_segment_loss.py",
+    "losses/_simulation.py",
     "plots/_parameter_fit.py",
     "plots/_solves.py",
     "plots/_training.py",
     "solvers/_learnable_runge_kutta.py",
     "solvers/_methods.py",
+    "solvers/_rosenbrock_methods.py",
     "solvers/_segments.py",
+    "solvers/_variable_order.py",
     "stages/_matrix_free.py",
     "stages/_sparsity.py",
     "training/_fit.py",

@@ -1,5 +1,6 @@
 """What holds for every problem, and the faults `Problem` names."""
 
+import functools
 import inspect
 import pickle
 
@@ -20,6 +21,14 @@ ALL = [
 each_problem = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
+@functools.cache
+def compiled(make):
+    """A problem and its vector field, compiled for one state and for a batch."""
+    problem = make()
+    field = jax.jit(problem.vector_field)
+    return problem, field, jax.jit(jax.vmap(problem.vector_field, (None, 0)))
+
+
 def random_states(problem, count=20):
     rng = np.random.default_rng(0)
     return rng.uniform(-1, 1, (count, len(problem.y0)))
@@ -31,8 +40,8 @@ def test_every_problem_is_covered():
 
 @each_problem
 def test_field_is_finite_with_a_finite_jacobian_at_the_start(make):
-    problem = make()
-    assert np.isfinite(jax.jit(problem.vector_field)(problem.t0, problem.y0)).all()
+    problem, field, _ = compiled(make)
+    assert np.isfinite(field(problem.t0, problem.y0)).all()
     jacobian = jax.jit(jax.jacfwd(problem.vector_field, argnums=1))(problem.t0, problem.y0)
     assert jacobian.shape == (len(problem.y0),) * 2
     assert np.isfinite(jacobian).all()
@@ -40,17 +49,14 @@ def test_field_is_finite_with_a_finite_jacobian_at_the_start(make):
 
 @each_problem
 def test_single_precision_stays_single_and_agrees(make):
-    problem = make()
-    field = jax.jit(problem.vector_field)
-    for y in random_states(problem).astype(np.float32):
-        single = field(np.float32(0), y)
-        assert single.dtype == jnp.float32
-        expected = field(0.0, y.astype(np.float64))
-        # Sums cancel, so an entry is only as good as the largest one.
-        assert (
-            np.abs(np.asarray(single) - np.asarray(expected)).max()
-            <= 1e-5 * np.abs(np.asarray(expected)).max() + 1e-5
-        )
+    problem, _, fields = compiled(make)
+    states = random_states(problem).astype(np.float32)
+    single = fields(np.float32(0), states)
+    assert single.dtype == jnp.float32
+    expected = np.asarray(fields(0.0, states.astype(np.float64)))
+    # Sums cancel, so an entry is only as good as the largest one.
+    size = np.abs(expected).max(axis=1)
+    assert np.all(np.abs(np.asarray(single) - expected).max(axis=1) <= 1e-5 * size + 1e-5)
 
 
 @each_problem
@@ -67,7 +73,7 @@ def test_numbers_are_double_precision_on_the_host(make):
 def test_true_equations_evaluate_to_the_vector_field(make):
     import sympy
 
-    problem = make()
+    problem, _, fields = compiled(make)
     if not problem.polynomial:
         with pytest.raises(ValueError, match=f"{problem.name} is no polynomial"):
             problem.true_equations()
@@ -76,9 +82,8 @@ def test_true_equations_evaluate_to_the_vector_field(make):
     assert tuple(equations) == problem.names
     sides = [getattr(e, "rhs", e) for e in equations.values()]
     function = sympy.lambdify(sympy.symbols(problem.names), sides, "numpy")
-    compiled = jax.jit(problem.vector_field)
-    for y in random_states(problem):
-        field = np.asarray(compiled(0.0, y))
+    states = random_states(problem)
+    for y, field in zip(states, np.asarray(fields(0.0, states)), strict=True):
         np.testing.assert_allclose(
             field, function(*y), rtol=1e-12, atol=1e-15 * np.abs(field).max()
         )

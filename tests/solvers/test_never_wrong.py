@@ -54,9 +54,8 @@ def test_the_error_is_of_the_size_of_the_tolerance_or_the_result_says_that_it_fa
         assert result != SUCCESS or error(problem, y, floor) < 20 * rtol
 
 
-@pytest.mark.parametrize(
-    "name", ["RadauIIA5", pytest.param("RadauIIA9", marks=pytest.mark.slow), "RadauIIA13"]
-)
+@pytest.mark.slow_cases("RadauIIA9", "RadauIIA13")
+@pytest.mark.parametrize("name", ["RadauIIA5", "RadauIIA9", "RadauIIA13"])
 def test_tolerances_that_float64_can_hold_are_met_on_hires(name):
     problem, floor = srx.problems.hires(), 1e-4
     y, result = solve(problem, getattr(srx, name)(), 1e-8, 1e-8 * floor)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ def solved_step(tableau, h):
     return system, solution(tableau, h * tableau.nodes)
 
 
+@functools.cache
 def memory(tableau, h=0.5):
     coefficients = stage_polynomial(*solved_step(tableau, h))
     return StagePolynomial(coefficients, jnp.asarray(h), jnp.asarray(True))

@@ -1,3 +1,5 @@
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -59,40 +61,57 @@ FAILURES = {
 }
 
 
-@pytest.mark.slow_cases("no real root-root_finder0")
+def failing(name, p, y0, h, **options):
+    """One program for all of them."""
+    fields = [vector_field for vector_field, _, _ in FAILURES.values()]
+    return solve(lambda t, y: p * jax.lax.switch(name, fields, t, y), y0[None], h, **options)
+
+
+def failure(name):
+    _, y0, h = FAILURES[name]
+    return jnp.array(list(FAILURES).index(name)), jnp.array(1.0), jnp.array(y0), jnp.array(h)
+
+
+SOLVE_FAILING = eqx.filter_jit(failing)
+
+
 @pytest.mark.parametrize("root_finder", [srx.SimplifiedNewton(), optx.Newton(1e-10, 1e-10)])
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_system_that_cannot_be_solved_is_never_called_solved(name, root_finder):
-    vector_field, y0, h = FAILURES[name]
-    solution = solve(vector_field, jnp.array([y0]), h, root_finder=root_finder)
+    solution = SOLVE_FAILING(*failure(name), root_finder=root_finder)
     assert not solution.converged
     assert solution.result != SUCCESS
 
 
-@pytest.mark.slow_cases("no real root", "no value at the start", "no value on the way", "NaN state")
+@jax.jit
+@functools.partial(jax.grad, argnums=(1, 2))
+def increment_pulled(name, p, y0, h):
+    solution = failing(name, p, y0, h)
+    return jnp.where(solution.converged, solution.Z[0, 0], 0.0)
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failed_solve_has_derivative_zero(name):
-    vector_field, y0, h = FAILURES[name]
-
-    def increment(p, y0):
-        solution = solve(lambda t, y: p * vector_field(t, y), y0[None], h)
-        return jnp.where(solution.converged, solution.Z[0, 0], 0.0)
-
-    gradient = jax.grad(increment, argnums=(0, 1))(1.0, jnp.array(y0))
-    assert jax.tree.map(float, gradient) == (0.0, 0.0)
+    assert jax.tree.map(float, increment_pulled(*failure(name))) == (0.0, 0.0)
 
 
 def test_too_few_iterations_are_reported_as_such():
-    solution = solve(lambda t, y: -(y**3), jnp.array([10.0]), max_steps=2)
+    few = eqx.filter_jit(lambda y0: solve(lambda t, y: -(y**3), y0, max_steps=2))
+    solution = few(jnp.array([10.0]))
     assert not solution.converged
     assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
 
 
 def test_newton_proper_rescues_a_start_whose_jacobian_says_nothing():
     # The Jacobian is zero at the start, the slope is not: frozen, it makes the iteration diverge.
-    stiff = (lambda t, y: 1 - 100 * y**3, jnp.array([0.0]), 1.0)
-    assert not solve(*stiff, retry=False).converged
-    solution = solve(*stiff)
+    start = jnp.array([0.0])
+
+    @eqx.filter_jit
+    def stiff(retry):
+        return solve(lambda t, y: 1 - 100 * y**3, start, 1.0, retry=retry)
+
+    assert not stiff(False).converged
+    solution = stiff(True)
     assert solution.converged
     y1 = solution.Z[0, 0]
     assert abs(y1 - (1 - 100 * y1**3)) < 1e-14
@@ -114,7 +133,7 @@ def test_a_large_component_does_not_hide_a_small_one_that_is_far_from_its_root(n
     field, root = SMALL[name]
     y0 = jnp.array([1.0, 1e-4], dtype)
     vector_field = lambda t, y: jnp.stack([0 * y[0], field(y[1])])
-    solution = solve(vector_field, y0, jnp.ones((), dtype))
+    solution = eqx.filter_jit(functools.partial(solve, vector_field))(y0, jnp.ones((), dtype))
     assert solution.converged
     # What the increment is added to is rounded to 1.2e-11 in single precision.
     atol = 2 * float(jnp.finfo(dtype).eps) * 1e-4
