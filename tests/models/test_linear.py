@@ -202,3 +202,13 @@ def test_library_without_functions_is_refused(bad):
 def test_count_below_one_is_refused():
     with pytest.raises(ValueError, match="`num_states=0` was given; it needs a positive integer"):
         srx.Library(FUNCTIONS, 0)
+
+
+def test_terms_that_are_off_add_nothing_where_they_overflow():
+    y, active = jnp.array([1e13], jnp.float32), [[False, True, False, False]]
+    coefficients = jnp.array([[0, -1, 0, 0]], jnp.float32)
+    model = srx.Polynomial(1, 3, coefficients=coefficients, active=active)
+    assert model.features(y)[3] == jnp.inf
+    np.testing.assert_array_equal(model(0.0, y), -y)
+    np.testing.assert_array_equal(jax.jacfwd(model, 1)(0.0, y), [[-1.0]])
+    np.testing.assert_array_equal(jax.jacrev(model, 1)(0.0, y), [[-1.0]])

@@ -1,5 +1,7 @@
 """Reaction networks: their rate equations against closed forms, and what is refused."""
 
+import time
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -114,13 +116,37 @@ def test_rates_of_another_number_are_refused():
     [
         ({"reactants": 0}, "`reactants=0` was given"),
         ({"conserved": [1, 1]}, "rows of 2 numbers; each needs one for every species, 3"),
-        ({"conserved": np.eye(3)}, "There are 0 candidates"),
-        ({"reactants": 8, "products": 8}, "candidates; a search needs one to 20000"),
+        ({"conserved": np.eye(3)}, "There are no candidates"),
+        (
+            {"reactants": 8, "products": 8},
+            "more than 20000 candidates; a search needs one to 20000",
+        ),
     ],
 )
 def test_candidates_that_no_fit_can_hold_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         srx.ReactionNetwork.candidates(["A", "B", "C"], **options)
+
+
+def test_too_many_candidates_are_refused_before_all_are_made():
+    start = time.process_time()
+    with pytest.raises(ValueError, match="more than 20000 candidates"):
+        srx.ReactionNetwork.candidates([f"y{i}" for i in range(50)])
+    assert time.process_time() - start < 15  # all 1.8 million pairs take half a minute
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_what_is_conserved_may_have_any_unit(unit):
+    pair = srx.ReactionNetwork.candidates(
+        ["A", "B"], reactants=1, products=1, conserved=[unit, unit]
+    )
+    assert set(pair.reactions()) == {"A -> B", "B -> A"}
+
+
+def test_masses_are_conserved_within_their_rounding():
+    masses = [12.011, 31.998, 12.011 + 31.998 + 1e-5]
+    network = srx.ReactionNetwork.candidates(["C", "O2", "CO2"], conserved=masses)
+    assert "C + O2 -> CO2" in network.reactions()
 
 
 @pytest.mark.slow

@@ -66,9 +66,12 @@ class AbstractLinearModel(AbstractTermModel):
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """`f(y)`; `t` and `args` are not used."""
-        # `where`, for it cuts the gradient too. `@`, for broadcast-multiply-sum measured slower
-        # here at 8 states of degree 2, for one lane and for batches.
-        return jnp.where(self.active, self.coefficients, 0) @ self.features(y)
+        # `where`, for it cuts the gradient too. A product, for broadcast-multiply-sum measured slower
+        # here at 8 states of degree 2, for one lane and for batches. What is off everywhere may
+        # overflow, and zero times infinity is NaN.
+        features = jnp.where(jnp.any(self.active, axis=-2), self.features(y), 0)
+        coefficients = jnp.where(self.active, self.coefficients, 0)
+        return jnp.matmul(coefficients, features, precision="highest")
 
 
 @final
@@ -80,8 +83,8 @@ class Library(AbstractLinearModel):
     A function is ordinary JAX code: `to_sympy` finds its formula by tracing. It may be an equinox
     module; the arrays in it, such as a saturation constant, are then trained too, and may be wrapped:
     [`stiffrax.positive`][], [`stiffrax.bounded`][], [`stiffrax.fixed`][]. Where a function
-    is not finite, the model is not, even with its terms switched off (zero times infinity): leave
-    it out.
+    is not finite, the model is not, or its derivatives are not if all its terms are switched off
+    (zero times infinity): leave it out.
 
     **Arguments:**
 

@@ -98,13 +98,14 @@ class PiNet(eqx.Module):
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """`f(y)`; `t` and `args` are not used."""
-        layers = self.U @ check_state(y, self.num_states)
+        y = check_state(y, self.num_states)
+        layers = jnp.matmul(self.U, y, precision="highest")
         if self.b is not None:
             layers = layers + self.b
         x = layers[0]
         for layer in layers[1:]:
             x = layer * x + x
-        return self.C @ x + self.beta
+        return jnp.matmul(self.C, x, precision="highest") + self.beta
 
     def to_polynomial(self) -> Polynomial:
         """The same function multiplied out, exact to rounding.
@@ -123,7 +124,7 @@ class PiNet(eqx.Module):
                 constant = constant + 1
             raised = x[:, : len(basis.products), None] * U[:, None, :]
             x = (constant[:, None] * x).at[:, basis.products].add(raised)
-        coefficients = (self.C @ x).at[:, 0].add(self.beta)
+        coefficients = jnp.matmul(self.C, x, precision="highest").at[:, 0].add(self.beta)
         return Polynomial(
             self.num_states, self.degree, coefficients=coefficients, num_outputs=self.num_outputs
         )

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex, final
 
 import equinox as eqx
@@ -21,6 +21,8 @@ from ._term_model import AbstractTermModel
 
 # How many candidates are made before the pattern is called too wide: a fit has a column for each.
 _MOST_CANDIDATES = 20_000
+# How far both sides of a reaction may differ in what is conserved, as a part of it.
+_SAME = 1e-6
 _SPECIES = re.compile(r"^(?:(\d+)\s*\*?\s*)?([^\W\d]\w*)$")
 
 
@@ -127,7 +129,7 @@ class ReactionNetwork(AbstractTermModel):
         - `reactants`, `products`: the largest number of molecules on either side.
         - `conserved`: what no reaction changes: one number for each species, such as the count of
             an element in it, or several such rows. With `[1, 1, 1]` the sum of three species stays,
-            and nothing comes from outside.
+            and nothing comes from outside. Both sides may differ by a millionth, as masses do.
 
         **Returns:** a `ReactionNetwork`, its rates zero.
 
@@ -146,23 +148,26 @@ class ReactionNetwork(AbstractTermModel):
             _all_counts(len(species), check_count(name, count))
             for name, count in (("reactants", reactants), ("products", products))
         )
-        rows = np.zeros((0, len(species))) if conserved is None else np.atleast_2d(conserved)
+        rows = np.zeros((0, len(species)))
+        if conserved is not None:
+            rows = np.atleast_2d(np.asarray(conserved, float))
         if rows.shape[1] != len(species):
             raise ValueError(
                 f"`conserved` has rows of {rows.shape[1]} numbers; each needs one for every species, "
                 f"{len(species)} of them."
             )
         pairs: dict[Any, Any] = {}
-        for a, b in itertools.product(left, right):
+        for a, b in _conserving(left, right, rows):
             change = np.subtract(b, a)
-            if a == b or not np.allclose(rows @ change, 0):
-                continue
             direction = (a, tuple(change // np.gcd.reduce(change)))
             if direction not in pairs or abs(change).sum() < pairs[direction][0]:
                 pairs[direction] = abs(change).sum(), (a, b)
+            if len(pairs) > _MOST_CANDIDATES:
+                break
         if not 0 < len(pairs) <= _MOST_CANDIDATES:
+            found = f"more than {_MOST_CANDIDATES}" if pairs else "no"
             raise ValueError(
-                f"There are {len(pairs)} candidates; a search needs one to {_MOST_CANDIDATES}. Write "
+                f"There are {found} candidates; a search needs one to {_MOST_CANDIDATES}. Write "
                 "smaller `reactants` or `products`, or what is `conserved`."
             )
         return cls([_written(pair, species) for _, pair in pairs.values()], species)
@@ -200,18 +205,16 @@ class ReactionNetwork(AbstractTermModel):
         # The rate first: products of many or few molecules alone may leave single precision.
         for column in filled.T:
             speeds = speeds * factors[column]
-        return jnp.asarray(self.stoichiometry.T, speeds.dtype) @ speeds
+        changes = jnp.asarray(self.stoichiometry.T, speeds.dtype)
+        return jnp.matmul(changes, speeds, precision="highest")
 
     def to_polynomial(self) -> Polynomial:
         """The same vector field with one coefficient for each equation and product of species."""
-        q, rates = self.reactants, np.asarray(self.rates)
-        degree = max(1, int(q.sum(axis=1).max()))
-        place = {
-            tuple(e): j for j, e in enumerate(monomials(self.num_states, degree).exponents.tolist())
-        }
-        coefficients = np.zeros((self.num_states, len(place)), rates.dtype)
-        for reactants, change, rate in zip(q.tolist(), self.stoichiometry, rates, strict=True):
-            coefficients[:, place[tuple(reactants)]] += change * rate
+        columns = rate_columns(self)
+        degree = max(1, *map(sum, columns))
+        exponents = map(tuple, monomials(self.num_states, degree).exponents.tolist())
+        zero = np.zeros(self.num_states, self.rates.dtype)
+        coefficients = np.stack([columns.get(q, zero) for q in exponents], axis=1)
         return Polynomial(
             self.num_states, degree, coefficients=coefficients, active=coefficients != 0
         )
@@ -254,6 +257,16 @@ class ReactionNetwork(AbstractTermModel):
 @named_parts.register(ReactionNetwork)
 def _(model: ReactionNetwork) -> Any:
     return [(None, model.species)]
+
+
+def rate_columns(network: ReactionNetwork) -> dict[tuple[int, ...], Float[np.ndarray, " species"]]:
+    """What each product of reactants is multiplied by in the rate equations."""
+    columns: dict[Any, Any] = {}
+    rates = np.asarray(network.rates)
+    for q, change, rate in zip(network.reactants, network.stoichiometry, rates, strict=True):
+        place = tuple(q.tolist())
+        columns[place] = columns.get(place, 0) + change.astype(rates.dtype) * rate
+    return columns
 
 
 def _sides(text: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -319,6 +332,19 @@ def side_text(counts: Sequence[int], species: Sequence[str]) -> str:
     """One side of a reaction, such as `A + 2 B`."""
     named = zip(counts, species, strict=True)
     return " + ".join(name if n == 1 else f"{n} {name}" for n, name in named if n) or "0"
+
+
+def _conserving(
+    left: list[tuple[int, ...]], right: list[tuple[int, ...]], rows: Float[np.ndarray, "rows n"]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The reactions of these sides that change something, and none of the rows."""
+    products = np.array(right)
+    made, size = rows @ products.T, np.abs(rows) @ products.T
+    for a in left:
+        taken = (rows @ a)[:, None]
+        bound = _SAME * (size + (np.abs(rows) @ a)[:, None])
+        stays = np.all(np.abs(made - taken) <= bound, axis=0)
+        yield from ((a, right[j]) for j in np.flatnonzero(stays) if right[j] != a)
 
 
 def _all_counts(num_species: int, most: int) -> list[tuple[int, ...]]:

@@ -25,7 +25,8 @@ from ..models._checks import check_state
 from ..models._own_names import named_parts, own_names
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
-from ._numbers import check_digits, drop_small_terms, round_numbers, to_number
+from ._numbers import check_digits, drop_small_terms, round_numbers
+from ._sums_of_terms import linear_rows, network_rows
 from ._system_field import field_of
 from ._trace import trace
 
@@ -121,7 +122,8 @@ def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
     if tuple(names) != own != state_names(None, len(own)) and sorted(names) == sorted(own):
         raise ValueError(
             f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
-            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, names)`."
+            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, "
+            "names)`."
         )
     return names
 
@@ -213,10 +215,12 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
     import sympy
 
     part = paramax.unwrap(part)
-    if isinstance(part, PiNet | ReactionNetwork):
+    if isinstance(part, PiNet):
         part = part.to_polynomial()
     if isinstance(part, AbstractLinearModel):
-        return _linear(part, states, threshold)
+        return linear_rows(part, states, threshold)
+    if isinstance(part, ReactionNetwork):
+        return network_rows(part, states, threshold)
     if isinstance(part, SymbolicModel):
         new = dict(zip(map(sympy.Symbol, part.names), states, strict=True))
         return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
@@ -246,23 +250,6 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
                 "for a division by zero, or for places beyond an array, which JAX reads as NaN."
             )
     return [drop_small_terms(e, threshold) for e in found]
-
-
-def _linear(model: AbstractLinearModel, states: Sequence[Any], threshold: float) -> list[Any]:
-    import sympy
-
-    coefficients = np.where(model.active, model.coefficients, 0)
-    if not np.all(np.isfinite(coefficients)):
-        i, j = np.argwhere(~np.isfinite(coefficients))[0]
-        raise ValueError(
-            f"Only finite coefficients make equations, got {coefficients[i, j]} for the term "
-            f"`{model.feature_names()[j]}` in output {i + 1}: the fit has failed."
-        )
-    features = trace(model.features, states)
-    return [
-        sympy.Add(*(to_number(row[j]) * features[j] for j in np.flatnonzero(kept)))
-        for row, kept in zip(coefficients, np.abs(coefficients) > threshold, strict=True)
-    ]
 
 
 def as_system(
