@@ -3,18 +3,23 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import stiffrax as srx
 
 NET = srx.PiNet(2, width=3, degree=2, key=jax.random.key(0))
 
 
+def is_program(x):
+    return isinstance(x, Jaxpr | ClosedJaxpr)
+
+
 def products(jaxpr):
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             yield equation.params["precision"]
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            yield from products(inner)
+        for inner in filter(is_program, jax.tree.leaves(equation.params, is_leaf=is_program)):
+            yield from products(getattr(inner, "jaxpr", inner))
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,14 @@ def test_the_sign_of_micro_and_the_greek_letter_are_one_name():
     assert srx.from_text("d\u00b5/dt = -2*\u03bc") == {"\u00b5": -2 * sp.Symbol("\u00b5")}
     with pytest.raises(ValueError, match="twice"):
         srx.from_text("d\u00b5/dt = 1\nd\u03bc/dt = 2")
+
+
+def test_sums_of_more_than_a_thousand_terms_are_read():
+    terms = " + ".join(f"{k}.5*x**{k}" for k in range(1, 1200))
+    (row,) = srx.from_text(f"dx/dt = {terms} - 3*x").values()
+    assert len(row.args) == 1199
+    assert row.coeff(x) == -1.5
+
+
+def test_a_sum_has_the_signs_and_order_of_the_text():
+    assert srx.from_text("dx/dt = x**3 - (x - 2) + -x - x**2")["x"] == x**3 - x**2 - 2 * x + 2

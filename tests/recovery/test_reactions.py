@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +82,32 @@ def test_a_species_that_is_lost_without_taking_part_is_named():
         srx.to_reactions(equations, ["A", "B"])
 
 
+def test_what_no_set_of_reactions_says_is_refused_at_once():
+    coefficients = np.ones((8, 45))
+    coefficients[3, 0] = -1.0  # lost without taking part
+    start = time.process_time()
+    with pytest.raises(ValueError, match="No reactions of 0 with up to 2 products"):
+        srx.to_reactions(srx.Polynomial(8, 2, coefficients=coefficients))
+    assert time.process_time() - start < 10
+
+
+def test_rounding_of_single_precision_is_no_error_of_coefficients():
+    rate = np.float32(0.1)
+    coefficients = np.array([[0, -rate, 0], [0, np.nextafter(rate, np.float32(1)), 0]], np.float32)
+    network = srx.to_reactions(srx.Polynomial(2, 1, coefficients=coefficients), tolerance=1e-9)
+    assert network.reactions() == ("y1 -> y2",)
+    single = srx.ReactionNetwork(["A -> B"], rates=np.array([0.1], np.float32))
+    assert srx.to_mhchem(single, digits=None) == r"\ce{A &->[0.1] B}"
+
+
+def test_names_that_mhchem_reads_otherwise_are_in_math_mode():
+    network = srx.ReactionNetwork(["A_max + 2 v -> y1"], rates=[1.0])
+    assert srx.to_mhchem(network) == r"\ce{$\mathrm{A\_max}$ + 2 $v$ &->[1] y1}"
+
+
 def test_what_is_no_polynomial_is_refused():
+    with pytest.raises(ValueError, match="has 1 outputs for 3 states; reactions need the rate"):
+        srx.to_reactions(srx.Polynomial(3, 2, num_outputs=1))
     with pytest.raises(ValueError, match="it needs a polynomial"):
         srx.to_reactions(lambda t, y, args: y)
     for tolerance in (0.0, 2.0):

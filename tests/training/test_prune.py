@@ -195,3 +195,10 @@ def test_an_information_criterion_needs_one_run_only(criterion):
 def test_a_criterion_of_another_name_is_refused():
     with pytest.raises(ValueError, match="`criterion='mdl'`"):
         srx.prune_and_refit(srx.Polynomial(2, 2), few_samples(2), criterion="mdl")
+
+
+@pytest.mark.parametrize("option", [{"held_out": ["b"]}, {"tolerance": 1.5}])
+def test_settings_that_a_criterion_does_not_read_are_refused(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"`{name}=.*with `criterion='bic'`.*Leave `{name}` out"):
+        srx.prune_and_refit(srx.Polynomial(2, 2), few_samples(2), criterion="bic", **option)

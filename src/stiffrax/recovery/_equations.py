@@ -25,7 +25,7 @@ from ..models._checks import check_state
 from ..models._own_names import named_parts, own_names
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
-from ._numbers import check_digits, drop_small_terms, round_numbers
+from ._numbers import check_digits, drop_small_terms, is_finite, is_real, round_numbers
 from ._sums_of_terms import linear_rows, network_rows
 from ._system_field import field_of
 from ._trace import trace
@@ -204,6 +204,12 @@ def to_sympy(
         rows = [rows[i] for i in np.argsort((*model.differential, *model.algebraic))]
     else:
         rows = read(model)
+    for i, row in enumerate(rows):
+        if not is_finite(row):
+            raise ValueError(
+                f"Output {i + 1} of the model is {row} whatever the state is, which makes no equation. "
+                "Look for a division by zero, or for places beyond an array, which JAX reads as NaN."
+            )
     return map_rows(lambda e: round_numbers(e, digits), rows)
 
 
@@ -242,13 +248,6 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
             f"The function returned shape {found.shape} for {len(states)} states; equations are "
             "read from a vector of one number each. Write for example `jnp.stack([-y[0]])`."
         )
-    for i, e in enumerate(found):
-        if e in (sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
-            raise ValueError(
-                f"Output {i + 1} of the function is {e} whatever the state is, which makes no "
-                "equation. Look "
-                "for a division by zero, or for places beyond an array, which JAX reads as NaN."
-            )
     return [drop_small_terms(e, threshold) for e in found]
 
 
@@ -301,6 +300,11 @@ def as_system(
 
     def as_written(e: Any) -> Any:
         renamed = e.xreplace({s: sympy.Symbol(str(s)) for s in e.free_symbols})
+        if not is_real(renamed):
+            raise ValueError(
+                f"The equations hold {renamed}, which is not real: a root of a negative number, or the "
+                "like. Write for example `-2` for the cube root of -8."
+            )
         return round_numbers(renamed, digits)
 
     return map_rows(as_written, expressions), states
@@ -349,7 +353,7 @@ def from_sympy(
     **Returns:** a [`stiffrax.SymbolicModel`][], called as `model(t, y, args=None)`.
 
     **Raises:** `ValueError` for symbols that are neither states nor the time, for functions that
-    JAX has not, and for text in place of expressions.
+    JAX has not, for numbers that are not real, and for text in place of expressions.
 
     ```python
     >>> import jax.numpy as jnp

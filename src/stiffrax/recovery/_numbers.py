@@ -75,7 +75,7 @@ def drop_small_terms(expression: Any, threshold: float) -> Any:
     """The sum without terms whose numeric factor is at most the threshold in size."""
     import sympy
 
-    if not threshold:
+    if not threshold or not is_finite(expression):
         return expression
     symbols = expression.free_symbols
     return sympy.Add(
@@ -85,6 +85,27 @@ def drop_small_terms(expression: Any, threshold: float) -> Any:
             if abs(complex(term.as_independent(*symbols, as_Add=False)[0])) > threshold
         )
     )
+
+
+def is_finite(expression: Any) -> bool:
+    """Whether no infinity and no NaN is a part of it, but in branches of a `Piecewise`."""
+    import sympy
+
+    parts = sympy.preorder_traversal(expression)
+    for part in parts:
+        if part in (sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+            return False
+        if isinstance(part, sympy.Piecewise):
+            parts.skip()
+    return True
+
+
+def is_real(expression: Any) -> bool:
+    """Whether no imaginary unit and no root of a negative number is a part of it."""
+    import sympy
+
+    roots = (p for p in expression.atoms(sympy.Pow) if p.base.is_negative)
+    return not expression.has(sympy.I) and not any(p.exp.is_integer is False for p in roots)
 
 
 def check_digits(digits: int | None) -> None:

@@ -5,9 +5,9 @@ import itertools
 import operator
 from typing import Any
 
+from ._numbers import is_real
+
 _OPERATIONS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
@@ -53,6 +53,11 @@ def parse(formula: str, known: dict[str, Any], line: int) -> Any:
         ) from error
     if expression.has(sympy.nan, sympy.oo, sympy.zoo):
         raise ValueError(f"Line {line}: {formula!r} is not finite.")
+    if not is_real(expression):
+        raise ValueError(
+            f"Line {line}: {formula!r} is not real, for it is {expression}. Write for example `-2` for "
+            "the cube root of -8."
+        )
     return expression
 
 
@@ -77,6 +82,8 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
             return -_build(operand, known)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _build(operand, known)
+        case ast.BinOp(op=ast.Add() | ast.Sub()):
+            return _sum(node, known)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return _OPERATIONS[type(op)](_build(left, known), _build(right, known))
         case ast.Call(func=ast.Name(id="Piecewise"), args=[_, *_] as cases, keywords=[]):
@@ -84,6 +91,18 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
             return getattr(sympy, name)(*(_build(x, known) for x in arguments))
     raise _UnknownError(ast.unparse(node))
+
+
+def _sum(node: ast.expr, known: dict[str, Any]) -> Any:
+    """All terms at once: a sum of a thousand is a tree as deep, and costs its square term by term."""
+    import sympy
+
+    terms = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        term = _build(node.right, known)
+        terms.append(term if isinstance(node.op, ast.Add) else -term)
+        node = node.left
+    return sympy.Add(_build(node, known), *reversed(terms))
 
 
 def _case(node: ast.expr, known: dict[str, Any]) -> Any:

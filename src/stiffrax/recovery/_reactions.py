@@ -1,9 +1,11 @@
 """Reactions of mass-action kinetics from rate equations, and reactions in LaTeX."""
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import paramax
 from jaxtyping import Float, Int
@@ -12,12 +14,13 @@ from .._arguments import check_count, check_instance, is_between
 from ..data._state_names import state_names
 from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
-from ..models._reaction_network import side_text
+from ..models._reaction_network import rate_columns, side_text
 from ._equations import names_for
+from ._latex_symbols import latex_symbol
 from ._numbers import check_digits
 
-# The most reactions with the same reactants. With five, and five species that change, there are
-# 21 choose 5, 20,349, sets to try, in a second.
+# The most reactions with the same reactants. With five, two products, and five species that change,
+# there are 20 choose 5, 15,504, sets to try, in a second; with eight 44 choose 5, a million.
 _MOST_PARALLEL = 5
 
 
@@ -45,11 +48,12 @@ def to_reactions(
 
     $$c_{\cdot q} = \sum_r k_r (p_r - q), \qquad k_r > 0$$
 
-    The fewest reactions are taken that say the column within `tolerance`; among equally few those of
-    the fewest molecules. Rate equations do not determine reactions: others of the same number may
-    have the same ones. Rates are not those of the best fit any more, for what the equations had as
-    several numbers is one: refit by `fit_least_squares(network, data, start="given")`, and compare
-    the loss with that of the polynomial.
+    The fewest reactions are taken that say the column within `tolerance`; among equally few those
+    of the smallest sum of squared counts of molecules on the right. Rate equations do not determine
+    reactions: others of the same number may have the same ones. Rates are not those of the best fit
+    any more, for what the equations had as several numbers is one: refit by
+    `fit_least_squares(network, data, start="given")`, and compare the loss with that of the
+    polynomial.
 
     **Arguments:**
 
@@ -59,14 +63,16 @@ def to_reactions(
     - `species`: the names of the states; default those of a network, else `y1 ... yn`.
     - `products`: the largest number of molecules on the right.
     - `tolerance`: by how much the coefficients of one product of species may be missed, relative to
-        the largest of them.
+        the largest of them; at least the rounding of their precision.
 
     **Returns:** a [`stiffrax.ReactionNetwork`][].
 
-    **Raises:** `ValueError` for a model that is no polynomial, or a product of species of whose
+    **Raises:** `ValueError` for a model that is no polynomial or has not one equation for each state,
+    for its own names in another order, or for a product of species of whose
     coefficients no reactions can be made, by its name.
 
-    Cost: a non-negative least-squares problem for each set of up to five products.
+    Cost: a non-negative least-squares problem for each set of up to five products, where there are
+    reactions at all: a minute for eight species that all change.
 
     ??? cite "Reference"
         Hars and Toth, *On the inverse problem of reaction kinetics* (1981), say which polynomials
@@ -83,9 +89,15 @@ def to_reactions(
     """
     model = paramax.unwrap(model)
     species = names_for(model, species)
-    if hasattr(model, "to_polynomial"):
+    if hasattr(model, "to_polynomial") and not isinstance(model, ReactionNetwork):
         model = model.to_polynomial()
-    check_instance("model", model, Polynomial, "a polynomial", "srx.Polynomial(...)")
+    if not isinstance(model, ReactionNetwork):
+        check_instance("model", model, Polynomial, "a polynomial", "srx.Polynomial(...)")
+        if model.num_outputs != model.num_states:
+            raise ValueError(
+                f"The polynomial has {model.num_outputs} outputs for {model.num_states} states; "
+                "reactions need the rate of change of each. Leave `num_outputs` out."
+            )
     species = state_names(species, model.num_states)
     check_count("products", products)
     if not is_between(0, tolerance, 1):
@@ -93,17 +105,17 @@ def to_reactions(
             f"`tolerance={tolerance!r}` was given; it needs a number above 0 and below 1. Write "
             "`tolerance=1e-2`, or `tolerance=1e-9` for coefficients without errors."
         )
-    columns = np.where(model.active, model.coefficients, 0).T
-    if not np.any(columns):
+    columns = {q: column for q, column in _columns(model) if np.any(column)}
+    if not columns:
         raise ValueError(
             "All coefficients of the polynomial are zero, which no reaction gives: nothing happens in "
             "it. Fit it first, or prune less."
         )
     texts, rates = [], []
-    for q, column in zip(model.exponents, columns, strict=True):
-        if not np.any(column):
-            continue
-        split = _split(q, column, products, tolerance)
+    # Both numbers of `A -> B` are one but for rounding, at best.
+    tolerance = max(tolerance, 8 * float(jnp.finfo(model.coefficients.dtype).eps))
+    for q, column in columns.items():
+        split = _split(np.array(q), column, products, tolerance)
         if split is None:
             raise ValueError(
                 f"No reactions of {_side(q, species)} with up to {products} products, and at most "
@@ -115,6 +127,16 @@ def to_reactions(
             texts.append(f"{_side(q, species)} -> {_side(p, species)}")
             rates.append(rate)
     return ReactionNetwork(texts, species, rates=np.array(rates, model.coefficients.dtype))
+
+
+def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, ...], Any]]:
+    """The coefficients of each product of species, over the equations."""
+    if isinstance(model, ReactionNetwork):
+        # In the order of a polynomial's monomials.
+        order = lambda one: (sum(one[0]), [-x for x in one[0]])  # noqa: E731
+        return sorted(rate_columns(model).items(), key=order)
+    coefficients = np.where(model.active, model.coefficients, 0).T
+    return zip(map(tuple, model.exponents.tolist()), coefficients, strict=True)
 
 
 def _split(
@@ -130,6 +152,11 @@ def _split(
     groups = groups[~np.any((groups != q) & ~changed, axis=1) & np.any(groups != q, axis=1)]
     changes = (groups - q).T.astype(float)
     size = np.max(np.abs(column))
+    # Where no number of reactions will do, none is tried: there are millions of sets of five. What
+    # takes no part cannot be lost.
+    lost = np.minimum(column[q == 0] / size, 0)
+    if np.linalg.norm(lost) > tolerance or nnls(changes, column / size)[1] > tolerance:
+        return None
     for count in range(1, min(_MOST_PARALLEL, len(groups)) + 1):
         found = []
         for chosen in itertools.combinations(range(len(groups)), count):
@@ -176,8 +203,9 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
     check_digits(digits)
     kept, lines = network.kept(), []
     for text, rate in zip(kept.reactions(), np.asarray(kept.rates), strict=True):
-        left, right = (_outside(side) for side in text.split(" -> "))
-        number = f"{float(rate)!r}" if digits is None else f"{float(rate):.{digits}g}"
+        left, right = (_in_mhchem(side) for side in text.split(" -> "))
+        value = float(np.format_float_scientific(rate))  # the digits that single precision has
+        number = f"{value!r}" if digits is None else f"{value:.{digits}g}"
         lines.append(rf"\ce{{{left} &->[{_in_latex(number)}] {right}}}")
     return "\\\\\n".join(lines)
 
@@ -187,8 +215,11 @@ def _in_latex(number: str) -> str:
     return rf"${mantissa} \times 10^{{{int(exponent)}}}$" if e else number
 
 
-def _outside(side: str) -> str:
-    return r"$\varnothing$" if side == "0" else side
+def _in_mhchem(side: str) -> str:
+    """One side, with names in math mode where mhchem would read a subscript or an arrow."""
+    if side == "0":
+        return r"$\varnothing$"
+    return re.sub(r"\b([a-z]\b|\w*_\w*)", lambda name: f"${latex_symbol(name[0])}$", side)
 
 
 def _side(counts: Any, species: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import check_instance
 from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
+from ._latex_symbols import latex_symbol
 from ._parse import parse
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def to_text(
 ) -> str:
     """Equations as plain text, a line `dy1/dt = ...` for each state, which `from_text` reads back.
 
-    A constraint is a line `0 = ...`, which it does not read.
+    A constraint is a line `0 = ...`, which it does not read, nor a branch that is `nan`.
 
     **Arguments:**
 
@@ -122,7 +123,8 @@ def to_latex(
 
     - `equations`: a model, or one SymPy expression for each state, in a sequence or by its name.
     - `names`: the names of the states; default the names in `equations`, else `y1 ... yn`. Numbers
-        at the end of a name become subscripts.
+        at the end of a name become subscripts, `alpha` a Greek letter, other names of more than one
+        letter stand upright.
     - `digits`: significant digits to which coefficients are rounded; default all that SymPy prints,
         which is 15.
 
@@ -143,10 +145,15 @@ def to_latex(
     import sympy
 
     rows, states = as_system(equations, names, digits, constraints=True)
+    symbols = {sympy.Symbol(state): latex_symbol(state) for state in states}
+
+    def write(formula: Any) -> str:
+        return sympy.latex(formula, symbol_names=symbols)
+
     lines = (
-        rf"0 &= {sympy.latex(row.rhs)}"
+        rf"0 &= {write(row.rhs)}"
         if is_constraint(row)
-        else rf"\frac{{d {sympy.latex(sympy.Symbol(state))}}}{{d {TIME}}} &= {sympy.latex(row)}"
+        else rf"\frac{{d {latex_symbol(state)}}}{{d {TIME}}} &= {write(row)}"
         for state, row in zip(states, rows, strict=True)
     )
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"

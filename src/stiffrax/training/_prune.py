@@ -74,8 +74,8 @@ def prune_and_refit(
     data: Trajectories,
     solver: diffrax.AbstractSolver | None = None,
     *,
-    held_out: Any = 0.2,
-    tolerance: float = 3.0,
+    held_out: Any = None,
+    tolerance: float | None = None,
     criterion: Criterion = "held_out",
     substeps: int = 1,
     refine: int = 4,
@@ -117,18 +117,20 @@ def prune_and_refit(
 
     **Arguments:**
 
-    - `model`: [`stiffrax.Polynomial`][], [`stiffrax.Library`][], or a model that contains one.
+    - `model`: [`stiffrax.Polynomial`][], [`stiffrax.Library`][], [`stiffrax.ReactionNetwork`][], or
+        a model that contains one.
     - `data`, `solver`, `substeps`, `window`, `initial_states`, `scale`, `weight`, `start`,
         `progress`: as for [`stiffrax.fit_least_squares`][].
-    - `held_out`: the runs to judge by, as in [`stiffrax.Trajectories.split`][].
-    - `tolerance`: how much worse a smaller model may be on them.
+    - `held_out`: the runs to judge by, as in [`stiffrax.Trajectories.split`][]; default 0.2 of them.
+    - `tolerance`: how much worse a smaller model may be on them, a factor; default 3.
     - `criterion`: `"held_out"`, for clean data; `"ebic"`, `"bic"`, `"aic"` or `"significance"` for
         noisy ones, which hold no run out.
     - `refine`: factor on `substeps` in the last fit.
 
     **Returns:** a [`stiffrax.PrunedFit`][].
 
-    **Raises:** `ValueError` if no run can be held out, or the model has no term to drop.
+    **Raises:** `ValueError` if no run can be held out, the model has no term to drop, or `held_out` or
+    `tolerance` is given with a criterion that does not read them.
 
     Cost: one full fit, then a few fits of ever smaller models; with a coupled start several times
     that.
@@ -149,13 +151,16 @@ def prune_and_refit(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
-    _check(check_data(data), tolerance, refine, criterion)
+    _check(check_data(data), held_out, tolerance, refine, criterion)
+    held_out = 0.2 if held_out is None else held_out
+    factor = 3.0 if tolerance is None else tolerance
     free_starts = check_options(start, initial_states, window, substeps, 1)
     check_model(model, data)
     if num_terms(model) == 0:
         raise ValueError(
-            f"The model {type(model).__name__} has no term to drop; it needs a `Polynomial` or a "
-            "`Library`, or to contain one. To fit it as it is, write `fit_least_squares`."
+            f"The model {type(model).__name__} has no term to drop; it needs a `Polynomial`, a "
+            "`Library` or a `ReactionNetwork`, or to contain one. To fit it as it is, write "
+            "`fit_least_squares`."
         )
     samples = WeightedSamples.of(data, scale, weight)
     parts = samples.split(held_out) if criterion == "held_out" else (samples, samples)
@@ -169,7 +174,7 @@ def prune_and_refit(
     every = fit_start(model, train.steps, start, progress, couplings_of_search(start)[0])
 
     def judge(test: _Residuals) -> TermJudge:
-        return TermJudge(*test, criterion, tolerance, num_terms(every))
+        return TermJudge(*test, criterion, factor, num_terms(every))
 
     fit, tried = _search(every, train, test, judge, start, FAR * samples.size_of_states, progress)
     test, everything = (part.refined(refine) for part in (test, everything))
@@ -222,7 +227,7 @@ def _search(
     return fit, tried
 
 
-def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> None:
+def _check(data: Trajectories, held_out: Any, tolerance: Any, refine: Any, criterion: Any) -> None:
     if criterion not in CRITERIA:
         raise ValueError(
             f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'ebic', "
@@ -234,7 +239,13 @@ def _check(data: Trajectories, tolerance: Any, refine: Any, criterion: Any) -> N
             "at least are needed. Cut the run in two, fit without pruning, or write "
             '`criterion="bic"`.'
         )
-    if not tolerance >= 1:
+    for name, given in (("held_out", held_out), ("tolerance", tolerance)):
+        if given is not None and criterion != "held_out":
+            raise ValueError(
+                f"`{name}={given!r}` was given with `criterion={criterion!r}`, which judges terms by "
+                f"all runs and their number. Leave `{name}` out, or write `criterion='held_out'`."
+            )
+    if tolerance is not None and not tolerance >= 1:
         raise ValueError(f"`tolerance={tolerance!r}` was given; it needs a number of at least 1.")
     check_count("refine", refine)
 
