@@ -28,8 +28,8 @@ def test_weights_stay_with_their_samples_when_runs_are_held_out():
 def test_runs_that_do_not_count_are_no_runs_to_judge_by(criterion):
     weight = np.zeros((3, 4, 1))
     weight[1, 1 if criterion == "held_out" else 0] = 1
+    options = {"held_out": [1]} if criterion == "held_out" else {}
     with pytest.raises(ValueError, match=r"runs \['0', .* that are predicted have the weight zero"):
-        options = {"held_out": [1]} if criterion == "held_out" else {}
         srx.prune_and_refit(
             srx.Polynomial(1, 1), DATA, weight=weight, criterion=criterion, **options
         )
