@@ -41,7 +41,7 @@ def network_rows(network: ReactionNetwork, states: Sequence[Any], threshold: flo
         )
     terms: list[list[Any]] = [[] for _ in states]
     for powers, column in rate_columns(network).items():
-        product = sympy.Mul(*(states[i] ** powers[i] for i in np.flatnonzero(powers)))
+        product = sympy.Mul(*(x**n for x, n in zip(states, powers, strict=True)))
         for i in np.flatnonzero(np.abs(column) > threshold):
             terms[i].append(to_number(column[i]) * product)
     return [sympy.Add(*row) for row in terms]
