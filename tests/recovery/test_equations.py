@@ -108,32 +108,6 @@ def test_a_function_that_returns_no_vector_is_refused():
         srx.to_sympy(lambda t, y, args: -y[0], ["x"])
 
 
-def test_an_output_that_is_never_finite_is_refused():
-    message = "Output 2 of the model is nan whatever the state is"
-    with pytest.raises(ValueError, match=message):
-        srx.to_sympy(lambda t, y, args: jnp.take(y, jnp.arange(2) + 1) - y, ["x", "v"])
-    beyond = srx.Library([lambda y: jnp.take(y, 2)], 2, coefficients=[[0.0], [1.0]])
-    for model in (beyond, srx.PartiallyKnown(beyond, srx.Polynomial(2, 1))):
-        for threshold in (0.0, 0.1):
-            with pytest.raises(ValueError, match=message):
-                srx.to_sympy(model, threshold=threshold)
-    with pytest.raises(ValueError, match=r"Output 1 of the model is oo\*x whatever the state is"):
-        srx.to_sympy(lambda t, y, args: y * jnp.inf, ["x"])
-
-
-def test_branches_that_are_nan_are_written():
-    (row,) = srx.to_sympy(lambda t, y, args: jnp.where(y > 0, y, jnp.nan), ["x"])
-    assert row.has(sympy.nan)
-
-
-def test_equations_that_are_not_real_are_refused():
-    with pytest.raises(ValueError, match="is not real, for it is .*Write for example `-2`"):
-        srx.from_text("dx/dt = (-8)**(1/3)*x")
-    for bad in (sympy.sqrt(-2) * x, sympy.log(-1) * x, x * sympy.root(-8, 3)):
-        with pytest.raises(ValueError, match="which is not real: a root of a negative number"):
-            srx.from_sympy((bad,), (x,))
-
-
 def test_names_are_those_of_the_model():
     model = srx.from_sympy({"b": -sp.Symbol("b"), "a": sp.Symbol("b")})
     assert srx.to_text(model) == "db/dt = -b\nda/dt = b"
@@ -378,20 +352,6 @@ def test_names_that_contradict_the_mapping_are_refused():
 def test_names_put_the_equations_of_a_mapping_in_their_order():
     assert srx.from_sympy({"v": -x, "x": 2 * v}, ["x", "v"]) == srx.from_sympy((2 * v, -x), (x, v))
     assert srx.from_sympy({v: -x, x: 2 * v}).names == ("v", "x")
-
-
-def test_a_network_of_many_species_needs_no_list_of_all_monomials():
-    texts = ["y1 + y2 + y3 -> y200", *(f"y{i} -> y{i + 1}" for i in range(1, 200))]
-    network = srx.ReactionNetwork(texts, [f"y{i}" for i in range(1, 201)], rates=np.full(200, 2.0))
-    rows = srx.to_sympy(network)
-    assert rows[0] == -2 * y1 * y2 * sympy.Symbol("y3") - 2 * y1
-    assert rows[1] == -2 * y1 * y2 * sympy.Symbol("y3") + 2 * y1 - 2 * y2
-
-
-def test_rates_that_are_not_finite_are_named():
-    network = srx.ReactionNetwork(["A -> B"]).with_coefficients([np.nan])
-    with pytest.raises(ValueError, match="Only finite rates make equations, got nan for `A -> B`"):
-        srx.to_sympy(network)
 
 
 def test_own_names_in_another_order_would_exchange_states_and_are_refused():
