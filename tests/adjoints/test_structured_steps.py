@@ -101,6 +101,42 @@ def test_gradient_with_a_pattern_and_a_mass_is_the_dense_one(full, adjoint):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
 
 
+def exchange(t, y, args):
+    """Cells that equalize fast, fed by what `Banded(1, 1)` leaves out: the mean grows slowly."""
+    flow = 1e4 * jnp.diff(y, prepend=y[:1], append=y[-1:])
+    return jnp.diff(flow) + args * y[-1] * jnp.eye(3)[0]
+
+
+@pytest.mark.slow_cases("checkpoints", "maps", "steps")
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_gradient_is_right_whatever_small_entries_a_pattern_leaves_out(adjoint):
+    def found(structure, adjoint):
+        solver = srx.RadauIIA3(structure=structure)
+        grad = jax.grad(lambda y0, args: value(exchange, solver, adjoint, y0, args), (0, 1))
+        return jnp.append(*jax.jit(grad)(jnp.ones(3), 2.0))
+
+    given = found(srx.Banded(1, 1), ADJOINTS[adjoint])
+    np.testing.assert_allclose(given, found(None, ADJOINTS["discrete"]), rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_tangents_are_right_whatever_small_entries_a_pattern_leaves_out():
+    def found(structure):
+        solver = srx.RadauIIA3(structure=structure)
+        end = lambda y0: value(exchange, solver, ADJOINTS["discrete"], y0, 2.0)  # noqa: E731
+        return jax.jit(jax.jacfwd(end))(jnp.ones(3))
+
+    np.testing.assert_allclose(found(srx.Banded(1, 1)), found(None), rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_an_explicit_stage_refuses_what_a_pattern_leaves_out():
+    solver = srx.Trapezoid(structure=srx.Banded(1, 1))
+    grad = jax.grad(lambda y0: value(exchange, solver, ADJOINTS["discrete"], y0, 2.0))
+    with pytest.raises(Exception, match="entry outside of `structure="):
+        jax.block_until_ready(jax.jit(grad)(jnp.ones(3)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", [srx.RadauIIA3, srx.Rodas4P])
 def test_forward_mode_and_second_derivatives_with_a_pattern_are_the_dense_ones(solver):

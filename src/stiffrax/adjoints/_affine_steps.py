@@ -11,7 +11,14 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..stages import SparseMatrix, SparseStages, factor_sparse_stages, short_product
+from ..stages import (
+    SparseMatrix,
+    SparseStages,
+    StageEquations,
+    factor_sparse_stages,
+    short_product,
+    units_left,
+)
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
@@ -65,6 +72,19 @@ class Chunk(eqx.Module):
             self.matrices()
         )
         return LibraryFactors(solver, states)
+
+    def left(self, rest: Array, V: Float[Array, "k mn"], G: Float[Array, "k mn"]) -> Array:
+        """What is left of sparse equations, in units of rounding of each one's terms."""
+        a = self.steps.couplings.A_inverse.T
+
+        def terms(step: Any, V: Array, G: Array) -> Array:
+            hJ, M = step.matrices
+            equations = StageEquations(jnp.asarray(a, V.dtype), M, hJ)
+            return equations.terms(*(x.reshape(len(a), -1) for x in (V, G))).reshape(-1)
+
+        sizes = eqx.filter_vmap(terms)(self.steps, V, G)
+        # A step that is not used may have no inverse.
+        return units_left(rest, jnp.where(self.used[:, None], sizes, 1))
 
     def right_sides(self, x: Float[Array, "k n *c"]) -> Float[Array, "k mn *c"]:
         """Those of the stages for what enters each step."""

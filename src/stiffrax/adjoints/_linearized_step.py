@@ -20,12 +20,15 @@ from ..stages import (
     ScaledInverse,
     SparseMatrix,
     StageSystem,
+    are_missing,
     looped_inverse,
+    refuse_missing,
     scaled_inverse,
     sparse_mass_matrix,
     sparse_stage_jacobians,
     stacked_columns,
     stacked_mass_matrix,
+    units_of,
 )
 from ..tableaus import SplitTransform, Tableau
 
@@ -255,8 +258,12 @@ def _linearize_sparse(
 ) -> LinearizedStep:
     hJ, hJ0, M_T = sparse_stage_jacobians(system, Z, structure), None, None
     if system.hf0 is not None:
-        jacobian = structure.jacobian(system.field, system.t0, system.y0)
-        hJ0 = structure.as_sparse(jax.tree.map(lambda x: system.h * x, jacobian), system.y0.size)
+        # In no equation that could be solved again for what it leaves out.
+        at, units = (system.field, system.t0, system.y0), units_of(system.y0)
+        hJ0 = jax.tree.map(lambda x: system.h * x, structure.jacobian(*at))
+        hJ0 = structure.as_sparse(hJ0, system.y0.size)
+        missing = are_missing(hJ0, system.h, at, units, jnp.abs(units))
+        hJ0 = refuse_missing(structure.written, hJ0, missing)
     if system.mass is not None:
         M_T = sparse_mass_matrix(system.mass, structure).T
     return LinearizedStep(system.tableau, hJ.T, hJ0, M_T)

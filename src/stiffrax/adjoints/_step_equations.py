@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import AbstractImplicitRungeKutta, may_be_singular, system_of_terms
-from ..stages import StageSystem, evaluate_polynomial, round_products
+from ..stages import LARGEST_LEFT, StageSystem, evaluate_polynomial, refine, round_products
 from ._affine_steps import RECURRENCES, Chunk, Entering, entering
 from ._linearized_step import LinearizedStep, linearize
 from ._recorded_steps import AbstractRecordedSteps, StepTangents
@@ -107,7 +107,8 @@ class StepEquations(AbstractRecordedSteps):
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """One batch of linearized stage equations; the steps are composed by `recurrence`.
 
-        What the solution leaves of the equations is solved for once more.
+        What the solution leaves of the equations is solved for once more, and again where a pattern
+        has left something out, until it is rounding.
         """
         used = self._solvable(steps, used)
         Z, linearized = self._linearized(steps)
@@ -118,25 +119,37 @@ class StepEquations(AbstractRecordedSteps):
         _, push = jax.linearize(self._equations(steps), *at, Z)
         rounded = round_products(lambda _, *tangents: push(*tangents))
 
-        def pushed(U: Array) -> tuple[Array, Array | None]:
+        def pushed(U: Array, along: StepTangents) -> tuple[Array, Array | None]:
             residual, slope = rounded(steps.t0[0], along.parameters, along.times, U)
             return jnp.where(used[:, None], residual.reshape(len(U), -1), 0), slope
 
-        still = jnp.zeros((len(Z), start.size), start.dtype)
-        sources, slope = pushed(jnp.zeros_like(Z))
-        end, starts, U = equations.ahead(start, Entering(sources, still))
-        residual = pushed(U.reshape(Z.shape))[0]
-        residual = residual + jnp.where(used[:, None], chunk.right_sides(starts), 0)
-        last, changes, correction = equations.ahead(
-            jnp.zeros_like(start), Entering(residual, still)
-        )
-        starts = starts + changes
+        still, nothing = jnp.zeros((len(Z), start.size), start.dtype), jnp.zeros_like(start)
+        sources, slope = pushed(jnp.zeros_like(Z), along)
+        no_sources = jax.tree.map(jnp.zeros_like, along)
+
+        def right_sides(starts: Array) -> Array:
+            return jnp.where(used[:, None], chunk.right_sides(starts), 0)
+
+        def corrected(state: tuple) -> tuple:
+            (end, starts, U), rest = state
+            change = equations.ahead(nothing, Entering(rest, still))
+            left = pushed(change[2].reshape(Z.shape), no_sources)[0]
+            rest = rest + left + right_sides(change[1])
+            return (end + change[0], starts + change[1], U + change[2]), rest
+
+        solution = equations.ahead(start, Entering(sources, still))
+        rest = pushed(solution[2].reshape(Z.shape), along)[0] + right_sides(solution[1])
+        state = corrected((solution, rest))
+        if chunk.is_sparse:
+            state, size = refine(corrected, lambda s: chunk.left(s[1], s[0][2], sources), state)
+            state = jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), state)
+        (end, starts, U), _ = state
         polynomials = None
         if interior:
-            U = (U + correction).reshape(Z.shape)
+            U = U.reshape(Z.shape)
             polynomials = jax.vmap(lambda step, *x: step.polynomial(*x))(tangent, starts, U, slope)
             polynomials = jnp.where(used[:, None, None], polynomials, 0)
-        return jnp.concatenate([starts, (end + last)[None]]), polynomials
+        return jnp.concatenate([starts, end[None]]), polynomials
 
     def pulled(
         self,
@@ -150,8 +163,9 @@ class StepEquations(AbstractRecordedSteps):
     ) -> tuple[Float[Array, " n"], StepTangents]:
         """One batch of transposed stage equations; the steps are composed by `recurrence`.
 
-        What the solution leaves of the equations is solved for once more, and both are pulled to
-        the parameters apart: their sum would round what the second one holds.
+        What the solution leaves of the equations is solved for once more, and again where a pattern
+        has left something out. Each is pulled to the parameters apart: their sum would round what
+        the second one holds.
         """
         used = self._solvable(steps, used)
         Z, linearized = self._linearized(steps)
@@ -176,10 +190,21 @@ class StepEquations(AbstractRecordedSteps):
             V = jnp.where(used[:, None, None], V.reshape(Z.shape), 0)
             return rounded(steps.t0[0], V, slope_bar)
 
-        *by_solution, Z_bar = pulled(V, slope_bar)
-        residual = jnp.where(used[:, None], G + Z_bar.reshape(G.shape), 0)
-        change, _, correction = equations.back(
-            jnp.zeros_like(end), Entering(residual, jnp.zeros_like(nodes))
-        )
-        *by_correction, _ = pulled(correction, jax.tree.map(jnp.zeros_like, slope_bar))
-        return start + change, StepTangents(*jax.tree.map(jnp.add, by_solution, by_correction))
+        still, no_slope = jnp.zeros_like(nodes), jax.tree.map(jnp.zeros_like, slope_bar)
+
+        def corrected(state: tuple) -> tuple:
+            start, V, by, rest = state
+            change, ends, correction = equations.back(jnp.zeros_like(end), Entering(rest, still))
+            *more, Z_bar = pulled(correction, no_slope)
+            rest = rest + Z_bar.reshape(rest.shape) + chunk.right_sides(ends)
+            by = jax.tree.map(jnp.add, by, more)
+            return start + change, V + correction, by, jnp.where(used[:, None], rest, 0)
+
+        *by, Z_bar = pulled(V, slope_bar)
+        rest = jnp.where(used[:, None], G + Z_bar.reshape(G.shape), 0)
+        state = corrected((start, V, by, rest))
+        if chunk.is_sparse:
+            state, size = refine(corrected, lambda s: chunk.left(s[3], s[1], G), state)
+            state = jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), state)
+        start, _, by, _ = state
+        return start, StepTangents(*by)

@@ -8,6 +8,7 @@ from ._block_elimination import (
     factor_blocks as factor_blocks,
     stacked_columns as stacked_columns,
 )
+from ._checked_factors import are_missing as are_missing, units_of as units_of
 from ._controller_tolerances import ControllerTolerances as ControllerTolerances
 from ._growing_modes import (
     grows as grows,
@@ -24,11 +25,17 @@ from ._linearization import (
 from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_operator
 from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
+from ._probes import refuse_missing as refuse_missing
 from ._products import (
     largest_of_rows as largest_of_rows,
     short_product as short_product,
     small_matmul as small_matmul,
     weighted_sum as weighted_sum,
+)
+from ._refinement import (
+    LARGEST_LEFT as LARGEST_LEFT,
+    refine as refine,
+    units_left as units_left,
 )
 from ._rosenbrock_stages import (
     RosenbrockSolution as RosenbrockSolution,
@@ -49,6 +56,7 @@ from ._small_inverse_solver import SmallInverse as SmallInverse
 from ._sparse_matrix import SparseMatrix as SparseMatrix
 from ._sparse_stages import (
     SparseStages as SparseStages,
+    StageEquations as StageEquations,
     factor_sparse_stages as factor_sparse_stages,
     sparse_mass_matrix as sparse_mass_matrix,
     sparse_stage_jacobians as sparse_stage_jacobians,

@@ -26,7 +26,7 @@ class BlockDiagonal(AbstractStructure):
     - `size`: rows of a block; it must divide the size of the state.
 
     **Raises:** `ValueError` for a size that is no positive integer, or does not divide the state;
-    at run time if the Jacobian has an entry outside of the blocks.
+    at run time if the Jacobian has an entry outside of the blocks, as of [`stiffrax.Sparsity`][].
 
     Cost: `size + 1` forward-mode sweeps, and an inverse a block.
 
@@ -61,7 +61,7 @@ class BlockDiagonal(AbstractStructure):
         blocks = jnp.moveaxis(probed.columns.reshape(b, -1, b), 0, -1)
         v = probed.direction.reshape(-1, 1, b)
         products = [jnp.sum(x, axis=-1).reshape(-1) for x in (blocks * v, jnp.abs(blocks * v))]
-        return refuse_entries_outside(f"BlockDiagonal({b})", blocks, probed.product, *products)
+        return refuse_entries_outside(self.written, blocks, probed.product, *products)
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "k b b"]:
         pattern = _pattern(y.size, self.size)
@@ -102,6 +102,10 @@ class BlockDiagonal(AbstractStructure):
             return jnp.sum(inverse * blocks[:, None, :], axis=-1).reshape(-1)
 
         return jnp.stack([one(f, b) for f, b in zip(factors, rhs, strict=True)])
+
+    @property
+    def written(self) -> str:
+        return f"BlockDiagonal({self.size})"
 
     @property
     def has_pattern(self) -> bool:

@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from ..diffrax_loop import enclosing_solve_throws
 from ._stage_system import FlatField
 
 # Columns of the same group are so many times as far from each other as a declared part asks for: what
@@ -65,13 +66,24 @@ def refuse_entries_outside(
 
     Such an entry would be added to another one of its row. `expected` is the product by what was
     found, `size` the sum of the absolute values of its terms. Rounding in a field whose terms cancel
-    is far below what is refused, the fourth root of a unit of rounding; an entry that is smaller,
-    compared with its row, does not slow the iteration either.
+    is far below what is refused, the fourth root of a unit of rounding. A smaller entry may slow the
+    iteration, and what is solved by such a Jacobian alone asks `refuse_missing`.
     """
     missing = jnp.abs(product - expected) > jnp.finfo(size.dtype).eps ** 0.25 * size
+    return refuse_missing(written, jacobian, missing)
+
+
+def refuse_missing(written: str, tree: _Jacobian, missing: Bool[Array, " n"]) -> _Jacobian:
+    """What was made of a structure, unless entries are missing from some row of it.
+
+    No number where the solve does not raise.
+    """
+    missing = jnp.any(missing)
+    if not enclosing_solve_throws():
+        return jax.tree.map(lambda x: jnp.where(missing, jnp.nan, x), tree)
     return eqx.error_if(
-        jacobian,
-        jnp.any(missing),
+        tree,
+        missing,
         f"The Jacobian has an entry outside of `structure={written}`: some component of the vector "
         "field depends on a state that the structure leaves out. Give a structure that has it; "
         "`Sparsity.detect(field, y0, args)` finds one.",

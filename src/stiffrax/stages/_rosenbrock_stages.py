@@ -6,15 +6,14 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ._checked_factors import checked_factors
 from ._lanes import linearization_point
 from ._own_derivative import with_derivative
 from ._products import largest_size, small_matmul, stage_sum
 from ._rosenbrock_system import RosenbrockSystem
-from ._structure import checked_factors
 
 # Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,
 # not measured: of a matrix that is singular in exact numbers rounding leaves a few units.
@@ -38,12 +37,6 @@ class RosenbrockSolution(eqx.Module):
     factors: Any
 
 
-def _units_of(y0: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The state without zeros: a probe that leaves out a component says nothing of its pivot."""
-    size = jnp.max(jnp.abs(y0))
-    return jnp.where(y0 == 0, jnp.where(size > 0, size, 1).astype(y0.dtype), y0)
-
-
 def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     """Factors the matrix and goes through the stages.
 
@@ -53,8 +46,8 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     tableau, structure, h, y0 = system.tableau, system.structure, system.h, system.y0
     J = structure.jacobian(system.field, system.t0, y0)
     f_t = system.time_derivative()
-    probe = jnp.asarray(np.cos(1.0 + np.arange(y0.size)), y0.dtype) * _units_of(y0)
-    factors = checked_factors(tableau.shift, structure.scaled(h, J), structure, system.mass, probe)
+    at = system.field, system.t0, y0
+    factors = checked_factors(tableau.shift, h, J, structure, system.mass, at)
     A, C, d = (jnp.asarray(x, y0.dtype) for x in (tableau.A, tableau.C, tableau.d))
     times = system.times
 
@@ -114,8 +107,9 @@ def _solve_linearized(
     """Solves dR/dU V = rhs: forward substitution, with the same matrix in every stage."""
     tableau, structure, s = system.tableau, system.structure, system.tableau.num_stages
     frozen = jax.tree.map(lambda x: lax.stop_gradient(x) if eqx.is_array(x) else x, system)
-    hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, frozen.t0, frozen.y0))
-    factors = checked_factors(tableau.shift, hJ, structure, frozen.mass, jnp.ones_like(system.y0))
+    at = frozen.field, frozen.t0, frozen.y0
+    J = structure.jacobian(*at)
+    factors = checked_factors(tableau.shift, frozen.h, J, structure, frozen.mass, at)
 
     def times_mass(v: Array) -> Array:
         # Not by `Mass.times`, whose product has no transpose.

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._products import small_matmul
+from ._refinement import LARGEST_LEFT, refine, units_left
 from ._sparse_matrix import SparseMatrix, factor_sparse, stacked_pattern
 from ._sparsity import Sparsity
 from ._stage_system import StageSystem
@@ -25,9 +26,6 @@ _LARGEST_RESIDUAL = 1e4
 # residual at most, and 3 to 19 of them all down to rounding (a network of 150 species at rtol 1e-3
 # and 1e-6, the medical Akzo Nobel problem at 1e-4). What takes more is left to exact factors.
 _MOST_ITERATIONS, _SLOWEST = 24, 0.5
-# Units of rounding of its terms that an equation may be left with for good, and where the iteration
-# comes no further. Chosen, not measured.
-_ROUNDING, _LARGEST_ITERATED = 8, 256
 
 
 def sparse_stage_jacobians(
@@ -65,10 +63,13 @@ class StageEquations(eqx.Module):
 
     def residual(self, V: Float[Array, "m n"], G: Float[Array, "m n"]) -> tuple[Array, Array]:
         """What is left of each equation, and the sum of its terms' absolute values."""
-        rest = G + _slopes(self.hJ, V) - _coupled(self.a, self.M, V)
+        return G + _slopes(self.hJ, V) - _coupled(self.a, self.M, V), self.terms(V, G)
+
+    def terms(self, V: Float[Array, "m n"], G: Float[Array, "m n"]) -> Float[Array, "m n"]:
+        """The sum of the absolute values of each equation's terms."""
         sizes = jax.tree.map(jnp.abs, self)
         V, G = jnp.abs(V), jnp.abs(G)
-        return rest, G + _slopes(sizes.hJ, V) + _coupled(sizes.a, sizes.M, V)
+        return G + _slopes(sizes.hJ, V) + _coupled(sizes.a, sizes.M, V)
 
 
 @final
@@ -107,25 +108,16 @@ def factor_sparse_stages(
 def _iterate(
     equations: StageEquations, mean: SplitFactors, G: Float[Array, "m n"]
 ) -> tuple[Float[Array, "m n"], Float[Array, ""]]:
-    """The solution by factors of the mean, and what it leaves in units of rounding of each row.
-
-    Of each row: a component that hardly depends on the others may be far smaller than they are.
-    """
-
-    def go_on(state: tuple) -> Array:
-        k, _, _, size, before = state
-        return (k < _MOST_ITERATIONS) & (size > _ROUNDING) & ~(size > _SLOWEST * before)
+    """The solution by factors of the mean, and what it leaves in units of rounding of each row."""
 
     def once(state: tuple) -> tuple:
-        k, V, rest, size, _ = state
+        V, rest, _ = state
         V = V + mean.solve(rest)
-        rest, terms = equations.residual(V, G)
-        left = jnp.abs(rest) / jnp.where(terms == 0, 1, terms)
-        return k + 1, V, rest, jnp.max(left) / jnp.finfo(G.dtype).eps, size
+        return V, *equations.residual(V, G)
 
-    infinite = jnp.asarray(jnp.inf, G.dtype)
-    first = once((0, jnp.zeros_like(G), G, infinite, infinite))
-    _, V, _, size, _ = lax.while_loop(go_on, once, first)
+    first = once((jnp.zeros_like(G), G, None))
+    left = lambda state: units_left(*state[1:])  # noqa: E731
+    (V, *_), size = refine(once, left, first, _MOST_ITERATIONS, _SLOWEST)
     return V, size
 
 
@@ -161,7 +153,7 @@ def _solve(
     equations: StageEquations, mean: SplitFactors, G: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
     V, size = _iterate(equations, mean, G)
-    right = size <= _LARGEST_ITERATED
+    right = size <= LARGEST_LEFT
     # Of a right-hand side that is not finite nothing better can be had.
     wrong = ~right & jnp.any(G != 0) & jnp.all(jnp.isfinite(G))
 

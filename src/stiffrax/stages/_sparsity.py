@@ -85,7 +85,7 @@ class Banded(AbstractStructure):
     - `lower`, `upper`: how many diagonals below and above the main one are not zero.
 
     **Raises:** `ValueError` for bandwidths that are no integers from 0 on; at run time if the Jacobian
-    has an entry outside of the band.
+    has an entry outside of the band, as of [`stiffrax.Sparsity`][].
 
     Cost: `lower + upper + 2` forward-mode sweeps; factors and solves linear in the size, and
     quadratic and linear in the bandwidth.
@@ -120,8 +120,7 @@ class Banded(AbstractStructure):
             )
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        written = f"Banded({self.lower}, {self.upper})"
-        return _sparse_jacobian(written, self._pattern(y.size), field, t, y)
+        return _sparse_jacobian(self.written, self._pattern(y.size), field, t, y)
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
         pattern = self._pattern(y.size)
@@ -139,6 +138,10 @@ class Banded(AbstractStructure):
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         return _solve(factors, rhs)
+
+    @property
+    def written(self) -> str:
+        return f"Banded({self.lower}, {self.upper})"
 
     @property
     def has_pattern(self) -> bool:
@@ -172,7 +175,7 @@ class Sparsity(AbstractStructure):
 
     **Raises:** `ValueError` for a pattern that is not square, or not of the size of the state; at run
     time if the Jacobian has an entry outside of the pattern, larger than 1e-4 of its row (1e-2 in
-    single precision).
+    single precision); in Rosenbrock methods any that is more than rounding to a step.
 
     Cost: one forward-mode sweep a group and one that checks; for a grid in the plane factors cost
     about the 1.5th power of `n` and solves `n log n`. Rows are exchanged among what is eliminated
@@ -226,7 +229,7 @@ class Sparsity(AbstractStructure):
         both parts of a complex one.
 
         **Raises:** `ImportError` without the package asdex, `ValueError` for a state that is not
-        real floating point.
+        floating point.
 
         Cost: the vector field is traced once, and each of its operations is interpreted on sets of
         indices.
@@ -252,7 +255,7 @@ class Sparsity(AbstractStructure):
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
         self._check_size(y.size)
-        return _sparse_jacobian("Sparsity(...)", self.pattern, field, t, y)
+        return _sparse_jacobian(self.written, self.pattern, field, t, y)
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
         self._check_size(y.size)
@@ -283,6 +286,10 @@ class Sparsity(AbstractStructure):
         if self.dense is None:
             return _solve(factors, rhs)
         return self.dense.solve(factors, rhs)
+
+    @property
+    def has_entries(self) -> bool:
+        return True
 
     @property
     def has_pattern(self) -> bool:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._own_derivative import with_derivative
+from ._refinement import LARGEST_LEFT, refine, units_left
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
 from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents
@@ -120,7 +121,11 @@ def solve_linearized(
 def _solve_sparse(
     system: StageSystem, Z: Array, rhs: Array, structure: AbstractStructure, ok: Array
 ) -> Array:
-    """As `solve_linearized`, by sparse factors; products with Jacobians are forward-mode sweeps."""
+    """As `solve_linearized`, by sparse factors; products with Jacobians are forward-mode sweeps.
+
+    By those a solution is corrected until they leave rounding, whatever a structure has left out;
+    no number where they do not.
+    """
     h, tableau = jnp.where(ok, system.h, 0), system.tableau
     a = jnp.asarray(tableau.A_inverse, h.dtype)
     entries = None if system.mass is None else system.mass.entries
@@ -137,17 +142,29 @@ def _solve_sparse(
     if frozen.mass is not None:
         M = sparse_mass_matrix(frozen.mass, structure)
 
-    def solve(transposed: bool, b: Array) -> Array:
+    def solve(transposed: bool, product: Callable, b: Array) -> Array:
         parts = tableau.A_inverse, tableau.transform, M, hJ
         if transposed:
             parts = parts[0].T, parts[1].transposed, None if M is None else M.T, hJ.T
-        return factor_sparse_stages(*parts).solve(b.reshape(-1)).reshape(b.shape)
+        factors = factor_sparse_stages(*parts)
+
+        def corrected(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            V, rest = state
+            change = factors.solve(rest.reshape(-1)).reshape(b.shape)
+            return V + change, rest - product(change)
+
+        def left(state: tuple[Array, Array]) -> Array:
+            V, rest = state
+            return units_left(rest, factors.equations.terms(V, b))
+
+        (V, _), size = refine(corrected, left, corrected((jnp.zeros_like(b), b)))
+        return jnp.where(size <= LARGEST_LEFT, V, jnp.nan)
 
     return lax.custom_linear_solve(
         product,
         jnp.where(ok, rhs, 0),
-        lambda _, b: solve(False, b),
-        lambda _, b: solve(True, b),
+        lambda product, b: solve(False, product, b),
+        lambda product, b: solve(True, product, b),
     )
 
 

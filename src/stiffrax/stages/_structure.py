@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Inexact
 from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._products import small_matmul
-from ._small_inverse import probed_inverse, small_inverse, unchecked_inverse
+from ._small_inverse import small_inverse, unchecked_inverse
 from ._sparse_matrix import SparseMatrix
 from ._stage_system import FlatField
 
@@ -82,8 +82,18 @@ class AbstractStructure(eqx.Module):
         return False
 
     @property
+    def written(self) -> str:
+        """As it is written in a program."""
+        return f"{type(self).__name__}(...)"
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether `as_sparse` is defined."""
+        return self.has_pattern
+
+    @property
     def has_pattern(self) -> bool:
-        """Whether `as_sparse` is defined: exact derivatives of steps are then sparse as well."""
+        """Whether it is, and the factors are sparse: exact derivatives of steps are so as well."""
         return False
 
     def as_sparse(self, jacobian: Any, n: int) -> SparseMatrix:
@@ -218,19 +228,6 @@ def factor_shifted(
     if mass is None:
         return structure.factor(shifts, hJ)
     return structure.factor(shifts, hJ, structure.mass_matrix(mass))
-
-
-def checked_factors(
-    shift: float, hJ: Any, structure: AbstractStructure, mass: Mass | None, probe: Array
-) -> Any:
-    """Factors of one real `shift M - h J`, whose solutions nothing corrects.
-
-    `probe`: a right-hand side to try an inverse on that was eliminated without pivoting.
-    """
-    if mass is None and isinstance(structure, Dense) and structure.linear_solver is None:
-        diagonal = jnp.asarray(shift * np.eye(hJ.shape[0]), hJ.dtype)
-        return probed_inverse(diagonal - hJ, probe)[None]
-    return factor_shifted(np.array([shift]), hJ, structure, mass)
 
 
 def _single(tree: Any) -> Any:

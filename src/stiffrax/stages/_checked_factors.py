@@ -1,0 +1,79 @@
+"""Factors of one matrix whose solutions nothing corrects, tried on a right-hand side."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._mass import Mass
+from ._probes import refuse_missing
+from ._products import largest_size
+from ._small_inverse import probed_inverse
+from ._sparse_matrix import SparseMatrix
+from ._stage_system import FlatField
+from ._structure import AbstractStructure, Dense, factor_shifted
+
+# Units of rounding of its terms up to which what a field adds to a row is none of an entry. Chosen,
+# not measured.
+_ROUNDING = 64
+
+
+def checked_factors(
+    shift: float,
+    h: Float[Array, ""],
+    jacobian: Any,
+    structure: AbstractStructure,
+    mass: Mass | None,
+    at: tuple[FlatField, Array, Float[Array, " n"]],
+) -> Any:
+    """Factors of one real `shift M - h J`, whose solutions nothing corrects.
+
+    `at`: the vector field, and where the Jacobian was taken. The solution for a right-hand side of
+    the size of the state is tried: where rows were not exchanged it may be no solution, and where a
+    structure has left out an entry none of the field. Then there are no factors, and an error.
+    """
+    hJ, y = structure.scaled(h, jacobian), at[2]
+    probe = jnp.asarray(np.cos(1.0 + np.arange(y.size)), y.dtype) * units_of(y)
+    if mass is None and isinstance(structure, Dense) and structure.linear_solver is None:
+        diagonal = jnp.asarray(shift * np.eye(y.size), y.dtype)
+        return probed_inverse(diagonal - hJ, probe)[None]
+    factors = factor_shifted(np.array([shift]), hJ, structure, mass)
+    if not structure.has_entries:
+        return factors
+    rhs = shift * (probe if mass is None else mass.times(probe))
+    x = structure.solve(factors, rhs[None])[0]
+    entries = structure.as_sparse(hJ, y.size)
+    slopes, shifted = entries @ x, shift * (x if mass is None else mass.times(x))
+    terms = jnp.abs(rhs) + jnp.abs(shifted) + jax.tree.map(jnp.abs, entries) @ jnp.abs(x)
+    solved = jnp.abs(rhs - shifted + slopes) <= jnp.sqrt(jnp.finfo(y.dtype).eps) * terms
+    found = jnp.where(jnp.all(solved), 1.0, jnp.nan)
+    missing = are_missing(entries, h, at, x, jnp.abs(rhs))
+    found = refuse_missing(structure.written, found, missing)
+    numbers, rest = eqx.partition(factors, eqx.is_inexact_array)
+    return eqx.combine(jax.tree.map(lambda f: jnp.where(found == 1, f, jnp.nan), numbers), rest)
+
+
+def are_missing(
+    hJ: SparseMatrix,
+    h: Float[Array, ""],
+    at: tuple[FlatField, Array, Float[Array, " n"]],
+    x: Float[Array, " n"],
+    size: Float[Array, " n"],
+) -> Bool[Array, " n"]:
+    """The rows in which the field adds more to a product than the root of a unit of `size`.
+
+    And more than rounding of the row, which may be far larger than what a step resolves.
+    """
+    field, t, y = at
+    product, eps = h * jax.jvp(lambda y: field(t, y), (y,), (x,))[1], jnp.finfo(y.dtype).eps
+    terms = jax.tree.map(jnp.abs, hJ) @ jnp.abs(x)
+    return jnp.abs(product - hJ @ x) > jnp.sqrt(eps) * size + _ROUNDING * eps * terms
+
+
+def units_of(y0: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The state without zeros: a probe that leaves out a component says nothing of its pivot."""
+    size = largest_size(y0)
+    return jnp.where(y0 == 0, jnp.where(size > 0, size, 1).astype(y0.dtype), y0)

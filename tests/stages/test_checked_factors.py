@@ -1,0 +1,64 @@
+"""What a Rosenbrock step asks of factors that nothing corrects."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.stages import flat_field
+from stiffrax.stages._checked_factors import checked_factors
+
+STRUCTURES = {
+    "Banded": srx.Banded(1, 1),
+    "Sparsity": srx.Sparsity(np.abs(np.subtract.outer(range(6), range(6))) <= 1),
+}
+
+
+def solved(structure, matrix, h=1.0, dtype=float):
+    """`(3 - h J)^-1` times a vector, for the field `J y`."""
+    matrix = jnp.asarray(matrix, dtype)
+    y, t = jnp.linspace(0.5, 1.5, len(matrix), dtype=dtype), jnp.array(0.0, dtype)
+    field, y, _ = flat_field(lambda t, y: matrix @ y, t, y)
+
+    @jax.jit
+    def solve(y, h):
+        at = field, t, y
+        factors = checked_factors(3.0, h, structure.jacobian(*at), structure, None, at)
+        return structure.solve(factors, y[None])[0]
+
+    return solve(y, jnp.asarray(h, dtype)), y
+
+
+def exchange(rate):
+    """Cells that equalize at a rate: their mean is a slow mode."""
+    return rate * (np.eye(6, k=1) + np.eye(6, k=-1) - np.diag([1, 2, 2, 2, 2, 1]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_an_entry_that_counts_beside_slow_modes_is_refused_however_small_in_its_row(
+    structure, dtype
+):
+    matrix = exchange(1e4 if dtype == np.float64 else 3e2)
+    matrix[0, 4] = 0.1
+    with pytest.raises(Exception, match="entry outside of `structure="):
+        jax.block_until_ready(solved(STRUCTURES[structure], matrix, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_an_entry_of_rounding_is_left_out(structure, dtype):
+    matrix = exchange(1e4)
+    matrix[0, 4] = 1e4 * np.finfo(dtype).eps
+    found, rhs = solved(STRUCTURES[structure], matrix, dtype=dtype)
+    expected = np.linalg.solve(3 * np.eye(6) - matrix, np.asarray(rhs, float))
+    np.testing.assert_allclose(found, expected, rtol=1e5 * np.finfo(dtype).eps)
+
+
+def test_factors_that_lose_all_digits_are_none():
+    # Nothing but rounding is left on the diagonal, and rows are not exchanged.
+    matrix = np.eye(40) * 3 * (1 - 1e-15) + np.eye(40, k=1) - 2 * np.eye(40, k=-1)
+    found, rhs = solved(srx.Banded(1, 1), matrix)
+    expected = np.linalg.solve(3 * np.eye(40) - matrix, np.asarray(rhs))
+    assert np.isnan(found).all() or np.allclose(found, expected, rtol=1e-6)
