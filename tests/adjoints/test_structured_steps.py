@@ -107,7 +107,7 @@ def exchange(t, y, args):
     return jnp.diff(flow) + args * y[-1] * jnp.eye(3)[0]
 
 
-@pytest.mark.slow_cases("checkpoints", "maps", "steps")
+@pytest.mark.slow
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_gradient_is_right_whatever_small_entries_a_pattern_leaves_out(adjoint):
     def found(structure, adjoint):
