@@ -126,7 +126,9 @@ def main():
     arguments = parser.parse_args()
     if arguments.rows[0] == "part":
         return part(arguments.lanes, arguments.rows[1])
-    if len(arguments.rows) > 1:
+    if len(arguments.rows) > 1 or (
+        arguments.rows == ["devices"] and not os.environ.get("XLA_FLAGS")
+    ):
         # Each in a process of its own: memory is counted by process, and devices are made at its start.
         for row in arguments.rows:
             flags = "--xla_force_host_platform_device_count=8" if row == "devices" else ""

@@ -193,6 +193,14 @@ def test_the_transistor_amplifier_has_nine_digits(amplifier):
     np.testing.assert_allclose(sol.ys[-1], problem.reference, rtol=1e-9)
 
 
+def test_a_mass_that_has_an_inverse_is_not_carried_through_the_steps():
+    field = lambda t, y, args: -y  # noqa: E731
+    for mass, carried in ((jnp.eye(2) + jnp.eye(2, k=1), False), (jnp.ones((2, 2)), True)):
+        term = srx.MassMatrixTerm(field, mass)
+        init = lambda term=term: srx.RadauIIA5().init(term, 0.0, 0.1, jnp.ones(2), None)  # noqa: E731
+        assert (jax.eval_shape(init).mass is not None) == carried
+
+
 COUPLED_MASS = jnp.array([[2.0, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]])
 
 

@@ -240,18 +240,20 @@ class TestRaises:
         with pytest.raises(ValueError, match=r"Both `linear_solver` and `structure`.*Dense\("):
             srx.RadauIIA5(linear_solver=lx.LU(), structure=srx.Banded(1, 1))
 
-    @pytest.mark.parametrize("widths", [(-1, 1), (1, -2)])
+    @pytest.mark.parametrize("widths", [(-1, 1), (1, -2), (True, 1)])
     def test_bandwidths(self, widths):
         with pytest.raises(ValueError, match=r"numbers of diagonals.*Banded\(1, 1\)"):
             srx.Banded(*widths)
 
-    def test_a_block_size_that_is_no_number(self):
-        with pytest.raises(ValueError, match=r"BlockDiagonal\(0\).*rows of a block"):
-            srx.BlockDiagonal(0)
+    @pytest.mark.parametrize("size", [0, True, 1.5])
+    def test_a_block_size_that_is_no_number(self, size):
+        with pytest.raises(ValueError, match=r"BlockDiagonal\(.*rows of a block"):
+            srx.BlockDiagonal(size)
 
-    def test_a_block_size_that_does_not_divide_the_state(self):
+    @pytest.mark.parametrize("wrap", [lambda s: s, srx.MatrixFree], ids=["alone", "preconditioner"])
+    def test_a_block_size_that_does_not_divide_the_state(self, wrap):
         field = diffrax.ODETerm(lambda t, y, args: -y)
-        solver = srx.RadauIIA5(structure=srx.BlockDiagonal(2))
+        solver = srx.RadauIIA5(structure=wrap(srx.BlockDiagonal(np.int64(2))))
         with pytest.raises(ValueError, match="state of 5 components.*must divide it"):
             diffrax.diffeqsolve(field, solver, 0.0, 1.0, 0.5, jnp.ones(5))
 

@@ -46,7 +46,7 @@ def train(loss, mesh, **options):
 ts = np.linspace(0.0, 1.0, 5)
 starts = np.random.default_rng(0).uniform(0.5, 2.0, (12, 1, 2))
 ys = starts * np.exp(-np.outer(ts, [1.0, 3.0]))
-mesh = jax.sharding.Mesh(jax.devices(), ("runs",))
+mesh = jax.make_mesh((len(jax.devices()),), ("runs",))
 cases = {
     "segments": (srx.SegmentLoss(srx.RadauIIA3()), {}),
     "trajectories": (srx.TrajectoryLoss(srx.RadauIIA3(), max_steps=256), {}),

@@ -65,6 +65,18 @@ def test_lanes_are_computed_with_those_of_like_cost():
     assert sorted(together[:5]) == LANES["x"][1::2].tolist()
 
 
+def test_no_more_lanes_are_solved_than_there_are():
+    solved = []
+
+    def told(lane):
+        jax.debug.callback(lambda x: solved.append(float(x)), lane)
+        return lane
+
+    srx.solve_in_chunks(told, np.arange(3.0), chunk=100)
+    jax.effects_barrier()
+    assert sorted(solved) == [0.0, 1.0, 2.0]
+
+
 class TestRaises:
     def test_arrays_of_different_numbers_of_lanes(self):
         with pytest.raises(ValueError, match="every array needs the same number of lanes"):
@@ -105,6 +117,7 @@ def test_a_killed_run_and_eight_devices_end_as_one_run_does(tmp_path):
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
     ends = [start(tmp_path / name, n) for name, n in (("killed", 1), ("whole", 1), ("eight", 8))]
     again, whole, eight = (np.array(x.communicate()[0].split(), float) for x in ends)
     np.testing.assert_array_equal(again, whole)

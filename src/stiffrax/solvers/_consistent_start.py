@@ -19,6 +19,7 @@ from ..stages import (
     ErrorTolerance,
     FlatField,
     Mass,
+    MatrixFree,
     RosenbrockSystem,
     StageSystem,
     factor_shifted,
@@ -62,6 +63,11 @@ def check_mass(
             "not diagonal; its explicit first stage needs `M^-1`, which has no structure. Write "
             "`structure=stiffrax.Dense()`, or `stiffrax.RadauIIA5`."
         )
+
+
+def projected(term: Any, mass: Mass) -> Mass:
+    """The mass with its projector, outside of differentiation; without, if it has an inverse."""
+    return stop_gradient(mass if term.singular is False else mass.with_projector())
 
 
 def check_start(
@@ -128,7 +134,9 @@ def _is_consistent(
     allowed = relative + jnp.sqrt(eps) * (size + moved)
     holds = jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
     # A step that starts where the field or its Jacobian is not finite fails for that reason.
-    entries = jnp.concatenate([f, *(x.reshape(-1) for x in jax.tree.leaves(hJ))])
+    # Without a matrix its product: among the leaves is all that the field closes over.
+    parts = [change] if isinstance(structure, MatrixFree) else jax.tree.leaves(hJ)
+    entries = jnp.concatenate([f, *(x.reshape(-1) for x in parts)])
     return holds | ~jnp.all(jnp.isfinite(entries))
 
 

@@ -66,7 +66,7 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import Tableau
-from ._consistent_start import check_mass, check_start
+from ._consistent_start import check_mass, check_start, projected
 from ._ended_solve import can_start, step_ending
 from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
@@ -165,7 +165,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             name, term = type(self).__name__, unwrap_term(terms)
             check_mass(name, self.tableau, self._given_structure, term, mass)
             system, _ = system_of_terms(self.tableau, terms, t0, t1, y0, args)
-            mass = stop_gradient(mass.with_projector())
+            mass = projected(term, mass)
             tolerance = self._tolerance(y0)
             consistent = check_start(
                 self, system, mass, terms, tolerance, structure, self.tableau.gamma
@@ -176,6 +176,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
                 self.tableau, field, jnp.asarray(t0), flat, structure, mass
             )
         polynomial, one = no_polynomial(self.tableau, flat), jnp.ones((), flat.dtype)
+        # In the memory only what is computed of it: a memory is selected in every step, and by lane.
+        mass = None if mass is None or mass.projector is None else mass
         return StepMemory(polynomial, one, one, linearization, consistent, mass)
 
     def step(
@@ -197,7 +199,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         """
         system, restore = system_of_terms(self.tableau, terms, t0, t1, y0, args)
         frozen = stop_gradient(system)
-        if frozen.mass is not None:
+        if solver_state.mass is not None:
             frozen = replace(frozen, mass=solver_state.mass)
         tolerance = self._tolerance(y0)
 

@@ -47,7 +47,7 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import RosenbrockTableau
-from ._consistent_start import check_mass, check_start
+from ._consistent_start import check_mass, check_start, projected
 from ._ended_solve import step_ending
 from ._solver_parts import check_linear_algebra
 from ._step_memory import CollocationInterpolation
@@ -60,11 +60,10 @@ RESULTS: Any = diffrax.RESULTS
 
 @final
 class RosenbrockMemory(eqx.Module):
-    """What a step leaves for the next: its size, and what `init` found out of a mass matrix."""
+    """What a step leaves for the next: its size, and whether the solve started consistently."""
 
     h: Float[Array, ""]
     consistent: Bool[Array, ""] | None
-    mass: Mass | None
 
 
 class AbstractRosenbrock(AbstractTableauSolver):
@@ -135,12 +134,12 @@ class AbstractRosenbrock(AbstractTableauSolver):
             _check_index(name, mass)
             check_mass(name, self.tableau, structure, unwrap_term(terms), mass)
             system, _ = self.step_equations(terms, t0, t1, y0, args)
-            mass = stop_gradient(mass.with_projector())
+            mass = projected(unwrap_term(terms), mass)
             tolerance = self._tolerance(y0)
             consistent = check_start(
                 self, system, mass, terms, tolerance, structure, self.tableau.shift
             )
-        return RosenbrockMemory(jnp.ones((), dtype), consistent, mass)
+        return RosenbrockMemory(jnp.ones((), dtype), consistent)
 
     def step(
         self,
@@ -162,7 +161,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         tableau = self.tableau
         system, restore = self.step_equations(terms, t0, t1, y0, args)
         # A recorded step is taken once more without one.
-        memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None, None)
+        memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None)
         frozen = stop_gradient(system)
         tolerance = self._tolerance(y0)
         solution = solve_rosenbrock(frozen)
@@ -188,7 +187,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         if asks_for_report(self.root_finder.norm):
             error = self._report(solution, finite, error, worst, tolerance)
         dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
-        memory = RosenbrockMemory(frozen.h, memory.consistent, memory.mass)
+        memory = RosenbrockMemory(frozen.h, memory.consistent)
         return y1, error, dense_info, memory, result
 
     def step_equations(

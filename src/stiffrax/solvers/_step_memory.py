@@ -24,7 +24,7 @@ class StepMemory(eqx.Module):
     """What one accepted step leaves for the next.
 
     `theta`: the last contraction, NaN after one iteration. `consistent`: whether the solve started
-    where its constraints hold; `None` without any. `mass`: with what is computed of it once.
+    where its constraints hold; `None` without any. `mass`: with its projector, where it has one.
     """
 
     polynomial: StagePolynomial

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from .._arguments import as_integer, plain_integer
 from ._mass import Mass
 from ._probes import probe, probe_part, refuse_entries_outside
 from ._small_inverse import small_inverse
@@ -41,10 +42,10 @@ class BlockDiagonal(AbstractStructure):
     ```
     """
 
-    size: int = eqx.field(static=True)
+    size: int = eqx.field(converter=plain_integer, static=True)
 
     def __check_init__(self):
-        if not isinstance(self.size, int) or self.size < 1:
+        if as_integer(self.size) is None or self.size < 1:
             raise ValueError(
                 f"`BlockDiagonal({self.size!r})` was given; it needs the number of rows of a block. "
                 "Write for example `BlockDiagonal(3)`."
@@ -52,11 +53,7 @@ class BlockDiagonal(AbstractStructure):
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "k b b"]:
         b = self.size
-        if y.size % b:
-            raise ValueError(
-                f"`BlockDiagonal({b})` was given for a state of {y.size} components; the size of a "
-                "block must divide it. Pad the state, or use `Banded`."
-            )
+        self._check_divides(y.size)
         probed = probe(field, t, y, np.arange(y.size) % b, b)
         blocks = jnp.moveaxis(probed.columns.reshape(b, -1, b), 0, -1)
         v = probed.direction.reshape(-1, 1, b)
@@ -64,10 +61,18 @@ class BlockDiagonal(AbstractStructure):
         return refuse_entries_outside(self.written, blocks, probed.product, *products)
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "k b b"]:
+        self._check_divides(y.size)
         pattern = _pattern(y.size, self.size)
         columns = probe_part(field, t, y, self.size)
         values = columns[pattern.columns % len(columns), pattern.rows]
         return values.reshape(-1, self.size, self.size)
+
+    def _check_divides(self, n: int) -> None:
+        if n % self.size:
+            raise ValueError(
+                f"`BlockDiagonal({self.size})` was given for a state of {n} components; the size of a "
+                "block must divide it. Pad the state, or use `Banded`."
+            )
 
     def mass_matrix(self, mass: Mass) -> Float[Array, "k b b"]:
         b = self.size

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..diffrax_loop import enclosing_solve_throws
 from ._stage_system import FlatField
 
 # Columns of the same group are so many times as far from each other as a declared part asks for: what
@@ -74,16 +73,10 @@ def refuse_entries_outside(
 
 
 def refuse_missing(written: str, tree: _Jacobian, missing: Bool[Array, " n"]) -> _Jacobian:
-    """What was made of a structure, unless entries are missing from some row of it.
-
-    No number where the solve does not raise.
-    """
-    missing = jnp.any(missing)
-    if not enclosing_solve_throws():
-        return jax.tree.map(lambda x: jnp.where(missing, jnp.nan, x), tree)
+    """What was made of a structure, unless entries are missing from some row of it."""
     return eqx.error_if(
         tree,
-        missing,
+        jnp.any(missing),
         f"The Jacobian has an entry outside of `structure={written}`: some component of the vector "
         "field depends on a state that the structure leaves out. Give a structure that has it; "
         "`Sparsity.detect(field, y0, args)` finds one.",

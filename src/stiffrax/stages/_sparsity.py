@@ -10,7 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 
-from .._arguments import plain_integer
+from .._arguments import as_integer, plain_integer
 from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
 from ._detect_pattern import detect_pattern
 from ._dissection import dissect, dissect_band
@@ -112,7 +112,7 @@ class Banded(AbstractStructure):
     upper: int = eqx.field(converter=plain_integer, static=True)
 
     def __check_init__(self):
-        if not all(isinstance(k, int) and k >= 0 for k in (self.lower, self.upper)):
+        if not all(as_integer(k) is not None and k >= 0 for k in (self.lower, self.upper)):
             raise ValueError(
                 f"`Banded({self.lower!r}, {self.upper!r})` was given; it needs the numbers of "
                 "diagonals below and above the main one. Write `Banded(1, 1)` for a tridiagonal "

@@ -153,6 +153,8 @@ def fit(
     seed, given = check_count("seed", seed, least=0), loss
     data, held_out = _parts(model, data, loss, held_out)
     loss = _fixed(loss, data, held_out)
+    # `jax.make_mesh` makes axes that want the sharding of every operation written.
+    mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
     batches = make_batches(loss, data, batch_size, mesh, transformed=bool(transforms))
     parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)

@@ -67,11 +67,11 @@ def solve_in_chunks(
 
     ```
     """
+    count = _number_of(lanes)
     if callable(cost):
         cost = solve_in_chunks(cost, lanes, chunk=chunk, mesh=mesh, progress=progress)
     solve, lanes = _with_plain_keys(solve, lanes)
-    count = _number_of(lanes)
-    size = check_count("chunk", chunk, write="chunk=1024")
+    size = min(check_count("chunk", chunk, write="chunk=1024"), count)
     if mesh is not None:
         size = -(-size // mesh.size) * mesh.size
     order = _order_by(cost, count)
