@@ -277,3 +277,34 @@ def test_of_a_failed_solve_nothing_moves_with_its_start():
     assert jnp.all(jnp.asarray(by_start) == 0)
     solved = jax.jacrev(lambda *x: saved(*x, max_steps=16), (0, 1))(0.0, jnp.array(1.0))
     assert jnp.all(jnp.asarray(solved)[jnp.array([0, 2, 3])] != 0)
+
+
+@pytest.mark.slow_cases("64")
+@pytest.mark.parametrize("max_steps", [8, 64])
+def test_more_samples_than_steps_have_the_gradient_of_fewer(max_steps):
+    def solved(rate, ts):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -args * y),
+            srx.BackwardEuler(),
+            0.0,
+            1.0,
+            0.25,
+            jnp.array(1.0),
+            rate,
+            saveat=diffrax.SaveAt(ts=ts),
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=max_steps,
+        ).ys
+
+    def exactly(rate, ts):
+        ends = jnp.arange(5.0)
+        return jnp.interp(ts, ends / 4, (1 + rate / 4) ** -ends)
+
+    ts = jnp.linspace(0.01, 0.99, 30)
+    weights = jnp.cos(jnp.arange(30.0))
+    found, expected = (
+        jax.grad(lambda rate, ts, f=f: f(rate, ts) @ weights, (0, 1))(2.0, ts)
+        for f in (solved, exactly)
+    )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-12)

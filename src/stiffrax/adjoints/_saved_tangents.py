@@ -58,7 +58,7 @@ class TimeTangents(eqx.Module):
     def _of_slots(
         self, place: SavedPlaces, sub: diffrax.SubSaveAt, ts: Shaped[Array, " ts"] | None
     ) -> Shaped[Array, " slots"]:
-        if not place.by_step:
+        if not sub.steps:
             # What is saved at `t0` comes first, what is saved at `t1` last.
             parts = [self.t0[None]] if sub.t0 else []
             parts += [] if ts is None else [ts]

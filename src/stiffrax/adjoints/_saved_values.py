@@ -19,7 +19,7 @@ class SavedPlaces(eqx.Module):
 
     - `filled`: which slots hold a value.
     - `interior`: whether states between the ends of steps may have been saved.
-    - `by_step`: whether there are as many slots as steps.
+    - `by_step`: whether there may be as many slots as steps.
     """
 
     ts: Shaped[Array, " slots"]
@@ -72,5 +72,6 @@ def saved_places(
     # Of a solve of no length no slot is in a step.
     k = jnp.where(record.count > 0, k, -1)
     theta = jnp.where(saved.filled, theta, 0).astype(dtype)
-    interior, by_step = may_stop or sub.ts is not None, sub.steps != 0
+    interior = may_stop or sub.ts is not None
+    by_step = sub.steps != 0 or saved.ts.size >= record.t0.size
     return SavedPlaces(saved.ts, k, theta, saved.filled, interior=interior, by_step=by_step)

@@ -46,8 +46,8 @@ class SavedTangents(eqx.Module):
 class Sweep(eqx.Module):
     """The accepted steps of a solve in chunks, and where saved values lie in them.
 
-    Slots that ask for each step are read from buffers of all steps, others from each chunk: the
-    cost does not depend on the bound on the number of steps then.
+    Where there are as many slots as steps, they are read from buffers of all steps, others from each
+    chunk: their cost does not depend on the bound on the number of steps.
 
     The loops run over as many chunks as hold accepted steps. Under `vmap` the lane with the most
     steps decides; to the others the chunks they do not need change nothing.
@@ -85,7 +85,7 @@ class Sweep(eqx.Module):
         return index, index < self.record.count
 
     def _read(self, nodes: Array, polynomials: Array | None, base: Array) -> list[Array]:
-        """Of each buffer with few slots, those in one chunk."""
+        """Of each buffer with fewer slots than steps, those in one chunk."""
         few = [place for place in self.places if not place.by_step]
         return [place.read(nodes, polynomials, base) for place in few]
 
