@@ -1,6 +1,7 @@
 """The documentation names every public name once, every message, and only files that exist."""
 
 import ast
+import functools
 import inspect
 import pathlib
 import re
@@ -14,6 +15,32 @@ NAMESPACES = ("cantera", "diagnostics", "petab", "plots", "problems", "tableaus"
 RAISED = {"raise", "error_if", "warn"}
 # From so many words on a text is a sentence, wherever it stands.
 SENTENCE = 7
+# Entries of an API page with the members that it lists.
+ENTRY = re.compile(r"^::: (\S+)\n((?:    .*\n)*)", re.M)
+METHODS = (classmethod, staticmethod, property, functools.cached_property)
+# Public members that the parts of the package use among each other, and no page tells a reader to use.
+ADJOINT = {"differentiable_solve", "keep_stages", "moves_times", "push", "pull"}
+CONTINUOUS = ADJOINT | {"method", "uses_quadrature"}
+WITHIN = {
+    "AbstractImplicitRungeKutta": {"exact_linear_solver", "solve_fixed_step"},
+    "AbstractNoise": {"terms"},
+    "AbstractRosenbrock": {"exact_linear_solver", "step_equations"},
+    "DiscreteAdjoint": ADJOINT,
+    "ForwardSensitivity": {"differentiable_solve"},
+    "GaussAdjoint": CONTINUOUS,
+    "ImexAdjoint": CONTINUOUS,
+    "InterpolatingAdjoint": CONTINUOUS,
+    "LikelihoodLoss": {
+        *("by_column", "check", "counted", "estimates", "judged", "residuals", "spread", "terms")
+    },
+    "MassMatrixTerm": {"powers"},
+    "ParameterFit": {"of"},
+    "PredictiveController": {"norm"},
+    "QuadratureAdjoint": CONTINUOUS,
+    "RecordingController": {"atol", "norm", "rtol"},
+    "SimplifiedNewton": {"atol", "has_tolerances", "norm", "rtol"},
+    "TrajectoryLoss": {"solve_run"},
+}
 
 
 def public_names():
@@ -21,6 +48,35 @@ def public_names():
         for name in dir(space):
             if not name.startswith("_") and not inspect.ismodule(getattr(space, name)):
                 yield f"{space.__name__}.{name}"
+
+
+def api_entries():
+    """The names on the API pages, each with the members that stand below it."""
+    pages = [page.read_text() + "\n" for page in sorted((DOCS / "api").glob("*.md"))]
+    found = [entry for page in pages for entry in ENTRY.findall(page)]
+    return [(name, re.findall(r"^ +- (\w+)$", options, re.M)) for name, options in found]
+
+
+def public_classes():
+    for path in public_names():
+        found = stiffrax
+        for part in path.split(".")[1:]:
+            found = getattr(found, part)
+        if inspect.isclass(found):
+            yield path, found
+
+
+def members_of(cls, public):
+    """Methods and properties that no public parent has, nor another package asks for."""
+    for name in dir(cls):
+        value = inspect.getattr_static(cls, name, None)
+        # equinox wraps methods in a class of its own.
+        method = isinstance(value, METHODS) or inspect.isroutine(getattr(value, "method", value))
+        parents = [x for x in cls.__mro__ if name in vars(x)]
+        ours = all(x.__module__.startswith("stiffrax") for x in parents)
+        first = not any(hasattr(x, name) for x in cls.__mro__[1:] if x in public)
+        if method and ours and first and not name.startswith("_"):
+            yield name
 
 
 def skeleton(node):
@@ -62,12 +118,39 @@ def messages():
 
 
 def test_every_public_name_is_on_one_api_page():
-    listed = [
-        name
-        for page in sorted((DOCS / "api").glob("*.md"))
-        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
+    assert sorted(name for name, _ in api_entries()) == sorted(public_names())
+
+
+def test_every_method_and_property_is_on_an_api_page_or_used_within_the_package_only():
+    listed, classes = dict(api_entries()), dict(public_classes())
+    public = set(classes.values())
+    missing = [
+        f"{path}.{name}"
+        for path, cls in classes.items()
+        for name in members_of(cls, public)
+        if (name in listed[path]) == (name in WITHIN.get(path.split(".")[-1], ()))
     ]
-    assert sorted(listed) == sorted(public_names())
+    assert sum(map(len, listed.values())) > 100
+    assert not missing, "\n".join(
+        ["list below `members:` in docs/api, or in WITHIN here:", *missing]
+    )
+    unknown = [
+        f"{path}.{name}"
+        for path, names in listed.items()
+        for name in names
+        if not hasattr(classes[path], name)
+    ]
+    assert not unknown
+
+
+def test_every_reference_to_a_name_is_to_one_on_an_api_page():
+    known = {name for name, _ in api_entries()}
+    known |= {f"{name}.{member}" for name, members in api_entries() for member in members}
+    files = [*DOCS.rglob("*.md"), *PACKAGE.rglob("*.py")]
+    link = re.compile(r"\[`?(stiffrax[\w.]+)`?\]\[\]|\]\[(stiffrax[\w.]+)\]")
+    named = [(file.name, a or b) for file in files for a, b in link.findall(file.read_text())]
+    assert len(named) > 100
+    assert not [(file, name) for file, name in named if name not in known]
 
 
 def test_every_message_is_explained_on_the_page_of_failures():
