@@ -1,8 +1,10 @@
 """The code on the pages of the documentation that promise it runs as it stands there."""
 
 import functools
+import inspect
 import pathlib
 import re
+import types
 from typing import Any
 
 import diffrax
@@ -51,6 +53,9 @@ def test_the_blocks_on_solvers_run():
     np.testing.assert_allclose(found["ends"][:, 1], np.exp(-np.logspace(0, 3, 8)), atol=1e-6)
     slow = (np.cos(100.0) + np.sin(100.0)) / 2
     np.testing.assert_allclose(found["solution"].ys[-1], [np.cos(100.0), slow], atol=2e-3)
+    assert found["happened"]
+    assert 2 < found["time"] < 3
+    np.testing.assert_allclose(second_state(1000.0, found["time"]), 0.0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -73,6 +78,18 @@ def test_the_blocks_on_own_methods_run():
     found = run(DOCS / "own_method.md")
     np.testing.assert_allclose(found["solution"].ys[-1], np.cos(1.0) + np.sin(1.0) / 1e3, rtol=1e-5)
     assert found["solver"].tableau.kind == "explicit"
+
+
+def test_the_noise_on_own_methods_is_a_density_with_the_informations_that_it_says():
+    found: dict[str, Any] = {}
+    exec(blocks(DOCS / "own_method.md")[0].split("class")[0], found)
+    exec(blocks(DOCS / "own_method.md")[3], found)
+    noise, z = found["loss"].noise, np.linspace(-60.0, 60.0, 20001)
+    density, slope = np.exp(-noise.rho(z)), np.asarray(noise.slope(z))
+    moments = [density, density * slope**2, density * (1 - z * slope) ** 2]
+    expected = [1.0, *noise.information()]
+    np.testing.assert_allclose(np.sum(moments, axis=1) * (z[1] - z[0]), expected, rtol=1e-8)
+    np.testing.assert_allclose(jax.vmap(jax.grad(noise.rho))(jnp.asarray(z)), slope, atol=1e-12)
 
 
 @pytest.mark.slow
@@ -146,13 +163,28 @@ def _two_steps(fit, *args, **options):
 @pytest.mark.slow
 def test_the_block_on_training_runs_and_its_model_can_be_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ts = np.linspace(0.1, 1.0, 5)
-    ys = np.exp(-ts)[None, :, None] * np.array([1.0, 1e-3])
-    data = srx.Trajectories.from_arrays(ts, ys * np.arange(1.0, 6.0)[:, None, None])
     monkeypatch.setattr(srx, "fit", functools.partial(_two_steps, srx.fit))
-    names = {"data": data, "eqx": eqx, "jax": jax, "jnp": jnp, "optax": optax, "srx": srx}
-    found = run(DOCS / "training.md", only=(1, 3), **names)
+    found = run(DOCS / "training.md", only=(1, 3))
+    assert found["predicted"].shape == (5, 18, 2)
     assert eqx.tree_equal(found["model"], found["fit"].model)
+
+
+def _untrained(fit, model, data, last, **options):
+    """What a fit is given, checked as far as one evaluation goes."""
+    inspect.signature(fit).bind(model, data, last, **options)
+    if isinstance(last, srx.AbstractLoss):
+        assert jnp.isfinite(last(model, data))
+        options["optimizer"].init(eqx.filter(model, eqx.is_inexact_array))
+    return types.SimpleNamespace(model=model)
+
+
+@pytest.mark.slow
+def test_the_recipe_for_stiff_networks_can_be_written_so(monkeypatch):
+    for fit in (srx.fit, srx.fit_least_squares):
+        monkeypatch.setattr(srx, fit.__name__, functools.partial(_untrained, fit))
+    found = run(DOCS / "training.md", only=(1, 2))
+    assert found["model"].log_time
+    assert found["fit"].model is found["model"]
 
 
 @pytest.mark.parametrize(

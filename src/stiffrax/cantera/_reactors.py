@@ -20,6 +20,7 @@ def state(gas: Any) -> Float[Array, " states"]:
 
     ```python
     >>> import stiffrax as srx
+    >>> import cantera  # doctest: +SKIP
     >>> gas = cantera.Solution("h2o2.yaml")  # doctest: +SKIP
     >>> srx.cantera.state(gas).shape  # doctest: +SKIP
     (11,)
@@ -65,6 +66,7 @@ class ConstantVolumeReactor(eqx.Module):
 
     ```python
     >>> import diffrax, stiffrax as srx
+    >>> import cantera  # doctest: +SKIP
     >>> gas = cantera.Solution("h2o2.yaml")  # doctest: +SKIP
     >>> gas.TPX = 1200, 1e5, "H2:2, O2:1, N2:3.76"  # doctest: +SKIP
     >>> reactor = srx.cantera.ConstantVolumeReactor.from_solution(gas)  # doctest: +SKIP
@@ -116,6 +118,7 @@ class ConstantPressureReactor(eqx.Module):
 
     ```python
     >>> import stiffrax as srx
+    >>> import cantera  # doctest: +SKIP
     >>> gas = cantera.Solution("gri30.yaml")  # doctest: +SKIP
     >>> reactor = srx.cantera.ConstantPressureReactor.from_solution(gas)  # doctest: +SKIP
     >>> reactor(0.0, srx.cantera.state(gas)).shape  # doctest: +SKIP

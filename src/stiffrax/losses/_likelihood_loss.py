@@ -119,7 +119,20 @@ class LikelihoodLoss(AbstractLoss):
     def simulate(
         self, system: Any, data: Any, adjoint: diffrax.AbstractAdjoint | None = None
     ) -> Simulation:
-        """What the system predicts at the rows of the data, a [`stiffrax.Simulation`][]."""
+        """What the system predicts at the rows of the data.
+
+        **Arguments:**
+
+        - `system`: a [`stiffrax.System`][], as in a call of the loss.
+        - `data`: [`stiffrax.Measurements`][], of which runs, times and columns are read.
+        - `adjoint`: another one than that of the loss.
+
+        **Returns:** a [`stiffrax.Simulation`][]; NaN where a solve fails.
+
+        **Raises:** `ValueError` for a system that does not fit the data.
+
+        Cost: a solve for each run.
+        """
         data = self.check(system, data)
         return self._simulator(self.adjoint if adjoint is None else adjoint)(system, data)
 

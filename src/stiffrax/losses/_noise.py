@@ -37,9 +37,10 @@ class AbstractNoise(eqx.Module):
     $$-\log p(x) = \rho(z) + \log \sigma + \log |g'(x)|^{-1}, \qquad
       z = \frac{g(x) - g(\hat x)}{\sigma}$$
 
-    with `g` the identity, or the logarithm. A subclass says which, and defines $\rho$, its
-    derivative, the Fisher informations of $\hat x / \sigma$ and $\log \sigma$, and the spread that
-    fits residuals best.
+    with `g` the identity, or the logarithm, `on_logarithms`. A subclass defines `rho`, `slope` and
+    `information`, as in [this example](../own_method.md#another-noise), and `best_spread` where a
+    formula gives the spread that fits residuals best. All but `information` are elementwise, for
+    arrays of any shape, and differentiable.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
@@ -56,20 +57,32 @@ class AbstractNoise(eqx.Module):
 
     @abc.abstractmethod
     def rho(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        r"""$\rho(z)$, with its constant."""
+        r"""$\rho(z)$, with the constant by which $e^{-\rho}$ has the integral one."""
 
     @abc.abstractmethod
     def slope(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        r"""$\rho'(z)$."""
+        r"""$\rho'(z)$, of the shape of `z`."""
 
     @abc.abstractmethod
     def information(self) -> tuple[float, float]:
-        r"""Fisher informations of the prediction, in units of sigma, and of $\log \sigma$."""
+        r"""Fisher informations of the prediction, in units of sigma, and of $\log \sigma$.
+
+        **Returns:** the means of $\rho'(z)^2$ and of $(1 - z \rho'(z))^2$ under the density, both
+        positive: two numbers.
+        """
 
     def best_spread(
         self, residual: Float[Array, "..."], mask: Any, axis: Any
     ) -> Float[Array, "..."]:
         r"""The $\sigma$ under which residuals $g(x) - g(\hat x)$ are most likely.
+
+        **Arguments:**
+
+        - `residual`: finite also where nothing was measured.
+        - `mask`: true where it counts, of the shape of `residual`.
+        - `axis`: the axes, a number or a tuple, over which one spread is shared.
+
+        **Returns:** an array without these axes, zero where nothing counts.
 
         **Raises:** `ValueError` where no formula gives it.
         """

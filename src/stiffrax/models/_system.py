@@ -77,6 +77,9 @@ class SteadyState(eqx.Module):
     - `applies`: `applies(args)`, whether a run begins so; all do without. Others begin at
         `initial_state`.
 
+    Cost: one more solve for each run, over up to 1e6 times the time that the data cover. A run
+    without a steady state there has failed.
+
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
     >>> resting = srx.SteadyState(jnp.zeros(1), {"drug": 0.0})

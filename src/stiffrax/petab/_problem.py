@@ -81,7 +81,11 @@ class Problem:
         return self.likelihood if self.prior is None else self.likelihood + self.prior
 
     def parameter_table(self, system: System | None = None) -> Any:
-        """PEtab's parameter table with the values of a system, such as `result.system`.
+        """PEtab's parameter table with the values of a system.
+
+        **Arguments:**
+
+        - `system`: such as `fit.system`; the system with its nominal parameters without.
 
         **Returns:** a data frame; `petab.v1.write_parameter_df` writes it.
         """
@@ -90,6 +94,10 @@ class Problem:
 
     def simulation_table(self, system: System | None = None) -> Any:
         """PEtab's simulation table: the measurement table with what a system predicts.
+
+        **Arguments:**
+
+        - `system`: as of `parameter_table`.
 
         **Returns:** a data frame with the column `simulation` in place of `measurement`; NaN where
         a solve failed.

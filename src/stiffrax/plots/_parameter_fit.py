@@ -85,10 +85,16 @@ def normal_quantiles(fit: ParameterFit, ax: Any = None) -> Any:
 
     **Returns:** the axes. Points on the diagonal are what normal noise of the size assumed gives.
 
+    **Raises:** `ValueError` without matplotlib.
+
     ```python
-    >>> import stiffrax as srx
-    >>> srx.plots.normal_quantiles  # doctest: +ELLIPSIS
-    <function normal_quantiles at ...>
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
+    >>> system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
+    >>> fit = srx.fit_parameters(system, data, srx.LikelihoodLoss())
+    >>> len(srx.plots.normal_quantiles(fit).lines[0].get_xdata())
+    9
 
     ```
     """
@@ -114,10 +120,17 @@ def waterfall(fit: ParameterFit, ax: Any = None) -> Any:
 
     **Returns:** the axes. A plateau at the left is the best optimum, found several times.
 
+    **Raises:** `ValueError` without matplotlib.
+
     ```python
-    >>> import stiffrax as srx
-    >>> srx.plots.waterfall  # doctest: +ELLIPSIS
-    <function waterfall at ...>
+    >>> import numpy as np, stiffrax as srx
+    >>> ts = np.linspace(0.0, 2.0, 9)
+    >>> data = srx.Measurements.from_arrays(ts, np.exp(-ts)[:, None], names=["A"], sd=0.01)
+    >>> system = srx.System(lambda t, y, args: -y, srx.bounded([0.5], 0.0, 2.0), states=["A"])
+    >>> fit = srx.fit_parameters(system, data, srx.LikelihoodLoss())
+    >>> converged, others = srx.plots.waterfall(fit).lines
+    >>> len(converged.get_xdata()), len(others.get_xdata())
+    (1, 0)
 
     ```
     """
@@ -146,9 +159,11 @@ def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
     **Raises:** `ValueError` for too few axes, or without matplotlib.
 
     ```python
-    >>> import stiffrax as srx
-    >>> srx.plots.profiles  # doctest: +ELLIPSIS
-    <function profiles at ...>
+    >>> import numpy as np, stiffrax as srx
+    >>> values = np.linspace(1.0, 3.0, 5)
+    >>> found = srx.Profile(values, 4 * (values - 2) ** 2, 1.31, 2.69, "identifiable", 1.92)
+    >>> srx.plots.profiles({"k": found})[0].get_title()
+    'k: identifiable'
 
     ```
     """

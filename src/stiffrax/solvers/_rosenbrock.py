@@ -87,10 +87,20 @@ class AbstractRosenbrock(AbstractTableauSolver):
 
     **Raises:** `ValueError` if both are given, and for `MatrixFree`.
 
+    Cost of a step: one Jacobian, one factorization, and an evaluation of the field and a linear solve
+    for each stage; under error control some solves more, which judge the step.
+
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.7.
+
     ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> issubclass(srx.Rodas5P, srx.AbstractRosenbrock)
-    True
+    >>> import stiffrax as srx
+    >>> class Rodas4P(srx.AbstractRosenbrock):
+    ...     @property
+    ...     def tableau(self):
+    ...         return srx.tableaus.rodas4p()
+    >>> Rodas4P().order(None)
+    4
 
     ```
     """

@@ -22,19 +22,23 @@ class AbstractStructure(eqx.Module):
     """The structure of the Jacobian of a vector field, on the flat state.
 
     What `jacobian` returns is a pytree of arrays of the structure's own; it is only ever scaled and
-    handed to `factor`.
+    handed to `factor`. A subclass defines `jacobian`, `factor` and `solve`, as in
+    [this example](../own_method.md#another-way-to-solve-the-stages).
 
     ```python
-    >>> import stiffrax as srx
-    >>> isinstance(srx.Banded(1, 1), srx.AbstractStructure)
-    True
+    >>> import jax.numpy as jnp, numpy as np, stiffrax as srx
+    >>> dense = srx.Dense()
+    >>> factors = dense.factor(np.array([3.0, 5.0]), jnp.eye(2))  # of 3 I - I and 5 I - I
+    >>> print(dense.solve(factors, jnp.ones((2, 2))))
+    [[0.5  0.5 ]
+     [0.25 0.25]]
 
     ```
     """
 
     @abc.abstractmethod
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Any:
-        """The Jacobian at a point."""
+        """The Jacobian of `field(t, y)` by the flat state `y` at a point; its form is its own."""
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Any:
         """What of a Jacobian that has other entries too is in this structure, about."""
@@ -42,11 +46,20 @@ class AbstractStructure(eqx.Module):
 
     @abc.abstractmethod
     def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
-        """Factors of `shift M - h J`, for each real or complex shift; `None` is the identity."""
+        """Factors of `shift M - h J`, for each shift.
+
+        **Arguments:**
+
+        - `shifts`: the numbers of `k` systems, NumPy, all real or all complex; none at all for `k = 0`.
+        - `hJ`: what `jacobian` returned, times the step.
+        - `M`: a mass matrix, from `mass_matrix`; `None` is the identity.
+
+        **Returns:** a pytree of arrays, which is handed to `solve`.
+        """
 
     @abc.abstractmethod
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        """Solves the systems that were factored, each with a right-hand side of its own."""
+        """Solves the systems that were factored, each with a right-hand side of its own, a row."""
 
     def solve_rows(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         """Solves the only system that was factored for several right-hand sides."""

@@ -199,7 +199,7 @@ class ParameterFit:
         )
 
     def simulate(self, data: Measurements | None = None) -> Simulation:
-        """What the best system predicts at the rows of the data, or of others.
+        """What the best system predicts at the rows of the data, or of others: a `Simulation`.
 
         **Raises:** `ValueError` for another run, where the system tells runs apart by their number.
         """
@@ -255,14 +255,19 @@ class ParameterFit:
     def spread(self, data: Measurements | None = None) -> Float[np.ndarray, "runs times columns"]:
         """The standard deviation of every cell: given, or estimated; relative in log-normal noise.
 
-        Of other data those that are unknown are those of this fit.
+        **Arguments:**
+
+        - `data`: other [`stiffrax.Measurements`][], whose unknown ones are those of this fit; its own
+            data without.
+
+        **Raises:** `ValueError` for a column whose noise nothing says.
         """
         return np.asarray(self._judging(data).judge(self.x).spread)
 
     def error_bars(
         self, data: Measurements | None = None
     ) -> Float[np.ndarray, "runs times columns"]:
-        """The standard deviation of every cell in the unit of its column."""
+        """The standard deviation of every cell in the unit of its column, for `data` as `spread`."""
         measured, by_factor, spread = self._measured(data)
         return spread * np.where(by_factor, np.abs(measured), 1.0)
 
