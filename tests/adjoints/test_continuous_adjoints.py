@@ -101,7 +101,7 @@ def test_what_rounding_makes_of_an_integral_is_not_halved_for_ever_in_single_pre
     total = add_integral(equation, step, 0 * one, jnp.array(True), 1e-6, 1e-11)
     jax.effects_barrier()
     assert abs(total) < 1e-6
-    assert len(calls) < 100
+    assert 0 < len(calls) < 100
 
 
 def record(ends):

@@ -128,6 +128,13 @@ def test_losses_take_models_of_wrapped_parameters(loss):
     assert value.shape == ()
 
 
+def test_a_loss_sees_the_values_that_parameters_stand_for():
+    loss = srx.JacobianLoss(-np.ones((1, 21, 1, 1)))
+    found = loss(Decay(srx.positive(2.0)), DATA)
+    np.testing.assert_allclose(found, loss(Decay(jnp.array(2.0)), DATA), rtol=1e-12)
+    assert found > 0.1
+
+
 def test_exponents_of_a_model_of_wrapped_parameters():
     model = Decay(srx.positive(2.0))
     spectrum = srx.diagnostics.lyapunov_spectrum(model, jnp.ones(1), time=1.0, burn_in=0, step=0.1)

@@ -37,6 +37,7 @@ def test_value_is_the_recursion_written_out():
     np.testing.assert_allclose(net(0.0, y), net.C @ x3 + net.beta, rtol=1e-13)
 
 
+@pytest.mark.slow_cases("1-1-[14]-*", "4-None-[14]-*", "1-1-2-False", "4-None-2-False")
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("degree", [1, 2, 4])
 @pytest.mark.parametrize(("num_states", "outputs"), [(1, 1), (3, 2), (4, None)])

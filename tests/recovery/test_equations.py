@@ -135,9 +135,10 @@ def test_threshold_leaves_out_coefficients_up_to_it():
     assert srx.to_sympy(model, threshold=1e-8) == (sympy.Float(2e-8) * y1**2,)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("bad", [0, -1, 2.5])
 def test_digits_below_one_are_refused(bad):
-    with pytest.raises((ValueError, TypeError), match="digits"):
+    with pytest.raises(ValueError, match="digits"):
         srx.to_sympy(srx.Polynomial(1, 1), digits=bad)
 
 
@@ -318,9 +319,10 @@ def test_symbols_that_are_no_states_are_refused():
         srx.from_sympy((-x,))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("bad", ["x", x, 3])
 def test_a_single_expression_is_refused(bad):
-    with pytest.raises((ValueError, TypeError), match="sequence of SymPy expressions|equations"):
+    with pytest.raises(ValueError, match="sequence of SymPy expressions"):
         srx.from_sympy(bad, (x,))
 
 

@@ -69,5 +69,5 @@ def test_methods_without_damping_do_not_pass_off_an_undamped_component(name):
     # Robertson's fast component is never damped: an answer within 4096 steps would be wrong.
     problem = srx.problems.robertson()
     atol = 1e-3 * jnp.array([1e-6, 1e-12, 1e-6])
-    y, result = solve(problem, getattr(srx, name)(), 1e-3, atol)
-    assert result != SUCCESS or error(problem, y, np.array([1e-6, 1e-12, 1e-6])) < 0.1
+    _, result = solve(problem, getattr(srx, name)(), 1e-3, atol)
+    assert result == diffrax.RESULTS.max_steps_reached

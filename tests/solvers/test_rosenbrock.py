@@ -1,7 +1,6 @@
 """What Rosenbrock methods do that no iteration does: and what they must not do without one."""
 
 import dataclasses
-import functools
 
 import diffrax
 import equinox as eqx
@@ -84,7 +83,8 @@ def number_of_traces(solver):
 def test_more_stages_do_not_trace_the_field_more_often():
     # Compiling costs by how often the field is in the program.
     few = number_of_traces(srx.Rosenbrock23())
-    assert number_of_traces(srx.Rodas5P()) == few <= number_of_traces(srx.RadauIIA5())
+    assert number_of_traces(srx.Rodas5P()) == few > 0
+    assert few <= number_of_traces(srx.RadauIIA5())
 
 
 def chain(t, y, args):
@@ -250,6 +250,7 @@ def test_a_step_that_overflows_is_tried_again_with_a_smaller_one():
     assert solution.stats["num_rejected_steps"] > 0
 
 
+@pytest.mark.slow_cases("Rodas5P()")
 @pytest.mark.parametrize("solver", [srx.Rodas5P(), srx.RadauIIA5()], ids=repr)
 def test_a_first_step_whose_slope_overflows_is_tried_again_with_a_smaller_one(solver):
     solution = diffrax.diffeqsolve(
@@ -287,18 +288,22 @@ NEARLY_SINGULAR = np.array(
 )
 
 
-@functools.cache
-def step_in_order(order):
+@jax.jit
+def linear_step(J, forcing, y0):
+    term = diffrax.ODETerm(lambda t, y, args: J @ y + forcing)
+    return diffrax.diffeqsolve(term, srx.Rodas5P(), 0.0, 0.1, 0.1, y0).ys[-1]
+
+
+def step_in_order(order, y0):
     J, forcing = NEARLY_SINGULAR[np.ix_(order, order)], np.arange(1.0, 5.0)[list(order)]
-    term = diffrax.ODETerm(lambda t, y, args: jnp.asarray(J) @ y + jnp.asarray(forcing))
-    return jax.jit(lambda y0: diffrax.diffeqsolve(term, srx.Rodas5P(), 0.0, 0.1, 0.1, y0).ys[-1])
+    return linear_step(J, forcing, y0[list(order)])
 
 
 @pytest.mark.parametrize("y0", [np.zeros(4), np.eye(4)[3], np.ones(4)], ids=str)
 def test_a_pivot_next_to_zero_is_found_whatever_components_are_zero(y0):
     # In another order of the states the pivots are large.
     order = (1, 0, 3, 2)
-    y1, permuted = step_in_order((0, 1, 2, 3))(y0), step_in_order(order)(y0[list(order)])
+    y1, permuted = step_in_order((0, 1, 2, 3), y0), step_in_order(order, y0)
     np.testing.assert_allclose(y1[jnp.array(order)], permuted, rtol=1e-12)
 
 

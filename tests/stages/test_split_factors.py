@@ -23,6 +23,10 @@ def stacked(tableau, hJ):
     return np.kron(tableau.A_inverse, np.eye(n)) - np.kron(np.eye(tableau.num_stages), hJ)
 
 
+# How they are solved does not depend on the number of systems: one, pairs alone, and both.
+@pytest.mark.slow_cases(
+    "*IIA 1-LU", "*IIA 3-LU", "*IIA 9-LU", "*IIA 13-LU", "*Gauss 2-LU", "*Gauss 6-LU"
+)
 @pytest.mark.parametrize("linear_solver", [None, lx.LU()], ids=["inverse", "LU"])
 @every_tableau
 def test_split_systems_solve_the_stacked_one(tableau, linear_solver):
