@@ -74,6 +74,17 @@ def check_callable(name: str, value: Any, write: str) -> Any:
     return value
 
 
+def check_rates(what: str, rates: Any, y: Any) -> None:
+    """Refuses a derivative of another shape than the state, which broadcasts to it or does not."""
+    shape = getattr(rates, "shape", None)
+    if shape != y.shape:
+        given = f"a {type(rates).__name__}" if shape is None else f"an array of shape {shape}"
+        raise ValueError(
+            f"{what} returns {given} for `y` of shape {y.shape}; it must return one number for each "
+            f"of the {y.size} states."
+        )
+
+
 def real_numbers(name: str, value: Any) -> np.ndarray:
     """`value` as an array of float64, if it holds real numbers; `None` in it is NaN.
 

@@ -236,3 +236,8 @@ def test_a_map_of_single_precision_has_rates_after_as_many_iterations_as_its_clo
 def test_window_that_is_no_number_of_intervals_or_too_long_is_refused(window):
     with pytest.raises(ValueError, match="the time measured"):
         of_lorenz().finite_time(window)
+
+
+def test_a_derivative_that_would_be_that_of_all_states_is_refused():
+    with pytest.raises(ValueError, match=r"`field` returns an array of shape \(1,\)"):
+        srx.diagnostics.lyapunov_spectrum(lambda t, y, args: -y[:1], jnp.ones(2), time=1.0)

@@ -1,5 +1,8 @@
 """ScaledMAE and ScaledMSE: means over what is there."""
 
+from typing import Any
+
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +90,7 @@ def test_wrong_size_is_named(make, message):
 def test_scale_of_another_number_of_states_is_refused():
     data = srx.Trajectories.from_arrays(TS[0], YS)
     loss = srx.SegmentLoss(measure=srx.ScaledMSE([1.0, 1.0, 1.0]))
-    with pytest.raises(ValueError, match="3 sizes, but the data have 2 states"):
+    with pytest.raises(ValueError, match="`scale` has 3 numbers, but the data have 2 states"):
         loss(lambda t, y, args: -y, data)
 
 
@@ -98,3 +101,38 @@ def test_a_weight_that_single_precision_does_not_hold_is_refused(deviation):
         srx.ScaledMSE(scale=[deviation])
         with pytest.raises(ValueError, match=r"zero or infinite in float32.*`scale=`"):
             srx.ScaledMSE(weight=1 / deviation**2)
+
+
+def without_rank_promotion_errors(call):
+    with jax.numpy_rank_promotion("allow"):
+        return call()
+
+
+def test_one_weight_for_all_states_of_a_sample_is_that_of_no_other_sample():
+    measure = srx.ScaledMSE([1.0], lambda t, y: jnp.where(t < 1.5, 0.0, 1.0))
+    ts, mask = jnp.asarray(TS[:1]), jnp.ones((1, 4), bool)
+    ys = jnp.where(ts < 1.5, 0.0, 1.0)[..., None]
+    assert without_rank_promotion_errors(lambda: measure(jnp.ones_like(ys), ts, ys, mask)) == 0
+
+
+class Summed(srx.AbstractErrorMeasure):
+    scale: Any = None
+    weight: Any = None
+
+    def size(self, x):
+        return jnp.sum(x**2, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (srx.ScaledMSE(weight=lambda t, y: jnp.ones(3)), r"returns shape \(3,\) for a sample of 2"),
+        (srx.ScaledMSE(weight=[1.0, 2.0, 3.0]), "`weight` has 3 numbers, but the data have 2"),
+        (Summed(), r"`size` of Summed returns shape \(9, 1\) for errors of shape \(9, 1, 2\)"),
+    ],
+)
+def test_weights_and_sizes_of_another_shape_are_refused(measure, message):
+    loss = srx.SegmentLoss(diffrax.Euler(), measure)
+    data = srx.Trajectories.from_arrays(TS[0], YS)
+    with pytest.raises(ValueError, match=message):
+        without_rank_promotion_errors(lambda: loss(lambda t, y, args: -y, data))

@@ -103,3 +103,8 @@ def test_wrong_option_is_named(exponents, options, message):
 def test_more_exponents_than_states_are_refused():
     with pytest.raises(ValueError, match="for 2 states"):
         evaluate(0.0, (0.0, 0.0, 0.0))
+
+
+def test_weights_of_another_number_than_the_exponents_are_refused():
+    with pytest.raises(ValueError, match=r"`weight` of shape \(2,\) was given for 1 exponents"):
+        srx.InvariantLoss([-1.0], time=1.0, interval=0.1, weight=[1.0, 2.0])

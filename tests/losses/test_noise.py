@@ -79,3 +79,23 @@ def test_a_spread_may_be_of_any_size_that_single_precision_holds(size):
     np.testing.assert_allclose(spread(residual), size * np.sqrt(12.5), rtol=1e-6)
     slope = np.array([3.0, -4.0, 0.0]) / np.sqrt(50)
     np.testing.assert_allclose(jax.grad(spread)(residual), slope, rtol=1e-5)
+
+
+class Summed(srx.AbstractNoise):
+    def rho(self, z):
+        return jnp.sum(z**2) / 2
+
+    def slope(self, z):
+        return jnp.sum(z)
+
+    def information(self):
+        return 1.0, 2.0
+
+
+@pytest.mark.parametrize(("method", "part"), [("cost", "rho"), ("terms", "slope")])
+def test_one_number_for_all_residuals_is_refused(method, part):
+    x = jnp.arange(1.0, 4.0)
+    with pytest.raises(
+        ValueError, match=f"`{part}` of Summed returns shape .* one number for each"
+    ):
+        getattr(Summed(), method)(x, x, x)

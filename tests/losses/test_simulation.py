@@ -2,6 +2,7 @@
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -204,3 +205,14 @@ def test_a_run_without_a_steady_state_is_said_to_have_none(monkeypatch):
     for unrested, said in (([True, False], "steady state"), ([False, True], "solve")):
         monkeypatch.setattr(Simulator, "unrested", lambda *_, x=unrested: np.array(x))
         assert LOSS.first_failure(resting, data).startswith(f"the {said} of run 0")
+
+
+@pytest.mark.parametrize("field", [lambda t, y, args: -y[0], lambda t, y, args: -y[:1]])
+def test_a_derivative_that_would_be_that_of_all_states_is_refused(field):
+    data = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.5], "B": [1.0, 0.4]})
+    system = srx.System(field, jnp.array([1.0, 2.0]), states=["A", "B"])
+    with (
+        jax.numpy_rank_promotion("allow"),
+        pytest.raises(ValueError, match=r"`field` returns an array of shape .* of the 2 states"),
+    ):
+        LOSS.simulate(system, data)

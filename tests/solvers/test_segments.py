@@ -257,3 +257,9 @@ class TestRaises:
     def test_models_that_return_another_shape(self):
         with pytest.raises(ValueError, match=r"vector field returned .*\[\(1,\)\] for a state of"):
             srx.segment_predictions(lambda t, y, args: y[:1], TS, YS, RADAU)
+
+
+def test_a_derivative_that_would_be_that_of_all_states_is_refused():
+    ts, ys = jnp.arange(3.0)[None], jnp.ones((1, 3, 2))
+    with pytest.raises(ValueError, match=r"`model` returns an array of shape \(1,\)"):
+        srx.segment_predictions(lambda t, y, args: -y[:1], ts, ys, diffrax.Tsit5())

@@ -1,5 +1,7 @@
 """How much each sample counts in a least-squares fit."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -44,3 +46,16 @@ def test_the_size_of_states_is_in_units_of_the_residual():
     data = srx.Trajectories.from_arrays(TS, np.stack([TS, 10 + TS], axis=1))
     np.testing.assert_allclose(WeightedSamples.of(data, [1.0, 1.0]).size_of_states, 3.0)
     np.testing.assert_allclose(WeightedSamples.of(data).size_of_states, 1.0)
+
+
+@pytest.mark.parametrize("give", [np.asarray, lambda weight: lambda t, y: weight[0, t.astype(int)]])
+def test_one_weight_a_sample_is_not_taken_for_one_a_state(give):
+    data = srx.Trajectories.from_arrays(TS, np.ones((4, 4)))
+    weight = np.arange(1.0, 5.0)[None]
+    with jax.numpy_rank_promotion("allow"):
+        if give is np.asarray:
+            with pytest.raises(ValueError, match=r"`weight` of shape \(1, 4\) was given"):
+                WeightedSamples.of(data, 1.0, weight)
+        else:
+            found = WeightedSamples.of(data, 1.0, give(jnp.asarray(weight))).weight
+            np.testing.assert_array_equal(found, np.tile(weight[..., None], 4))

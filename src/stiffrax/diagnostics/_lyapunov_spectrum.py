@@ -11,7 +11,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._arguments import check_count
+from .._arguments import check_count, check_rates
 from ..models import ConstrainedField
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
@@ -203,6 +203,9 @@ def lyapunov_spectrum(
     interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
+    if starts.shape[-1] > 1:
+        rates = eqx.filter_eval_shape(field, jnp.zeros((), starts.dtype), starts[0], args)
+        check_rates("`field`", rates, starts[0])
     solver = solver or diffrax.Dopri8()
     if discrete:
         flow = MapFlow(field, args)

@@ -5,6 +5,7 @@ from ._error_measures import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     ScaledMAE as ScaledMAE,
     ScaledMSE as ScaledMSE,
+    sample_weights as sample_weights,
 )
 from ._failed_prediction import failed_step as failed_step
 from ._homotopy_loss import HomotopyLoss as HomotopyLoss

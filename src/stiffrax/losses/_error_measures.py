@@ -51,14 +51,17 @@ class AbstractErrorMeasure(eqx.Module):
     def for_data(self: Measure, data: Trajectories) -> Measure:
         """This measure with a scale: its own, or the one measured on the data, or one with weights.
 
-        **Raises:** `ValueError` if its own scale has not one size for each state of the data.
+        **Raises:** `ValueError` if its own scale or weight has not one number for each state of the
+        data.
         """
-        if self.scale is not None:
-            if jnp.shape(self.scale) not in ((1,), (data.num_states,)):
+        for name, given in (("scale", self.scale), ("weight", self.weight)):
+            known = given is None or callable(given)
+            if not known and np.shape(given) not in ((), (1,), (data.num_states,)):
                 raise ValueError(
-                    f"`scale` has {jnp.size(self.scale)} sizes, but the data have "
-                    f"{data.num_states} states: give one size for each of them."
+                    f"`{name}` has {np.size(given)} numbers, but the data have "
+                    f"{data.num_states} states: give one number for each of them."
                 )
+        if self.scale is not None:
             return self
         scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
         if self.weight is not None:
@@ -72,19 +75,41 @@ class AbstractErrorMeasure(eqx.Module):
         ys: Float[Array, "runs times n"],
         mask: Bool[Array, "runs times"],
     ) -> Float[Array, ""]:
-        """The mean over the samples where `mask` is true and the prediction is finite."""
+        """The mean over the samples where `mask` is true and the prediction is finite.
+
+        **Raises:** `ValueError` where `size` or a function `weight(t, y)` returns another shape.
+        """
         mask = mask & finite_samples(predicted)
         usable = mask[..., None]
         scale = jnp.broadcast_to(jnp.asarray(self.scale, ys.dtype), ys.shape)
         error = (jnp.where(usable, predicted, ys) - ys) / scale
         sizes = self.size(error)
+        if jnp.shape(sizes) != error.shape:
+            raise ValueError(
+                f"`size` of {type(self).__name__} returns shape {jnp.shape(sizes)} for errors of shape "
+                f"{error.shape}; it needs one number for each error."
+            )
         if callable(self.weight):
-            sizes = sizes * jnp.asarray(jax.vmap(jax.vmap(self.weight))(ts, ys))
+            sizes = sizes * sample_weights(self.weight, ts, ys)
         elif self.weight is not None:
             sizes = sizes * jnp.broadcast_to(jnp.asarray(self.weight, ys.dtype), ys.shape)
         count = jnp.sum(mask) * ys.shape[-1]
         total = jnp.sum(jnp.where(usable, sizes, 0))
         return total / jnp.maximum(count, 1).astype(total.dtype)
+
+
+def sample_weights(
+    weight: Callable[..., Any], ts: Float[Array, "runs times"], ys: Float[Array, "runs times n"]
+) -> Float[Array, "runs times n"]:
+    """`weight(t, y)` of every sample: one number for each state, or one for all."""
+    found = jax.vmap(jax.vmap(lambda t, y: jnp.asarray(weight(t, y))))(ts, ys)
+    shape, n = found.shape[2:], ys.shape[-1]
+    if shape not in ((), (1,), (n,)):
+        raise ValueError(
+            f"`weight(t, y)` returns shape {shape} for a sample of {n} states; it needs one number for "
+            "each of them, or one for all."
+        )
+    return jnp.broadcast_to(found.reshape(*ys.shape[:2], *(shape or (1,))), ys.shape)
 
 
 def finite_samples(predicted: Float[Array, "*samples n"]) -> Bool[Array, "*samples"]:
@@ -125,7 +150,8 @@ class ScaledMAE(AbstractErrorMeasure):
     - `scale`: the size of each state, in its unit. By default the range in the data, and one where
         weights are given: these are then in the units of the states. See [`stiffrax.Scaling`][].
     - `weight`: `w`, one number a state, or a function `weight(t, y)` of one sample that returns
-        them. For noise of standard deviation `s` write `weight=1 / s` and no `scale`.
+        them, or one number for all states. For noise of standard deviation `s` write
+        `weight=1 / s` and no `scale`.
 
     **Raises:** `ValueError` for sizes that are not positive and weights that are negative.
 

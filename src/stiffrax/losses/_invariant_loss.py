@@ -43,8 +43,8 @@ class InvariantLoss(AbstractLoss):
     - `statistics`: `w_s`.
     - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
 
-    **Raises:** `ValueError` for exponents not in descending order or more than states, and times
-    that hold no interval.
+    **Raises:** `ValueError` for exponents not in descending order or more than states, weights of
+    another number, and times that hold no interval.
 
     Cost: `starts * time / interval` flows with `k` jvps each; once more, without derivatives, to
     find what fails under explicit solvers.
@@ -103,6 +103,11 @@ class InvariantLoss(AbstractLoss):
             )
         self.exponents = tuple(map(float, values))
         self.weight = 1 / np.maximum(np.abs(values), 1) ** 2 if weight is None else weight
+        if np.shape(self.weight) not in ((), values.shape):
+            raise ValueError(
+                f"`weight` of shape {np.shape(self.weight)} was given for {values.size} exponents; it "
+                "needs one number for each of them, or one for all."
+            )
         self.turning, self.count = turning, count - turning
         self.interval = float(interval)
         self.starts = check_count("starts", starts)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import paramax
 
-from .._arguments import check_instance
+from .._arguments import check_instance, check_rates
 from ..data import Trajectories, check_time_precision
 from ..models._own_names import check_own_names
 
@@ -39,10 +39,4 @@ def check_model(model: Any, data: Trajectories) -> None:
             f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "
             f"{data.num_states} states of the data: {error}"
         ) from error
-    shape = getattr(out, "shape", None)
-    if shape != y.shape:
-        given = f"a {type(out).__name__}" if shape is None else f"an array of shape {shape}"
-        raise ValueError(
-            f"The model returns {given} for `y` of shape {y.shape}; it must return one derivative "
-            f"for each of the {data.num_states} states of the data."
-        )
+    check_rates("The model", out, y)

@@ -100,15 +100,31 @@ class AbstractNoise(eqx.Module):
         return jnp.asarray(measured) - predicted
 
     def cost(self, measured: Any, predicted: Any, sd: Any) -> Float[Array, "..."]:
-        """The negative log-likelihood of each measurement."""
+        """The negative log-likelihood of each measurement.
+
+        **Raises:** `ValueError` where `rho` does not return one number for each residual.
+        """
         z = self.residual(measured, predicted) / sd
         jacobian = jnp.log(measured) if self.on_logarithms else 0.0
-        return self.rho(z) + jnp.log(sd) + jacobian
+        return self._of_each("rho", z) + jnp.log(sd) + jacobian
+
+    def _of_each(self, name: str, z: Array) -> Array:
+        """What a function of a subclass returns; a sum would count for every residual."""
+        found = getattr(self, name)(z)
+        if jnp.shape(found) != jnp.shape(z):
+            raise ValueError(
+                f"`{name}` of {type(self).__name__} returns shape {jnp.shape(found)} for residuals of "
+                f"shape {jnp.shape(z)}; it needs one number for each."
+            )
+        return found
 
     def terms(self, measured: Any, predicted: Any, sd: Any) -> NoiseTerms:
-        """The cost of each measurement with its derivatives and informations."""
+        """The cost of each measurement with its derivatives and informations.
+
+        **Raises:** `ValueError` where `slope` does not return one number for each residual.
+        """
         z = self.residual(measured, predicted) / sd
-        slope, (of_value, of_spread) = self.slope(z), self.information()
+        slope, (of_value, of_spread) = self._of_each("slope", z), self.information()
         inner = 1 / predicted if self.on_logarithms else jnp.ones_like(predicted)
         value_rows = math.sqrt(of_value) * inner / sd
         return NoiseTerms(

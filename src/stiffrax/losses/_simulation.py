@@ -185,7 +185,7 @@ class Simulator(eqx.Module):
     ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
         """The state in which nothing changes any more, reached from `y0`; `y0` if there is none."""
         long = _TIMES_TO_REST * jnp.where(span > 0, span, 1)
-        frozen: Any = lambda _, y, args: system.field(args.start, y, args)  # noqa: E731
+        frozen: Any = lambda _, y, args: system(args.start, y, args)  # noqa: E731
         if system.mass is not None:
             frozen = System(frozen, mass=system.mass)
         ts = jnp.stack([long / 10, long])

@@ -12,7 +12,7 @@ import numpy as np
 import paramax
 from jax.core import Tracer
 
-from .._arguments import real_numbers
+from .._arguments import check_rates, real_numbers
 from ..data import check_names
 from ._own_names import check_own_names, named_parts, own_names
 
@@ -190,8 +190,14 @@ class System(eqx.Module):
         self.jump_ts = tuple(sorted(float(t) for t in jump_ts))
 
     def __call__(self, t: Any, y: Any, args: Any) -> Any:
-        """The vector field."""
-        return self.field(t, y, args)
+        """The vector field.
+
+        **Raises:** `ValueError` unless it returns one number for each state.
+        """
+        rates = self.field(t, y, args)
+        if jnp.size(y) > 1:  # of one state a number alone says all
+            check_rates("`field`", rates, jnp.asarray(y))
+        return rates
 
 
 @named_parts.register(System)

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._arguments import check_count
+from .._arguments import check_count, check_rates
 from ..stages import stage_system, weighted_sum
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._lanes import predict_lanes
@@ -54,7 +55,8 @@ def segment_predictions(
     **Returns:** predictions of `ys[:, 1:]`. NaN where no sample comes before, or the step could not
     be solved; others keep value and derivative.
 
-    **Raises:** `ValueError` for wrong shapes, or `substeps` that is no positive integer.
+    **Raises:** `ValueError` for wrong shapes, also of what the model returns, or `substeps` that is
+    no positive integer.
 
     Cost: a Jacobian, a factorization and two to four Newton iterations a step; backward, one exact
     factorization of the stage system and one reverse sweep of the model. Other solvers step twice: a
@@ -77,6 +79,8 @@ def segment_predictions(
     """
     solver = RadauIIA9() if solver is None else solver
     ts, ys, mask = _checked(ts, ys, mask, substeps)
+    if ys.shape[2] > 1:
+        check_rates("`model`", eqx.filter_eval_shape(model, ts[0, 0], ys[0, 0], args), ys[0, 0])
     times = ts.shape[1]
     index = jnp.where(mask, jnp.arange(times), -1)
     last = lax.cummax(index, axis=1)[:, :-1]

@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._arguments import real_numbers
 from ..data import Trajectories, default_scale
+from ..losses import sample_weights
 
 
 @final
@@ -86,14 +86,17 @@ def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs 
     if weight is None:
         weight = 1.0
     elif callable(weight):
-        weight = jax.vmap(jax.vmap(weight))(jnp.asarray(data.ts), jnp.asarray(data.ys))
+        weight = sample_weights(weight, jnp.asarray(data.ts), jnp.asarray(data.ys))
     try:
         values = real_numbers("weight", weight)
+        # Of (runs, times) the times would be taken for states, where there are as many.
+        fits = values.ndim != 2
         values = np.broadcast_to(values, data.ys.shape)
     except (TypeError, ValueError):
         raise ValueError(_message(np.shape(weight), data)) from None
     present = values[np.asarray(data.mask)]
-    if not np.all((present >= 0) & np.isfinite(present)) or not np.any(present > 0):
+    fits = fits and np.all((present >= 0) & np.isfinite(present)) and np.any(present > 0)
+    if not fits:
         raise ValueError(_message(np.shape(weight), data))
     return np.where(np.asarray(data.mask)[..., None], values, 0.0)
 
