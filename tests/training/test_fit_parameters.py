@@ -311,3 +311,40 @@ class TestMessages:
     def test_a_name_that_is_no_parameter(self):
         with pytest.raises(ValueError, match="no parameter 'k3'"):
             regression(None).profile("k3")
+
+
+class TestTermsThatAreAdded:
+    """To the likelihood of one cell that is `a` itself, and of `b` and `c` nothing."""
+
+    data = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [None, 0.1]}, sd={"A": 0.01})
+    system = srx.System(
+        lambda t, y, args: 0 * y,
+        jnp.zeros(1),
+        lambda t, y, args: {"A": args["a"] + 0 * y[0]},
+        states=["A"],
+        parameters={
+            k: srx.bounded(x, -5e2, 5e2) for k, x in {"a": 0.3, "b": 1e-9, "c": 1.0}.items()
+        },
+    )
+
+    def test_a_sharp_prior_says_nothing_of_others_and_one_without_curvature_nothing_at_all(self):
+        def penalty(system, data):
+            a, b, c = (system.parameters[k].raw for k in "abc")
+            return 0.5 * (a / 0.01) ** 2 + 0.5 * (b / 10.0) ** 2 + jnp.abs(c)
+
+        loss = srx.LikelihoodLoss(diffrax.Tsit5()) + penalty
+        found = srx.fit_parameters(self.system, self.data, loss)
+        errors = [one.standard_error for one in found.estimates.values()]
+        np.testing.assert_allclose(errors, [0.01 / np.sqrt(2), 10.0, np.inf], rtol=1e-6)
+
+    def test_where_a_loss_that_is_added_fails_nothing_is_accepted(self):
+        class Falling(srx.AbstractLoss):
+            def evaluate(self, model, data):
+                b = model.parameters["b"].raw
+                return srx.LossValue(-b, (b > 1).astype(int), 1)
+
+        loss = srx.LikelihoodLoss(diffrax.Tsit5()) + Falling()
+        model = LikelihoodModel(ParameterVector(self.system), loss, self.data)
+        [found] = model(np.array([[0.1, 2.0, 1.0]]))
+        assert [found.usable, found.num_failed] == [False, 1]
+        assert jax.jit(model.cost)(jnp.array([0.1, 2.0, 1.0])) == np.inf

@@ -54,9 +54,11 @@ class AbstractErrorMeasure(eqx.Module):
         **Raises:** `ValueError` if its own scale or weight has not one number for each state of the
         data.
         """
-        for name, given in (("scale", self.scale), ("weight", self.weight)):
-            known = given is None or callable(given)
-            if not known and np.shape(given) not in ((), (1,), (data.num_states,)):
+        numbers: dict[str, Any] = {"scale": self.scale, "weight": self.weight}
+        for name, given in numbers.items():
+            if given is None or callable(given):
+                continue
+            if np.shape(given) not in ((), (1,), (data.num_states,)):
                 raise ValueError(
                     f"`{name}` has {np.size(given)} numbers, but the data have "
                     f"{data.num_states} states: give one number for each of them."

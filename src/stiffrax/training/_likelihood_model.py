@@ -78,18 +78,20 @@ class LikelihoodModel:
         return np.asarray(found), np.asarray(slopes)
 
     def rows(self, system: Any, evaluation: Evaluation, x: Float[np.ndarray, " p"]) -> Rows:
-        """The Gauss-Newton model at one point; the triangle where no column need be told apart."""
+        """What is told at one point; the triangle where no row need be told apart."""
         triangle = evaluation.triangle[:, :-1]
         estimated = np.flatnonzero(self.likelihood.estimates(system, self.data))
-        if not estimated.size:
-            return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
-        if self.data.num_columns == 1 and not self._parts.others:
-            return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
+        if not self._parts.others:
+            if not estimated.size:
+                return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
+            if self.data.num_columns == 1:
+                return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
         values = np.asarray(self._evaluated(x)[3][0], float)[:, :-1]
         column = np.full(len(values), -1)
         for number, j in enumerate(estimated):
             column[np.flatnonzero(self._column == j)] = number
-        return Rows(values, column, np.array([np.sum(self._column == j) for j in estimated]))
+        cells = np.array([np.sum(self._column == j) for j in estimated], int)
+        return Rows(values, column, cells)
 
     def _evaluated(self, x: Float[np.ndarray, " p"]) -> tuple[Array, ...]:
         """The evaluation at one point, by the program that is there."""
@@ -118,7 +120,9 @@ class LikelihoodModel:
         """The negative log-likelihood with what is added to it; infinite where a solve fails."""
         system = self.vector.system(x)
         values = [self.likelihood(system, self.data)]
-        values += [w * evaluate_loss(f, system, self.data).value for w, f in self._parts.others]
+        for weight, term in self._parts.others:
+            found = evaluate_loss(term, system, self.data)
+            values.append(found._replace(value=weight * found.value).or_infinity)
         return functools.reduce(jnp.add, values)
 
 
@@ -140,8 +144,11 @@ class _Parts(eqx.Module):
         """The predictions at one point, differentiable forward."""
         return self.likelihood.simulate(self.system(x), self.data, diffrax.ForwardMode())
 
-    def rows(self, x: Float[Array, " p"]) -> tuple[Array, Array, Array, Array]:
-        """The cost, its model, first a row for each cell, the failures, and the noise of columns."""
+    def rows(self, x: Float[Array, " p"]) -> tuple[Array, ...]:
+        """The cost, its model, the failures, rows of what is told, and the noise of columns.
+
+        The model has a row for each cell first. Nothing is raised in what is told.
+        """
 
         def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
             found = self.simulate(x)
@@ -161,25 +168,29 @@ class _Parts(eqx.Module):
             jnp.append(rows_value[:, None] * pick(by_value), c_value[:, None], 1),
             jnp.append(rows_spread[:, None] * by_log_sd, c_spread[:, None], 1),
         ]
-        total = jnp.sum(cost)
+        total, num_failed, told = jnp.sum(cost), jnp.sum(found.failed), list(rows)
         for weight, term in self.others:
-            value, more = _rows_of_term(lambda x, f=term, w=weight: self._other(f, w, x), x)
-            total = total + value
-            rows.append(more)
-        stacked = jnp.concatenate([*rows, jnp.zeros((x.size + 1, x.size + 1))])
+            other = lambda x, f=term, w=weight: self._other(f, w, x)  # noqa: E731
+            value, failed, raised, own = _rows_of_term(other, x)
+            total, num_failed = total + value, num_failed + failed
+            rows.append(raised)
+            told.append(own)
+        square = jnp.zeros((x.size + 1, x.size + 1))
         spread = self.likelihood.spread(system, found, self.data)
         unknown = jnp.asarray(self.data.sd) == 0
         noise = jnp.max(jnp.where(unknown, spread, 0), axis=(0, 1))
-        return total, stacked, jnp.sum(found.failed), noise
+        stacked, told = (jnp.concatenate([*x, square]) for x in (rows, told))
+        return total, stacked, num_failed, told, noise
 
-    def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> Array:
-        return weight * evaluate_loss(term, self.system(x), self.data).value
+    def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> tuple[Array, Array]:
+        found = evaluate_loss(term, self.system(x), self.data)
+        return weight * found.value, found.num_failed
 
 
 @eqx.filter_jit
 def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, ...]:
-    cost, rows, num_failed, noise = jax.vmap(parts.rows)(points)
-    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, rows, noise
+    cost, rows, num_failed, told, noise = jax.vmap(parts.rows)(points)
+    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, told, noise
 
 
 @eqx.filter_jit
@@ -214,17 +225,21 @@ def _sensitivities(parts: _Parts, x: Float[Array, " p"]) -> tuple[Array, Array]:
     return found, slopes
 
 
-def _rows_of_term(term: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
-    """The value of a term and rows whose squares are its quadratic model."""
-    gradient = jax.grad(term)(x)
-    curvature, modes = jnp.linalg.eigh(jax.hessian(term)(x))
-    # Along a line of no curvature the gradient needs some, or no row could hold it.
-    floor = 1e-8 + 1e-3 * jnp.linalg.norm(gradient)
-    along = modes.T @ gradient
-    curvature = jnp.maximum(curvature, jnp.where(along != 0, floor, 0))
-    root = jnp.sqrt(curvature)
-    c = along / jnp.where(root > 0, root, 1)
-    return term(x), jnp.append(root[:, None] * modes.T, c[:, None], axis=1)
+def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> tuple[Array, ...]:
+    """The value and failures of a term, rows whose squares are its model, and those it has itself."""
+    (value, num_failed), gradient = jax.value_and_grad(term, has_aux=True)(x)
+    hessian = jax.hessian(lambda x: term(x)[0])(x)
+    # In units in which all of its priors, sharp or not, have curvatures of about one.
+    unit = jnp.sqrt(jnp.abs(jnp.diagonal(hessian)) + 1e-3 * jnp.abs(gradient) + 1e-8)
+    curvature, modes = jnp.linalg.eigh(hessian / (unit[:, None] * unit[None]))
+    rounding = x.size * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(curvature))
+    own = jnp.where(curvature > rounding, curvature, 0)
+    # Along a mode of no curvature the gradient needs some, or no row could hold it.
+    along = modes.T @ (gradient / unit)
+    raised = jnp.maximum(own, jnp.where(along != 0, 1e-8 + 1e-3 * jnp.abs(along), 0))
+    c = along / jnp.sqrt(jnp.where(raised > 0, raised, 1))
+    rows = (jnp.sqrt(kept)[:, None] * modes.T * unit[None] for kept in (raised, own))
+    return value, num_failed, *(jnp.append(one, c[:, None], axis=1) for one in rows)
 
 
 def _split(loss: Any) -> tuple[LikelihoodLoss, list[tuple[Any, Any]]]:
