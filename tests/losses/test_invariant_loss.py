@@ -1,5 +1,6 @@
 """Lyapunov exponents and statistics of a model, as a loss."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses._invariant_loss import _statistics
+from stiffrax.losses._invariant_loss import _moments_of, _statistics
 
 TS = np.arange(40) * 0.2
 CIRCLE = np.stack([np.cos(TS), np.sin(TS)], axis=1)
@@ -60,9 +61,11 @@ def test_statistics_are_those_of_the_attractor():
 def test_a_state_that_is_constant_is_compared_in_units_of_itself():
     ys = jnp.array([[0.0, 3.0, 0.0], [2.0, 3.0, 0.0]])
     mask, good = jnp.ones(2, bool), jnp.ones(1, bool)
-    assert _statistics(ys[None], good, ys, mask) == 0
+    assert _statistics(ys[None], good, _moments_of(ys[None], mask[None])) == 0
     # Means are off by 2 units of 3 and by 5 of 1; the first state has the deviation 1.
-    moved = _statistics(ys[None] + jnp.array([[[0.0, 6.0, 5.0]]]), good, ys, mask)
+    moved = _statistics(
+        ys[None] + jnp.array([[[0.0, 6.0, 5.0]]]), good, _moments_of(ys[None], mask[None])
+    )
     np.testing.assert_allclose(moved, 29.0, rtol=1e-12)
 
 
@@ -70,7 +73,10 @@ def test_a_constant_state_of_a_solve_in_single_precision_is_constant_in_double_t
     noise = np.float32(0.7) * (1 + np.array([0.0, 1.0, -1.0, 0.0]) * np.float32(1.2e-7))
     ys = jnp.stack([jnp.arange(4.0), jnp.asarray(noise.astype(np.float32), float)], axis=1)
     mask, good = jnp.ones(4, bool), jnp.ones(1, bool)
-    assert _statistics(ys[None] * jnp.array([[[1.0, 1.001]]]), good, ys, mask) < 1e-5
+    assert (
+        _statistics(ys[None] * jnp.array([[[1.0, 1.001]]]), good, _moments_of(ys[None], mask[None]))
+        < 1e-5
+    )
 
 
 def test_a_start_that_fails_is_counted_and_left_out():
@@ -108,3 +114,11 @@ def test_more_exponents_than_states_are_refused():
 def test_weights_of_another_number_than_the_exponents_are_refused():
     with pytest.raises(ValueError, match=r"`weight` of shape \(2,\) was given for 1 exponents"):
         srx.InvariantLoss([-1.0], time=1.0, interval=0.1, weight=[1.0, 2.0])
+
+
+def test_statistics_of_a_batch_are_compared_with_those_of_all_data():
+    ts, ys = np.arange(3.0), np.ones((2, 3, 1)) * np.array([1.0, 3.0])[:, None, None]
+    whole, part = (srx.Trajectories.from_arrays(ts, x) for x in (ys, ys[:1]))
+    loss = srx.InvariantLoss((), time=1.0, interval=0.5, statistics=1.0, solver=diffrax.Euler())
+    # Mean and variance are 2 and 1, and of the model that stays where it is 1 and 0.
+    np.testing.assert_allclose(loss.for_data(whole)(lambda t, y, args: 0 * y, part), 2.0)

@@ -83,3 +83,16 @@ def test_sums_with_other_things_are_refused():
         _ = ONE + 1.0
     with pytest.raises(TypeError):
         _ = ONE * TWO
+
+
+def test_a_penalty_that_is_a_loss_does_not_hide_that_every_solve_failed():
+    class Failing(srx.AbstractLoss):
+        def evaluate(self, model, data):
+            return srx.LossValue(jnp.asarray(0.0), jnp.asarray(3), jnp.asarray(0))
+
+    class Penalty(srx.AbstractLoss):
+        def evaluate(self, model, data):
+            return srx.LossValue(jnp.asarray(1.0), jnp.asarray(0))
+
+    assert (Failing() + Penalty()).evaluate(None, None).nothing_solved
+    assert not Penalty().evaluate(None, None).nothing_solved

@@ -258,3 +258,22 @@ def test_killed_ten_times_training_ends_with_the_same_bits(tmp_path):
         process.communicate()
     result, _ = start(path, steps).communicate(timeout=250)
     assert result.splitlines()[-1] == expected.splitlines()[-1]
+
+
+def test_a_model_that_begins_elsewhere_is_another_training(tmp_path):
+    run(2, tmp_path / "run.eqx")
+    with pytest.raises(ValueError, match="holds a training with another initial model"):
+        run(2, tmp_path / "run.eqx", model=Decay(jnp.array(0.7)))
+
+
+def test_weights_of_numpy_go_on_in_single_precision(tmp_path):
+    with jax.enable_x64(False):
+        for steps in (2, 4):
+            result = run(steps, tmp_path / "run.eqx", model=Decay(np.array(0.5)))
+    assert result.history.loss.size == 4
+
+
+def test_a_folder_that_does_not_exist_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "advance", None)
+    with pytest.raises(ValueError, match="the folder '.*nowhere' does not exist"):
+        run(2, tmp_path / "nowhere" / "run.eqx")

@@ -9,6 +9,9 @@ import pytest
 
 import stiffrax as srx
 import stiffrax.training._fit as fit_module
+import stiffrax.training._session as session_module
+from stiffrax.training._free_parameters import FreeParameters
+from stiffrax.training._parameter_vector import ParameterVector
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 STARTS = np.array([[1.0, 1.0], [2.0, 0.5], [0.5, 1.5], [1.5, 1.0]])
@@ -305,3 +308,71 @@ def test_a_model_without_failures_is_better_than_one_with_a_smaller_loss():
     best = np.argmin(result.history.loss)
     assert num_failed[best] == 0
     assert result.loss == result.history.loss[best] > result.history.solved_loss[0]
+
+
+def test_a_gradient_whose_square_overflows_is_skipped_and_the_next_ones_move():
+    def spiked(data, step, key):
+        return eqx.tree_at(lambda d: d.ys, data, data.ys * jnp.where(step == 3, 1e20, 1.0))
+
+    with jax.enable_x64(False):
+        model = Decay(jnp.array([0.5, 0.5]))
+        linear = lambda model, data: jnp.sum(model.rates) * data.ys[0, 0, 0]  # noqa: E731
+        result = run(linear, model, transforms=[spiked], steps=10)
+        assert result.num_skipped == 1
+        np.testing.assert_allclose(result.last_model.rates, 0.5 - 9 * 0.05, rtol=1e-3)
+
+
+def test_an_update_that_is_not_finite_is_not_taken():
+    def flat(model, data):
+        return 0.0 * jnp.sum(model.rates)
+
+    result = run(flat, optimizer=optax.adam(0.1, eps=0.0), batch_size=2, steps=5)
+    assert result.num_skipped == 5
+    np.testing.assert_array_equal(result.model.rates, MODEL.rates)
+
+
+def test_complex_arrays_are_refused_wherever_they_would_be_trained():
+    model = Decay(jnp.array([1.0 + 1.0j, 0.5]))
+    calls = [
+        lambda: run(model=model),
+        lambda: FreeParameters(model),
+        lambda: ParameterVector(srx.System(model, jnp.ones(2), states=["A", "B"])),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"complex array, `.*rates`, and real numbers alone"):
+            call()
+
+
+def test_runs_held_out_whose_times_collapse_are_refused():
+    later = srx.Trajectories.from_arrays(1.7e9 + TS, DATA.ys)
+    with jax.enable_x64(False), pytest.raises(ValueError, match="apart, and 0 in float32"):
+        run(held_out=later)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        srx.SegmentLoss(),
+        srx.TrajectoryLoss() + exact,
+        srx.HomotopyLoss(srx.TrajectoryLoss()),
+        srx.NeighborhoodLoss(),
+        srx.JacobianLoss(np.ones((4, 4, 2, 2))),
+        srx.InvariantLoss((), time=1.0, interval=0.1, statistics=1.0),
+        srx.SegmentLoss() + srx.RoughnessPenalty(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_measurements_are_refused_with_the_way_to_trajectories(loss):
+    with pytest.raises(ValueError, match=r"Write .*`data.to_trajectories\(\)`"):
+        run(loss, data=srx.Measurements.from_trajectories(DATA))
+
+
+def test_ctrl_c_in_the_last_look_keeps_what_was_trained(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session_module, "judge", interrupted)
+    result = run(steps=3, held_out=[3], judge_every=50)
+    assert result.stopped == "interrupted"
+    assert result.history.loss.size == 3

@@ -3,6 +3,7 @@
 import functools
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -125,3 +126,10 @@ def test_the_failure_is_that_of_the_solve_without_coupling():
     fit = srx.fit_homotopy(explodes, data, loss, schedule=schedule, optimizer=optax.sgd(0.0))
     assert fit.history.num_failed.tolist() == [0, 1]
     assert fit.failure
+
+
+def test_times_that_collapse_are_refused():
+    data = srx.Trajectories.from_arrays(1.7e9 + np.arange(4.0), np.ones((4, 1)))
+    loss = srx.HomotopyLoss(srx.TrajectoryLoss())
+    with jax.enable_x64(False), pytest.raises(ValueError, match="apart, and 0 in float32"):
+        srx.fit_homotopy(srx.Polynomial(1, degree=1), data, loss)

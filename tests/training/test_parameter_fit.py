@@ -76,3 +76,9 @@ def test_a_step_to_a_bound_ends_on_it(x):
     step = box.scale * (-x / box.scale * (1 - 2e-16))
     assert _moved(np.array([x]), step, box) == 0
     assert _moved(np.array([x]), 0.999 * step, box) > 0
+
+
+@pytest.mark.parametrize("method", [srx.ParameterFit.band, srx.ParameterFit.profile])
+def test_percents_are_refused_where_parts_are_asked_for(method):
+    with pytest.raises(ValueError, match=r"`level=95\.0`.*Write `level=0\.95`"):
+        method(None, level=95.0)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import real_numbers
 from ..data import Trajectories, check_sizes, default_scale
+from ._model_and_data import check_data
 
 Measure = TypeVar("Measure", bound="AbstractErrorMeasure")
 
@@ -54,6 +55,7 @@ class AbstractErrorMeasure(eqx.Module):
         **Raises:** `ValueError` if its own scale or weight has not one number for each state of the
         data.
         """
+        check_data(data)
         numbers: dict[str, Any] = {"scale": self.scale, "weight": self.weight}
         for name, given in numbers.items():
             if given is None or callable(given):

@@ -107,7 +107,7 @@ class HomotopyLoss(AbstractLoss):
 
     def for_data(self, data: Trajectories) -> "HomotopyLoss":
         """This loss with its scale, its splines and its coupling."""
-        target = SmoothingSpline.for_runs(data, self.alpha)
+        target = SmoothingSpline.for_runs(check_data(data), self.alpha)
         chosen = isinstance(self.coupling, str)
         coupling = _coupling_of(target, data) if chosen else self.coupling
         check_coupling(coupling, data.num_states)

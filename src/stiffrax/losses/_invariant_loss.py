@@ -1,14 +1,15 @@
 """The error of what does not depend on the start: Lyapunov exponents and statistics."""
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, real_numbers
 from ..data import Trajectories, unit_of_rounding
@@ -73,6 +74,7 @@ class InvariantLoss(AbstractLoss):
     statistics: float
     solver: diffrax.AbstractSolver
     substeps: int
+    _target: "_Moments | None"
 
     def __init__(
         self,
@@ -115,10 +117,20 @@ class InvariantLoss(AbstractLoss):
         self.solver = diffrax.Tsit5() if solver is None else solver
         check_parts(solver=self.solver)
         self.substeps = check_count("substeps", substeps)
+        self._target = None
+
+    def for_data(self, data: Trajectories) -> "InvariantLoss":
+        """This loss with the mean and the covariance of the data, if it asks for them."""
+        check_data(data)
+        if not self.statistics:
+            return self
+        target = _moments_of(jnp.asarray(data.ys), jnp.asarray(data.mask))
+        return eqx.tree_at(lambda x: x._target, self, target, is_leaf=lambda x: x is None)
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of starts from which there was no solution."""
         check_model(model, check_data(data))
+        target = self.for_data(data)._target if self._target is None else self._target
         n = data.num_states
         if len(self.exponents) > n:
             raise ValueError(
@@ -139,8 +151,8 @@ class InvariantLoss(AbstractLoss):
         found = jnp.sum(usable, axis=0) / jnp.maximum(jnp.sum(good), 1).astype(usable.dtype)
         error = found - jnp.asarray(self.exponents, found.dtype)
         value = jnp.sum(jnp.asarray(self.weight, found.dtype) * error**2)
-        if self.statistics:
-            value = value + self.statistics * _statistics(visited, good, ys, mask)
+        if target is not None:
+            value = value + self.statistics * _statistics(visited, good, target)
         return LossValue(jnp.where(jnp.any(good), value, 0), jnp.sum(~good), jnp.sum(good))
 
     def _follow(
@@ -172,35 +184,49 @@ def _arrays(data: Trajectories) -> tuple[Any, Any, Any]:
     return data.ts, data.ys, data.mask
 
 
-def _statistics(
-    visited: Float[Array, "starts count n"],
-    good: Array,
-    ys: Float[Array, "samples n"],
-    mask: Array,
-) -> Float[Array, ""]:
-    """How far mean and covariance are from those of the data, in units of the data's scatter.
+class _Moments(NamedTuple):
+    """Of states in units of the largest sample: single precision has no squares of 1e-20 or 1e20."""
+
+    unit: Float[Array, " n"]
+    mean: Float[Array, " n"]
+    covariance: Float[Array, "n n"]
+    scatter: Float[Array, " n"]
+
+
+def _moments(
+    points: Float[Array, "points n"], weight: Float[Array, " points"]
+) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """The weighted mean and covariance."""
+    weight = weight / jnp.sum(weight)
+    mean = jnp.sum(weight[:, None] * points, axis=0)
+    centered = points - mean[None]
+    return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
+
+
+def _moments_of(ys: Float[Array, "runs times n"], mask: Bool[Array, "runs times"]) -> _Moments:
+    """Those of data, and their scatter.
 
     A state that is constant has none, and its own size stands in, as in `default_scale`.
     """
-
-    def moments(points: Array, weight: Array) -> tuple[Array, Array]:
-        weight = weight / jnp.sum(weight)
-        mean = jnp.sum(weight[:, None] * points, axis=0)
-        centered = points - mean[None]
-        return mean, jnp.einsum("p,pi,pj->ij", weight, centered, centered)
-
-    n, rounding = ys.shape[-1], unit_of_rounding(ys, mask[:, None], 0)
-    # In units of the largest sample: single precision has no squares of 1e-20 or 1e20.
-    unit = jnp.max(jnp.where(mask[:, None], jnp.abs(ys), 0), axis=0)
+    ys, mask = ys.reshape(-1, ys.shape[-1]), mask.reshape(-1, 1)
+    rounding = unit_of_rounding(ys, mask, 0)
+    unit = jnp.max(jnp.where(mask, jnp.abs(ys), 0), axis=0)
     unit = jnp.where(unit > 0, unit, 1)
-    visited, ys = visited / unit[None, None], ys / unit[None]
-    points = jnp.where(good[:, None, None], visited, 0).reshape(-1, n)
-    weight = jnp.repeat(good, visited.shape[1]).astype(ys.dtype)
-    mean, covariance = moments(points, jnp.where(jnp.any(good), weight, 1))
-    mean_data, covariance_data = moments(jnp.where(mask[:, None], ys, 0), mask.astype(ys.dtype))
-    scatter, size = jnp.sqrt(jnp.diagonal(covariance_data)), jnp.abs(mean_data)
+    mean, covariance = _moments(jnp.where(mask, ys / unit[None], 0), mask[:, 0].astype(ys.dtype))
+    scatter, size = jnp.sqrt(jnp.diagonal(covariance)), jnp.abs(mean)
     varies = scatter > 4 * rounding * size
     scatter = jnp.where(varies, scatter, jnp.where(size > 0, size, 1))
+    return _Moments(unit, mean, covariance, scatter)
+
+
+def _statistics(
+    visited: Float[Array, "starts count n"], good: Bool[Array, " starts"], target: _Moments
+) -> Float[Array, ""]:
+    """How far mean and covariance are from those of the data, in units of the data's scatter."""
+    unit, mean_data, covariance_data, scatter = (x.astype(visited.dtype) for x in target)
+    points = jnp.where(good[:, None, None], visited / unit[None, None], 0)
+    weight = jnp.repeat(jnp.where(jnp.any(good), good, True), visited.shape[1])
+    mean, covariance = _moments(points.reshape(-1, unit.size), weight.astype(visited.dtype))
     error = (mean - mean_data) / scatter
     spread = (covariance - covariance_data) / (scatter[:, None] * scatter[None])
     return jnp.sum(error**2) + jnp.sum(spread**2)

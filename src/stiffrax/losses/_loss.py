@@ -22,7 +22,7 @@ class LossValue(NamedTuple):
     - `value`: the loss over what could be predicted, `Float[Array, ""]`.
     - `num_failed`: solves that failed, `Int[Array, ""]`.
     - `num_solved`: samples that were predicted, `Int[Array, ""]`; at most all of them. A loss that
-        predicts nothing, such as a penalty, says one.
+        predicts nothing, such as a penalty, leaves it out.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -36,7 +36,7 @@ class LossValue(NamedTuple):
 
     value: Float[Array, ""]
     num_failed: Int[Array, ""]
-    num_solved: Any = 1
+    num_solved: Any = None
 
     @property
     def or_infinity(self) -> Float[Array, ""]:
@@ -47,6 +47,8 @@ class LossValue(NamedTuple):
     def nothing_solved(self) -> Bool[Array, ""]:
         """Whether every solve failed: the value and its derivative say nothing then."""
         # A function of the user's that sums losses shows failures by its value alone.
+        if self.num_solved is None:
+            return jnp.asarray(False)
         return (self.num_failed > 0) & (jnp.asarray(self.num_solved) == 0)
 
 
@@ -140,13 +142,9 @@ class WeightedSum(AbstractLoss):
         values = [evaluate_loss(loss, model, data) for loss in self.losses]
         total = sum(w * v.value for w, v in zip(self.weights, values, strict=True))
         # What predicts nothing does not hide that all predictions failed.
-        predicting = [
-            v.num_solved
-            for v, loss in zip(values, self.losses, strict=True)
-            if isinstance(loss, AbstractLoss)
-        ]
+        predicting = [v.num_solved for v in values if v.num_solved is not None]
         failed = jnp.asarray(sum(v.num_failed for v in values))
-        return LossValue(jnp.asarray(total), failed, sum(predicting) if predicting else 1)
+        return LossValue(jnp.asarray(total), failed, sum(predicting) if predicting else None)
 
     def first_failure(self, model: Any, data: Any) -> str:
         """That of the first loss that has one."""

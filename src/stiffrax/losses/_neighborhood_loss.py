@@ -136,7 +136,7 @@ class NeighborhoodLoss(AbstractLoss):
 
     def for_data(self, data: Trajectories) -> "NeighborhoodLoss":
         """This loss with its scale and its neighbors, those drawn if it has some of the same data."""
-        found = self.neighborhoods
+        found, data = self.neighborhoods, check_data(data)
         if found is None or not found.are_of(data):
             found = find_neighborhoods(
                 data,

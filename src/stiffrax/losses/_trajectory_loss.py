@@ -150,7 +150,8 @@ class TrajectoryLoss(AbstractLoss):
         run = int(failed[0])
         ts, ys, mask = (jnp.asarray(x)[run] for x in (data.ts, data.ys, data.mask))
         solution = loss._solution(model, ts, ys[0], mask)
-        return failed_solve(f"run {data.run_names[run]}", ts[0], solution)
+        what = f"run {data.run_names[run]}" if self.window is None else f"window {run}"
+        return failed_solve(what, ts[0], solution)
 
     def _solve_all(
         self, model: Any, data: Trajectories

@@ -156,6 +156,21 @@ def split_trainable(tree: Any) -> tuple[Any, Any]:
     return eqx.partition(tree, eqx.is_inexact_array, is_leaf=is_fixed)
 
 
+def check_real(tree: Any) -> None:
+    """Refuses complex arrays among what would be trained.
+
+    Their gradients in JAX are conjugated, and optimizers, bounds and logarithms know real numbers.
+    """
+    paths, _ = jax.tree_util.tree_flatten_with_path(split_trainable(tree)[0])
+    for path, leaf in paths:
+        if jnp.iscomplexobj(leaf):
+            raise ValueError(
+                f"The model has a complex array, `{jax.tree_util.keystr(path)}`, and real numbers "
+                "alone are trained. Give its real and its imaginary part as two, or keep it with "
+                "`srx.fixed(...)`."
+            )
+
+
 def is_fixed(node: Any) -> bool:
     """Whether a part of a tree is not trained."""
     return isinstance(node, paramax.NonTrainable)

@@ -19,7 +19,7 @@ import numpy as np
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 5
+_FORMAT = 6
 
 
 def fingerprint(state: TrainingState, compared: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -90,6 +90,16 @@ def _with_keys(numbers: Any, like: Any) -> Any:
     return jax.tree.map(restored, numbers, like)
 
 
+def check_folder(path: str | PathLike[str]) -> None:
+    """Refuses a file that could not be written, before anything is computed."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise ValueError(
+            f"`checkpoint={str(path)!r}` was given, and the folder {str(folder)!r} does not exist. "
+            "Make it, or give another path."
+        )
+
+
 @final
 class Store(NamedTuple):
     """Where a training is kept, what it must agree with, and how often it is written."""
@@ -133,6 +143,7 @@ def load_checkpoint(
     path: str | PathLike[str], settings: dict[str, Any], state: TrainingState
 ) -> tuple[TrainingState, History] | None:
     """The training in the file, or `None` if there is no file."""
+    check_folder(path)
     if not Path(path).exists():
         return None
     with open(path, "rb") as file:

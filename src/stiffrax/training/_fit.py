@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from .._arguments import check_count
 from ..data import Measurements, Trajectories
 from ..losses import AbstractLoss, LikelihoodLoss, check_cells_to_fit, check_data, fix_to_data
-from ..models import PartiallyKnown, PiNet, ScaledField, split_trainable
+from ..models import PartiallyKnown, PiNet, ScaledField, check_real, split_trainable
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
@@ -42,7 +42,8 @@ class Fit(eqx.Module):
     - `loss`: the loss by which `model` is the best, or else that of the last step; infinite if a
         solve failed.
     - `history`: a [`stiffrax.History`][].
-    - `num_skipped`: steps not taken because loss or gradient were not finite.
+    - `num_skipped`: steps not taken because loss, gradient, or what the optimizer made of it were not
+        finite.
     - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, `"not finite"`, or
         `"all solves failed"`, in twenty steps in a row, each halfway back to where one did not.
     - `failure`: the first solve that fails with `last_model`, and why; empty if none did in the last
@@ -99,7 +100,8 @@ def fit(
     \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
 
     Steps run in compiled loops of about half a second: a small model is not held up by Python. A
-    step whose loss or gradient is not finite is skipped and counted. Solves that fail take part in no
+    step whose loss or gradient is not finite, or what the optimizer makes of it, is skipped and
+    counted. Solves that fail take part in no
     sum and are counted (`history.num_failed`); where all of them fail there is no gradient, and the
     parameters go back halfway to where one did not. Ctrl-C ends the training and
     returns what it has found so far.
@@ -111,8 +113,11 @@ def fit(
     - `loss`: `loss(model, data)`, such as [`stiffrax.SegmentLoss`][] or
         [`stiffrax.TrajectoryLoss`][], a weighted sum of losses, or a function of your own.
     - `optimizer`: any `optax.GradientTransformation`, schedules and clipping included; by default
-        `optax.adam(1e-3)`.
-    - `steps`: how many steps, those of the checkpoint included.
+        `optax.adam(1e-3)`. Schedules count the steps taken, not those skipped. Labels and masks are
+        functions of the parameters, `optax.masked(optimizer, lambda parameters: ...)`: what is
+        [`stiffrax.fixed`][] is `None` in them.
+    - `steps`: how many steps, those of the checkpoint included; of a training that has taken more
+        all are kept.
     - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them.
         By default all.
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
@@ -124,8 +129,9 @@ def fit(
     - `mesh`: a `jax.sharding.Mesh`: the runs of a step are shared out among its devices.
     - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
         the end. If it is there, training goes on from it, to the same bits as without interruption.
-        Model, loss, transforms and data are compared with those of the file, functions by their
-        names alone. Learning rates are not: optimizers are functions that hold them.
+        Model, the parameters that it begins with included, loss, transforms and data are compared
+        with those of the file, functions by their names alone. Learning rates are not: optimizers
+        are functions that hold them.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.Fit`][].
@@ -176,6 +182,7 @@ def fit(
         compared = {
             "data": data,
             "held_out": held_out,
+            "initial model": parameters,
             "model": static,
             "loss": given,
             "transforms": training.transforms,
@@ -195,8 +202,9 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
         data = one.check(model, data)  # before any run is held out: runs keep their numbers
         if isinstance(held_out, Trajectories | Measurements):
             held_out = one.check(model, held_out)
-    if not isinstance(data, Measurements):
-        check_data(data)
+    for runs in (data, held_out) if isinstance(held_out, Trajectories) else (data,):
+        if not isinstance(runs, Measurements):
+            check_data(runs)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
     for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
@@ -241,13 +249,15 @@ def _counts(held_out: Any, **counts: Any) -> list[Any]:
 
 def trained_part(model: Any) -> tuple[Any, Any]:
     """The parameters that are trained, and the rest of the model."""
+    check_real(model)
     parameters, static = split_trainable(model)
     if not jax.tree.leaves(parameters):
         raise ValueError(
             f"The model {type(model).__name__} has no floating-point array to train. Pass an "
             "`equinox.Module` with parameters."
         )
-    return parameters, static
+    # An array of NumPy may have a precision that no step keeps, and no checkpoint could be read back.
+    return jax.tree.map(jnp.asarray, parameters), static
 
 
 def result_of(
@@ -273,7 +283,10 @@ def result_of(
 
 
 def _failure(loss: Any, model: Any, data: Any) -> str:
-    return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
+    try:
+        return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
+    except KeyboardInterrupt:  # what was trained is not lost for want of a reason
+        return "some solve, which was not looked for"
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:

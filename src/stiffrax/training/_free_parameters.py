@@ -16,6 +16,7 @@ from ..models import (
     Parameter,
     PartiallyKnown,
     bounds_of,
+    check_real,
     has_bounds,
     is_fixed,
     split_trainable,
@@ -49,6 +50,7 @@ class FreeParameters:
 
     def __init__(self, model: Any):
         self._model = model
+        check_real(model)
         trainable, self._static = split_trainable(model)
         self._flat, _ = ravel_pytree(trainable)
         self._leaves, self._tree = jax.tree.flatten(trainable)

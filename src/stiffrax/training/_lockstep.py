@@ -1,6 +1,9 @@
 """Searches that ask for evaluations one at a time, evaluated together."""
 
-from collections.abc import Callable, Generator, Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
@@ -68,18 +71,38 @@ def run_together(
 
     try:
         while waiting or active:
-            while waiting and len(active) < width:
-                proceed(waiting.pop(), None)
+            with _held_interrupts():
+                while waiting and len(active) < width:
+                    proceed(waiting.pop(), None)
             if not active:
                 break
             asked = list(active)
             points = np.stack([active[i] for i in asked])
             filled = np.concatenate([points, np.repeat(points[:1], width - len(asked), axis=0)])
-            for i, found in zip(asked, evaluate(filled), strict=False):
-                proceed(i, found)
+            evaluations = evaluate(filled)
+            with _held_interrupts():
+                for i, found in zip(asked, evaluations, strict=False):
+                    proceed(i, found)
     except KeyboardInterrupt:
         # `None` in place of an evaluation asks a search for what it has found so far.
         for i in list(active):
             while i in active:
                 proceed(i, None)
     return results
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: inside of a search it would end it without a result."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *given: held.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        before(*held[0])

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from .._arguments import is_between
+
 # A prediction depends on what the data do not tell if that moves it by more than this part of what
 # moves it most, and by more than rounding. Chosen, not measured.
 _MOVES, _ROUNDING_OF_MOVES = 1e-8, 100
@@ -123,6 +125,14 @@ class ParameterErrors:
         scaled = self._scaled(along)
         share = np.einsum("...m,jmn,...n->...j", scaled, self._by_column, scaled)
         return share, np.sum(scaled**2, axis=-1)
+
+
+def check_level(level: Any) -> None:
+    """Refuses percents, of which quantiles are NaN."""
+    if not is_between(0, level, 1):
+        raise ValueError(
+            f"`level={level!r}` was given; it needs a number between 0 and 1. Write `level=0.95`."
+        )
 
 
 def _eps() -> float:

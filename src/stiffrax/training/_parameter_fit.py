@@ -16,7 +16,7 @@ from ._box_trust_region import Box, Found
 from ._known_noise import with_noise
 from ._likelihood_model import LikelihoodModel
 from ._new_runs import check_runs_known
-from ._parameter_errors import ParameterErrors
+from ._parameter_errors import ParameterErrors, check_level
 from ._prediction_band import Band, prediction_band
 from ._profile import Profile, profile_searches
 
@@ -70,7 +70,8 @@ class ParameterFit:
     - `cost`: its negative log-likelihood, with what was added to it.
     - `estimates`: an [`stiffrax.Estimate`][] for each parameter by name.
     - `x`: the best parameters in that order, logarithms where the scale is logarithmic.
-    - `covariance`: of `x`, from the Fisher information; NaN for what is at a bound or unknown.
+    - `covariance`: of `x`, from the Fisher information; NaN for what is at a bound; of
+        what is unknown infinite on the diagonal, and NaN beside it.
     - `starts`: all searches, the best first: `x`, `cost`, `steps`, `num_failed_steps`, `stopped`,
         and how many `hops` were made and `hops_gained` led to a lower minimum.
 
@@ -183,8 +184,11 @@ class ParameterFit:
 
         **Returns:** a [`stiffrax.Profile`][] for each name.
 
-        **Raises:** `ValueError` for a name that is none.
+        **Raises:** `ValueError` for a name that is none, a level that is not between 0 and 1, and a
+        count below one.
         """
+        check_level(level)
+        check_count("max_steps", max_steps)
         vector = self._model.vector
         index = [vector.index(name) for name in names] if names else list(range(len(vector)))
         return profile_searches(
@@ -235,8 +239,10 @@ class ParameterFit:
         infinite where that depends on what the data do not tell. A parameter at a bound counts as if
         it could move to both sides.
 
-        **Raises:** `ValueError` for another run, where the system tells runs apart by their number.
+        **Raises:** `ValueError` for a level that is not between 0 and 1, and another run, where the
+        system tells runs apart by their number.
         """
+        check_level(level)
         model = self._on(data)
         if points is not None:
             drawn = model.data.resampled(check_count("points", points, least=2), log_time=log_time)

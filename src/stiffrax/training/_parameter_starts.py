@@ -11,7 +11,7 @@ import numpy as np
 from ..data import Measurements
 from ..models import split_trainable
 from ._box_trust_region import Found
-from ._checkpoint import digest_of
+from ._checkpoint import check_folder, digest_of
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 
@@ -40,6 +40,8 @@ class StartStore:
         self.found: dict[int, Found] = {}
         # Of searches that were read the most steps that they could take.
         self._of_steps: dict[int, int] = {}
+        if self._path is not None:
+            check_folder(self._path)
         if self._path is not None and self._path.exists():
             self._read(self._path)
 

@@ -9,7 +9,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..models import AbstractTermModel, Parameter, ReactionNetwork, bounds_of
+from ..models import AbstractTermModel, Parameter, ReactionNetwork, bounds_of, check_real
 
 
 def _is_part(node: Any) -> bool:
@@ -45,6 +45,7 @@ class ParameterVector:
     """
 
     def __init__(self, system: Any):
+        check_real(system)
         self.given = system
         paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_part)
         terms = _terms_by_path(system)

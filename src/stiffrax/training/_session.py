@@ -80,10 +80,13 @@ class Session:
             stopped = "interrupted"
         finally:
             bar.close()
-        self.save()
-        # After saving: training that goes on from the file looks at the runs when it is due.
-        if training is not None and stopped != "interrupted":
-            self._look_at_the_end(training)
+        try:
+            self.save()
+            # After saving: training that goes on from the file looks at the runs when it is due.
+            if training is not None and stopped != "interrupted":
+                self._look_at_the_end(training)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
         return stopped
 
     def _run(self, training: Training, end: int, bar: Any) -> str:

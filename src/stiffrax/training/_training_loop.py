@@ -111,13 +111,14 @@ class Training(eqx.Module):
     def value(self, parameters: PyTree[Array], data: Trajectories | Measurements) -> LossValue:
         """The loss, and how many of its predictions failed."""
         found = evaluate_loss(self.loss, eqx.combine(parameters, self.static), data)
-        return found._replace(num_solved=jnp.asarray(found.num_solved))
+        solved = 1 if found.num_solved is None else found.num_solved
+        return found._replace(num_solved=jnp.asarray(solved))
 
     def step(self, state: TrainingState) -> tuple[TrainingState, Float[Array, "3"]]:
         """One step and its record: loss, gradient norm and failures.
 
-        It is not taken if the gradient is not finite. Where every solve fails there is none: the
-        parameters go back halfway to the last that had one.
+        It is not taken if the gradient is not finite, or what the optimizer makes of it. Where every
+        solve fails there is none: the parameters go back halfway to the last that had one.
         """
         draws, changes = jax.random.split(jax.random.key(self.seed))
 
@@ -138,7 +139,7 @@ class Training(eqx.Module):
         all_failed = found.nothing_solved | (jnp.isposinf(found.value) & (norm == 0))
         # Infinite is a function of the user's that contains a loss with a failure.
         valued = jnp.isfinite(found.value) | jnp.isposinf(found.value)
-        usable = valued & jnp.isfinite(norm) & ~all_failed
+        differentiable = valued & jnp.isfinite(norm) & ~all_failed
 
         def trial_value(parameters: PyTree[Array]) -> Array:
             """What a line search sees: no step leads to where less is predicted."""
@@ -156,14 +157,15 @@ class Training(eqx.Module):
                 value_fn=trial_value,
             )
         parameters = within_bounds(eqx.apply_updates(state.parameters, updates))
+        usable = differentiable & _goes_on(state.optimizer, optimizer, parameters)
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
         elsewhere = _select(all_failed, halfway, state.parameters)
-        state = state.judged(found, self.keep_best & usable)
+        state = state.judged(found, self.keep_best & differentiable)
         state = dataclasses.replace(
             state,
             parameters=_select(usable, parameters, elsewhere),
             optimizer=_select(usable, optimizer, state.optimizer),
-            safe=_select(usable, state.parameters, state.safe),
+            safe=_select(differentiable, state.parameters, state.safe),
             step=state.step + 1,
             num_skipped=state.num_skipped + (~usable).astype(int),
             unusable=jnp.where(usable, 0, state.unusable + 1),
@@ -175,6 +177,20 @@ class Training(eqx.Module):
 
 def _select(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _goes_on(before: PyTree, after: PyTree, parameters: PyTree[Array]) -> Bool[Array, ""]:
+    """Whether parameters are finite, and the optimizer's state wherever it was.
+
+    Squares of a gradient may overflow: Adam's mean of them stays infinite, and no step leads away.
+    What a line search reports of its trials is not asked, nor what begins as infinite.
+    """
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(parameters)]
+    paths, _ = jax.tree_util.tree_flatten_with_path(after)
+    for (path, new), old in zip(paths, jax.tree.leaves(before), strict=True):
+        if eqx.is_inexact_array(new) and "info" not in {getattr(key, "name", None) for key in path}:
+            finite.append(jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)))
+    return jnp.all(jnp.stack(finite))
 
 
 @eqx.filter_jit

@@ -19,8 +19,8 @@ class GrowingHorizon(eqx.Module):
 
     $$h_k = \mathrm{first} \left(\frac{T}{\mathrm{first}}\right)^{\min(k / \mathrm{steps}, 1)}$$
 
-    with `T` the length of the longest run: as many steps for each decade of time. Two samples are
-    always seen.
+    with `T` the length of the longest run, with `batch_size` and losses of whole runs that of those
+    drawn for the step: as many steps for each decade of time. Two samples are always seen.
 
     **Arguments:**
 
