@@ -203,9 +203,6 @@ def lyapunov_spectrum(
     interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
-    if starts.shape[-1] > 1:
-        rates = eqx.filter_eval_shape(field, jnp.zeros((), starts.dtype), starts[0], args)
-        check_rates("`field`", rates, starts[0])
     solver = solver or diffrax.Dopri8()
     if discrete:
         flow = MapFlow(field, args)
@@ -236,12 +233,16 @@ def lyapunov_spectrum(
 
 @eqx.filter_jit
 def _measure(
-    flow: Callable[..., Any],
+    flow: Any,
     starts: Float[Array, "starts n"],
     k: int,
     interval: float,
     counts: tuple[int, int],
 ) -> tuple[Float[Array, "starts n"], Float[Array, "starts intervals k"]]:
+    if starts.shape[-1] > 1:
+        t = jnp.zeros((), starts.dtype)
+        rates = eqx.filter_eval_shape(flow.field, t, starts[0], flow.args)
+        check_rates("`field`", rates, starts[0])
     burn_in, count = counts
     # Directions in general position: a unit vector may lie in a subspace that the flow never leaves.
     frame = jax.random.normal(jax.random.key(0), (starts.shape[-1], k), starts.dtype)

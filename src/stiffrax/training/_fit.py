@@ -286,7 +286,7 @@ def _failure(loss: Any, model: Any, data: Any) -> str:
     try:
         return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
     except KeyboardInterrupt:  # what was trained is not lost for want of a reason
-        return "some solve, which was not looked for"
+        return "a solve, not looked for"
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:
