@@ -62,7 +62,7 @@ OBJECTS = {
     "RadauIIA5": srx.RadauIIA5,
     "RadauIIA of variable order": lambda: srx.RadauIIA("auto"),
     "GaussLegendre4": lambda: srx.GaussLegendre4(root_finder=srx.SimplifiedNewton(1e-6, 1e-6)),
-    "LearnableRungeKutta": lambda: srx.LearnableRungeKutta(2, key=jax.random.key(0)),
+    "LearnableRungeKutta": lambda: srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2)),
     "Kvaerno5": diffrax.Kvaerno5,
     "Banded": lambda: srx.RadauIIA5(structure=srx.Banded(1, 1)),
     "BlockDiagonal": lambda: srx.BlockDiagonal(2),

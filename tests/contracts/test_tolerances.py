@@ -1,6 +1,7 @@
 """Tolerances and norms as controllers take them, through whole solves by every kind of solver."""
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -12,19 +13,40 @@ SOLVERS = [srx.RadauIIA5(), srx.Rodas5P(), srx.RadauIIA(order="auto")]
 slow = pytest.mark.slow_cases("2")
 
 
-def solve(field, y0, controller, solver, t1=1.0):
-    term = diffrax.ODETerm(field)
+REST, POLE, DECAY, SMALL = jnp.arange(4)
+
+
+def field(t, y, kind):
+    """A decay or a pole beside a state at rest, a decay of both, small units; one program for all."""
+    fields = (
+        lambda y: jnp.stack([-y[0], 0 * y[1]]),
+        lambda y: jnp.stack([1 / (2 - y[0]) ** 3, 0 * y[1]]),
+        lambda y: -y,
+        lambda y: 1e-15 * jnp.cos(t) * jnp.ones(2),
+    )
+    return jax.lax.switch(kind, fields, y)
+
+
+def solve(kind, y0, solver, rtol, atol, t1=1.0):
+    # Tolerances are arrays of one shape for the same reason.
+    rtol, atol = (jnp.broadcast_to(jnp.asarray(x), 2) for x in (rtol, atol))
     return diffrax.diffeqsolve(
-        term, solver, 0.0, t1, 0.01, y0, stepsize_controller=controller, throw=False
+        diffrax.ODETerm(field),
+        solver,
+        0.0,
+        jnp.asarray(t1),
+        0.01,
+        jnp.asarray(y0),
+        kind,
+        stepsize_controller=diffrax.PIDController(rtol, atol),
+        throw=False,
     )
 
 
 @pytest.mark.slow_cases("0", "2")
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_a_component_at_rest_needs_no_absolute_tolerance(solver):
-    field = lambda t, y, args: jnp.stack([-y[0], 0 * y[1]])
-    controller = diffrax.PIDController(rtol=1e-6, atol=0.0)
-    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver)
+    sol = solve(REST, [1.0, 0.0], solver, rtol=1e-6, atol=0.0)
     assert sol.result == diffrax.RESULTS.successful
     np.testing.assert_allclose(sol.ys[-1], [np.exp(-1), 0.0], rtol=1e-5)
 
@@ -32,27 +54,22 @@ def test_a_component_at_rest_needs_no_absolute_tolerance(solver):
 @slow
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_no_solve_walks_through_a_pole_beside_a_component_at_rest(solver):
-    field = lambda t, y, args: jnp.stack([1 / (2 - y[0]) ** 3, 0 * y[1]])
-    controller = diffrax.PIDController(rtol=1e-3, atol=0.0)
-    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver, t1=2.0)
+    sol = solve(POLE, [1.0, 0.0], solver, rtol=1e-3, atol=0.0, t1=2.0)
     assert sol.result != diffrax.RESULTS.successful
 
 
 @pytest.mark.slow_cases("0", "2")
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_a_relative_tolerance_may_be_one_for_each_component(solver):
-    controller = diffrax.PIDController(rtol=jnp.array([1e-6, 1e-3]), atol=1e-9)
-    sol = solve(lambda t, y, args: -y, jnp.ones(2), controller, solver)
+    sol = solve(DECAY, [1.0, 1.0], solver, rtol=[1e-6, 1e-3], atol=1e-9)
     np.testing.assert_allclose(sol.ys[-1], np.exp(-1), rtol=1e-6)
 
 
 @slow
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_an_absolute_tolerance_alone_holds_in_small_units(solver):
-    field = lambda t, y, args: 1e-15 * jnp.cos(t) * jnp.ones(1)
-    controller = diffrax.PIDController(rtol=0.0, atol=1e-20)
-    sol = solve(field, jnp.zeros(1), controller, solver, t1=20.0)
-    np.testing.assert_allclose(sol.ys[-1, 0], 1e-15 * np.sin(20.0), rtol=0, atol=1e-19)
+    sol = solve(SMALL, [0.0, 0.0], solver, rtol=0.0, atol=1e-20, t1=20.0)
+    np.testing.assert_allclose(sol.ys[-1], 1e-15 * np.sin(20.0), rtol=0, atol=1e-19)
 
 
 @pytest.mark.slow_cases("0-PredictiveController", "1-PIDController")
@@ -61,7 +78,10 @@ def test_an_absolute_tolerance_alone_holds_in_small_units(solver):
 def test_a_norm_sees_the_structure_of_the_state(solver, controller):
     field = lambda t, y, args: {"x": -y["x"], "integral": y["x"]}
     given = controller(1e-6, 1e-8, norm=lambda error: optx.max_norm(error["x"]))
-    sol = solve(field, {"x": jnp.ones(1), "integral": jnp.zeros(1)}, given, solver)
+    y0 = {"x": jnp.ones(1), "integral": jnp.zeros(1)}
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(field), solver, 0.0, 1.0, 0.01, y0, stepsize_controller=given
+    )
     np.testing.assert_allclose(sol.ys["x"][-1], np.exp(-1), rtol=1e-6)
 
 
@@ -69,7 +89,15 @@ def test_a_component_at_rest_needs_none_beside_tolerances_of_the_root_finder():
     solver = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(1e-8, 1e-8))
     controller = diffrax.PIDController(rtol=1e-2, atol=0.0)
     field = lambda t, y, args: jnp.stack([-y[0], 0 * y[1]])
-    sol = solve(field, jnp.array([1.0, 0.0]), controller, solver)
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        solver,
+        0.0,
+        1.0,
+        0.01,
+        jnp.array([1.0, 0.0]),
+        stepsize_controller=controller,
+    )
     assert sol.result == diffrax.RESULTS.successful
     np.testing.assert_allclose(sol.ys[-1], [np.exp(-1), 0.0], rtol=1e-1)
 

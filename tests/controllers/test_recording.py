@@ -12,12 +12,12 @@ PREDICTIVE = srx.PredictiveController(rtol=1e-4, atol=1e-6)
 
 
 @functools.cache
-def solved(controller=PREDICTIVE, solver=srx.RadauIIA5(), num_rows=256, backward=False):
+def solved(controller=PREDICTIVE, solver=srx.RadauIIA5(), backward=False):
     """A transient, which steps of the first size cannot follow."""
     start, end = (0.0, -1.0) if backward else (0.0, 1.0)
     sign = -1.0 if backward else 1.0
     term = diffrax.ODETerm(lambda t, y, args: sign * STIFF.vf(t, y, args))
-    recording = srx.RecordingController(controller, num_rows)
+    recording = srx.RecordingController(controller, num_rows=256)
     return diffrax.diffeqsolve(
         term,
         solver,
@@ -75,6 +75,7 @@ def test_rows_never_filled_hold_no_nan():
     assert not any(jnp.any(jnp.isnan(x)) for x in (history.t, history.h))
 
 
+@pytest.mark.slow
 def test_recording_changes_no_step():
     plain = diffrax.diffeqsolve(
         STIFF,
@@ -94,9 +95,15 @@ def test_recording_changes_no_step():
 
 
 def test_attempts_beyond_the_rows_are_only_counted():
-    history = solved(num_rows=3).controller_state
-    assert history.count == solved().controller_state.count
-    np.testing.assert_array_equal(history.t, solved().controller_state.t[:3])
+    recording, y0 = srx.RecordingController(PREDICTIVE, 3), jnp.array([10.0])
+    end, history = recording.init(STIFF, 0.0, 1.0, y0, 0.5, None, STIFF.vf, 3.0)
+    starts, t0 = [], 0.0
+    for error in (1.0, 1e-2, 1e-4, 1e-5, 3e-4):
+        starts.append(t0)
+        attempt = (t0, end, y0, y0 / 2, None, jnp.array([error]), 3.0)
+        _, t0, end, _, history, _ = recording.adapt_step_size(*attempt, history)
+    assert history.count == 5
+    np.testing.assert_array_equal(history.t, starts[:3])
 
 
 @pytest.mark.slow

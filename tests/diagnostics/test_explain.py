@@ -13,27 +13,35 @@ from stiffrax.diagnostics import explain
 from stiffrax.diagnostics._advice import _after_success
 from stiffrax.diffrax_loop._counted_loop import _is_undamped
 
+KINDS = ("blow up", "fine", "backward", "few steps")
+
+
+def field(t, y, kind):
+    """One of `KINDS`, chosen by data, so that they share a program."""
+    fields = (
+        lambda y: jnp.stack([-y[0], y[1] ** 2]),
+        lambda y: -y,
+        lambda y: jnp.stack([y[0], -(y[1] ** 2)]),
+        lambda y: -1e3 * (y - jnp.cos(t)),
+    )
+    return jax.lax.switch(kind, fields, y)
+
 
 @functools.cache
 def solve(kind):
-    fields = {
-        "blow up": (lambda t, y, args: jnp.stack([-y[0], y[1] ** 2]), 2.0, {}),
-        "fine": (lambda t, y, args: -y, 2.0, {}),
-        "few steps": (lambda t, y, args: -1e3 * (y - jnp.cos(t)), 2.0, {"max_steps": 5}),
-        "backward": (lambda t, y, args: jnp.stack([y[0], -(y[1] ** 2)]), -2.0, {}),
-    }
-    field, t1, options = fields[kind]
+    direction = -1.0 if kind == "backward" else 1.0
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         srx.RadauIIA5(),
         0.0,
-        t1,
-        0.1 if t1 > 0 else -0.1,
+        jnp.asarray(2.0 * direction),
+        jnp.asarray(0.1 * direction),
         jnp.ones(2),
+        jnp.asarray(KINDS.index(kind)),
         stepsize_controller=srx.PredictiveController(rtol=1e-6, atol=1e-8, dtmin=1e-9),
         adjoint=srx.DiscreteAdjoint(),
         throw=False,
-        **options,
+        max_steps=5 if kind == "few steps" else 4096,
     )
 
 
@@ -85,7 +93,7 @@ def test_a_low_order_that_takes_many_steps_is_named():
 def test_a_solve_by_another_adjoint_is_explained_by_what_is_known():
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: -1e3 * (y - jnp.cos(t))),
-        srx.RadauIIA3(),
+        srx.BackwardEuler(),
         0.0,
         2.0,
         0.1,
@@ -138,12 +146,18 @@ def said(field, y0, controller, **options):
     return explain(solution)
 
 
-def square(t, y, args):
-    return y**2
+PID = diffrax.PIDController(1e-6, 1e-9)
+SQUARE, ROOT, LOGARITHM = jnp.arange(3)
+
+
+def leaving(t, y, kind):
+    """Fields whose solutions from 1, 1 and 0 leave the domain; they share a program."""
+    fields = (jnp.square, lambda y: -1 - jnp.sqrt(y), lambda y: -jnp.log(y))
+    return jax.lax.switch(kind, fields, y)
 
 
 def test_more_steps_are_no_advice_where_steps_have_shrunk_to_nothing():
-    text = said(square, jnp.ones(1), diffrax.PIDController(1e-6, 1e-9))
+    text = said(leaving, jnp.ones(1), PID, args=SQUARE)
     assert "max_steps" not in text
     assert "dtmin" not in text
     assert "grows without bound" in text
@@ -151,27 +165,27 @@ def test_more_steps_are_no_advice_where_steps_have_shrunk_to_nothing():
 
 @pytest.mark.slow
 def test_a_solve_that_was_forced_to_its_smallest_step_has_an_adaptive_controller():
-    text = said(square, jnp.ones(1), diffrax.PIDController(1e-6, 1e-9, dtmin=1e-6))
+    controller = diffrax.PIDController(1e-6, 1e-9, dtmin=1e-6)
+    text = said(leaving, jnp.ones(1), controller, args=SQUARE)
     assert "take an adaptive controller" not in text
     assert "lower `dtmin`" in text
     assert "force_dtmin=False" in text
 
 
 def test_fixed_steps_are_told_of_adaptive_ones():
-    text = said(square, jnp.ones(1), diffrax.ConstantStepSize(), dt0=0.5)
+    fixed = {"solver": srx.BackwardEuler(), "dt0": 0.5}
+    text = said(lambda t, y, args: y**2, jnp.ones(1), diffrax.ConstantStepSize(), **fixed)
     assert "take an adaptive controller" in text
 
 
 def test_a_root_that_left_its_domain_is_looked_for_in_the_field():
-    controller = diffrax.PIDController(1e-6, 1e-9)
-    text = said(lambda t, y, args: -1 - jnp.sqrt(y), jnp.ones(1), controller)
+    text = said(leaving, jnp.ones(1), PID, args=ROOT)
     assert "look for a root" in text
     assert "adaptive" not in text
 
 
 def test_a_start_that_is_not_finite_is_named():
-    controller = diffrax.PIDController(1e-6, 1e-9)
-    text = said(lambda t, y, args: -jnp.log(y), jnp.zeros(1), controller)
+    text = said(leaving, jnp.zeros(1), PID, args=LOGARITHM)
     assert text.startswith("Failed in the step from t = 0 ")
     assert "print `vector_field(t, y, args)`" in text
 

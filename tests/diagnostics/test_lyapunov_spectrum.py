@@ -77,6 +77,7 @@ def test_henon_map_contracts_areas_by_its_determinant():
     spectrum = lyapunov_spectrum(henon, jnp.zeros(2), time=3000, burn_in=50, discrete=True)
     np.testing.assert_allclose(spectrum.exponents.sum(), np.log(0.3), rtol=1e-9)
     assert abs(spectrum.exponents[0] - 0.4192) < 4 * spectrum.standard_errors[0]
+    assert spectrum.standard_errors[0] < 0.02
 
 
 @pytest.mark.slow
@@ -142,13 +143,13 @@ def test_rates_are_in_the_order_of_the_exponents_from_whole_numbers_too(time):
 
 
 def test_tangent_of_the_flow_is_that_of_central_differences():
-    flow = srx.solvers.FixedStepFlow(LORENZ.vector_field, diffrax.Dopri8(), 0.2, 10)
+    flow = srx.solvers.FixedStepFlow(LORENZ.vector_field, diffrax.Tsit5(), 0.2, 10)
     y, tangent, t = STARTS[1], jnp.array([[1.0], [2.0], [-1.0]]), jnp.zeros(())
     flow_at = eqx.filter_jit(flow)
     difference = (
         flow_at(t, y + 1e-5 * tangent[:, 0]) - flow_at(t, y - 1e-5 * tangent[:, 0])
     ) / 2e-5
-    end, pushed = srx.solvers.push_forward(flow, t, y, tangent)
+    end, pushed = eqx.filter_jit(srx.solvers.push_forward)(flow, t, y, tangent)
     np.testing.assert_allclose(end, flow_at(t, y), rtol=1e-12)
     np.testing.assert_allclose(pushed[:, 0], difference, rtol=1e-6)
 
@@ -214,8 +215,13 @@ def test_without_burn_in_nothing_is_solved_before():
 
 
 def test_a_window_that_a_message_names_is_taken():
-    spectrum = lyapunov_spectrum(
-        linear, jnp.ones(3), time=2.0, burn_in=0, step=0.1, interval=np.pi / 50
+    spectrum = srx.diagnostics.LyapunovSpectrum(
+        exponents=jnp.zeros(3),
+        standard_errors=jnp.zeros(3),
+        local=jnp.zeros((1, 31, 3)),
+        interval=np.pi / 50,
+        y1=jnp.zeros((1, 3)),
+        num_failed=jnp.array(0),
     )
     with pytest.raises(ValueError, match="Write `window=") as refusal:
         spectrum.finite_time(0.63)

@@ -1,6 +1,7 @@
 """The error of solutions that are drawn toward the samples."""
 
 import functools
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -95,6 +96,14 @@ def test_a_run_that_fails_is_counted_and_leaves_the_others_alone():
     assert np.isfinite(broken.value)
 
 
+def test_in_a_sum_it_is_fixed_to_the_data():
+    total: Any = loss() + (lambda model, data: 2 * model.coefficients[0, 1])
+    fixed = total.for_data(ONE).losses[0]
+    assert eqx.tree_equal(fixed, loss().for_data(ONE))
+    assert not eqx.tree_equal(fixed, loss())
+
+
+@pytest.mark.slow
 def test_loss_is_added_to_others():
     total = loss() + (lambda model, data: 2 * model.coefficients[0, 1])
     expected = value_of(loss().for_data(ONE), WRONG, ONE) + 4

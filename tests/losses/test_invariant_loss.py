@@ -33,8 +33,9 @@ def evaluate(growth, exponents=(0.0, 0.0), **options):
     return compiled(Spiral(jnp.array(growth)), srx.InvariantLoss(exponents, **options))
 
 
-def test_true_exponents_have_no_loss():
+def test_true_exponents_have_no_loss_and_wrong_ones_have():
     assert evaluate(0.0).value < 1e-8
+    assert evaluate(0.3).value > 0.1
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ DATA = srx.Trajectories.from_arrays(
     [TS, TS[:4]], list(np.split(np.random.default_rng(0).normal(size=(10, 2)), [6]))
 )
 PENALTY = srx.RoughnessPenalty(2.0, size=0.7)
+compiled = eqx.filter_jit(lambda model, data: PENALTY(model, data))
+penalty_and_gradient = eqx.filter_jit(eqx.filter_value_and_grad(PENALTY.__call__))
 
 
 def cubic(t, y, args):
@@ -21,7 +23,7 @@ def cubic(t, y, args):
 
 def test_a_quadratic_field_has_none():
     field = lambda t, y, args: jnp.stack([y[0] * y[1] - t, y[0] ** 2 - 3 * y[1]])  # noqa: E731
-    assert PENALTY(field, DATA) < 1e-28
+    assert compiled(field, DATA) < 1e-28
 
 
 def test_that_of_a_cubic_field_is_as_by_hand():
@@ -31,14 +33,14 @@ def test_that_of_a_cubic_field_is_as_by_hand():
     ratio = scale[0] / scale[1]
     size = (3 * present[:, 0] ** 2) ** 2 + ratio**2 + 1
     expected = 2.0 * np.sum((6 * d[:, 0] ** 2) ** 2) / np.sum(size)
-    np.testing.assert_allclose(PENALTY(cubic, DATA), expected, rtol=1e-12)
+    np.testing.assert_allclose(compiled(cubic, DATA), expected, rtol=1e-12)
 
 
 def test_units_of_states_and_time_do_not_matter():
     units = np.array([1e-3, 50.0])
     data = srx.Trajectories(DATA.ts, DATA.ys * units, DATA.mask, DATA.names, DATA.run_names)
     scaled = lambda t, y, args: 7.0 * units * cubic(t, y / units, args)  # noqa: E731
-    np.testing.assert_allclose(PENALTY(scaled, data), PENALTY(cubic, DATA), rtol=1e-10)
+    np.testing.assert_allclose(compiled(scaled, data), compiled(cubic, DATA), rtol=1e-10)
 
 
 def test_what_is_no_sample_enters_neither_value_nor_gradient():
@@ -46,7 +48,7 @@ def test_what_is_no_sample_enters_neither_value_nor_gradient():
     model = eqx.tree_at(lambda m: m.coefficients, model, model.coefficients + 0.1)
     ys = np.where(DATA.mask[..., None], DATA.ys, np.nan)
     data = srx.Trajectories(DATA.ts, ys, DATA.mask, DATA.names, DATA.run_names)
-    value = eqx.filter_jit(eqx.filter_value_and_grad(PENALTY.__call__))
+    value = penalty_and_gradient
     (found, gradient), (expected, _) = value(model, data), value(model, DATA)
     assert found == expected > 0
     assert np.all(np.isfinite(gradient.coefficients))
@@ -69,14 +71,14 @@ def test_samples_near_the_edge_of_the_domain_are_left_out():
     assert 0 < inside.sum() < 5
     y, d = ys[inside], d[inside]
     rough = np.sum(((y + d) ** -0.5 - 2 * y**-0.5 + (y - d) ** -0.5) ** 2)
-    value, gradient = eqx.filter_value_and_grad(PENALTY.__call__)(Root(jnp.array(3.0)), data)
+    value, gradient = penalty_and_gradient(Root(jnp.array(3.0)), data)
     np.testing.assert_allclose(value, 2 * rough / np.sum(1 / y), rtol=1e-10)
     # The denominator is held.
     np.testing.assert_allclose(gradient.k, 2 * value / 3, rtol=1e-10)
 
 
 def test_where_no_sample_is_left_there_is_no_penalty():
-    assert np.isnan(PENALTY(Root(jnp.array(3.0)), srx.Trajectories.from_arrays(TS, -TS[:, None])))
+    assert np.isnan(compiled(Root(jnp.array(3.0)), srx.Trajectories.from_arrays(TS, -TS[:, None])))
 
 
 def test_minibatches_are_windows_of_the_loss_it_is_added_to():

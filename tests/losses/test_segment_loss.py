@@ -133,8 +133,10 @@ def test_single_precision_serves():
     np.testing.assert_allclose(value, loss()(MODEL, samples()), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("option", ["substeps", "window"])
 @pytest.mark.parametrize("value", [0, 1.0, True])
 def test_wrong_count_is_named(option, value):
-    with pytest.raises((ValueError, TypeError), match=option):
+    message = f"`{option}={value}` was given; it needs a positive integer. Write `{option}=1`"
+    with pytest.raises(ValueError, match=message):
         loss(**{option: value})

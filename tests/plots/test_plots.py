@@ -141,11 +141,14 @@ def test_an_extent_without_area_is_refused(draw):
         draw(srx.tableaus.gauss(1), extent=(1.0, 1.0, 0.0, 1.0))
 
 
+# One object, so that nothing compiles twice.
+TERM = diffrax.ODETerm(lambda t, y, args: -y)
+
+
 def decay(**options):
-    term = diffrax.ODETerm(lambda t, y, args: -y)
     saveat = diffrax.SaveAt(**options)
     return diffrax.diffeqsolve(
-        term, srx.BackwardEuler(), 0.0, 1.0, 0.5, jnp.array(1.0), saveat=saveat
+        TERM, srx.BackwardEuler(), 0.0, 1.0, 0.5, jnp.array(1.0), saveat=saveat
     )
 
 
@@ -175,12 +178,23 @@ def test_the_start_and_the_end_are_no_steps_of_their_own():
 
 
 def test_a_step_of_no_length_from_a_start_right_before_a_jump_is_not_drawn():
+    solution = decay(steps=True)
+    ts = jnp.array([solution.t0, *solution.ts[:2]])
+    stopped = eqx.tree_at(
+        lambda s: (s.ts, s.stats["num_accepted_steps"]), solution, (ts, jnp.array(3))
+    )
+    ax = srx.plots.steps(stopped)
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.5, 0.5])
+
+
+@pytest.mark.slow
+def test_a_solve_from_right_before_a_jump_is_drawn():
     before = float(np.nextafter(1.0, 0.0))
     jumps = diffrax.ClipStepSizeController(
         diffrax.PIDController(1e-2, 1e-2), jump_ts=jnp.array([1.0])
     )
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: -y),
+        TERM,
         srx.RadauIIA5(),
         before,
         2.0,
@@ -192,6 +206,7 @@ def test_a_step_of_no_length_from_a_start_right_before_a_jump_is_not_drawn():
     )
     sizes = srx.plots.steps(solution).get_lines()[0].get_ydata()
     assert len(sizes) >= int(solution.stats["num_accepted_steps"]) - 1
+    assert np.all(sizes > 0)
     np.testing.assert_allclose(np.sum(sizes), 1.0)
 
 

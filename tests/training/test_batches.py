@@ -23,9 +23,13 @@ def plain(model, data):
     return jnp.zeros(())
 
 
+def unchanged(data):
+    return data
+
+
 def drawn(loss, size=None, transform=None, step=0):
     batches = make_batches(loss, RAGGED, size, None, transformed=transform is not None)
-    return eqx.filter_jit(batches.draw)(KEY, jnp.asarray(step), transform or (lambda data: data))
+    return eqx.filter_jit(batches.draw)(KEY, jnp.asarray(step), transform or unchanged)
 
 
 def early(data):
