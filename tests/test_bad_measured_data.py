@@ -2,6 +2,7 @@
 
 import math
 
+import diffrax
 import equinox as eqx
 import jaxtyping
 import numpy as np
@@ -159,7 +160,7 @@ def test_likelihoods():
             system = srx.System(
                 field, start, None, given_["sd"], states=states, parameters=parameters
             )
-            loss = srx.LikelihoodLoss(srx.RadauIIA5(), rtol=given_["rtol"])
+            loss = srx.LikelihoodLoss(diffrax.Bosh3(), rtol=given_["rtol"])
             return value_of(loss, system, data)
 
         value = result_or_clear_error(evaluate)
@@ -180,40 +181,51 @@ def test_likelihoods():
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **EXAMPLES)
-@given(
-    bounds=st.sampled_from(
-        [(-5.0, 5.0)] * 3 + [(5.0, -5.0), (1.0, 2.0), (math.nan, 5.0), ("a", 1)]
-    ),
-    options=st.fixed_dictionaries(
-        {},
-        optional={
-            "starts": st.sampled_from([1, 0, -1, 2.5, "many", True]),
-            "max_steps": st.sampled_from([0, -1, 1.5, "long"]),
-            "key": st.sampled_from([None, 0, "seed"]),
-        },
-    ),
-    what=st.sampled_from(["good"] * 2 + ["data", "loss", "system", "trajectories", "swapped"]),
-)
-def test_fits(bounds, options, what):
-    values = (1.0 + 0.5 * TS + 0.1 * NOISE)[:, None]
-    data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.1)
+def test_fits():
+    accepted = []
 
-    def fit():
-        parameters = {"slope": srx.bounded(0.1, *bounds)}
-        system = srx.System(field, [1.0], states=["A"], parameters=parameters)
-        loss = srx.LikelihoodLoss(srx.RadauIIA5())
-        given = {
-            "data": (system, values, loss),
-            "loss": (system, data, srx.NormalNoise()),
-            "system": (lambda t, y, args: y, data, loss),
-            "trajectories": (system, data.to_trajectories(), loss),
-            "swapped": (data, system, loss),
-        }.get(what, (system, data, loss))
-        return srx.fit_parameters(*given, progress=False, **options)
+    @settings(max_examples=40, **EXAMPLES)
+    @given(
+        bounds=st.sampled_from(
+            [(-5.0, 5.0)] * 3 + [(5.0, -5.0), (1.0, 2.0), (math.nan, 5.0), ("a", 1)]
+        ),
+        options=st.fixed_dictionaries(
+            {},
+            optional={
+                "starts": st.sampled_from([1, 0, -1, 2.5, "many", True]),
+                "max_steps": st.sampled_from([0, -1, 1.5, "long"]),
+                "key": st.sampled_from([None, 0, "seed"]),
+            },
+        ),
+        what=st.sampled_from(["good"] * 2 + ["data", "loss", "system", "trajectories", "swapped"]),
+    )
+    def check(bounds, options, what):
+        values = (1.0 + 0.5 * TS + 0.1 * NOISE)[:, None]
+        data = srx.Measurements.from_arrays(TS, values, names=["A"], sd=0.1)
 
-    found = result_or_clear_error(fit)
-    if found is None or what == "trajectories":
-        return
-    best = TS @ (values[:, 0] - 1.0) / (TS @ TS)
-    np.testing.assert_allclose(paramax.unwrap(found.system).parameters["slope"], best, rtol=1e-6)
+        def fit():
+            parameters = {"slope": srx.bounded(0.1, *bounds)}
+            system = srx.System(field, [1.0], states=["A"], parameters=parameters)
+            loss = srx.LikelihoodLoss(diffrax.Bosh3())
+            given = {
+                "data": (system, values, loss),
+                "loss": (system, data, srx.NormalNoise()),
+                "system": (lambda t, y, args: y, data, loss),
+                "trajectories": (system, data.to_trajectories(), loss),
+                "swapped": (data, system, loss),
+            }.get(what, (system, data, loss))
+            return srx.fit_parameters(*given, progress=False, **options)
+
+        found = result_or_clear_error(fit)
+        if found is None:
+            return
+        accepted.append(found)
+        if what == "trajectories":
+            return
+        best = TS @ (values[:, 0] - 1.0) / (TS @ TS)
+        np.testing.assert_allclose(
+            paramax.unwrap(found.system).parameters["slope"], best, rtol=1e-6
+        )
+
+    check()
+    assert 2 < len(accepted) < 30

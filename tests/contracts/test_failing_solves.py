@@ -26,9 +26,15 @@ def solve(field, t1, y0, **options):
     )
 
 
-def root(t, y, args):
-    """`y = (1 - t / 2)^2` as long as the root is real."""
-    return -jnp.sqrt(y)
+def root(t, y, slope):
+    """`y = (1 - t / 2)^2` for the slope 0, as long as the root is real."""
+    return slope - jnp.sqrt(y)
+
+
+def solve_root(slope, t1, dt0, solver):
+    """By one program for all numbers."""
+    slope, t1, dt0 = (jnp.asarray(x) for x in (slope, t1, dt0))
+    return solve(root, t1, jnp.array(1.0), args=slope, dt0=dt0, solver=solver)
 
 
 both = pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()], ids=repr)
@@ -37,7 +43,7 @@ both = pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()], ids=r
 @both
 def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on(solver):
     # A first step of 1.8 has stages at negative states.
-    sol = solve(root, 1.8, jnp.array(1.0), solver=solver, dt0=1.8)
+    sol = solve_root(0.0, 1.8, 1.8, solver)
     assert sol.result == RESULTS.successful
     assert sol.stats["num_rejected_steps"] > 0
     np.testing.assert_allclose(sol.ys[-1], (1 - 1.8 / 2) ** 2, rtol=1e-4)
@@ -45,8 +51,12 @@ def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on(solv
 
 @both
 def test_a_solution_that_leaves_the_domain_ends_with_a_code_and_not_with_a_number(solver):
-    sol = solve(lambda t, y, args: -1 - jnp.sqrt(y), 3.0, jnp.array(1.0), solver=solver)
+    sol = solve_root(-1.0, 3.0, 1e-3, solver)
     assert sol.result != RESULTS.successful
+    assert sol.stats["num_rejected_steps"] > 0
+    # It is zero at 2 - log 4.
+    assert float(sol.stats["last_step"]["t"]) == pytest.approx(2 - np.log(4), abs=1e-4)
+    assert abs(sol.ys[-1]) < 1e-4
 
 
 def blow_up(t, y, args):

@@ -7,6 +7,7 @@ import lineax as lx
 import numpy as np
 import optax
 import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import stiffrax as srx
 
@@ -46,6 +47,27 @@ def trace_gradient(solver, controller, *, term=None, lanes=False, ts=None, **opt
         program = jax.make_jaxpr(gradient)(rate)
     # A conversion that is written out is no promotion, and no less wrong.
     assert {x.dtype for x in program.out_avals} == {jnp.dtype(F32)}
+    assert not any(map(is_widening, equations(program.jaxpr)))
+
+
+def equations(jaxpr):
+    """All of a program, in loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for x in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(x):
+                yield from equations(getattr(x, "jaxpr", x))
+
+
+def is_program(x):
+    return isinstance(x, Jaxpr | ClosedJaxpr)
+
+
+def is_widening(equation):
+    if equation.primitive.name != "convert_element_type":
+        return False
+    (before,), (after,) = equation.invars, equation.outvars
+    return (before.aval.dtype, after.aval.dtype) == (jnp.dtype(F32), jnp.dtype(float))
 
 
 @pytest.mark.slow_cases("Trapezoid()", "GaussLegendre4()", "RadauIIA5()")
@@ -56,12 +78,8 @@ def test_solvers(solver):
     trace_gradient(solver, FIXED)
 
 
-def test_batches_under_error_control():
-    trace_gradient(srx.RadauIIA5(), PREDICTIVE, lanes=True)
-
-
-def test_controllers_of_diffrax():
-    trace_gradient(srx.RadauIIA5(), PID)
+def test_batches_under_controllers_of_diffrax():
+    trace_gradient(srx.RadauIIA5(), PID, lanes=True)
 
 
 @pytest.mark.slow
