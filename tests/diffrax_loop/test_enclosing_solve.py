@@ -38,25 +38,28 @@ def end(*options):
 
 
 @pytest.mark.parametrize(
-    ("adjoint", "finder", "bound"),
+    ("adjoint", "finder"),
     [
-        (srx.DiscreteAdjoint(), "optimistix", 1e-7),
-        pytest.param(srx.ForwardSensitivity(), "simplified", 1e-7, marks=pytest.mark.slow),
-        pytest.param(srx.GaussAdjoint(), "simplified", 0.2, marks=pytest.mark.slow),
+        (srx.DiscreteAdjoint(), "optimistix"),
+        pytest.param(srx.ForwardSensitivity(), "simplified", marks=pytest.mark.slow),
+        pytest.param(srx.GaussAdjoint(), "simplified", marks=pytest.mark.slow),
     ],
-    ids=lambda x: x if isinstance(x, str | float) else type(x).__name__,
+    ids=lambda x: x if isinstance(x, str) else type(x).__name__,
 )
 def test_a_root_finder_with_its_own_tolerances_differentiates_the_steps_that_it_took(
-    adjoint, finder, bound
+    adjoint, finder
 ):
     options = adjoint, OWN[finder], diffrax.PIDController(rtol=0.1, atol=0.0)
     found, stats = jax.jit(jax.jacrev(lambda rate: end(rate, *options), has_aux=True))(2.0)
     plain = jax.jit(lambda rate: solve(rate, *options, steps=True))(2.0)
     assert stats["num_steps"] == plain.stats["num_steps"]
+    np.testing.assert_allclose(found, -np.exp(-2.0), rtol=0.2)
+    if isinstance(adjoint, srx.GaussAdjoint):
+        return  # It is exact for the equation and not for the steps.
     # Of the product of 1 / (1 + 2 h) over the steps h.
     h = np.diff(plain.ts[np.isfinite(plain.ts)], prepend=0.0)
     left = 1 / (1 + 2 * h)
-    np.testing.assert_allclose(found, -np.prod(left) * np.sum(h * left), rtol=bound)
+    np.testing.assert_allclose(found, -np.prod(left) * np.sum(h * left), rtol=1e-7)
 
 
 @pytest.mark.slow
