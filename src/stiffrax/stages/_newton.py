@@ -145,7 +145,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         rtol: Any = None,
         atol: Any = None,
         norm: Callable[[PyTree], Scalar] | None = None,
-        linear_solver: lx.AbstractLinearSolver = lx.AutoLinearSolver(well_posed=None),
+        linear_solver: lx.AbstractLinearSolver = lx.LU(),
     ):
         if (rtol is None) != (atol is None):
             raise ValueError(
@@ -218,7 +218,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         if "solve" not in options:
             jacobian = jax.jacfwd(lambda x: ravel_pytree(fn(unravel(x), args)[0])[0])(flat)
             operator = lx.MatrixLinearOperator(jacobian, tags)
-            solve = self.linear_solver.init(operator, {})
+            solve = self._linear_solver_for(jacobian.shape).init(operator, {})
         return NewtonState(
             iterations=jnp.asarray(0),
             displacement=jnp.asarray(jnp.inf, flat.dtype),
@@ -237,8 +237,15 @@ class SimplifiedNewton(optx.AbstractRootFinder):
             return jax.tree.map(jnp.negative, options["solve"](residual, y))
         _, unravel = ravel_pytree(y)
         rhs = -ravel_pytree(residual)[0]
-        value, _, _ = self.linear_solver.compute(state.solve, rhs, {})
+        solver = self._linear_solver_for((rhs.size, ravel_pytree(y)[0].size))
+        value, _, _ = solver.compute(state.solve, rhs, {})
+        # Of a singular matrix least squares make no displacement, as at a root.
+        value = jnp.where(jnp.all(value == 0) & jnp.any(rhs != 0), jnp.nan, value)
         return unravel(value)
+
+    def _linear_solver_for(self, shape: tuple[int, ...]) -> lx.AbstractLinearSolver:
+        """Least squares where there are more equations, conditions of an event, than unknowns."""
+        return self.linear_solver if shape[0] == shape[1] else lx.AutoLinearSolver(well_posed=None)
 
     def step(
         self,
