@@ -49,6 +49,7 @@ def test_it_takes_about_as_many_iterations(name):
     assert int(mixed) < 1.25 * int(double)
 
 
+@pytest.mark.slow
 def test_fixed_steps_converge_to_rounding_of_double_precision():
     problem = PROBLEMS["HIRES"]
 
