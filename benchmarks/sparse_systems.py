@@ -11,8 +11,8 @@
 Each row runs in a process of its own; times are the least of three runs after the first, "compile"
 is tracing and compiling.
 
-Usage: `python benchmarks/sparse_systems.py` for all, `... akzo 2`, `... square 32` or
-`... network sparse` for one row.
+Usage: `python benchmarks/sparse_systems.py` for all, `... akzo 2`, `... square 32`,
+`... square "32 Rodas4P"` or `... network sparse` for one row.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ import time
 import numpy as np
 
 
-def measure(field, structure, y0, t1, rtol, atol):
+def measure(field, structure, y0, t1, rtol, atol, solver="RadauIIA5"):
     import diffrax
     import equinox as eqx
     import jax
@@ -36,7 +36,7 @@ def measure(field, structure, y0, t1, rtol, atol):
     def solve(y0, rtol):
         return diffrax.diffeqsolve(
             diffrax.ODETerm(field),
-            srx.RadauIIA5(structure=structure),
+            getattr(srx, solver)(structure=structure),
             0.0,
             t1,
             1e-5,
@@ -132,7 +132,9 @@ def at_error(rows, reference, error):
     return float(np.exp(np.interp(np.log(error), log_errors, np.log([rows[i][1] for i in order]))))
 
 
-def square_row(side):
+def square_row(name):
+    side, _, solver = name.partition(" ")
+    side, solver = int(side), solver or "RadauIIA5"
     import jax
     import jax.numpy as jnp
     from scipy.integrate import solve_ivp
@@ -148,7 +150,8 @@ def square_row(side):
     start = time.perf_counter()
     levels = structure.pattern.levels
     plan = time.perf_counter() - start
-    found, compile_time = measure(square, structure, y0, 2.0, [1e-2, 1e-3, 1e-4, 1e-5, 1e-8], 1.0)
+    tolerances = [1e-2, 1e-3, 1e-4, 1e-5, 1e-8]
+    found, compile_time = measure(square, structure, y0, 2.0, tolerances, 1.0, solver)
     *rows, (reference, *_) = found
     field = jax.jit(lambda y: square(0.0, y, None))
     pattern = structure.pattern
@@ -176,8 +179,8 @@ def square_row(side):
     ours, theirs = at_error(rows, reference, 1e-4), at_error(peer, reference, 1e-4)
     cost = sum(level.cost for level in levels) / 1e6
     print(
-        f"square {side:3d}^2 {y.size:6d} {steps:5d} {seconds / steps * 1e3:9.1f} {compile_time:8.1f} "
-        f"{plan:6.2f} {cost:8.1f} {ours:9.2f} {theirs:9.2f} {theirs / ours:6.2f}",
+        f"square {side:3d}^2 {solver:9} {y.size:6d} {steps:5d} {seconds / steps * 1e3:9.1f} "
+        f"{compile_time:8.1f} {plan:6.2f} {cost:8.1f} {ours:9.2f} {theirs:9.2f} {theirs / ours:6.2f}",
         flush=True,
     )
 
@@ -258,12 +261,12 @@ def network_row(name):
 
 ROWS = {
     "akzo": ("2", "4", "8", "16", "detected", "dense"),
-    "square": ("16", "32", "64"),
+    "square": ("16", "16 Rodas4P", "32", "32 Rodas4P", "64", "64 Rodas4P"),
     "network": ("sparse", "dense", "2000"),
 }
 HEADS = {
     "akzo": f"{'structure':15} {'steps':>5} {'s':>8} {'compile':>8}  u",
-    "square": f"{'cells':12} {'n':>6} {'steps':>5} {'ms/step':>9} {'compile':>8} {'plan':>6} "
+    "square": f"{'cells':22} {'n':>6} {'steps':>5} {'ms/step':>9} {'compile':>8} {'plan':>6} "
     f"{'Mflop':>8} {'s at 1e-4':>9} {'BDF':>9} {'ratio':>6}",
     "network": f"{'structure':15} {'n':>5} {'steps':>5} {'s':>8} {'compile':>8} {'GiB':>5}"
     f"{'gradient':>10} {'compile':>8} {'GiB':>5}  y, norm",
@@ -283,6 +286,6 @@ if __name__ == "__main__":
 
         jax.config.update("jax_enable_x64", True)
         kind, name = sys.argv[1:]
-        {"akzo": akzo_row, "network": network_row}.get(kind, lambda s: square_row(int(s)))(name)
+        {"akzo": akzo_row, "network": network_row, "square": square_row}[kind](name)
     else:
         main()
