@@ -235,12 +235,13 @@ class SimplifiedNewton(optx.AbstractRootFinder):
     ) -> PyTree:
         if state.solve is None:
             return jax.tree.map(jnp.negative, options["solve"](residual, y))
-        _, unravel = ravel_pytree(y)
+        flat, unravel = ravel_pytree(y)
         rhs = -ravel_pytree(residual)[0]
-        solver = self._linear_solver_for((rhs.size, ravel_pytree(y)[0].size))
+        solver = self._linear_solver_for((rhs.size, flat.size))
         value, _, _ = solver.compute(state.solve, rhs, {})
-        # Of a singular matrix least squares make no displacement, as at a root.
-        value = jnp.where(jnp.all(value == 0) & jnp.any(rhs != 0), jnp.nan, value)
+        if rhs.size != flat.size:
+            # Of a singular matrix least squares make no displacement, as at a root.
+            value = jnp.where(jnp.all(value == 0) & jnp.any(rhs != 0), jnp.nan, value)
         return unravel(value)
 
     def _linear_solver_for(self, shape: tuple[int, ...]) -> lx.AbstractLinearSolver:
