@@ -16,11 +16,12 @@ PACKAGE = ROOT / "src" / "stiffrax"
 # the third brings both together.
 ENGINE = {
     "diffrax_loop": set(),
+    "linear_algebra": set(),
     "tableaus": set(),
-    "stages": {"diffrax_loop", "tableaus"},
-    "solvers": {"diffrax_loop", "stages", "tableaus"},
+    "stages": {"diffrax_loop", "linear_algebra", "tableaus"},
+    "solvers": {"diffrax_loop", "linear_algebra", "stages", "tableaus"},
     "controllers": {"diffrax_loop"},
-    "adjoints": {"diffrax_loop", "solvers", "stages", "tableaus"},
+    "adjoints": {"diffrax_loop", "linear_algebra", "solvers", "stages", "tableaus"},
 }
 # What is known of diffrax's inside has one home.
 DIFFRAX_LOOP = PACKAGE / "diffrax_loop"

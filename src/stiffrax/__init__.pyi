@@ -30,6 +30,7 @@ from .data import (
     SmoothingSpline as SmoothingSpline,
     Trajectories as Trajectories,
 )
+from .linear_algebra import SmallInverse as SmallInverse
 from .losses import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     AbstractLoss as AbstractLoss,
@@ -112,7 +113,6 @@ from .stages import (
     Dense as Dense,
     MatrixFree as MatrixFree,
     SimplifiedNewton as SimplifiedNewton,
-    SmallInverse as SmallInverse,
     Sparsity as Sparsity,
 )
 from .training import (

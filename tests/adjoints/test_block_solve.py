@@ -9,7 +9,7 @@ import pytest
 import stiffrax as srx
 from stiffrax.adjoints import _linearized_step as block_solve
 from stiffrax.adjoints._linearized_step import factor_blocks, stacked, stacked_matrix
-from stiffrax.stages import BlockFactors
+from stiffrax.linear_algebra import BlockFactors
 
 RADAU_5 = srx.tableaus.radau_iia(3)
 CASES = [(RADAU_5, 1), (RADAU_5, 2), (RADAU_5, 5)]

@@ -10,7 +10,8 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import stiffrax as srx
-from stiffrax.stages import SparseMatrix, factor_sparse_stages
+from stiffrax.linear_algebra import SparseMatrix
+from stiffrax.stages import factor_sparse_stages
 
 ADJOINTS = {
     "discrete": srx.DiscreteAdjoint(chunk=4),

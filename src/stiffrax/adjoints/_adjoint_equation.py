@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from ..diffrax_loop import Step
-from ..stages import evaluate_polynomial, scaled_inverse, slope_field
+from ..linear_algebra import scaled_inverse
+from ..stages import evaluate_polynomial, slope_field
 from ..tableaus import Tableau, radau_iia
 from ._linearized_step import stacked_matrix
 from ._step_equations import StepEquations

@@ -11,14 +11,8 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..stages import (
-    SparseMatrix,
-    SparseStages,
-    StageEquations,
-    factor_sparse_stages,
-    short_product,
-    units_left,
-)
+from ..linear_algebra import SparseMatrix, short_product, units_left
+from ..stages import SparseStages, StageEquations, factor_sparse_stages
 from ._linearized_step import (
     Blocks,
     LinearizedStep,

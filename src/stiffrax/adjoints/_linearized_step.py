@@ -12,21 +12,23 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .. import stages
-from ..stages import (
-    AbstractStructure,
+from .. import linear_algebra
+from ..linear_algebra import (
     BlockFactors,
     Blocks,
     ScaledInverse,
     SparseMatrix,
+    looped_inverse,
+    scaled_inverse,
+    stacked_columns,
+)
+from ..stages import (
+    AbstractStructure,
     StageSystem,
     are_missing,
-    looped_inverse,
     refuse_missing,
-    scaled_inverse,
     sparse_mass_matrix,
     sparse_stage_jacobians,
-    stacked_columns,
     stacked_mass_matrix,
     units_of,
 )
@@ -90,7 +92,7 @@ def blocks(columns: Float[Array, "k m n r"]) -> Blocks:
 def factor_blocks(tableau: Couplings, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
     """Elimination by blocks of the transposed stage equations; no derivative goes through it."""
     a, hJ_T = _couplings(tableau, hJ_T.dtype), lax.stop_gradient(hJ_T)
-    return jax.vmap(lambda hJ_T: stages.factor_blocks(a, hJ_T, looped_inverse))(hJ_T)
+    return jax.vmap(lambda hJ_T: linear_algebra.factor_blocks(a, hJ_T, looped_inverse))(hJ_T)
 
 
 def factor_rows(matrix: Float[Array, "k mn mn"]) -> ScaledInverse:
@@ -120,7 +122,7 @@ def unsolved(
     weights = combination / jnp.where(size > 0, size, 1)
     x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ_T.shape[:3]) for v in (solution, columns))
     a = _couplings(tableau, columns.dtype)
-    return jax.vmap(lambda hJ_T, x, b: ~stages.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
+    return jax.vmap(lambda hJ_T, x, b: ~linear_algebra.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
 
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
+from ..linear_algebra import LARGEST_LEFT, refine
 from ..solvers import AbstractImplicitRungeKutta, may_be_singular, system_of_terms
-from ..stages import LARGEST_LEFT, StageSystem, evaluate_polynomial, refine, round_products
+from ..stages import StageSystem, evaluate_polynomial, round_products
 from ._affine_steps import RECURRENCES, Chunk, Entering, entering
 from ._linearized_step import LinearizedStep, linearize
 from ._recorded_steps import AbstractRecordedSteps, StepTangents

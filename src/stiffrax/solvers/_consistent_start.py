@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
 from ..diffrax_loop import enclosing_solve_throws, unwrap_term
+from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
     AbstractStructure,
     Dense,
@@ -25,8 +26,6 @@ from ..stages import (
     factor_shifted,
     flat_field,
     flat_mass,
-    scaled_inverse,
-    scales,
     stop_gradient,
 )
 from ..tableaus import RosenbrockTableau, Tableau

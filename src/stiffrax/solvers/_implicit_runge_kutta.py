@@ -25,6 +25,7 @@ from ..diffrax_loop import (
     enclosing_steps_are_fixed,
     unwrap_term,
 )
+from ..linear_algebra import largest_of_rows, weighted_sum
 from ..stages import (
     LEAST_SIZE_TO_REUSE,
     AbstractStructure,
@@ -49,7 +50,6 @@ from ..stages import (
     given_tolerance_rule,
     grows_unresolved,
     interior_error,
-    largest_of_rows,
     most_iterations,
     next_eta,
     no_linearization,
@@ -62,7 +62,6 @@ from ..stages import (
     stiff_part,
     stop_gradient,
     weighed_rule,
-    weighted_sum,
     worst_component,
 )
 from ..tableaus import Tableau

@@ -23,6 +23,7 @@ from ..diffrax_loop import (
     enclosing_steps_are_fixed,
     unwrap_term,
 )
+from ..linear_algebra import largest_of_rows, small_matmul, weighted_sum
 from ..stages import (
     AbstractStructure,
     ControllerTolerances,
@@ -36,14 +37,11 @@ from ..stages import (
     flat_field,
     grows,
     grows_unresolved,
-    largest_of_rows,
     plain_tolerance,
     rosenbrock_increments,
-    small_matmul,
     solve_rosenbrock,
     stiff_powers,
     stop_gradient,
-    weighted_sum,
     worst_component,
 )
 from ..tableaus import RosenbrockTableau

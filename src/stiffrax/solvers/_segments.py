@@ -13,7 +13,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arguments import check_count, check_rates
-from ..stages import stage_system, weighted_sum
+from ..linear_algebra import weighted_sum
+from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._lanes import predict_lanes
 from ._methods import RadauIIA9

@@ -1,13 +1,6 @@
 """The engine: one stage system for every implicit Runge-Kutta method."""
 
 from ._block_diagonal import BlockDiagonal as BlockDiagonal
-from ._block_elimination import (
-    BlockFactors as BlockFactors,
-    Blocks as Blocks,
-    equations_hold as equations_hold,
-    factor_blocks as factor_blocks,
-    stacked_columns as stacked_columns,
-)
 from ._checked_factors import are_missing as are_missing, units_of as units_of
 from ._controller_tolerances import ControllerTolerances as ControllerTolerances
 from ._growing_modes import (
@@ -26,17 +19,6 @@ from ._mass import Mass as Mass, flat_mass as flat_mass, is_operator as is_opera
 from ._matrix_free import MatrixFree as MatrixFree
 from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as StoppingRule
 from ._probes import refuse_missing as refuse_missing
-from ._products import (
-    largest_of_rows as largest_of_rows,
-    short_product as short_product,
-    small_matmul as small_matmul,
-    weighted_sum as weighted_sum,
-)
-from ._refinement import (
-    LARGEST_LEFT as LARGEST_LEFT,
-    refine as refine,
-    units_left as units_left,
-)
 from ._rosenbrock_stages import (
     RosenbrockSolution as RosenbrockSolution,
     rosenbrock_increments as rosenbrock_increments,
@@ -45,15 +27,7 @@ from ._rosenbrock_stages import (
 from ._rosenbrock_system import RosenbrockSystem as RosenbrockSystem
 from ._rounded_products import round_products as round_products
 from ._rounding_noise import explained_by_rounding as explained_by_rounding
-from ._scaled_inverse import (
-    ScaledInverse as ScaledInverse,
-    scaled_inverse as scaled_inverse,
-    scales as scales,
-)
 from ._slope_solve import SlopeSolution as SlopeSolution, solve_slopes as solve_slopes
-from ._small_inverse import looped_inverse as looped_inverse, small_inverse as small_inverse
-from ._small_inverse_solver import SmallInverse as SmallInverse
-from ._sparse_matrix import SparseMatrix as SparseMatrix
 from ._sparse_stages import (
     SparseStages as SparseStages,
     StageEquations as StageEquations,

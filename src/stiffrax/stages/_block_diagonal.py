@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from .._arguments import as_integer, plain_integer
+from ..linear_algebra import Pattern, SparseMatrix, small_inverse
 from ._mass import Mass
 from ._probes import probe, probe_part, refuse_entries_outside
-from ._small_inverse import small_inverse
-from ._sparse_matrix import Pattern, SparseMatrix
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, shifted
 

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ..linear_algebra import SparseMatrix, largest_size, probed_inverse
 from ._mass import Mass
 from ._probes import refuse_missing
-from ._products import largest_size
-from ._small_inverse import probed_inverse
-from ._sparse_matrix import SparseMatrix
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, Dense, factor_shifted
 

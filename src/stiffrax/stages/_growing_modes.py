@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..diffrax_loop import scaled_error
-from ._products import largest_size
+from ..linear_algebra import largest_size
 
 
 def grows_unresolved(

@@ -11,8 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from .._flat_state import flatten_state, has_complex, parts_of_state
-from ._products import small_matmul
-from ._scaled_inverse import scaled_inverse, scales
+from ..linear_algebra import scaled_inverse, scales, small_matmul
 
 # Singular values below as many units of rounding of the largest are zeros. Chosen, not measured: an
 # SVD leaves a few units times the root of n.

@@ -12,13 +12,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._arguments import check_tolerances
-from ..diffrax_loop import (
-    enclosing_steps_are_fixed,
-    plain_norm,
-    scaled_error,
-    use_stepsize_tol,
-)
-from ._products import largest_size, root_mean_square
+from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, scaled_error, use_stepsize_tol
+from ..linear_algebra import largest_size, root_mean_square
 from ._rounding_noise import explained_by_rounding
 
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ..linear_algebra import largest_size, small_matmul, stage_sum, with_derivative
 from ._checked_factors import checked_factors
 from ._lanes import linearization_point
-from ._own_derivative import with_derivative
-from ._products import largest_size, small_matmul, stage_sum
 from ._rosenbrock_system import RosenbrockSystem
 
 # Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,

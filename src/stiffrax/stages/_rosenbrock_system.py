@@ -9,9 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
+from ..linear_algebra import small_matmul
 from ..tableaus import RosenbrockTableau
 from ._mass import Mass
-from ._products import small_matmul
 from ._stage_system import FlatField
 from ._structure import AbstractStructure
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
+from ..linear_algebra import with_derivative
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton
-from ._own_derivative import with_derivative
 from ._stage_solve import solve_refined, stop_gradient
 from ._stage_system import SlopeSystem, with_rounded_cotangents
 from ._stopping_rules import rounding_rule

@@ -10,11 +10,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..linear_algebra import (
+    LARGEST_LEFT,
+    SparseMatrix,
+    factor_sparse,
+    refine,
+    small_matmul,
+    stacked_pattern,
+    units_left,
+)
 from ..tableaus import SplitTransform
 from ._mass import Mass
-from ._products import small_matmul
-from ._refinement import LARGEST_LEFT, refine, units_left
-from ._sparse_matrix import SparseMatrix, factor_sparse, stacked_pattern
 from ._sparsity import Sparsity
 from ._stage_system import StageSystem
 from ._structure import AbstractStructure, SplitFactors

@@ -11,18 +11,19 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 
 from .._arguments import as_integer, plain_integer
-from ._cyclic_reduction import WIDEST_BLOCK, factor_shifted_band
-from ._detect_pattern import detect_pattern
-from ._dissection import dissect, dissect_band
-from ._mass import Mass
-from ._probes import probe, probe_part, refuse_entries_outside, spread_groups
-from ._sparse_matrix import (
+from ..linear_algebra import (
+    WIDEST_BLOCK,
     Pattern,
     SparseMatrix,
+    dissect,
+    dissect_band,
+    factor_shifted_band,
     factor_shifted_sparse,
-    is_outside,
-    sparse_mass,
 )
+from ._detect_pattern import detect_pattern
+from ._mass import Mass
+from ._probes import probe, probe_part, refuse_entries_outside, spread_groups
+from ._sparse_mass import is_outside, sparse_mass
 from ._stage_system import FlatField
 from ._structure import AbstractStructure, Dense, shifted
 
@@ -42,9 +43,10 @@ def _sparse_jacobian(
 
 
 def _factor(shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None) -> Any:
+    of_type = [shifted(shift, hJ.values.dtype) for shift in shifts]
     if hJ.pattern.block is not None:
-        return factor_shifted_band(shifts, hJ, M, hJ.pattern.block)
-    return factor_shifted_sparse([shifted(s, hJ.values.dtype) for s in shifts], hJ, M)
+        return factor_shifted_band(of_type, hJ, M, hJ.pattern.block)
+    return factor_shifted_sparse(of_type, hJ, M)
 
 
 def _solve(factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:

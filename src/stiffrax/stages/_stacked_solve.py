@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._block_elimination import equations_hold, factor_blocks
-from ._scaled_inverse import scaled_inverse
+from ..linear_algebra import equations_hold, factor_blocks, scaled_inverse
 
 
 def stacked_mass_matrix(

@@ -10,9 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ..linear_algebra import small_matmul, weighted_sum
 from ..tableaus import Tableau
 from ._growing_modes import stiff_powers
-from ._products import small_matmul, weighted_sum
 from ._stage_system import StageSystem
 from ._structure import SplitFactors, factor_shifted
 

@@ -12,10 +12,9 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ..linear_algebra import LARGEST_LEFT, refine, units_left, with_derivative
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
-from ._own_derivative import with_derivative
-from ._refinement import LARGEST_LEFT, refine, units_left
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
 from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents

@@ -12,11 +12,10 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
 from .._arguments import check_state
 from .._flat_state import flatten_state
+from ..linear_algebra import ScaledInverse, scaled_inverse, small_matmul
 from ..tableaus import Tableau
 from ._mass import Mass
-from ._products import small_matmul
 from ._rounded_products import reads_input, round_cotangents, round_products
-from ._scaled_inverse import ScaledInverse, scaled_inverse
 
 
 @final

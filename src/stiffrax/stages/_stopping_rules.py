@@ -15,9 +15,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree, Scalar
 
 from .._flat_state import flatten_state, has_complex, magnitudes, real_dtype
 from ..diffrax_loop import scaled_error
+from ..linear_algebra import largest_of_rows, largest_size
 from ..tableaus import Tableau
 from ._newton import StoppingRule, at_rounding_level, is_root_mean_square, written_out_norm
-from ._products import largest_of_rows, largest_size
 
 # The part of the tolerance within which an iteration may stall. A contraction of 0.9, the least
 # that counts as a stall, makes a third of the tolerance of it.

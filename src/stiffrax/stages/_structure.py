@@ -10,11 +10,9 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ..linear_algebra import SparseMatrix, small_inverse, small_matmul, unchecked_inverse
 from ..tableaus import SplitTransform
 from ._mass import Mass
-from ._products import small_matmul
-from ._small_inverse import small_inverse, unchecked_inverse
-from ._sparse_matrix import SparseMatrix
 from ._stage_system import FlatField
 
 

@@ -14,8 +14,8 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ..linear_algebra import small_inverse
 from ..solvers import predict_segment, scan_window
-from ..stages import small_inverse
 from ._sample_windows import Windows
 
 # No numbers of a weak type, which would be a program of their own.

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stiffrax.stages import scaled_inverse
+from stiffrax.linear_algebra import scaled_inverse
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.stages._small_inverse import small_inverse, unchecked_inverse
+from stiffrax.linear_algebra._small_inverse import small_inverse, unchecked_inverse
 
 # Closed forms to three; above, elimination that is written out. Nine columns of it compile for long.
 SIZES = (1, 2, 3, 4, 5, pytest.param(9, marks=pytest.mark.slow))

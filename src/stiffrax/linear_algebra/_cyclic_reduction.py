@@ -11,7 +11,6 @@ from jaxtyping import Array, Inexact
 from ._scaled_inverse import scaled_inverse
 from ._small_inverse import small_inverse
 from ._sparse_matrix import SparseMatrix
-from ._structure import shifted
 
 # The widest blocks whose inverses have a closed form. Up to there 15 steps of the heat equation with
 # 1,000 cells take 6 ms by cyclic reduction and 120 ms by fronts; above, the inverses of every round
@@ -48,7 +47,7 @@ class ReducedBand(eqx.Module):
 
 
 def factor_shifted_band(
-    shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None, block: int
+    shifts: list[Array], hJ: SparseMatrix, M: SparseMatrix | None, block: int
 ) -> list[ReducedBand]:
     """Factors of `shift M - h J` for each shift, in blocks of so many rows.
 
@@ -71,7 +70,7 @@ def factor_shifted_band(
         ]
         return _reduce(*blocks)
 
-    return [one(shifted(shift, dtype)) for shift in shifts]
+    return [one(shift) for shift in shifts]
 
 
 def _blocks(band: SparseMatrix, b: int) -> tuple[Array, Array, Array]:

@@ -9,9 +9,9 @@ from scipy.sparse import csr_matrix, diags_array, eye_array, kron
 from scipy.sparse.linalg import spsolve
 
 import stiffrax as srx
+from stiffrax.linear_algebra._dissection import dissect, dissect_band
+from stiffrax.linear_algebra._sparse_matrix import SparseMatrix
 from stiffrax.stages import flat_field
-from stiffrax.stages._dissection import dissect, dissect_band
-from stiffrax.stages._sparse_matrix import SparseMatrix
 
 
 def grid(side, species=2):

@@ -5,18 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stiffrax.linear_algebra import LARGEST_LEFT, refine, units_left
 from stiffrax.stages import (
-    LARGEST_LEFT,
     Banded,
     SimplifiedNewton,
     StageMethod,
     StageSystem,
     factorize,
     flat_field,
-    refine,
     rounding_rule,
     solve_stages,
-    units_left,
 )
 from stiffrax.tableaus import radau_iia
 

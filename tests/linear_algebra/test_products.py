@@ -4,7 +4,7 @@ import numpy as np
 import optimistix as optx
 import pytest
 
-from stiffrax.stages._products import (
+from stiffrax.linear_algebra._products import (
     largest_of_rows,
     largest_size,
     root_mean_square,

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Inexact
 
 from ._dissection import Tree
 from ._fronts import Level, order_of, plan_fronts
-from ._mass import Mass
 from ._multifrontal import factor_fronts, solve_fronts
 from ._sparse_scales import Lines, sparse_scales
 
@@ -165,21 +164,3 @@ def _factor_scaled(
         fronts = factor_fronts(pattern.levels, rows * values * columns)
         factors.append(SparseFactors(fronts, left, right, pattern))
     return factors
-
-
-def sparse_mass(mass: Mass, pattern: Pattern) -> SparseMatrix:
-    """The entries of a mass matrix that the pattern has."""
-    at = pattern.rows, pattern.columns
-    if mass.is_diagonal:
-        values = jnp.where(pattern.is_diagonal, mass.entries[pattern.rows], 0)
-    else:
-        values = mass.entries[at]
-    return SparseMatrix(values, pattern)
-
-
-def is_outside(mass: Mass, pattern: Pattern) -> Array | bool:
-    """Whether a mass matrix has entries that the pattern does not have."""
-    if mass.is_diagonal:
-        return False
-    inside = jnp.zeros(mass.entries.shape, bool).at[pattern.rows, pattern.columns].set(True)
-    return jnp.any(~inside & (mass.entries != 0))

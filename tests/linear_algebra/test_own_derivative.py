@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from stiffrax.stages._own_derivative import with_derivative
+from stiffrax.linear_algebra._own_derivative import with_derivative
 
 
 def newton_root(x, start):
