@@ -37,6 +37,12 @@ def test_of_a_run_of_one_row_all_are_the_start():
     np.testing.assert_allclose(drawn([[1.0]], 3, log_time=True), [[1, 1, 1]])
 
 
+def test_they_go_on_to_a_last_row_without_a_measured_cell_and_begin_at_the_start():
+    values = [[np.nan], [1.0], [np.nan]]
+    data = srx.Measurements.from_arrays([0.0, 1.0, 3.0], values, names=["A"], start=1.0)
+    np.testing.assert_allclose(data.resampled(3).ts, [[1, 2, 3]])
+
+
 def test_in_single_precision_no_step_is_next_to_a_row():
     rows = np.linspace(0, 1, 11, dtype=np.float32)
     data = srx.Measurements.from_arrays(rows, np.ones((11, 1)), names=["A"])

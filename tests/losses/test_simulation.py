@@ -5,10 +5,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses._simulation import Simulator, _columns
+from stiffrax.losses._simulation import Simulator, _columns, _initial_states
 
 TS = np.array([1.0, 2.0, 3.0])
 
@@ -75,6 +76,38 @@ class TestStartsThatAreMeasured:
         sd = np.array([1.0, np.sqrt(0.125), np.sqrt(0.125)])
         expected = np.sum(np.log(sd) + 0.5 + 0.5 * np.log(2 * np.pi))
         np.testing.assert_allclose(found.value, expected, rtol=1e-7)
+
+
+class TestRowsWithoutAMeasuredCell:
+    system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
+
+    def test_behind_the_last_measured_one_they_are_predicted(self):
+        data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], [[1.0], [0.4], [np.nan]], names=["A"])
+        values = simulate(self.system, data).values[0, :, 0]
+        np.testing.assert_allclose(values, np.exp([0.0, -1.0, -2.0]), rtol=1e-3)
+
+    def test_before_the_start_of_a_run_there_is_nothing_to_predict(self):
+        rows = [[np.nan], [1.0], [0.4]]
+        data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], rows, names=["A"], start=1.0)
+        found = simulate(self.system, data)
+        np.testing.assert_allclose(found.values[0, :, 0], [np.nan, 1.0, np.exp(-1.0)], rtol=1e-3)
+        assert not found.failed[0]
+
+
+def test_steady_states_are_looked_for_in_the_time_of_the_runs_that_begin_so(monkeypatch):
+    rest = lambda self, system, args, y0, span: (span[None], span < 0)  # noqa: E731
+    monkeypatch.setattr(Simulator, "_rest", rest)
+    ts = [[0.0, 5.0], [0.0, 0.0], [0.0, 7.0]]
+    data = srx.Measurements.from_arrays(
+        ts, np.ones((3, 2, 1)), names=["A"], constants={"rests": [1.0, 1.0, 0.0]}
+    )
+    resting = srx.SteadyState(jnp.ones(1), applies=lambda args: args["rests"] > 0)
+    system = paramax.unwrap(srx.System(still, resting, states=["A"]))
+    simulator = Simulator(diffrax.Bosh3(), 1e-3, None, 9, srx.DiscreteAdjoint())
+    starts, _ = _initial_states(system, ("A",), data, simulator)
+    assert starts.ravel().tolist() == [5.0, 7.0, 0.0]
+    starts, _ = _initial_states(system, ("A",), data.select([1]), simulator)
+    assert starts.ravel().tolist() == [1.0]
 
 
 class TestSpreadsOfTheSystem:

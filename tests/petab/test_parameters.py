@@ -18,12 +18,14 @@ HEAD = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(sbml):
     return sbml().compartment().species("A", 1.0).reaction("r", {"A": 1}, {}, "A")
 
 
 def load(write, model, *rows):
+    for row in rows:
+        model.parameter(row.split("|")[0], 1.0)
     return srx.petab.load(write(model, HEAD + "\n".join(rows)))
 
 
@@ -89,6 +91,15 @@ def test_a_uniform_prior_is_in_the_bounds(write, model):
     ]
 
 
+def test_a_uniform_prior_is_in_place_of_bounds_that_are_infinite_or_not_there(write, model):
+    rows = ["a|lin|-inf|inf|3|1|uniform|2;20", "b|log|||3|1|parameterScaleUniform|0;2"]
+    problem = load(write, model, *rows)
+    assert [repr(x) for x in problem.system.parameters.values()] == [
+        "Parameter(3, from 2 to 20)",
+        "Parameter(3, from 1 to 7.389, log scale)",
+    ]
+
+
 def test_the_table_of_parameters_at_their_bounds_is_loaded_again(write, model):
     rows = [f"p{k}|log10|{0.1 * k:g}|{0.7 * k:g}|{0.7 * k:g}|1||" for k in range(1, 30)]
     problem = load(write, model, *rows, "q|lin|0|1|2|0||")
@@ -108,7 +119,15 @@ def test_the_table_of_parameters_at_their_bounds_is_loaded_again(write, model):
         ("a|lin|0|10||0||", "is not estimated and has no nominalValue"),
         ("a|lin|0|10|30|1||", "the nominalValue 30, outside of its bounds 0 and 10"),
         ("a|lin|0|10|3|1|gamma|1;2", "the objectivePriorType 'gamma'; those of PEtab are read"),
-        ("a|lin|0|10|3|1|normal|1", "the prior 'normal', which needs two numbers"),
+        *(
+            (f"a|lin|0|10|3|1|normal|{x}", "'normal', which needs two")
+            for x in ("1", "0;0", "0;1;")
+        ),
+        *((f"a|lin|0|10|3|1|uniform|{x}", "'uniform', which needs two") for x in ("2", "5;2")),
+        ("a|lin|0|10|3|||", "has the `estimate` 'nan'; it needs 0 or 1"),
+        ("a|lin||||1||", "has neither a nominalValue nor bounds"),
+        ("a|log|0|10||1||", "has neither a nominalValue nor bounds"),
+        ("a|log|-1|10|3|1||", r"Parameter `a`: `positive\(3.*lower=-1"),
     ],
 )
 def test_parameters_that_cannot_be_read_are_refused(write, model, row, message):

@@ -1,5 +1,6 @@
 """Problems in PEtab's format: simulations, likelihoods and tables against closed forms."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -114,6 +115,23 @@ def test_parameters_keep_scale_bounds_and_values_in_the_table(problem):
     table = problem.parameter_table(moved)["nominalValue"]
     assert np.allclose(table, [5.0, 3.0, 0.25, 0.7], rtol=1e-14)
     assert np.allclose(problem.parameter_table()["nominalValue"], [0.8, 3, 0.25, 0.7], rtol=1e-14)
+
+
+def test_a_concentration_is_set_again_in_the_size_that_its_compartment_has_then(sbml, write):
+    model = sbml().compartment(constant=False).species("A", 1.0).rate("c", "2 - c")
+    measured = MEASUREMENTS.splitlines()[0].removesuffix("|observableParameters|noiseParameters")
+    path = write(
+        model,
+        conditions="conditionId|A\npre|\nmain|3",
+        measurements=f"{measured}\nobs|pre|main|1|1",
+    )
+    problem = srx.petab.load(path)
+    args = problem.data.conditions(0)
+    args = dataclasses.replace(args, parameters=problem.system.parameters)
+    rest = dict(zip(problem.system.states, (2.0, 1.0), strict=True))
+    assert rest == {"c": 2.0, "A": 1.0}
+    found = problem.system.initial_state.then(jnp.array([2.0, 1.0]), args)
+    assert found.tolist() == [2.0, 6.0]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def model(sbml):
     """A model with much in it, to which tests add what is not read."""
     model = sbml().compartment().species("A", 1.0).species("B", 1.0, boundary=True)
     model.parameter("k", 1.0).parameter("p", 1.0, constant=False).parameter("x", constant=False)
-    model.parameter("t1", 1.0).reaction("r", {"A": 1}, {}, "k*A")
+    model.parameter("fixed_", 1.0).parameter("t1", 1.0).reaction("r", {"A": 1}, {}, "k*A")
     return model
 
 
@@ -33,6 +33,11 @@ def submodel(model):
     made = model.model.getPlugin("comp").createSubmodel()
     made.setId("part")
     made.setModelRef("other")
+
+
+def growing(model):
+    model.model.getCompartment(0).setConstant(False)
+    model.rate("c", "1").event("time >= 1", p="B")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,9 @@ def submodel(model):
         (lambda m: m.event("time >= 1", A="0"), "sets `A` to `0`; of events that change a state"),
         (lambda m: m.event("time >= 1", A="2*A"), "sets `A` to `2.A`; of events"),
         (lambda m: m.event("time >= 1", p="A"), "sets `p` to a formula of `A`, which changes"),
+        (lambda m: m.event("time >= 1", p="r"), "sets `p` to a formula of `r`, which changes"),
+        (growing, "sets `p` to a formula of `B`, which changes"),
+        (lambda m: m.event("time >= r", p="2"), "at a time that depends on `r`, which changes"),
         (lambda m: m.event("time >= 0", False, p="2"), "may happen at the start"),
         (lambda m: m.event("time >= 1", delay="1", A="A + 5"), "sets `A` after a delay by what"),
         (
@@ -115,12 +123,39 @@ def test_fast_reactions_are_refused(write, sbml):
 OBSERVED = "observableId|observableFormula|noiseFormula"
 ON_LOGARITHMS = f"{OBSERVED}|observableTransformation|noiseDistribution"
 MEASURED = "observableId|simulationConditionId|time|measurement"
+WITH_NOISE = f"{MEASURED}|noiseParameters\nobs|c0|1|1"
+AFTER = f"{MEASURED}|preequilibrationConditionId\nobs|main|1|1|pre"
 
 
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
         ({"conditions": "conditionId|k\nc0|2 + 2"}, "has '2 . 2' in condition c0, column k"),
+        ({"conditions": "conditionId|k_onn\nc0|2"}, "The tables set `k_onn`, which is neither"),
+        ({"parameters": f"{PARAMETERS}\nk_off|lin|0|10|1|0"}, "The tables set `k_off`, which is"),
+        (
+            {"conditions": "conditionId|x\nc0|2\nc1|", "measurements": f"{MEASURED}\nobs|c1|1|1"},
+            "Condition `c1` leaves `x` empty, and the model gives it no value",
+        ),
+        (
+            {"conditions": "conditionId|B\npre|10\nmain|", "measurements": AFTER},
+            "Condition `main` leaves the species `B` empty after `pre` set it",
+        ),
+        ({"measurements": f"{WITH_NOISE}|0.3"}, "gives `noiseParameter1_obs` a value"),
+        (
+            {
+                "observables": f"{OBSERVED}\nobs|A|noiseParameter1_obs",
+                "measurements": f"{WITH_NOISE}|0.1;0.2",
+            },
+            "gives `noiseParameter2_obs` a value",
+        ),
+        (
+            {
+                "observables": f"{OBSERVED}\nobs|A|1 + time",
+                "measurements": f"{MEASURED}\nobs|c0|inf|1",
+            },
+            "A steady state is wanted of `.*time.*`, which changes with time",
+        ),
         ({"conditions": "conditionId|r\nc0|2"}, "set `r`, which a rule of the model gives"),
         ({"parameters": PARAMETERS.replace("fixed_", "A")}, "sets `A`, which changes with time"),
         ({"observables": f"{OBSERVED}\nobs|A + q|1"}, "`q` has no value"),
@@ -153,11 +188,21 @@ def test_a_steady_state_of_what_changes_with_time_is_refused(write, model):
         srx.petab.load(write(model, PARAMETERS, measurements=measured))
 
 
-def test_a_dose_before_a_steady_state_is_refused(write, model):
-    model.event("time >= 1", A="A + 1")
-    measured = f"{MEASURED}\nobs|c0|inf|1"
-    with pytest.raises(ValueError, match="is measured at time inf, and events add to its states"):
-        srx.petab.load(write(model, PARAMETERS, measurements=measured))
+@pytest.mark.parametrize("measured", [f"{MEASURED}\nobs|pre|inf|1", AFTER])
+def test_a_dose_before_a_steady_state_is_refused(write, model, measured):
+    model.event("time >= 1", A="A + t1")
+    path = write(model, PARAMETERS, "conditionId|t1\npre|1\nmain|0", measurements=measured)
+    with pytest.raises(ValueError, match="has a steady state, and events add to `A`"):
+        srx.petab.load(path)
+
+
+def test_a_state_needs_no_value_after_a_steady_state(write, sbml):
+    model = sbml().compartment().species("A").reaction("r", {"A": 1}, {}, "A")
+    path = write(model, conditions="conditionId|A\npre|1\nmain|", measurements=AFTER)
+    assert srx.petab.load(path).data.run_names == ("main after pre",)
+    path = write(model, conditions="conditionId|A\npre|\nmain|1", measurements=AFTER)
+    with pytest.raises(ValueError, match="Condition `pre` leaves `A` empty, and the model"):
+        srx.petab.load(path)
 
 
 def test_without_the_package_petab_the_message_says_what_to_install(write, model, monkeypatch):
@@ -186,11 +231,19 @@ def test_a_model_that_libsbml_cannot_simplify_is_refused(write, model, monkeypat
         srx.petab.load(write(model, PARAMETERS))
 
 
-def test_compartments_that_change_their_size_at_the_start_are_refused(write, model):
-    measured = f"{MEASURED}|preequilibrationConditionId\nobs|c1|1|1|c0"
-    conditions = "conditionId|c\nc0|1\nc1|2"
+@pytest.mark.parametrize("cells", ["c\npre|1\nmain|2", "c\npre|k\nmain|1", "t1\npre|1\nmain|2"])
+def test_compartments_that_change_their_size_at_the_start_are_refused(write, model, cells):
+    if cells.startswith("t1"):
+        model.initial("c", "t1")
+    path = write(model, PARAMETERS, f"conditionId|{cells}", measurements=AFTER)
     with pytest.raises(ValueError, match="`c` has another size before the start"):
-        srx.petab.load(write(model, PARAMETERS, conditions, measurements=measured))
+        srx.petab.load(path)
+
+
+@pytest.mark.parametrize("cells", ["c\npre|k\nmain|k", "c\npre|1\nmain|"])
+def test_compartments_that_keep_their_size_are_not(write, model, cells):
+    path = write(model, PARAMETERS, f"conditionId|{cells}", measurements=AFTER)
+    assert srx.petab.load(path).data.run_names == ("main after pre",)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,17 @@ def test_names_may_be_words_of_python(sbml, write):
     assert observe(0.0, start).tolist() == [4]
 
 
+def test_a_parameter_may_have_the_name_of_what_the_package_calls_something(sbml, write):
+    names = ("condition", "before", "starts_at_rest", "measured_at_rest")
+    model = sbml().compartment().species("A", 1.0).reaction("r", {"A": 1}, {}, "*".join(names))
+    head = "parameterId|parameterScale|lowerBound|upperBound|nominalValue|estimate"
+    rows = [f"{name}|lin|0|10|2|1" for name in names]
+    for name in names:
+        model.parameter(name, 1.0)
+    field, start, _ = parts(srx.petab.load(write(model, "\n".join([head, *rows]))))
+    assert field(0.0, start).tolist() == [-16.0]
+
+
 def test_functions_of_sbml_have_their_values(sbml, write):
     model = sbml().compartment().species("A", 2.0).reaction("r", {"A": 1}, {}, "0")
     texts = {

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from lines_without_solves import TS, by_formula, fit
+from matplotlib.collections import PolyCollection
 
 import stiffrax as srx
 
@@ -37,3 +38,13 @@ def test_a_logarithmic_axis_of_time_has_no_time_of_zero(found):
     for line in a.get_lines()[:2]:
         assert np.min(line.get_xdata()) > 0
     assert set(TS[1:]) <= set(a.get_lines()[1].get_xdata())
+
+
+def test_of_a_run_whose_solve_failed_nothing_is_drawn_but_its_data(found, monkeypatch):
+    fit, _ = found
+    nothing = np.full((len(fit.data), 2, 2), np.nan)
+    band = srx.Band(np.tile([0.0, 1.0], (len(fit.data), 1)), nothing, nothing, nothing)
+    monkeypatch.setattr(srx.ParameterFit, "band", lambda self, **options: band)
+    a, _ = srx.plots.measured_fit(fit)
+    (area,) = (x for x in a.collections if isinstance(x, PolyCollection))
+    assert area.get_paths() == []

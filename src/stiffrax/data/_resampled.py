@@ -1,4 +1,4 @@
-"""Times at which predictions are drawn: equal steps, and the rows that were measured."""
+"""Times at which predictions are drawn: equal steps, and the rows of the data."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ def resampled(data: Any, points: int, log_time: bool) -> Any:
 
     With `log_time` equal steps of the logarithm of the time since the start, from the first row on.
     """
-    runs = zip(np.asarray(data.ts), np.any(data.mask, axis=2), np.asarray(data.starts), strict=True)
+    runs = zip(np.asarray(data.ts), np.asarray(data.starts), strict=True)
     found = [_times(*run, points, log_time) for run in runs]
     longest = max(map(len, found))
     ts = np.stack([np.append(run, np.repeat(run[-1:], longest - len(run))) for run in found])
@@ -25,9 +25,9 @@ def resampled(data: Any, points: int, log_time: bool) -> Any:
 
 
 def _times(
-    ts: Float[np.ndarray, " times"], seen: Any, start: float, points: int, log_time: bool
+    ts: Float[np.ndarray, " times"], start: float, points: int, log_time: bool
 ) -> Float[np.ndarray, " points"]:
-    rows = np.unique(ts[seen])
+    rows = np.unique(ts[ts >= start])
     after = rows[rows > start] - start
     if log_time and after.size:
         steps = start + np.append(0.0, np.geomspace(after[0], after[-1], points - 1))

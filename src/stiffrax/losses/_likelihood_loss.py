@@ -273,7 +273,7 @@ class LikelihoodLoss(AbstractLoss):
             if isinstance(model.initial_state, SteadyState):
                 if self._simulator(self.adjoint).unrested(model, data)[i]:
                     return (
-                        f"the steady state of run {run}: in a million times the time that its data "
+                        f"the steady state of run {run}: in a million times the time that the data "
                         "cover the system does not come to rest, or the solve fails on the way"
                     )
             return f"the solve of run {run}"

@@ -41,8 +41,8 @@ class Schedule(eqx.Module):
 def make_schedule(data: Measurements, states: tuple[str, ...], jump_ts: Any, n: int) -> Schedule:
     """From the doses and inputs of the data, and jumps of the field."""
     starts = jnp.asarray(data.starts)
-    measured = jnp.any(jnp.asarray(data.mask), axis=2)
-    last = jnp.max(jnp.where(measured, jnp.asarray(data.ts), -jnp.inf), axis=1)
+    # Also a row without a measured cell is predicted.
+    last = jnp.max(jnp.asarray(data.ts), axis=1)
     doses, amounts, seen = _doses(data, states, n)
     doses = jnp.asarray(doses, starts.dtype)
     jumps = [jnp.asarray(known.jump_ts, starts.dtype) for known in data.inputs.values()]

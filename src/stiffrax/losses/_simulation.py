@@ -37,7 +37,8 @@ class Simulation(NamedTuple):
     - `values`: the observables at the rows of the data, in the unit of each column.
     - `sd`: their standard deviations by the system; zero where it gives none.
     - `states`: the states at the rows of the data.
-    - `failed`: runs whose solve failed; all of the above is NaN of them.
+    - `failed`: runs whose solve failed; all of the above is NaN of them, and of rows before the start
+        of a run.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
@@ -99,7 +100,7 @@ class Simulator(eqx.Module):
         seen = jnp.where(failed, jnp.argmin(failed), run)
         shown = jnp.where(jnp.all(failed), starts[:, None], ys[seen])
         values, sd = _observe(system, states, data, ts[seen], shown, seen)
-        nothing = failed[:, None, None]
+        nothing = (failed[:, None] | (ts < jnp.asarray(data.starts)[:, None]))[:, :, None]
         values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)
 
@@ -183,8 +184,11 @@ class Simulator(eqx.Module):
     def _rest(
         self, system: System, args: Conditions, y0: Array, span: Array
     ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
-        """The state in which nothing changes any more, reached from `y0`; `y0` if there is none."""
-        long = _TIMES_TO_REST * jnp.where(span > 0, span, 1)
+        """The state in which nothing changes any more, reached from `y0`; `y0` if there is none.
+
+        Without a span `y0` is that state.
+        """
+        long = _TIMES_TO_REST * span
         frozen: Any = lambda _, y, args: system(args.start, y, args)  # noqa: E731
         if system.mass is not None:
             frozen = System(frozen, mass=system.mass)
@@ -194,7 +198,7 @@ class Simulator(eqx.Module):
         before, y = jnp.asarray(solution.ys)
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
-        return jnp.where(rests, y, y0), ~rests
+        return jnp.where(rests, y, y0), ~rests & (span > 0)
 
 
 def _numbers(data: Measurements) -> Array:
@@ -211,6 +215,9 @@ def _initial_states(
 ) -> tuple[Float[Array, "runs ..."], Bool[Array, " runs"]]:
     """Where each run starts, and whether it has no steady state to start from."""
     spans = jnp.max(jnp.asarray(data.ts), axis=1) - jnp.asarray(data.starts)
+    # A run that is measured at its start alone does not say how slow a system is; others do.
+    longest = jnp.max(spans)
+    spans = jnp.where(spans > 0, spans, jnp.where(longest > 0, longest, 1))
 
     def start(run: Array, span: Array) -> tuple[Array, Array]:
         given, args = system.initial_state, _conditions(system, data, run)
@@ -218,10 +225,9 @@ def _initial_states(
             return _initial_state(given, states, data, args, run), jnp.asarray(False)
         before = given.conditions_before(args)
         y = _initial_state(given.initial_state, states, data, before, run)
-        rest, failed = simulator._rest(system, before, y, span)
         if given.applies is not None:
-            applies = given.applies(args)
-            rest, failed = jnp.where(applies, rest, y), failed & applies
+            span = jnp.where(given.applies(args), span, 0)
+        rest, failed = simulator._rest(system, before, y, span)
         rest = rest if given.then is None else _vector(given.then(rest, args), states)
         return rest, failed
 

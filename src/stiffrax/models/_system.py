@@ -77,8 +77,9 @@ class SteadyState(eqx.Module):
     - `applies`: `applies(args)`, whether a run begins so; all do without. Others begin at
         `initial_state`.
 
-    Cost: one more solve for each run, over up to 1e6 times the time that the data cover. A run
-    without a steady state there has failed.
+    Cost: one more solve for each run that begins so, over up to 1e6 times the time that its data
+    cover, or the data of all runs where its own are of one time. If those are as well it is 1e6 units
+    of time: slower changes count as none. A run without a steady state there has failed.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx

@@ -78,7 +78,10 @@ def read_events(
             doses.append(
                 Addition(moment.happens, moment.when, target, added, moment.seen, moment.early)
             )
-    varies = _what_varies({*states, *changes}, rules)
+    # Where a compartment changes, a concentration does, also of what does not react.
+    sized = (x for x in model.getListOfSpecies() if not x.getHasOnlySubstanceUnits())
+    sizes = {x.getId(): symbol(x.getCompartment()) for x in sized}
+    varies = _what_varies({*states, *changes}, sizes | rules)
     for label, moment in moments.items():
         if unknown := (moment.trigger.free_symbols | moment.when.free_symbols) & varies:
             raise ValueError(

@@ -33,6 +33,7 @@ class Formulas:
         self.states = tuple(model.rates)
         self._rates = model.rates
         self._inputs = tuple(inputs)
+        self._scales = model.scales
         self.state_names = tuple(
             amount_name(name) if name in model.scales else name for name in self.states
         )
@@ -52,7 +53,7 @@ class Formulas:
                 self._definitions[start(name)] = formula.xreplace(at_start)
         for name, formula in model.values.items():
             if formula is sympy.nan:
-                continue  # events change what the file gives no value
+                continue  # where a formula asks for it, it is refused
             self._definitions[start(name)] = formula.xreplace(at_start)
             if name not in {*model.rates, *model.rules}:
                 self._definitions[symbol(name)] = start(name)
@@ -69,6 +70,11 @@ class Formulas:
     def initial_state(self) -> Callable[..., Any]:
         """States at the start; time and states are not used."""
         return self.function([start(name) for name in self.state_names])
+
+    def states_set(self) -> Callable[..., Any]:
+        """What states are set to later, amounts by the sizes that compartments have in the state."""
+        sizes = {name: symbol(compartment) for name, compartment in self._scales.items()}
+        return self.function([start(name) * sizes.get(name, 1) for name in self.states])
 
     def function(
         self, expressions: Iterable[Any], change: Callable[[Any], Any] = lambda x: x

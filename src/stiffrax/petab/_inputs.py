@@ -1,6 +1,7 @@
 """Values of parameters and conditions, as the formulas of a run take them."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, final
 
 import equinox as eqx
@@ -12,19 +13,24 @@ from ._events import initial_name
 from ._mathml import symbol
 from ._sbml import SbmlModel
 
+# The run's constant that says which condition it has. No identifier is written like it.
+CONDITION = "(condition)"
+
 
 @final
 class Inputs(eqx.Module):
-    """The table of conditions, looked up by the run's constant `condition`.
+    """The table of conditions, looked up by a constant of the run.
 
     **Attributes:**
 
+    - `conditions`: their names.
     - `parameters`: names of all parameters of the problem.
     - `targets`: what the conditions set.
     - `numbers`: the numbers of each condition, NaN where there is none.
     - `sources`: index of the parameter that stands in a cell of the table, -1 where none does.
     """
 
+    conditions: tuple[str, ...] = eqx.field(static=True)
     parameters: tuple[str, ...] = eqx.field(static=True)
     targets: tuple[str, ...] = eqx.field(static=True)
     numbers: tuple[tuple[float, ...], ...] = eqx.field(static=True)
@@ -79,14 +85,17 @@ class Inputs(eqx.Module):
             found[given_name(name)] = float(self._given[condition, j])
         return found
 
-    def into(self, model: SbmlModel) -> SbmlModel:
+    def into(self, model: SbmlModel, runs: Iterable[tuple[int, int]]) -> SbmlModel:
         """The model with parameters and conditions in the place of its own values.
 
-        **Raises:** `ValueError` for one that a formula of the model gives at all times.
+        `runs`: the conditions before and during each.
+
+        **Raises:** `ValueError` for one that a formula of the model gives at all times, and for empty
+        cells of which the value is not known.
         """
         import sympy
 
-        values = dict(model.values)
+        values, runs = dict(model.values), list(runs)
         for name in (*self.parameters, *self.targets):
             before = initial_name(name)
             key = before if before in values else name
@@ -103,18 +112,36 @@ class Inputs(eqx.Module):
                 values[key] = symbol(parameter_name(name))
             if name in self.targets:
                 column = self.targets.index(name)
-                own, set_ = values.get(key), symbol(condition_name(name))
+                own, set_ = values.get(key, sympy.nan), symbol(condition_name(name))
+                self._check_empty(name, own is not sympy.nan, model, runs)
                 always = bool(self._given[:, column].all())
-                if not always and own is None:
-                    own = sympy.nan
                 choice = sympy.Piecewise((set_, symbol(given_name(name)) > 0), (own, True))
                 values[key] = set_ if always else choice
         return model._replace(values=values)
 
+    def _check_empty(
+        self, name: str, has_value: bool, model: SbmlModel, runs: list[tuple[int, int]]
+    ) -> None:
+        given, is_state = self._given[:, self.targets.index(name)], name in model.rates
+        for before, during in runs:
+            # What a state is at rest it stays, unless it is set again.
+            missing = [k for k in ({before} if is_state else {before, during}) if not given[k]]
+            if missing and not has_value:
+                raise ValueError(
+                    f"Condition `{self.conditions[missing[0]]}` leaves `{name}` empty, and the model "
+                    "gives it no value: write it into the condition table."
+                )
+            if name in model.species and not is_state and given[before] and not given[during]:
+                raise ValueError(
+                    f"Condition `{self.conditions[during]}` leaves the species `{name}` empty after "
+                    f"`{self.conditions[before]}` set it, and no reaction changes it, which is not "
+                    "read: write its value into both."
+                )
+
 
 def condition_index(args: Any) -> Array:
     """The condition of a run, an index."""
-    return jnp.asarray(args["condition"]).astype(int)
+    return jnp.asarray(args[CONDITION]).astype(int)
 
 
 def parameter_name(name: str) -> str:
@@ -143,7 +170,8 @@ def read_conditions(table: Any, parameters: tuple[str, ...]) -> Inputs:
         cells = [_cell(row[name], parameters, f"{condition}, column {name}") for name in targets]
         numbers.append(tuple(number for number, _ in cells))
         sources.append(tuple(source for _, source in cells))
-    return Inputs(parameters, targets, tuple(numbers), tuple(sources))
+    conditions = tuple(str(name) for name in table.index)
+    return Inputs(conditions, parameters, targets, tuple(numbers), tuple(sources))
 
 
 def _cell(cell: Any, parameters: tuple[str, ...], place: str) -> tuple[float, int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from ..data import Dose
-from ._formulas import Formulas
+from ._formulas import Formulas, start
 from ._inputs import Inputs, condition_name, parameter_name
 from ._mathml import symbol, time_symbol
 
@@ -81,14 +81,13 @@ class KnownTimes:
 
     def check_sizes(self, compartments: Iterable[str], pairs: Iterable[tuple[int, int]]) -> None:
         """Refuses compartments that change their size when a steady state ends."""
-        targets = self._inputs.targets
-        sized = [(name, targets.index(name)) for name in compartments if name in targets]
-        for pair in pairs:
-            for name, j in sized:
-                cells = {
-                    (repr(self._inputs.numbers[k][j]), self._inputs.sources[k][j]) for k in pair
-                }
-                if len(cells) > 1:
+        changes = {pair for pair in pairs if pair[0] != pair[1]}
+        for name in compartments if changes else ():
+            if name in self._formulas.states and name not in self._inputs.targets:
+                continue  # it stays as it is at rest
+            size = self._formulas.expanded(start(name))
+            for pair in changes:
+                if len({self._with_numbers(size, k) for k in pair}) > 1:
                     raise ValueError(
                         f"The compartment `{name}` has another size before the start than after "
                         "it, which is not read: concentrations or amounts would have to jump."
@@ -131,9 +130,9 @@ class KnownTimes:
 
     def _known(self, expression: Any, condition: int, what: str) -> Any:
         """The expression in a condition as a number, or as true or false."""
-        moving = self._moving(condition)
-        if moving & expression.free_symbols:
-            name = min(map(str, moving & expression.free_symbols))
+        moving = self._moving(condition).keys() & expression.free_symbols
+        if moving:
+            name = min(map(str, moving))
             raise ValueError(
                 f"The time or amount of {what} depends on {name}, which is estimated; this is not "
                 "read. Set `estimate` to 0 for it."
@@ -145,12 +144,13 @@ class KnownTimes:
             )
         return value
 
-    def _moving(self, condition: int) -> set[Any]:
-        """The inputs that are estimated."""
-        moving = {symbol(parameter_name(name)) for name in self._estimated}
+    def _moving(self, condition: int) -> dict[Any, Any]:
+        """The inputs that are estimated, and the parameter that each is."""
+        estimated = {name: symbol(parameter_name(name)) for name in self._estimated}
+        moving = {x: x for x in estimated.values()}
         for name, source in zip(self._inputs.targets, self._inputs.sources[condition], strict=True):
-            if source >= 0 and self._inputs.parameters[source] in self._estimated:
-                moving.add(symbol(condition_name(name)))
+            if source >= 0 and self._inputs.parameters[source] in estimated:
+                moving[symbol(condition_name(name))] = estimated[self._inputs.parameters[source]]
         return moving
 
     def _with_numbers(self, expression: Any, condition: int) -> Any:
@@ -160,5 +160,4 @@ class KnownTimes:
         values = self._inputs.values(condition, self._values)
         # A product with the float zero would keep its other factors.
         numbers = {symbol(k): sympy.Float(x) if x else sympy.Integer(0) for k, x in values.items()}
-        moving = self._moving(condition)
-        return expression.xreplace({k: x for k, x in numbers.items() if k not in moving})
+        return expression.xreplace(numbers | self._moving(condition))

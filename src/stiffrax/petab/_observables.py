@@ -54,6 +54,13 @@ def read_columns(
         formula, spread, _ = definitions[name]
         own = _overrides(row, "observableParameters", f"observableParameter{{}}_{name}")
         noise = _overrides(row, "noiseParameters", f"noiseParameter{{}}_{name}")
+        unread = {*own, *noise} - formula.free_symbols - spread.free_symbols
+        if unread:
+            raise ValueError(
+                f"A measurement gives `{min(map(str, unread))}` a value, which the formulas of the "
+                "observable do not have: leave it out of the measurement table, or write it into a "
+                "formula."
+            )
         spread = spread.xreplace(noise).xreplace(own)
         number = float(spread) if spread.is_number else math.nan
         key = (name, tuple(own.values()), None if spread.is_number else tuple(noise.values()))

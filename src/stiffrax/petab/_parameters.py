@@ -20,21 +20,25 @@ _BASES = {"lin": None, "log": 1.0, "log10": math.log(10)}
 def read_parameters(table: Any) -> dict[str, Any]:
     """Each parameter with its scale and bounds, by its name.
 
-    **Raises:** `ValueError` for a scale that PEtab has not, and numbers that do not fit it.
+    **Raises:** `ValueError` for a scale that PEtab does not have, and numbers that do not fit it.
     """
     found = {}
     for name, row in table.iterrows():
         scale = _scale(name, row)
         value = float(row.get("nominalValue", math.nan))
-        if not _is_estimated(row):
+        if not _is_estimated(name, row):
             if math.isnan(value):
                 raise ValueError(f"Parameter `{name}` is not estimated and has no nominalValue.")
             found[str(name)] = fixed(value)
             continue
         lower, upper = _bounds(name, row, scale)
         if math.isnan(value):
-            middle = math.sqrt(lower * upper) if scale != "lin" else (lower + upper) / 2
-            value = middle
+            value = math.sqrt(max(lower, 0) * upper) if scale != "lin" else (lower + upper) / 2
+            if not math.isfinite(value) or (scale != "lin" and value == 0):
+                raise ValueError(
+                    f"Parameter `{name}` is estimated, and has neither a nominalValue nor bounds to "
+                    "begin between: write one of them into the parameter table."
+                )
         # Text and logarithms round: what was written at a bound is read at it.
         if value < lower and math.isclose(value, lower, rel_tol=_ROUNDING):
             value = lower
@@ -45,7 +49,10 @@ def read_parameters(table: Any) -> dict[str, Any]:
                 f"Parameter `{name}` has the nominalValue {value:g}, outside of its bounds "
                 f"{lower:g} and {upper:g}: widen them in the parameter table."
             )
-        found[str(name)] = (bounded if scale == "lin" else positive)(value, lower, upper)
+        try:
+            found[str(name)] = (bounded if scale == "lin" else positive)(value, lower, upper)
+        except ValueError as error:
+            raise ValueError(f"Parameter `{name}`: {error}") from None
     return found
 
 
@@ -56,11 +63,14 @@ def parameter_values(parameters: dict[str, Any]) -> dict[str, float]:
 
 def estimated_names(table: Any) -> set[str]:
     """The names of the parameters that are estimated."""
-    return {str(name) for name, row in table.iterrows() if _is_estimated(row)}
+    return {str(name) for name, row in table.iterrows() if _is_estimated(name, row)}
 
 
-def _is_estimated(row: Any) -> bool:
-    return bool(int(row.get("estimate", 1)))
+def _is_estimated(name: Any, row: Any) -> bool:
+    given = str(row.get("estimate", 1)).strip()
+    if given not in ("0", "1", "0.0", "1.0"):
+        raise ValueError(f"Parameter `{name}` has the `estimate` {given!r}; it needs 0 or 1.")
+    return float(given) == 1
 
 
 def _scale(name: Any, row: Any) -> str:
@@ -82,9 +92,9 @@ def _bounds(name: Any, row: Any, scale: str) -> tuple[float, float]:
         if kind == "parameterScaleUniform" and base is not None:
             numbers = [math.exp(base * x) for x in numbers]
         # To rounding, these are the bounds of the table again.
-        if numbers[0] > lower + _ROUNDING * abs(lower):
+        if numbers[0] > lower and not math.isclose(numbers[0], lower, rel_tol=_ROUNDING):
             lower = numbers[0]
-        if numbers[1] < upper - _ROUNDING * abs(upper):
+        if numbers[1] < upper and not math.isclose(numbers[1], upper, rel_tol=_ROUNDING):
             upper = numbers[1]
     return lower, upper
 
@@ -93,19 +103,25 @@ def _prior(name: Any, row: Any) -> tuple[str, list[float]]:
     kind = row.get("objectivePriorType")
     if not isinstance(kind, str) or not kind.strip():
         return "parameterScaleUniform", []
-    numbers = row.get("objectivePriorParameters")
-    numbers = [float(x) for x in numbers.split(";")] if isinstance(numbers, str) else []
+    given = row.get("objectivePriorParameters", math.nan)
     if kind not in _DENSITIES and kind not in ("uniform", "parameterScaleUniform"):
         raise ValueError(
             f"Parameter `{name}` has the objectivePriorType {kind!r}; those of PEtab are read: "
             f"{sorted([*_DENSITIES, 'uniform', 'parameterScaleUniform'])}."
         )
-    if kind in _DENSITIES and len(numbers) != 2:
+    if kind not in _DENSITIES and isinstance(given, float) and math.isnan(given):
+        return kind, []  # uniform between the bounds
+    try:
+        first, second = map(float, str(given).split(";"))
+    except ValueError:
+        first = second = math.nan
+    if not (second > 0 if kind in _DENSITIES else second > first) or math.isnan(first):
         raise ValueError(
             f"Parameter `{name}` has the prior {kind!r}, which needs two numbers in "
-            f"objectivePriorParameters, as in `0;1`; given is {row.get('objectivePriorParameters')!r}."
+            "objectivePriorParameters, as in `0;1`, a width above zero or bounds in order; given is "
+            f"{given!r}."
         )
-    return kind, numbers
+    return kind, [first, second]
 
 
 # Whether the density is Laplace's, and of what of the parameter.
@@ -186,7 +202,7 @@ def read_prior(table: Any) -> Prior | None:
     for name, row in table.iterrows():
         kind, numbers = _prior(name, row)
         flat = kind == "uniform" and _scale(name, row) != "lin"
-        if not _is_estimated(row) or not (kind in _DENSITIES or flat):
+        if not _is_estimated(name, row) or not (kind in _DENSITIES or flat):
             continue
         names.append(str(name))
         # Zero for a parameter without a logarithmic scale.
@@ -200,7 +216,7 @@ def with_values(table: Any, values: dict[str, float]) -> Any:
     found = []
     for name, row in table.iterrows():
         value = row.get("nominalValue", math.nan)
-        if _is_estimated(row):
+        if _is_estimated(name, row):
             lower, upper = _bounds(name, row, _scale(name, row))
             value = min(max(values[str(name)], lower), upper)
         found.append(float(value))

@@ -15,8 +15,9 @@ from jaxtyping import Array
 from ..data import Dose, Measurements
 from ..losses import LikelihoodLoss
 from ..models import SteadyState, System
+from ._events import initial_name
 from ._formulas import Formulas
-from ._inputs import Inputs, read_conditions
+from ._inputs import CONDITION, Inputs, read_conditions
 from ._known_times import KnownTimes
 from ._observables import read_columns
 from ._packages import load_package
@@ -29,7 +30,8 @@ from ._parameters import (
     with_values,
 )
 from ._sbml import SbmlModel, read_sbml
-from ._tables import ENDS, RESTS, read_runs
+from ._table_names import check_names
+from ._tables import BEFORE, ENDS, RESTS, condition_pairs, read_runs
 
 _simulate = eqx.filter_jit(LikelihoodLoss.simulate)
 
@@ -123,7 +125,8 @@ def load(path: str | os.PathLike[str], **options: Any) -> Problem:
     assignment rules, initial assignments, function definitions, piecewise formulas, events at known
     times, conditions with numbers and parameters, preequilibration, measurements of steady states,
     parameters of observables and noise, scales, bounds and priors. Everything else is refused by
-    its name, never left out.
+    its name, never left out, but priors by which starts are drawn (`initializationPriorType`): starts
+    are drawn between the bounds.
 
     **Arguments:**
 
@@ -146,14 +149,16 @@ def load(path: str | os.PathLike[str], **options: Any) -> Problem:
     model = read_sbml(tables.model.sbml_model.getSBMLDocument())
     parameters = read_parameters(tables.parameter_df)
     inputs = read_conditions(tables.condition_df, tuple(parameters))
-    formulas = Formulas(inputs.into(model), inputs.names)
+    check_names(tables, inputs, model.identifiers)
     columns, rows = read_columns(tables.observable_df, tables.measurement_df, model.identifiers)
     names = [column.name for column in columns]
-    conditions = [str(name) for name in tables.condition_df.index]
-    data, cells = read_runs(tables.measurement_df, conditions, names, rows)
+    data, cells = read_runs(tables.measurement_df, list(inputs.conditions), names, rows)
+    model = inputs.into(model, condition_pairs(data))
+    formulas = Formulas(model, inputs.names)
     estimated = estimated_names(tables.parameter_df)
     times = KnownTimes(formulas, inputs, parameter_values(parameters), estimated)
-    jumps, doses = _known_times(times, formulas, model, columns, data)
+    jumps, doses = _known_times(times, formulas, model, data)
+    _check_measured_at_rest(times, columns, data, cells)
     system = System(
         _Formula(inputs, formulas.field()),
         _initial_state(formulas, inputs, data),
@@ -221,28 +226,39 @@ def _read_tables(path: str | os.PathLike[str]) -> Any:
 
 
 def _known_times(
-    times: KnownTimes, formulas: Formulas, model: SbmlModel, columns: Any, data: Measurements
+    times: KnownTimes, formulas: Formulas, model: SbmlModel, data: Measurements
 ) -> tuple[list[float], list[Dose]]:
     """When formulas jump and events add to states; steady states must not depend on them."""
-    during = [int(k) for k in data.constants["condition"]]
-    before = [int(k) for k in data.constants["before"]]
+    import sympy
+
+    pairs = condition_pairs(data)
+    before, during = zip(*pairs, strict=True)
     jumps = times.jumps(formulas.formulas(), sorted({*during, *before}))
     doses = times.doses(model.doses, zip(data.run_names, during, strict=True))
     doses = [x._replace(state=_python_name(x.state, formulas.states)) for x in doses]
-    rests = {k for k, rest in zip(before, data.constants[RESTS], strict=True) if rest}
-    times.check_rest(model.rates.values(), sorted(rests))
-    times.check_sizes(model.compartments, zip(before, during, strict=True))
-    for i, name in enumerate(data.run_names):
-        if not data.constants[ENDS][i]:
-            continue
-        measured = np.flatnonzero(data.mask[i].any(axis=0))
-        times.check_rest([columns[j].formula for j in measured], [during[i]])
-        if any(dose.run == name for dose in doses):
-            raise ValueError(
-                f"Run `{name}` is measured at time inf, and events add to its states, which is "
-                "not read: give a large time."
-            )
+    rests = [(data.run_names[i], before[i]) for i in np.flatnonzero(data.constants[RESTS])]
+    times.check_rest(model.rates.values(), sorted({k for _, k in rests}))
+    for dose in times.doses(model.doses, rests):
+        raise ValueError(
+            f"Run `{dose.run}` has a steady state, and events add to `{dose.state}` under its "
+            "condition, which is not read: let a condition before the start set what they add to "
+            "zero, or give a large time in place of inf."
+        )
+    # Of a compartment that a rule gives there is no value, and amounts are the states.
+    known = {name for name, x in model.values.items() if x is not sympy.nan}
+    times.check_sizes([x for x in model.compartments if {x, initial_name(x)} & known], pairs)
     return jumps, doses
+
+
+def _check_measured_at_rest(
+    times: KnownTimes, columns: Any, data: Measurements, cells: np.ndarray
+) -> None:
+    """Refuses formulas of time where a steady state is measured."""
+    pairs = condition_pairs(data)
+    for i, j in sorted({(i, j) for i, _, j in cells.tolist()}):
+        if data.constants[ENDS][i]:
+            wanted = (columns[j].formula, columns[j].spread)
+            times.check_rest([x for x in wanted if x is not None], [pairs[i][1]])
 
 
 def _python_name(name: str, names: tuple[str, ...]) -> str:
@@ -293,14 +309,17 @@ def _initial_state(formulas: Formulas, inputs: Inputs, data: Measurements) -> An
     if not np.any(data.constants[RESTS]):
         return at_start
 
+    later = _Formula(inputs, formulas.states_set())
+
     def reset(y: Array, args: Any) -> Array:
         # A condition may set states again after the steady state; a measurement of it may not.
         again = inputs.sets(formulas.states, args) & (args[ENDS] == 0)
-        return jnp.where(again, at_start(args), y)
+        y = jnp.where(again, at_start(args), y)  # sizes, by which amounts are set
+        return jnp.where(again, later(0.0, y, args), y)
 
     return SteadyState(
         at_start,
-        lambda args: args.replace(condition=args["before"]),
+        lambda args: args.replace(**{CONDITION: args[BEFORE]}),
         reset,
         lambda args: args[RESTS] > 0,
     )

@@ -19,11 +19,12 @@ class SbmlModel(NamedTuple):
     - `rates`: of each state, by its identifier.
     - `rules`: what is given by a formula at every time: assignment rules, rates of reactions,
         concentrations of species whose compartment changes.
-    - `values`: of everything else at the start: numbers and initial assignments.
+    - `values`: of everything else at the start: numbers and initial assignments, NaN where the file
+        gives none.
     - `scales`: of a state that is an amount while its identifier means the concentration, the
         compartment; `amounts` is what the rules call the state.
     - `doses`: of events that add to a state.
-    - `compartments`: identifiers of compartments.
+    - `compartments`, `species`: identifiers of these.
     """
 
     rates: dict[str, Any]
@@ -32,10 +33,11 @@ class SbmlModel(NamedTuple):
     scales: dict[str, str]
     doses: tuple[Addition, ...]
     compartments: frozenset[str]
+    species: frozenset[str]
 
     @property
     def identifiers(self) -> set[str]:
-        """All that has a value."""
+        """All that has a value, or may have."""
         return {*self.rates, *self.rules, *self.values}
 
 
@@ -53,6 +55,8 @@ def read_sbml(document: Any) -> SbmlModel:
     values = _values(model)
     rules, rates = _rules(model)
     reacting = {s.getId() for s in model.getListOfSpecies() if _reacts(model, s)} - set(rules)
+    for reaction in model.getListOfReactions():
+        rules[reaction.getId()] = _rate_law(reaction)
     doses = read_events(model, {*reacting, *rates}, values, rules)
     _check_concentrations(model, rates, rules)
     values = {name: value for name, value in values.items() if name not in rules}
@@ -64,8 +68,6 @@ def read_sbml(document: Any) -> SbmlModel:
         and species.getId() not in {*rates, *rules}
         and not species.getHasOnlySubstanceUnits()
     }
-    for reaction in model.getListOfReactions():
-        rules[reaction.getId()] = _rate_law(reaction)
     for species in model.getListOfSpecies():
         name = species.getId()
         if name in {*reacting, *scales} and name not in rates:
@@ -80,8 +82,9 @@ def read_sbml(document: Any) -> SbmlModel:
         )
     for name, compartment in scales.items():
         rules[name] = symbol(amount_name(name)) / symbol(compartment)
-    compartments = frozenset(x.getId() for x in model.getListOfCompartments())
-    return SbmlModel(rates, rules, values, scales, doses, compartments)
+    lists = model.getListOfCompartments(), model.getListOfSpecies()
+    compartments, species = (frozenset(x.getId() for x in one) for one in lists)
+    return SbmlModel(rates, rules, values, scales, doses, compartments, species)
 
 
 def _check_concentrations(model: Any, rates: dict[str, Any], rules: dict[str, Any]) -> None:
@@ -134,7 +137,8 @@ def _values(model: Any) -> dict[str, Any]:
     """Numbers and initial assignments of parameters, compartments and species."""
     import sympy
 
-    values: dict[str, Any] = {}
+    lists = model.getListOfParameters(), model.getListOfCompartments(), model.getListOfSpecies()
+    values: dict[str, Any] = {x.getId(): sympy.nan for one in lists for x in one}
     for parameter in model.getListOfParameters():
         if parameter.isSetValue():
             values[parameter.getId()] = sympy.Float(parameter.getValue())

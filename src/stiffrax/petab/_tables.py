@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ..data import Measurements
+from ._inputs import CONDITION
 from ._observables import Row
 
-RESTS, ENDS = "starts_at_rest", "measured_at_rest"
+BEFORE, RESTS, ENDS = "(condition before)", "(starts at rest)", "(measured at rest)"
 
 
 @final
@@ -18,8 +19,8 @@ class Runs(NamedTuple):
     **Attributes:**
 
     - `data`: one run for each pair of conditions before and during the measurement. Its constants
-        are `condition` and `before`, indices into the condition table; `starts_at_rest`, whether a
-        run starts at the steady state of `before`; `measured_at_rest`, whether it is measured there.
+        are `CONDITION` and `BEFORE`, indices into the condition table; `RESTS`, whether a run starts
+        at the steady state of `BEFORE`; `ENDS`, whether it is measured there.
     - `cells`: run, row and column of each measurement of the table.
     """
 
@@ -76,8 +77,8 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
         names=names,
         sd=_stacked(spreads, "constant"),
         constants={
-            "condition": [condition for _, condition, _ in keys],
-            "before": [first if first >= 0 else condition for first, condition, _ in keys],
+            CONDITION: [condition for _, condition, _ in keys],
+            BEFORE: [first if first >= 0 else condition for first, condition, _ in keys],
             RESTS: [float(first >= 0 or at_rest) for first, _, at_rest in keys],
             ENDS: [float(at_rest) for _, _, at_rest in keys],
         },
@@ -85,6 +86,12 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
         run_names=[_label(key, conditions) for key in keys],
     )
     return Runs(data, cells)
+
+
+def condition_pairs(data: Measurements) -> list[tuple[int, int]]:
+    """The conditions before and during each run, which are the same without one before."""
+    indices = (np.asarray(data.constants[name], int).tolist() for name in (BEFORE, CONDITION))
+    return list(zip(*indices, strict=True))
 
 
 def _rows(places: list[tuple[float, int]]) -> list[int]:

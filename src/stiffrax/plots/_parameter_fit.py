@@ -66,7 +66,7 @@ def measured_fit(
         ax.plot(times, lines[0], color=COLORS[0], label="fit")
         # Left out, as what is not finite is, a band without an end would look like none.
         edges = zip(lines[1:], ax.get_ylim(), strict=True)
-        edges = [np.where(np.isfinite(x), x, end) for x, end in edges]
+        edges = [np.where(np.isinf(x), end, x) for x, end in edges]
         ax.fill_between(times, *edges, color=COLORS[0], alpha=0.25, lw=0)
         unit = data.units[j]
         ax.set_title(f"{data.names[j]} [{unit}]" if unit else data.names[j])
