@@ -36,7 +36,9 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
     return Chunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, None), nodes, p_bar
 
 
-@pytest.mark.slow_cases("associative-*", "solve-*Gauss*")
+@pytest.mark.slow_cases(
+    "associative-*", "solve-*Gauss*", "solve-Tableau(Radau IIA 5, order=5, stages=3)-True"
+)
 @pytest.mark.parametrize("interior", [True, False])
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=repr)
 @pytest.mark.parametrize("name", ["associative", "solve"])

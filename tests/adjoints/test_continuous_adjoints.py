@@ -154,7 +154,7 @@ def end(rate, y0, adjoint):
     ).ys[-1, 0]
 
 
-@pytest.mark.slow_cases("InterpolatingAdjoint", "QuadratureAdjoint", "GaussAdjoint")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_that_needs_more_steps_is_not_a_number(kind):
     adjoint = kind(rtol=1e-12, atol=1e-14, max_steps=2)

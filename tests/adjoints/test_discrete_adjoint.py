@@ -257,6 +257,7 @@ def test_a_constrained_solve_that_starts_at_a_jump_has_a_gradient():
     np.testing.assert_allclose(gradient[1:], -np.exp(-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_of_a_failed_solve_nothing_moves_with_its_start():
     def saved(t0, y0, max_steps=2):
         sol = diffrax.diffeqsolve(
@@ -279,7 +280,7 @@ def test_of_a_failed_solve_nothing_moves_with_its_start():
     assert jnp.all(jnp.asarray(solved)[jnp.array([0, 2, 3])] != 0)
 
 
-@pytest.mark.slow_cases("64")
+@pytest.mark.slow
 @pytest.mark.parametrize("max_steps", [8, 64])
 def test_more_samples_than_steps_have_the_gradient_of_fewer(max_steps):
     def solved(rate, ts):

@@ -167,7 +167,7 @@ def is_program(x):
     return isinstance(x, Jaxpr | ClosedJaxpr)
 
 
-@pytest.mark.slow_cases("checkpoints-*", "steps-*")
+@pytest.mark.slow_cases("checkpoints-*", "steps-*", "discrete-RadauIIA3")
 @pytest.mark.parametrize("solver", [srx.RadauIIA3, srx.Rodas4P])
 @pytest.mark.parametrize("adjoint", ["discrete", "steps", "checkpoints"])
 def test_no_matrix_of_all_states_is_formed(adjoint, solver):

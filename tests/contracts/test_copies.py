@@ -111,7 +111,12 @@ every_way = pytest.mark.parametrize("way", COPIES)
 
 
 @pytest.mark.slow_cases(
-    "fit-*", "LearnableRungeKutta-deepcopy", "solution-deepcopy", "history-deepcopy"
+    "fit-*",
+    "LearnableRungeKutta-deepcopy",
+    "solution-deepcopy",
+    "history-deepcopy",
+    "solution-pickle",
+    "history-pickle",
 )
 @every_way
 @pytest.mark.parametrize("name", OBJECTS)

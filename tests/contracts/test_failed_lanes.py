@@ -172,6 +172,7 @@ class TestFailedLane:
         ok, _, _ = program(route)([*HEALTHY, FAILED[failure]])
         assert ok.tolist() == [True, True, True, False]
 
+    @pytest.mark.slow_cases("segments, any root finder-NaN state")
     def test_no_bit_of_the_others_changes(self, route, failure):
         _, theirs, shared = program(route)([*HEALTHY, FAILED[failure]])
         _, expected, expected_shared = all_healthy(route)

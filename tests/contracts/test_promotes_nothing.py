@@ -78,6 +78,7 @@ def test_solvers(solver):
     trace_gradient(solver, FIXED)
 
 
+@pytest.mark.slow
 def test_batches_under_controllers_of_diffrax():
     trace_gradient(srx.RadauIIA5(), PID, lanes=True)
 
@@ -129,7 +130,7 @@ ADJOINTS = {
 }
 
 
-@pytest.mark.slow_cases("interpolating", "quadrature", "imex")
+@pytest.mark.slow_cases("interpolating", "quadrature", "imex", "forward")
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_adjoints(name):
     ts = jnp.linspace(0, 1, 5, dtype=F32)

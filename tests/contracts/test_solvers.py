@@ -158,7 +158,7 @@ def batch(name):
     return jax.jit(jax.vmap(end))(direction, t0, t1, y0)
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4", "RadauIIA5")
 @each_solver
 def test_backward_time_is_forward_time_of_the_reversed_problem(name):
     np.testing.assert_allclose(batch(name)[1], batch(name)[2], rtol=1e-14)
@@ -175,7 +175,7 @@ LOGISTIC_ERRORS = {
 }
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4", "RadauIIA5")
 @each_solver
 def test_float32_states_stay_float32_and_keep_its_digits(name):
     t = functools.partial(jnp.asarray, dtype="float32")
@@ -200,7 +200,7 @@ def test_a_scalar_state_is_solved_in_a_batch(name):
     )
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4", "Rodas5P")
 @each_solver
 def test_steps_are_controlled_by_the_embedded_error(name):
     tolerance = 1e-3 if SOLVERS[name].order(None) == 1 else 1e-5
@@ -222,7 +222,7 @@ def test_steps_are_controlled_by_the_embedded_error(name):
     assert max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(error)) < 30 * tolerance
 
 
-@pytest.mark.slow_cases("Trapezoid", "GaussLegendre4")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Trapezoid", "RadauIIA5", "GaussLegendre4"])
 def test_steps_end_at_given_times(name):
     ts = jnp.array([0.0, 0.1, 0.2, 0.3, 0.4])
@@ -260,7 +260,7 @@ HIRES_ERRORS = {
 }
 
 
-@pytest.mark.slow_cases("RadauIIA5", "BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow
 @each_solver
 def test_hires_is_solved_by_equal_steps_taken_by_hand(name):
     problem, steps = srx.problems.hires(), 400

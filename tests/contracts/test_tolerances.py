@@ -72,7 +72,7 @@ def test_an_absolute_tolerance_alone_holds_in_small_units(solver):
     np.testing.assert_allclose(sol.ys[-1], 1e-15 * np.sin(20.0), rtol=0, atol=1e-19)
 
 
-@pytest.mark.slow_cases("0-PredictiveController", "1-PIDController")
+@pytest.mark.slow_cases("0-PredictiveController", "1-PIDController", "1-PredictiveController")
 @pytest.mark.parametrize("controller", [diffrax.PIDController, srx.PredictiveController])
 @pytest.mark.parametrize("solver", SOLVERS[:2], ids=["0", "1"])
 def test_a_norm_sees_the_structure_of_the_state(solver, controller):
@@ -85,6 +85,7 @@ def test_a_norm_sees_the_structure_of_the_state(solver, controller):
     np.testing.assert_allclose(sol.ys["x"][-1], np.exp(-1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_component_at_rest_needs_none_beside_tolerances_of_the_root_finder():
     solver = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(1e-8, 1e-8))
     controller = diffrax.PIDController(rtol=1e-2, atol=0.0)
@@ -102,7 +103,7 @@ def test_a_component_at_rest_needs_none_beside_tolerances_of_the_root_finder():
     np.testing.assert_allclose(sol.ys[-1], [np.exp(-1), 0.0], rtol=1e-1)
 
 
-@pytest.mark.slow_cases("complex")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("y0", "atol"),
     [

@@ -189,7 +189,7 @@ def acid_in_units(form, states, rows):
     )
 
 
-@pytest.mark.slow_cases("diagonal")
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_whether_a_start_is_consistent_does_not_depend_on_units(form):
     @jax.jit

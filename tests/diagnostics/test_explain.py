@@ -73,6 +73,7 @@ def test_the_limit_of_steps_is_named():
     assert "raise `max_steps`" in text
 
 
+@pytest.mark.slow
 def test_the_steps_that_are_missing_are_estimated():
     text = explain(solve("few steps"))
     last = solve("few steps").stats["last_step"]
@@ -271,6 +272,7 @@ def test_setups_are_told_apart_through_controllers_around_others():
         assert solution.stats["setup"]["adaptive"]
 
 
+@pytest.mark.slow
 def test_constraints_that_do_not_hold_are_named_under_fixed_steps_too():
     term = srx.MassMatrixTerm(
         lambda t, y, args: jnp.stack([-y[0], y[0] - y[1]]), jnp.array([1.0, 0.0])

@@ -66,6 +66,7 @@ def test_sum_of_the_exponents_of_lorenz_is_its_divergence(adaptive):
     np.testing.assert_allclose(of_lorenz(adaptive).exponents.sum(), -41 / 3, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_lorenz_agrees_with_the_literature_within_four_standard_errors():
     spectrum = of_lorenz()
     deviation = spectrum.exponents - jnp.array([0.9056, 0.0, -14.5723])
@@ -131,6 +132,7 @@ def test_windows_of_finite_time_average_to_the_exponents():
     np.testing.assert_allclose(windows.mean((0, 1)), spectrum.exponents)
 
 
+@pytest.mark.slow_cases("11")
 @pytest.mark.parametrize("time", [10, 11])
 def test_rates_are_in_the_order_of_the_exponents_from_whole_numbers_too(time):
     # A rotation in other units: which direction has grown more depends on where it ends.
@@ -209,6 +211,7 @@ def test_a_clock_of_single_precision_adds_no_error_of_its_own():
     np.testing.assert_allclose(spectrum.exponents, [0.5], rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_without_burn_in_nothing_is_solved_before():
     spectrum = lyapunov_spectrum(linear, jnp.ones(3), time=2.0, burn_in=0, step=0.1)
     np.testing.assert_allclose(spectrum.y1[0], np.exp(2.0 * RATES), rtol=1e-9)

@@ -37,6 +37,7 @@ def end(*options):
     return solution.ys[-1, 0], solution.stats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adjoint", "finder"),
     [

@@ -35,7 +35,7 @@ def ends_of_two_steps(t0, t1, direction):
     return t0 + first, left, t0 + last, left / (1 + direction * (last - first))
 
 
-@pytest.mark.slow_cases("-1.0")
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_the_constant_step_that_a_condition_stops_moves_with_both_ends(direction):
     def exactly(t0, t1):

@@ -117,6 +117,7 @@ def test_weights_of_another_number_than_the_exponents_are_refused():
         srx.InvariantLoss([-1.0], time=1.0, interval=0.1, weight=[1.0, 2.0])
 
 
+@pytest.mark.slow
 def test_statistics_of_a_batch_are_compared_with_those_of_all_data():
     ts, ys = np.arange(3.0), np.ones((2, 3, 1)) * np.array([1.0, 3.0])[:, None, None]
     whole, part = (srx.Trajectories.from_arrays(ts, x) for x in (ys, ys[:1]))

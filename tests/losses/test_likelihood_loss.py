@@ -60,6 +60,7 @@ class TestStandardDeviations:
         expected = 5 * (0.5 + np.log(0.1) + 0.5 * np.log(2 * np.pi))
         np.testing.assert_allclose(found, expected, rtol=1e-7)
 
+    @pytest.mark.slow
     def test_runs_held_out_without_any_are_judged_by_the_best_one(self):
         data, other = measured(sd=0.1), measured(self.noisy)
         loss = srx.LikelihoodLoss(diffrax.Bosh3())

@@ -101,7 +101,7 @@ def test_wrong_option_is_named(options):
         srx.RoughnessPenalty(**options)
 
 
-@pytest.mark.slow_cases("1e-25")
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-25, 1e25])
 def test_single_precision_has_the_same_in_every_unit(unit):
     def penalty(unit):

@@ -123,6 +123,7 @@ class TestSpreadsOfTheSystem:
         expected = np.sum(residuals**2 / 2 + np.log(sd)) + 3 * np.log(2 * np.pi)
         np.testing.assert_allclose(evaluate(system, self.data).value, expected, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_one_that_is_not_positive_is_no_likelihood(self):
         system = self.system(lambda t, y, args: {"A": 2.0 - t, "B": 1.0})
         found = evaluate(system, self.data)

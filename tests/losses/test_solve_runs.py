@@ -93,6 +93,7 @@ def test_a_failed_run_gives_no_gradient_with_any_adjoint_of_diffrax(adjoint, sta
     np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
+@pytest.mark.slow_cases("BacksolveAdjoint")
 @pytest.mark.parametrize(
     "adjoint",
     [

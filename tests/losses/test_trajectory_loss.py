@@ -186,6 +186,7 @@ def test_wrong_option_is_named(options, message):
         loss(**options)
 
 
+@pytest.mark.slow
 def test_the_gradient_by_the_samples_is_that_of_the_errors():
     ts = np.array([0.0, 0.5, 1.0])
     data = srx.Trajectories.from_arrays(jnp.asarray(ts), jnp.array([1.0, 4.0, 2.0])[:, None])

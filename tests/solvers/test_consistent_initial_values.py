@@ -59,6 +59,7 @@ def test_derivatives_are_those_of_the_implicit_function():
     np.testing.assert_allclose(forward, slopes[0], rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_start_moves_with_its_time():
     def algebraic(t0):
         term = srx.MassMatrixTerm(lambda t, y, args: y - jnp.sin(t), 0.0)

@@ -95,7 +95,7 @@ PREDICTIVE = srx.PredictiveController(rtol=1e-3, atol=1e-6)
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 @pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
 class TestEverySolveEnds:
-    @pytest.mark.slow_cases("PID-1.0", "predictive-1.0")
+    @pytest.mark.slow_cases("PID-1.0", "predictive-1.0", "predictive--1.0")
     def test_each_with_its_own_code(self, controller, direction):
         assert codes(solve(SOLVERS["order 5"], controller, direction)) == EXPECTED
 
@@ -124,7 +124,7 @@ class TestEverySolveEnds:
         assert failing.stats["num_steps"][0] == healthy.stats["num_steps"][0]
 
 
-@pytest.mark.slow_cases("order 9", "Gauss", "trapezoid rule")
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [name for name in SOLVERS if name != "order 5"])
 def test_other_methods_end_as_well(name):

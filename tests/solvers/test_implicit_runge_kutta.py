@@ -87,12 +87,14 @@ class TestFailures:
         sol = solve(lambda t, y, args: pole * y, IMPLICIT[name], jnp.ones(2))
         assert sol.result != SUCCESS
 
+    @pytest.mark.slow
     def test_a_failure_throws_where_the_caller_asks_for_it(self):
         with pytest.raises(Exception, match="Nonlinear solve diverged"):
             diffrax.diffeqsolve(
                 diffrax.ODETerm(blow_up), srx.BackwardEuler(), 0.0, 1.0, 1.0, jnp.array(1.0)
             )
 
+    @pytest.mark.slow
     def test_steps_after_a_failed_one_are_not_taken(self):
         sol = solve(blow_up, srx.BackwardEuler(), 1.0, t1=2.0, dt0=0.2, max_steps=16)
         # y_1 solves y_1 - 0.2 y_1^2 = y_0, which has a root below y_0 = 1.25 only.
@@ -160,6 +162,7 @@ class TestByHand:
         assert jnp.isfinite(error)
         assert abs(y1 + y1**3 - 1) < 4e-15
 
+    @pytest.mark.slow
     def test_given_tolerances_are_used_and_give_an_error_estimate(self):
         loose = srx.BackwardEuler(root_finder=srx.SimplifiedNewton(1e-3, 1e-3))
         cubic = diffrax.ODETerm(lambda t, y, args: -(y**3))
@@ -223,6 +226,7 @@ def test_a_dense_structure_names_the_solver_of_exact_systems_as_a_linear_solver_
     assert srx.RadauIIA5(structure=srx.Banded(1, 1)).exact_linear_solver is None
 
 
+@pytest.mark.slow
 def test_jacobians_and_factorizations_of_iterations_that_newton_proper_repeats_are_counted():
     sol = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: 1 - 100 * y**3),

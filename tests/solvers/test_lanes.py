@@ -46,7 +46,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.slow_cases("statistics", "of the flow", "a window", "neighbors")
+@pytest.mark.slow_cases("statistics", "of the flow", "a window", "neighbors", "exponents")
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_cannot_be_predicted_leaves_the_gradient_finite(name):
     data = samples(0.1, 1.4)

@@ -95,7 +95,7 @@ def differences(name):
     return (ahead - behind) / (2 * h)
 
 
-@pytest.mark.slow_cases("implicit")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["explicit", "implicit", pytest.param("diagonally_implicit", marks=pytest.mark.slow)],

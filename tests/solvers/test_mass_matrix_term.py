@@ -49,7 +49,7 @@ def steps_with_twice_the_identity(name):
     return run()
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     one_of_each_kind(IMPLICIT),
@@ -317,6 +317,7 @@ def test_lanes_of_a_batch_run_backward_in_time_and_in_float32():
     np.testing.assert_allclose(found, jnp.stack([y, y**2], axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_events_and_dense_output_know_the_algebraic_components():
     term = srx.MassMatrixTerm(index_1, jnp.array([1.0, 0.0]))
     event = diffrax.Event(

@@ -90,7 +90,13 @@ def end_point_orders(name):
 
 
 @pytest.mark.slow_cases(
-    "value-*", "start-GaussLegendre4", "*-RadauIIA13", "start-Trapezoid", "start-BackwardEuler"
+    "value-*",
+    "start-GaussLegendre4",
+    "*-RadauIIA13",
+    "start-Trapezoid",
+    "start-BackwardEuler",
+    "parameter-GaussLegendre4",
+    "parameter-Trapezoid",
 )
 @each_solver
 @pytest.mark.parametrize("of", ["value", "start", "parameter"])

@@ -119,6 +119,7 @@ def one_step(solver):
     return solver.step(term, 0.0, 0.1, y0, None, None, False)[0]
 
 
+@pytest.mark.slow_cases("solver", "banded")
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_every_structure_gives_the_step_of_dense_matrices(name):
     found = one_step(srx.Rodas5P(**STRUCTURES[name]))

@@ -181,6 +181,7 @@ def test_an_explicit_step_has_second_derivatives_in_every_order_of_modes():
     assert np.any(np.asarray(forward) != 0)
 
 
+@pytest.mark.slow
 def test_the_samples_that_the_iteration_starts_from_do_not_enter_the_result():
     moved = YS.at[0, 1].add(jnp.array([0.3, -0.2]))
     found, plain = predict(RADAU, TS, moved, None, 1), predict(RADAU, TS, YS, None, 1)

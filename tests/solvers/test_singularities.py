@@ -90,7 +90,7 @@ STRUCTURES = [
 ]
 
 
-@pytest.mark.slow_cases("None")
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [None, *STRUCTURES], ids=repr)
 def test_whatever_the_structure_of_the_jacobian(structure):
     solver = srx.RadauIIA9(structure=structure)

@@ -42,7 +42,7 @@ def across(t0, solver, adjoint):
     ).ys[-1]
 
 
-@pytest.mark.slow_cases("Rodas5P()", "RadauIIA9()")
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.RadauIIA9(), srx.Rodas5P()], ids=repr)
 def test_a_jump_at_zero_is_met_exactly_and_its_time_stays(solver):
     value, slope = jax.value_and_grad(across)(-1.0, solver, srx.DiscreteAdjoint())

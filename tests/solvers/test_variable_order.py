@@ -58,6 +58,7 @@ def test_tight_tolerances_take_the_steps_of_a_high_order():
     assert int(hires(1e-11).stats["num_steps"]) < int(fixed.stats["num_steps"]) / 2
 
 
+@pytest.mark.slow
 def test_loose_tolerances_cost_few_steps_more_than_the_low_order():
     fixed = SOLVE(srx.RadauIIA5(), jnp.array(1e-4))
     assert int(hires(1e-4).stats["num_steps"]) < 1.25 * int(fixed.stats["num_steps"])

@@ -33,6 +33,7 @@ def network(t, y, stoichiometry):
     return stoichiometry @ (y[:-1] * y[1:])
 
 
+@pytest.mark.slow_cases("pollution")
 @pytest.mark.parametrize("name", ["robertson", "hires", "pollution"])
 def test_patterns_of_reactions_are_those_of_their_jacobians(name):
     problem = getattr(srx.problems, name)()

@@ -140,7 +140,7 @@ def test_a_large_component_does_not_hide_a_small_one_that_is_far_from_its_root(n
     np.testing.assert_allclose(y0[1] + solution.Z[0, 1], root, rtol=1e-3, atol=atol)
 
 
-@pytest.mark.slow_cases("linear_solver0", "linear_solver2")
+@pytest.mark.slow
 @pytest.mark.parametrize("linear_solver", [lx.LU(), lx.QR(), lx.GMRES(1e-12, 1e-12)])
 def test_any_linear_solver_gives_the_same_stages_and_derivatives(linear_solver):
     @eqx.filter_jit

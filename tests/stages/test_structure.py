@@ -79,6 +79,13 @@ def solved(name, shifts_index):
     "complex-blocks of four",
     "complex-dense, LU",
     "complex-matrix-free",
+    "complex-bands for a wider one",
+    "real-wide",
+    "real-one band above",
+    "real-one band below",
+    "complex-diagonal",
+    "real-wider than the matrix",
+    "real-matrix-free",
 )
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("shifts", [0, 1], ids=["real", "complex"])

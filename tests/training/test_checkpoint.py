@@ -137,6 +137,7 @@ def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
         run(10, path, **change)
 
 
+@pytest.mark.slow
 def test_the_end_is_judged_and_a_training_with_fewer_steps_than_that_goes_on_as_if_whole(tmp_path):
     path = tmp_path / "run.eqx"
     options = {"judge_every": 50, "optimizer": optax.sgd(0.5)}
@@ -266,6 +267,7 @@ def test_a_model_that_begins_elsewhere_is_another_training(tmp_path):
         run(2, tmp_path / "run.eqx", model=Decay(jnp.array(0.7)))
 
 
+@pytest.mark.slow
 def test_weights_of_numpy_go_on_in_single_precision(tmp_path):
     with jax.enable_x64(False):
         for steps in (2, 4):

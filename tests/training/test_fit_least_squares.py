@@ -326,7 +326,7 @@ class Decay(eqx.Module):
         return -self.k * y + 0 * self.none
 
 
-@pytest.mark.slow_cases("ys0")
+@pytest.mark.slow
 @pytest.mark.parametrize("ys", [[1.0, 0.5, 0.3], [0.0, 0.0, 0.0, 0.0]])
 def test_residuals_that_vanish_or_are_no_more_than_the_parameters_tell_no_errors(ys):
     # Two residuals for two parameters; three that are exactly zero.
@@ -377,6 +377,7 @@ class Saturation(eqx.Module):
         return y[0] / (self.K + y[0])
 
 
+@pytest.mark.slow
 def test_bounds_hold_in_the_functions_of_a_library_and_errors_are_not_taken_for_values():
     # Samples of K = 0.3, by Euler's method backwards, which the fit has too.
     ys = [2.0]

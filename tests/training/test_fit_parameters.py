@@ -327,6 +327,7 @@ class TestTermsThatAreAdded:
         },
     )
 
+    @pytest.mark.slow
     def test_a_sharp_prior_says_nothing_of_others_and_one_without_curvature_nothing_at_all(self):
         def penalty(system, data):
             a, b, c = (system.parameters[k].raw for k in "abc")

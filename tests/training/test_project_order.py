@@ -36,7 +36,7 @@ def test_after_ten_thousand_updates_the_order_conditions_hold_to_rounding():
     assert weight != 1
 
 
-@pytest.mark.slow_cases("2")
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 3])
 def test_a_trained_method_has_its_order_on_another_problem(order):
     """Trained on an oscillation in steps of 1.5, measured on predators and prey."""

@@ -76,6 +76,7 @@ def test_the_only_candidate_is_taken_back(criterion):
     np.testing.assert_array_equal(found.fit.model.active, TRUE)
 
 
+@pytest.mark.slow
 def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
     steps, count = residuals(noise=0.05)
     found = search_from(fit_of(steps, count, WRONG), steps, count)
