@@ -10,8 +10,8 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import stiffrax as srx
-from stiffrax.linear_algebra import SparseMatrix
-from stiffrax.stages import factor_sparse_stages
+from stiffrax.linear_algebra import LARGEST_LEFT, SparseMatrix, units_left
+from stiffrax.stages import StageEquations, factor_sparse_stages
 
 ADJOINTS = {
     "discrete": srx.DiscreteAdjoint(chunk=4),
@@ -218,6 +218,38 @@ def test_components_far_smaller_than_the_others_are_solved_as_well():
     rhs = np.repeat(np.logspace(0, -30, 30)[None], 2, axis=0).reshape(-1)
     found = solved(J, rhs)[0]
     np.testing.assert_allclose(found, np.linalg.solve(stage_equations(J), rhs), rtol=1e-12)
+
+
+def test_a_component_that_is_flushed_to_zero_leaves_rounding():
+    given = srx.Sparsity(np.eye(2, dtype=bool)).pattern
+    hJ = SparseMatrix(jnp.array([[-1e4, -1.0]] * 2, jnp.float32), given)
+    equations = StageEquations(jnp.asarray(A, jnp.float32), None, hJ)
+
+    @jax.jit
+    def left(G):
+        V = jax.vmap(lambda g: g / jnp.array([1e4, 1e9], jnp.float32), 0)(G)
+        return V, units_left(*equations.residual(V, G))
+
+    V, size = left(jnp.array([[5.9e-36, 0.0]] * 2, jnp.float32))
+    assert not np.any(V)
+    assert size < 2
+    # What is right but for rounding is not told from zero, all else is.
+    assert left(jnp.array([[5.9e-36, 1e-20]] * 2, jnp.float32))[1] > LARGEST_LEFT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd])
+def test_a_component_whose_sensitivity_decays_to_nearly_nothing_leaves_the_others(mode):
+    def end(y0):
+        term = diffrax.ODETerm(lambda t, y, args: -jnp.array([1e5, 1.0], jnp.float32) * y)
+        solver = srx.RadauIIA5(structure=srx.Sparsity(np.eye(2, dtype=bool)))
+        solution = diffrax.diffeqsolve(
+            term, solver, 0.0, 2.0, 0.1, y0, max_steps=32, adjoint=srx.DiscreteAdjoint()
+        )
+        return jnp.sum(solution.ys[-1])
+
+    found = jax.jit(mode(end))(jnp.ones(2, jnp.float32))
+    np.testing.assert_allclose(found, [0, np.exp(-2.0)], rtol=1e-5, atol=1e-30)
 
 
 def test_no_right_hand_side_has_no_solution_to_look_for():

@@ -81,6 +81,14 @@ def test_henon_map_contracts_areas_by_its_determinant():
     assert spectrum.standard_errors[0] < 0.02
 
 
+def test_a_map_may_return_a_list():
+    def listed(n, y, args):
+        return [0.5 * y[0], 0.25 * y[1]]
+
+    spectrum = lyapunov_spectrum(listed, jnp.ones(2), time=40, burn_in=20, discrete=True, blocks=2)
+    np.testing.assert_allclose(spectrum.exponents, np.log([0.5, 0.25]), rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_start_that_escapes_is_counted_and_left_out():
     starts = jnp.array([[0.1, 0.1], [10.0, 0.0]])

@@ -63,6 +63,41 @@ def test_a_root_finder_with_its_own_tolerances_differentiates_the_steps_that_it_
     np.testing.assert_allclose(found, -np.prod(left) * np.sum(h * left), rtol=1e-7)
 
 
+class Wrapped(diffrax.AbstractAdaptiveStepSizeController):
+    """A controller of a user's, by names of its own."""
+
+    inner: diffrax.PIDController
+
+    @property
+    def rtol(self):
+        return self.inner.rtol
+
+    @property
+    def atol(self):
+        return self.inner.atol
+
+    @property
+    def norm(self):
+        return self.inner.norm
+
+    def wrap(self, direction):
+        return Wrapped(self.inner.wrap(direction))
+
+    def init(self, *args):
+        return self.inner.init(*args)
+
+    def adapt_step_size(self, *args):
+        return self.inner.adapt_step_size(*args)
+
+
+@pytest.mark.slow
+def test_a_state_at_rest_without_atol_is_solved_under_a_wrapped_controller():
+    controller = Wrapped(diffrax.PIDController(rtol=0.01, atol=0.0))
+    finder = OWN["simplified"]
+    found = jax.jit(lambda: solve(2.0, srx.DiscreteAdjoint(), finder, controller).ys)()
+    np.testing.assert_allclose(found, [[np.exp(-2.0), 0.0]], rtol=0.2)
+
+
 @pytest.mark.slow
 def test_under_a_gradient_fixed_steps_take_no_work_that_the_solve_does_not():
     options = srx.DiscreteAdjoint(), srx.SimplifiedNewton(), diffrax.ConstantStepSize(), 0.25

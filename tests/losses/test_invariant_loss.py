@@ -112,6 +112,11 @@ def test_more_exponents_than_states_are_refused():
         evaluate(0.0, (0.0, 0.0, 0.0))
 
 
+def test_one_weight_is_that_of_all_exponents():
+    given = {"time": 1.0, "interval": 0.1}
+    assert np.shape(srx.InvariantLoss([0.0, -1.0], **given, weight=[2.0]).weight) == (1,)
+
+
 def test_weights_of_another_number_than_the_exponents_are_refused():
     with pytest.raises(ValueError, match=r"`weight` of shape \(2,\) was given for 1 exponents"):
         srx.InvariantLoss([-1.0], time=1.0, interval=0.1, weight=[1.0, 2.0])

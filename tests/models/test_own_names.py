@@ -61,6 +61,34 @@ def test_a_system_has_the_names_of_its_field_and_no_others():
         srx.System(NETWORK, states=["B", "A"])
 
 
+UNNAMED = srx.from_sympy(srx.to_sympy(srx.Polynomial(2, 1, coefficients=np.ones((2, 3)))))
+
+
+@pytest.mark.parametrize(
+    "field", [UNNAMED, srx.PartiallyKnown(still, UNNAMED), srx.ScaledField(UNNAMED, [1, 1], 1.0)]
+)
+def test_names_that_nobody_chose_stand_for_the_columns(field):
+    data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2)), names=["B", "A"])
+    assert states_of(srx.System(field), data) == ("B", "A")
+
+
+def test_names_that_nobody_chose_are_those_of_states_that_no_column_stands_for():
+    one = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 1)), names=["y2"])
+    assert states_of(srx.System(UNNAMED), one) == ("y1", "y2")
+    total = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 1)), names=["total"])
+    system = srx.System(UNNAMED, observe=lambda t, y, args: {"total": y[0] + y[1]})
+    assert states_of(system, total) == ("y1", "y2")
+
+
+def test_a_part_whose_names_nobody_chose_sees_states_in_any_order():
+    crossed = {"inputs": (1, 0), "outputs": (1, 0), "num_states": 2}
+    model = srx.PartiallyKnown(still, UNNAMED, **crossed)
+    check_own_names(model, ("y1", "y2"), "the data have")
+    assert own_names(srx.PartiallyKnown(UNNAMED, UNNAMED, **crossed)) == ("y1", "y2")
+    with pytest.raises(ValueError, match="names its states"):
+        check_own_names(UNNAMED, ("y2", "y1"), "the data have")
+
+
 def test_initial_states_by_name_are_read_in_the_order_of_the_field():
     data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2)), names=["B", "A"])
     assert states_of(srx.System(NETWORK, {"A": 1.0, "B": 0.0}), data) == ("A", "B")

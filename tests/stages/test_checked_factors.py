@@ -15,10 +15,10 @@ STRUCTURES = {
 }
 
 
-def solved(structure, matrix, h=1.0, dtype=float):
-    """`(3 - h J)^-1` times a vector, for the field `J y`."""
-    matrix = jnp.asarray(matrix, dtype)
-    y, t = jnp.linspace(0.5, 1.5, len(matrix), dtype=dtype), jnp.array(0.0, dtype)
+def solved(structure, matrix, h=1.0, dtype=float, y=None):
+    """`(3 - h J)^-1` times the state, for the field `J y`."""
+    matrix, t = jnp.asarray(matrix, dtype), jnp.array(0.0, dtype)
+    y = jnp.asarray(np.linspace(0.5, 1.5, len(matrix)) if y is None else y, dtype)
     field, y, _ = flat_field(lambda t, y: matrix @ y, t, y)
 
     @jax.jit
@@ -62,3 +62,11 @@ def test_factors_that_lose_all_digits_are_none():
     found, rhs = solved(srx.Banded(1, 1), matrix)
     expected = np.linalg.solve(3 * np.eye(40) - matrix, np.asarray(rhs))
     assert np.isnan(found).all() or np.allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("structure", "others"), [("Banded", 1.0), ("Sparsity", 1e-37)])
+def test_a_component_that_has_decayed_to_nearly_nothing_takes_no_factors_away(structure, others):
+    # Its solution is below the least normal number, and zero in a compiled program.
+    rates, y = np.array([1e6, 1, 1, 1, 1, 1]), np.array([1e-36, *np.full(5, others)])
+    found, _ = solved(STRUCTURES[structure], -np.diag(rates), dtype=np.float32, y=y)
+    np.testing.assert_allclose(found, y / (3 + rates), rtol=1e-6, atol=1e-38)

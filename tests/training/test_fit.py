@@ -186,6 +186,18 @@ def test_training_that_cannot_go_on_says_so():
     np.testing.assert_array_equal(result.model.rates, MODEL.rates)
 
 
+class Clipped(eqx.Module):
+    rates: jax.Array
+    largest: jax.Array
+
+
+def test_what_a_model_holds_as_infinite_does_not_stop_it():
+    result = run(exact, Clipped(MODEL.rates, jnp.array([1.0, jnp.inf])), steps=4)
+    assert result.num_skipped == 0
+    np.testing.assert_allclose(result.last_model.rates, hand_written(4, OPTIMIZER)[0].rates)
+    np.testing.assert_array_equal(result.last_model.largest, [1.0, np.inf])
+
+
 @pytest.mark.slow
 def test_interruption_returns_the_best_so_far(monkeypatch):
     class Bar:

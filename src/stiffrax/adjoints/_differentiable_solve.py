@@ -40,7 +40,7 @@ from ..diffrax_loop import (
 from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA, may_be_singular
 from ..stages import stop_gradient
 from ._event_tangents import event_place
-from ._linear_map import linear_map
+from ._linear_map import linear_map, untold
 from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver, refuse_terms
 from ._rosenbrock_equations import RosenbrockEquations
@@ -216,10 +216,9 @@ def _change_of_states(
     y0_dot, _ = flatten_state(_or_zero(moved.y0, inputs.y0))
     if moved.t0 is not None and may_be_singular(inputs.terms):
         # A start just before a jump moves along a slope that a singular mass does not tell.
-        record = solved.record
+        record, t0_dot = solved.record, moved.t0.astype(y0_dot.dtype)
         empty = (record.count > 0) & (record.t1[0] == record.t0[0])
-        untold = jnp.where(empty, math.nan, 0) * moved.t0
-        y0_dot = y0_dot + untold.astype(y0_dot.dtype)
+        y0_dot = y0_dot + untold(empty, t0_dot, refusal=refusal)
     parameters = (moved.terms, moved.args)
     if inputs.solver is not None:
         parameters = (*parameters, moved.solver)

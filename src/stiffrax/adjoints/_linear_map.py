@@ -62,6 +62,22 @@ def linear_map(
     return jax.tree.unflatten(out_tree, out)
 
 
+def untold(where: Array, x: Array, *, refusal: str) -> Array:
+    """NaN times `x` there, and nothing of a tangent that is zero.
+
+    A product would be NaN in every column of a Jacobian, that of what does not move `x` as well.
+    """
+
+    def push(where: Array, x: Array) -> Array:
+        return jnp.where(where & (x != 0), jnp.nan, jnp.zeros_like(x))
+
+    def pull(where: Array, x: Array) -> Array:
+        return jnp.where(where, jnp.nan, jnp.zeros_like(x))
+
+    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return linear_map(push, pull, where, x, like, refusal=refusal)
+
+
 def _aval(x: Any) -> ShapedArray:
     return ShapedArray(jnp.shape(x), x.dtype)
 

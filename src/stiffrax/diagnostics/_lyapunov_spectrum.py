@@ -242,6 +242,8 @@ def _measure(
     if starts.shape[-1] > 1:
         t = jnp.zeros((), starts.dtype)
         rates = eqx.filter_eval_shape(flow.field, t, starts[0], flow.args)
+        if isinstance(rates, list | tuple) and isinstance(flow, MapFlow):
+            rates = eqx.filter_eval_shape(flow, t, starts[0])
         check_rates("`field`", rates, starts[0])
     burn_in, count = counts
     # Directions in general position: a unit vector may lie in a subspace that the flow never leaves.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax
+import jax
 
 _DIFFEQSOLVE = diffrax.diffeqsolve.__wrapped__.__code__
 
@@ -42,10 +43,9 @@ def enclosing_steps_are_fixed() -> bool:
 
 def enclosing_controller_is_pid() -> bool:
     """Whether it is diffrax's controller that judges the error, within whatever wraps it."""
-    controller = _enclosing_argument("stepsize_controller")
-    while hasattr(controller, "controller"):
-        controller = controller.controller
-    return isinstance(controller, diffrax.PIDController)
+    is_pid = lambda x: isinstance(x, diffrax.PIDController)  # noqa: E731
+    parts = jax.tree.leaves(_enclosing_argument("stepsize_controller"), is_leaf=is_pid)
+    return any(map(is_pid, parts))
 
 
 def enclosing_solve_throws() -> bool:

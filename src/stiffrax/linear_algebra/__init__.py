@@ -22,7 +22,12 @@ from ._products import (
     stage_sum as stage_sum,
     weighted_sum as weighted_sum,
 )
-from ._refinement import LARGEST_LEFT as LARGEST_LEFT, refine as refine, units_left as units_left
+from ._refinement import (
+    LARGEST_LEFT as LARGEST_LEFT,
+    least_resolved as least_resolved,
+    refine as refine,
+    units_left as units_left,
+)
 from ._scaled_inverse import (
     ScaledInverse as ScaledInverse,
     scaled_inverse as scaled_inverse,

@@ -1,7 +1,7 @@
 """Solutions by factors that are only about those of the equations, made right or known to be wrong."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from jax import lax
@@ -16,12 +16,18 @@ _ROUNDING, LARGEST_LEFT = 8, 256
 _MOST_CORRECTIONS = 64
 
 
+def least_resolved(dtype: Any) -> float:
+    """Of what has this size, numbers that are flushed to zero are units of rounding."""
+    return float(jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps)
+
+
 def units_left(rest: Float[Array, "..."], terms: Float[Array, "..."]) -> Float[Array, ""]:
     """What is left of equations, in units of rounding of the sum of each one's absolute terms.
 
     Of each equation: a component that hardly depends on the others may be far smaller than they are.
     """
-    return jnp.max(jnp.abs(rest) / jnp.where(terms == 0, 1, terms)) / jnp.finfo(rest.dtype).eps
+    terms = jnp.maximum(terms, least_resolved(terms.dtype))
+    return jnp.max(jnp.abs(rest) / terms) / jnp.finfo(rest.dtype).eps
 
 
 def refine(

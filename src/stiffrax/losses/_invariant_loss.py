@@ -105,7 +105,7 @@ class InvariantLoss(AbstractLoss):
             )
         self.exponents = tuple(map(float, values))
         self.weight = 1 / np.maximum(np.abs(values), 1) ** 2 if weight is None else weight
-        if np.shape(self.weight) not in ((), values.shape):
+        if np.shape(self.weight) not in ((), (1,), values.shape):
             raise ValueError(
                 f"`weight` of shape {np.shape(self.weight)} was given for {values.size} exponents; it "
                 "needs one number for each of them, or one for all."

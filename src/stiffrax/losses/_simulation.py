@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
-from ..models._own_names import check_own_names
+from ..models._own_names import check_own_names, own_names
 from ..solvers import MassMatrixTerm
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
@@ -271,11 +271,16 @@ def _vector(y: Any, states: tuple[str, ...]) -> Array:
 def states_of(system: System, data: Measurements) -> tuple[str, ...]:
     """The names of the states, in the order of `y`: the columns of the data where there are none.
 
+    Names of a field that nobody chose count where no column stands for them, or all have them.
+
     **Raises:** `ValueError` if a part of the field names states otherwise.
     """
-    if not system.states and system.observe is None:
+    own = own_names(system) or ()
+    if system.states or own and (system.observe is not None or {*data.names} <= {*own}):
+        return own
+    if system.observe is None:
         check_own_names(system, data.names, "the data have")
-    return system.states or data.names
+    return data.names
 
 
 def starting_cells(

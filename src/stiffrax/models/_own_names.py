@@ -29,18 +29,25 @@ def own_names(model: Any) -> tuple[str, ...] | None:
     return next((names for places, names in named_parts(model) if places is None), None)
 
 
+def chosen_names(model: Any) -> tuple[str, ...]:
+    """The names that a model gives all its states itself, none where nobody chose them."""
+    names = own_names(model) or ()
+    return names if _are_chosen(names) else ()
+
+
 def check_own_names(model: Any, names: Sequence[str], whose: str) -> None:
     """Refuses a model that takes one state for another: states go by their place.
 
-    Names that nobody chose, `y1 ... yn`, may stand for any others.
+    Names that nobody chose, `y1 ... yn`, may stand for any others, and within a part for what it sees.
     """
-    for places, own in named_parts(model):
-        places = range(len(names)) if places is None else places
+    for seen, own in named_parts(model):
+        places = range(len(names)) if seen is None else seen
         if len(places) != len(own) or max(places) >= len(names):
             continue  # another number of states is said where the model is called
         given = tuple(names[i] for i in places)
         chosen = _are_chosen(own) and _are_chosen(tuple(names))
-        if given != own and (chosen or sorted(given) == sorted(own)):
+        same = seen is None and sorted(given) == sorted(own)
+        if given != own and (chosen or same):
             raise ValueError(
                 f"The model names its states {own}, and {whose} {given}; they are taken by their "
                 "place. Give both the same names in the same order: write "

@@ -131,8 +131,7 @@ class PartiallyKnown(eqx.Module):
 
         names = own_names(known)
         if names is not None and len(names) == self.num_states:
-            seen = [names[i] for i in self.inputs]
-            check_own_names(learned, seen, "`known` names what it sees")
+            check_own_names(self, names, "`known` names what it sees")
 
     @property
     def known(self) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from .._arguments import check_rates, real_numbers
 from ..data import check_names
-from ._own_names import check_own_names, named_parts, own_names
+from ._own_names import check_own_names, chosen_names, named_parts
 
 
 def _known(name: str, given: Any) -> Any:
@@ -129,7 +129,8 @@ class System(eqx.Module):
         of these, such as `{"A": 0.01 + 0.1 * abs(y[0])}`. Numbers in it may be parameters. Without,
         they are those of the data, or else estimated, one for each column.
     - `states`: names of the states in the order of `y`; default those that the field has itself
-        (species of a network, names of a [`stiffrax.SymbolicModel`][]), else the columns of the data.
+        (species of a network, names given to a [`stiffrax.SymbolicModel`][]), else the columns of the
+        data.
     - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by
         name; they see it as `args.parameters`, and an entry of a dictionary as `args["k"]` too.
@@ -184,7 +185,7 @@ class System(eqx.Module):
             self.states = check_names("`states`", states)
             check_own_names(field, self.states, "`states` of the system are")
         else:
-            self.states = own_names(field) or ()
+            self.states = chosen_names(field)
         self.mass = _known("mass", mass)
         _check_parameters(parameters)
         self.parameters = parameters

@@ -72,6 +72,11 @@ def are_missing(
 
 
 def units_of(y0: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The state without zeros: a probe that leaves out a component says nothing of its pivot."""
-    size = largest_size(y0)
-    return jnp.where(y0 == 0, jnp.where(size > 0, size, 1).astype(y0.dtype), y0)
+    """The state in units of its largest component, without what is zero or could become it.
+
+    A probe that leaves out a component says nothing of its pivot, and compiled programs flush to
+    zero what a stiff row leaves of one that has decayed to nearly nothing.
+    """
+    size, least = largest_size(y0), jnp.finfo(y0.dtype).eps ** 2
+    units = y0 / jnp.where(size > 0, size, 1).astype(y0.dtype)
+    return jnp.where(y0 == 0, 1, jnp.where(jnp.abs(units) < least, least, units)).astype(y0.dtype)

@@ -14,6 +14,7 @@ from ..linear_algebra import (
     LARGEST_LEFT,
     SparseMatrix,
     factor_sparse,
+    least_resolved,
     refine,
     small_matmul,
     stacked_pattern,
@@ -72,9 +73,12 @@ class StageEquations(eqx.Module):
         return G + _slopes(self.hJ, V) - _coupled(self.a, self.M, V), self.terms(V, G)
 
     def terms(self, V: Float[Array, "m n"], G: Float[Array, "m n"]) -> Float[Array, "m n"]:
-        """The sum of the absolute values of each equation's terms."""
+        """The sum of the absolute values of each equation's terms.
+
+        Of unknowns no smaller than what is resolved: one that is flushed to zero leaves its terms.
+        """
         sizes = jax.tree.map(jnp.abs, self)
-        V, G = jnp.abs(V), jnp.abs(G)
+        V, G = jnp.maximum(jnp.abs(V), least_resolved(V.dtype)), jnp.abs(G)
         return G + _slopes(sizes.hJ, V) + _coupled(sizes.a, sizes.M, V)
 
 

@@ -157,7 +157,8 @@ class Training(eqx.Module):
                 value_fn=trial_value,
             )
         parameters = within_bounds(eqx.apply_updates(state.parameters, updates))
-        usable = differentiable & _goes_on(state.optimizer, optimizer, parameters)
+        moved = _stays_finite(*map(jax.tree.leaves, (state.parameters, parameters)))
+        usable = differentiable & moved & _stays_finite(state.optimizer, optimizer)
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
         elsewhere = _select(all_failed, halfway, state.parameters)
         state = state.judged(found, self.keep_best & differentiable)
@@ -179,13 +180,14 @@ def _select(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _goes_on(before: PyTree, after: PyTree, parameters: PyTree[Array]) -> Bool[Array, ""]:
-    """Whether parameters are finite, and the optimizer's state wherever it was.
+def _stays_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
+    """Whether parameters, or an optimizer's state, are finite wherever they were.
 
     Squares of a gradient may overflow: Adam's mean of them stays infinite, and no step leads away.
-    What a line search reports of its trials is not asked, nor what begins as infinite.
+    What a line search reports of its trials is not asked, nor what begins as infinite, such as a
+    bound of a model.
     """
-    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(parameters)]
+    finite = [jnp.asarray(True)]
     paths, _ = jax.tree_util.tree_flatten_with_path(after)
     for (path, new), old in zip(paths, jax.tree.leaves(before), strict=True):
         if eqx.is_inexact_array(new) and "info" not in {getattr(key, "name", None) for key in path}:
