@@ -243,8 +243,9 @@ def test_a_component_whose_sensitivity_decays_to_nearly_nothing_leaves_the_other
     def end(y0):
         term = diffrax.ODETerm(lambda t, y, args: -jnp.array([1e5, 1.0], jnp.float32) * y)
         solver = srx.RadauIIA5(structure=srx.Sparsity(np.eye(2, dtype=bool)))
+        times = jnp.array([0.0, 2.0, 0.1], jnp.float32)
         solution = diffrax.diffeqsolve(
-            term, solver, 0.0, 2.0, 0.1, y0, max_steps=32, adjoint=srx.DiscreteAdjoint()
+            term, solver, *times, y0, max_steps=32, adjoint=srx.DiscreteAdjoint()
         )
         return jnp.sum(solution.ys[-1])
 
