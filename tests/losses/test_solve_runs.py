@@ -116,6 +116,19 @@ def test_losses_take_the_adjoints_of_diffrax(adjoint):
     np.testing.assert_allclose(found, -np.mean(missed * ts * np.exp(-3 * ts)), rtol=1e-5)
 
 
+def test_whether_all_failed_may_be_asked_while_runs_are_differentiated():
+    def total(rate):
+        def solve(start):
+            predicted = jnp.exp(rate * start)[None]
+            return predicted, ~jnp.isfinite(predicted[0])
+
+        starts = jnp.array([0.5, 800.0])
+        predicted, failed = solve_runs(solve, diffrax.RecursiveCheckpointAdjoint(), starts)
+        return jnp.where(jnp.all(failed), 0, predicted[0, 0])
+
+    np.testing.assert_allclose(jax.grad(total)(1.0), 0.5 * np.exp(0.5), rtol=1e-12)
+
+
 def test_derivatives_in_forward_mode_pass_a_failed_run_of_direct_steps():
     def total(rate):
         def solve(start):

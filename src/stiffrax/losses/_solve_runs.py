@@ -32,7 +32,9 @@ def solve_runs(
     if isinstance(adjoint, _REVERSE_ONLY):
 
         def run_one(*run: Any) -> tuple[Array, Array]:
-            return _guarded((eqx.filter_closure_convert(solve, *run), run))
+            predicted, failed = _guarded((eqx.filter_closure_convert(solve, *run), run))
+            # A comparison has no tangent; what `_guarded` returns has one, which `jnp.all` refuses.
+            return predicted, jnp.not_equal(failed, False)
 
     elif not isinstance(adjoint, AbstractSolveAdjoint | diffrax.ForwardMode):
         return _of_healthy_runs(solve, *runs)
