@@ -102,6 +102,9 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     **Raises:** `ValueError` if both `linear_solver` and `structure` are given, or `mixed_precision`
     with `MatrixFree`.
 
+    ??? cite "Reference"
+        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
+
     Your own method needs only a tableau:
 
     ```python

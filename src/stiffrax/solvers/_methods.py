@@ -18,18 +18,6 @@ class BackwardEuler(AbstractImplicitRungeKutta):
 
     Cost: one real `n x n` system a step; one evaluation of the vector field
     an iteration.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.BackwardEuler(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -40,11 +28,9 @@ class BackwardEuler(AbstractImplicitRungeKutta):
 
 @final
 class RadauIIA3(AbstractImplicitRungeKutta):
-    r"""Radau IIA of order 3: 2 stages, stiffly accurate, L-stable.
+    """Radau IIA of order 3: 2 stages, stiffly accurate, L-stable.
 
-    Collocation at the zeros $c_i$ of $\frac{d^{s-1}}{dx^{s-1}} [x^{s-1} (x-1)^s]$, `s = 2`:
-
-    $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
+    Collocation as in [`stiffrax.RadauIIA5`][], with `s = 2`.
 
     For coarse tolerances. It has no real eigenvalue, so that error control costs one more real
     factorization.
@@ -53,18 +39,6 @@ class RadauIIA3(AbstractImplicitRungeKutta):
 
     Cost: one complex `n x n` system a step; two evaluations of the vector field
     an iteration, in one batch.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.RadauIIA3(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -88,9 +62,6 @@ class RadauIIA5(AbstractImplicitRungeKutta):
     Cost: one real and one complex `n x n` systems a step; three evaluations of the vector field
     an iteration, in one batch.
 
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx
     >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
@@ -109,11 +80,9 @@ class RadauIIA5(AbstractImplicitRungeKutta):
 
 @final
 class RadauIIA9(AbstractImplicitRungeKutta):
-    r"""Radau IIA of order 9: 5 stages, stiffly accurate, L-stable.
+    """Radau IIA of order 9: 5 stages, stiffly accurate, L-stable.
 
-    Collocation at the zeros $c_i$ of $\frac{d^{s-1}}{dx^{s-1}} [x^{s-1} (x-1)^s]$, `s = 5`:
-
-    $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
+    Collocation as in [`stiffrax.RadauIIA5`][], with `s = 5`.
 
     Fewer, larger steps than order 5: the faster one below rtol of about 1e-6 on smooth problems.
 
@@ -121,18 +90,6 @@ class RadauIIA9(AbstractImplicitRungeKutta):
 
     Cost: one real and two complex `n x n` systems a step; five evaluations of the vector field
     an iteration, in one batch.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.RadauIIA9(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -143,11 +100,9 @@ class RadauIIA9(AbstractImplicitRungeKutta):
 
 @final
 class RadauIIA13(AbstractImplicitRungeKutta):
-    r"""Radau IIA of order 13: 7 stages, stiffly accurate, L-stable.
+    """Radau IIA of order 13: 7 stages, stiffly accurate, L-stable.
 
-    Collocation at the zeros $c_i$ of $\frac{d^{s-1}}{dx^{s-1}} [x^{s-1} (x-1)^s]$, `s = 7`:
-
-    $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
+    Collocation as in [`stiffrax.RadauIIA5`][], with `s = 7`.
 
     For tolerances near rounding in float64. Its transformation costs about three digits: no method
     for float32.
@@ -156,18 +111,6 @@ class RadauIIA13(AbstractImplicitRungeKutta):
 
     Cost: one real and three complex `n x n` systems a step; seven evaluations of the vector field
     an iteration, in one batch.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.RadauIIA13(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -192,18 +135,6 @@ class GaussLegendre2(AbstractImplicitRungeKutta):
 
     Cost: one real `n x n` system a step; one evaluation of the vector field
     an iteration.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.GaussLegendre2(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5412
-
-    ```
     """
 
     @property
@@ -216,9 +147,7 @@ class GaussLegendre2(AbstractImplicitRungeKutta):
 class GaussLegendre4(AbstractImplicitRungeKutta):
     r"""Gauss-Legendre of order 4: 2 stages, A-stable, symplectic.
 
-    Collocation at the zeros $c_i$ of the Legendre polynomial of degree `s = 2` on [0, 1]:
-
-    $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
+    Collocation as in [`stiffrax.GaussLegendre2`][], with `s = 2`.
 
     It does not damp infinitely stiff components ($|R(\infty)| = 1$): use it for oscillating and
     conservative systems, and a Radau IIA method for stiff ones.
@@ -227,18 +156,6 @@ class GaussLegendre4(AbstractImplicitRungeKutta):
 
     Cost: one complex `n x n` system a step; two evaluations of the vector field
     an iteration, in one batch.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.GaussLegendre4(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -251,9 +168,7 @@ class GaussLegendre4(AbstractImplicitRungeKutta):
 class GaussLegendre6(AbstractImplicitRungeKutta):
     r"""Gauss-Legendre of order 6: 3 stages, A-stable, symplectic.
 
-    Collocation at the zeros $c_i$ of the Legendre polynomial of degree `s = 3` on [0, 1]:
-
-    $$y'(t_0 + c_i h) = f(t_0 + c_i h, y(t_0 + c_i h)), \qquad y_1 = y(t_0 + h)$$
+    Collocation as in [`stiffrax.GaussLegendre2`][], with `s = 3`.
 
     It does not damp infinitely stiff components ($|R(\infty)| = 1$): use it for oscillating and
     conservative systems, and a Radau IIA method for stiff ones.
@@ -262,18 +177,6 @@ class GaussLegendre6(AbstractImplicitRungeKutta):
 
     Cost: one real and one complex `n x n` systems a step; three evaluations of the vector field
     an iteration, in one batch.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.GaussLegendre6(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -294,18 +197,6 @@ class Trapezoid(AbstractImplicitRungeKutta):
 
     Cost: one real `n x n` system a step; one evaluation of the vector field an iteration, and one
     more a step.
-
-    ??? cite "Reference"
-        Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.5.
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.Trapezoid(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property

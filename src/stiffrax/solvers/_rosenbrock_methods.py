@@ -8,30 +8,18 @@ from ._rosenbrock import AbstractRosenbrock
 
 @final
 class Rosenbrock23(AbstractRosenbrock):
-    r"""Rosenbrock's method of order 2 with an estimate of order 3: 3 stages, L-stable.
-
-    $$\left(\tfrac{1}{\gamma} M - h J\right) U_i = h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big)
-      + M \sum_{j<i} C_{ij} U_j + d_i h^2 f_t, \qquad y_1 = y_0 + \sum_i m_i U_i$$
+    """Rosenbrock's method of order 2 with an estimate of order 3: 3 stages, L-stable.
 
     For tolerances of a few per cent and fields that are not smooth. It is not stiffly accurate: a
     singular mass matrix needs one of the Rodas methods.
 
-    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
+    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][], which has the equations of a step.
 
     Cost: a Jacobian, a factorization, three evaluations of the vector field and three solves a step;
     under error control as many solves again and a few more, which judge the step.
 
     ??? cite "Reference"
         Shampine and Reichelt, *The MATLAB ODE suite*, SIAM Journal on Scientific Computing 18 (1997).
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.Rosenbrock23(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -42,15 +30,12 @@ class Rosenbrock23(AbstractRosenbrock):
 
 @final
 class Rodas3P(AbstractRosenbrock):
-    r"""Rodas3P, a Rosenbrock method of order 3: 5 stages, stiffly accurate, L-stable.
-
-    $$\left(\tfrac{1}{\gamma} M - h J\right) U_i = h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big)
-      + M \sum_{j<i} C_{ij} U_j + d_i h^2 f_t, \qquad y_1 = y_0 + \sum_i m_i U_i$$
+    """Rodas3P, a Rosenbrock method of order 3: 5 stages, stiffly accurate, L-stable.
 
     It keeps its order on semi-discretized parabolic problems and on differential-algebraic equations
     of index 1. For coarse tolerances.
 
-    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
+    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][], which has the equations of a step.
 
     Cost: a Jacobian, a factorization, five evaluations of the vector field and five solves a step;
     under error control as many solves again and a few more, which judge the step.
@@ -58,15 +43,6 @@ class Rodas3P(AbstractRosenbrock):
     ??? cite "Reference"
         Steinebach, *Rosenbrock methods within OrdinaryDiffEq.jl: overview, recent developments and
         applications* (2024).
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.Rodas3P(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -77,15 +53,12 @@ class Rodas3P(AbstractRosenbrock):
 
 @final
 class Rodas4P(AbstractRosenbrock):
-    r"""Rodas4P, a Rosenbrock method of order 4: 6 stages, stiffly accurate, L-stable.
-
-    $$\left(\tfrac{1}{\gamma} M - h J\right) U_i = h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big)
-      + M \sum_{j<i} C_{ij} U_j + d_i h^2 f_t, \qquad y_1 = y_0 + \sum_i m_i U_i$$
+    """Rodas4P, a Rosenbrock method of order 4: 6 stages, stiffly accurate, L-stable.
 
     It keeps its order on semi-discretized parabolic problems and on differential-algebraic equations
     of index 1.
 
-    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
+    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][], which has the equations of a step.
 
     Cost: a Jacobian, a factorization, six evaluations of the vector field and six solves a step;
     under error control as many solves again and a few more, which judge the step.
@@ -93,15 +66,6 @@ class Rodas4P(AbstractRosenbrock):
     ??? cite "Reference"
         Steinebach, *Order-reduction of ROW-methods for DAEs and method of lines applications*, preprint
         1741, TH Darmstadt (1995).
-
-    ```python
-    >>> import diffrax, jax.numpy as jnp, stiffrax as srx
-    >>> decay = diffrax.ODETerm(lambda t, y, args: -1000 * (y - jnp.cos(t)))
-    >>> sol = diffrax.diffeqsolve(decay, srx.Rodas4P(), 0.0, 1.0, 0.01, jnp.array(1.0))
-    >>> print(f"{sol.ys[-1]:.4f}")
-    0.5411
-
-    ```
     """
 
     @property
@@ -112,16 +76,13 @@ class Rodas4P(AbstractRosenbrock):
 
 @final
 class Rodas5P(AbstractRosenbrock):
-    r"""Rodas5P, a Rosenbrock method of order 5: 8 stages, stiffly accurate, L-stable.
-
-    $$\left(\tfrac{1}{\gamma} M - h J\right) U_i = h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big)
-      + M \sum_{j<i} C_{ij} U_j + d_i h^2 f_t, \qquad y_1 = y_0 + \sum_i m_i U_i$$
+    """Rodas5P, a Rosenbrock method of order 5: 8 stages, stiffly accurate, L-stable.
 
     The fastest solver here for small systems at rtol of 1e-3 to 1e-6. It keeps order 4 on
     semi-discretized parabolic problems, and its order on differential-algebraic equations of index
     1.
 
-    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][].
+    **Arguments:** those of [`stiffrax.AbstractRosenbrock`][], which has the equations of a step.
 
     Cost: a Jacobian, a factorization, eight evaluations of the vector field and eight solves a step;
     under error control as many solves again and a few more, which judge the step.
