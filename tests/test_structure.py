@@ -5,6 +5,7 @@ import graphlib
 import inspect
 import pathlib
 import re
+from operator import attrgetter
 
 import stiffrax
 
@@ -261,8 +262,8 @@ def test_public_names_have_a_docstring_with_an_example():
 def not_documented(value):
     """Which of its own arguments a docstring does not name, and whether it says what comes back."""
     docstring = inspect.getdoc(value) or ""
-    if "**Arguments:** those of" in docstring:
-        return []
+    others = re.findall(r"\*\*Arguments:\*\* those of \[`stiffrax\.([\w.]+)`\]", docstring)
+    docstring += "".join(inspect.getdoc(attrgetter(other)(stiffrax)) or "" for other in others)
     call = value.__init__ if inspect.isclass(value) else value
     parameters = inspect.signature(call).parameters.values()
     names = [x.name for x in parameters if x.kind not in (x.VAR_POSITIONAL, x.VAR_KEYWORD)]

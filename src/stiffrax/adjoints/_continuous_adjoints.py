@@ -124,36 +124,19 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
 
 @final
 class GaussAdjoint(AbstractContinuousAdjoint):
-    r"""Continuous adjoint by a stiff method, the parameter integral by Gauss quadrature.
+    """Continuous adjoint by a stiff method, the parameter integral by Gauss quadrature.
 
-    $$\lambda' = -J(t, y)^T \lambda, \qquad
-      \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
-
-    as in [`stiffrax.InterpolatingAdjoint`][], but with the integral over a step by a Gauss rule
-    over the polynomials of both solutions, outside of the error control. Parameters neither shorten
+    It solves the equations of [`stiffrax.InterpolatingAdjoint`][], but with the integral over a step
+    by a Gauss rule over the polynomials of both solutions, outside of the error control. Parameters neither shorten
     the steps nor are stored: the cheapest continuous adjoint for many parameters.
 
-    **Arguments:**
+    **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][], and
 
     - `nodes`: of the Gauss rule; by default the number of stages of the forward solver, or four if
       it has fewer.
-    - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
-      not hold counts as the least that it does, 1.9e-6 in float32.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
-      forward solve; a gradient that needs more is NaN.
-    - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`.
-
-    **Raises:** `ValueError` while tracing, as [`stiffrax.DiscreteAdjoint`][], and for tolerances
-    that are not positive.
 
     Cost: a step of the adjoint has four Jacobians, one `3n x 3n` system and one reverse sweep of
     the vector field at `nodes` points. Memory: the forward dense output.
-
-    ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
-        (2021).
 
     ```python
     >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx
@@ -191,35 +174,17 @@ class GaussAdjoint(AbstractContinuousAdjoint):
 
 @final
 class QuadratureAdjoint(AbstractContinuousAdjoint):
-    r"""Continuous adjoint by a stiff method, with adaptive quadrature for the parameters.
+    """Continuous adjoint by a stiff method, with adaptive quadrature for the parameters.
 
-    $$\lambda' = -J(t, y)^T \lambda, \qquad
-      \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
-
-    in two parts: the adjoint equation alone, as in [`stiffrax.InterpolatingAdjoint`][]; and the
-    integral, by Clenshaw-Curtis rules over the polynomial of each accepted step of the adjoint,
+    It solves the equations of [`stiffrax.InterpolatingAdjoint`][] in two parts: the one of the
+    adjoint alone, and the integral, by Clenshaw-Curtis rules over the polynomial of each accepted step of the adjoint,
     which is halved until the rules of 5 and 9 points agree.
 
-    **Arguments:**
-
-    - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
-      not hold counts as the least that it does, 1.9e-6 in float32.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
-      forward solve; a gradient that needs more is NaN.
-    - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`.
-
-    **Raises:** `ValueError` while tracing, as [`stiffrax.DiscreteAdjoint`][], and for tolerances
-    that are not positive.
+    **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][].
 
     Cost: a step of the adjoint has four Jacobians and one `3n x 3n` system; an interval of the
     quadrature two reverse sweeps, three in single precision, of the vector field at nine points.
     Memory: the forward dense output.
-
-    ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
-        (2021).
 
     ```python
     >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx
@@ -255,33 +220,15 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
 class ImexAdjoint(AbstractContinuousAdjoint):
     r"""Continuous adjoint by an implicit-explicit method: implicit in the adjoint only.
 
-    $$\lambda' = -J(t, y)^T \lambda, \qquad
-      \bar\theta = \int (\partial f / \partial \theta)^T \lambda \, dt,$$
+    It solves the equations of [`stiffrax.InterpolatingAdjoint`][] by KenCarp4: the stiff one of
+    $\lambda$ by its implicit half, the integral by its explicit half, both under the error control. Each stage is
+    one linear solve with the exact `J^T`, and no Newton iteration. Its
+    order is 4: for strict tolerances `InterpolatingAdjoint` takes fewer steps.
 
-    along the dense output of the forward solve, by KenCarp4: the stiff equation of $\lambda$ by its
-    implicit half, the integral by its explicit half, both under the error control. Each stage is
-    one linear solve with the exact `J^T`, and no Newton iteration. Of order 4; for strict
-    tolerances [`stiffrax.InterpolatingAdjoint`][] takes fewer steps.
-
-    **Arguments:**
-
-    - `rtol`, `atol`: of the adjoint equation and the integral; `atol` in units of the
-      loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
-      not hold counts as the least that it does, 1.9e-6 in float32.
-    - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
-      forward solve; a gradient that needs more is NaN.
-    - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
-      `"nan"`.
-
-    **Raises:** `ValueError` while tracing, as [`stiffrax.DiscreteAdjoint`][], and for tolerances
-    that are not positive.
+    **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][].
 
     Cost: a step of the adjoint has six Jacobians, five `n x n` systems and two reverse sweeps of
     the vector field at six points. Memory: the forward dense output.
-
-    ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
-        (2021).
 
     ```python
     >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx
