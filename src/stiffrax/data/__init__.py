@@ -1,4 +1,4 @@
-"""Measured runs: read, checked, padded and cut into segments."""
+"""Measured runs: read, checked, padded and cut into windows."""
 
 from ._dose import Dose as Dose
 from ._known_input import KnownInput as KnownInput
@@ -15,7 +15,6 @@ from ._scaling import (
     check_sizes as check_sizes,
     default_scale as default_scale,
 )
-from ._segments import Segments as Segments, cut_arrays as cut_arrays
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
 from ._state_names import check_names as check_names
 from ._time_precision import (
@@ -27,3 +26,4 @@ from ._trajectories import (
     cut_windows as cut_windows,
     pick_runs as pick_runs,
 )
+from ._windows import cut_arrays as cut_arrays

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from ._run_names import check_run_names, held_out_runs, select_runs
 from ._sample_runs import check_run, pad_runs, runs_from_arrays
-from ._segments import Segments, cut_arrays, cut_segments
 from ._state_names import check_names
 from ._trajectories_csv import runs_from_csv, write_csv
+from ._windows import cut_arrays
 
 
 @final
@@ -147,17 +147,6 @@ class Trajectories(eqx.Module):
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Writes `run, t` and the states, every double in full; `from_csv` reads the same data."""
         write_csv(path, self.names, ((name, *self[i]) for i, name in enumerate(self.run_names)))
-
-    def segments(self) -> Segments:
-        """All pairs of consecutive present samples of all runs as one batch.
-
-        Traceable: the shapes depend on those of `ts` and `ys` alone.
-
-        **Returns:** a named tuple of `t0`, `t1` `(segments,)`, `y0`, `y1` `(segments, n)` and
-        `mask` `(segments,)`, with `segments = runs * (times - 1)`; rows with `mask` False repeat
-        the first pair of their run.
-        """
-        return cut_segments(self.ts, self.ys, self.mask)
 
     def select(self, runs: Any) -> "Trajectories":
         """The given runs in the given order.
