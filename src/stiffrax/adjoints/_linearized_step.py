@@ -18,6 +18,7 @@ from ..linear_algebra import (
     Blocks,
     ScaledInverse,
     SparseMatrix,
+    library_matmul,
     looped_inverse,
     scaled_inverse,
     stacked_columns,
@@ -63,10 +64,6 @@ Couplings: TypeAlias = Tableau | PlainEquations
 def transposed(matrices: Array | SparseMatrix) -> Any:
     """Each of one matrix or many transposed."""
     return matrices.T if isinstance(matrices, SparseMatrix) else jnp.swapaxes(matrices, -1, -2)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
 def _couplings(tableau: Couplings, dtype: jnp.dtype) -> Float[Array, "m m"]:
@@ -154,7 +151,7 @@ def _(tableau: Couplings, primals: tuple, tangents: tuple) -> tuple[Array, Array
     hJ_T, factors, rhs, wrong = primals
     hJ_T_dot, _, rhs_dot, _ = tangents
     solution = solve_all(tableau, hJ_T, factors, rhs, wrong)
-    change = _product(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
+    change = library_matmul(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
     change = change + stacked(rhs_dot).reshape(change.shape)
     return solution, solve_all(tableau, hJ_T, factors, (blocks(change),), wrong)
 
@@ -296,4 +293,4 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     matrix, factors, rhs = primals
     matrix_dot, _, rhs_dot = tangents
     x = solve_by_rows(matrix, factors, rhs)
-    return x, solve_by_rows(matrix, factors, rhs_dot - _product(matrix_dot, x))
+    return x, solve_by_rows(matrix, factors, rhs_dot - library_matmul(matrix_dot, x))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
+from ..linear_algebra import library_matmul
 from ..solvers import AbstractRosenbrock
 from ..stages import RosenbrockSystem, rosenbrock_increments, solve_rosenbrock, stop_gradient
 from ._affine_steps import COMPOSITIONS
@@ -104,7 +105,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         G = jnp.asarray(tableau.m, end.dtype)[:, None] * end[None]
         if polynomial is None:
             return G
-        return G + _product(jnp.asarray(tableau.polynomial, end.dtype), polynomial)
+        return G + library_matmul(jnp.asarray(tableau.polynomial, end.dtype), polynomial)
 
     def _pull(
         self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
@@ -116,7 +117,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
             V, slopes = carry
             i, a, c, t, y, b = given
-            v = solve(b + _times_mass_transposed(system, _product(c, V)) + _product(a, slopes))
+            v = solve(b + _times_mass_transposed(system, library_matmul(c, V)) + library_matmul(a, slopes))
             slope = system.h * jax.vjp(lambda y: system.field(t, y), y)[1](v)[0]
             put = lax.dynamic_update_slice_in_dim
             return (put(V, v[None], i, 0), put(slopes, slope[None], i, 0)), None
@@ -188,10 +189,6 @@ class RosenbrockEquations(AbstractRecordedSteps):
         return lax.scan(body, nodes[-1], (dynamic, used, nodes[:-1], polynomials), reverse=True)
 
 
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
 def _couplings(system: RosenbrockSystem, dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(system.tableau.A, dtype), jnp.asarray(system.tableau.C, dtype)
 
@@ -203,7 +200,7 @@ def _times_mass_transposed(system: RosenbrockSystem, v: Float[Array, " n"]) -> F
     entries = system.mass.entries
     if system.mass.is_diagonal:
         return entries * v
-    return _product(entries.T, v)
+    return library_matmul(entries.T, v)
 
 
 def _transposed_solve(system: RosenbrockSystem, factors: Any) -> Callable[[Array], Array]:

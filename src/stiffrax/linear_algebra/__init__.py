@@ -16,6 +16,7 @@ from ._own_derivative import with_derivative as with_derivative
 from ._products import (
     largest_of_rows as largest_of_rows,
     largest_size as largest_size,
+    library_matmul as library_matmul,
     root_mean_square as root_mean_square,
     short_product as short_product,
     small_matmul as small_matmul,

@@ -4,15 +4,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Inexact
 
 from ._fronts import Level
 from ._pivot_inverse import pivot_inverse
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+from ._products import library_matmul
 
 
 def _times(a: Array, x: Array) -> Array:
@@ -42,8 +38,8 @@ def factor_fronts(levels: list[Level], values: Inexact[Array, " nnz"]) -> list[A
         unused = np.eye(s, dtype=bool)[None] & level.unused[:, :, None]
         P, B, C = fronts[:, :s, :s], fronts[:, :s, s:], fronts[:, s:, :s]
         inverse = pivot_inverse(jnp.where(unused, jnp.ones((), values.dtype), P))
-        C = _product(C, inverse)
-        left = fronts[:, s:, s:] - _product(C, B)
+        C = library_matmul(C, inverse)
+        left = fronts[:, s:, s:] - library_matmul(C, B)
         factors.append((inverse, B, C))
     return factors
 

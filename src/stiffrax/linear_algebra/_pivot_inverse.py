@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, Inexact
 
 from ._fronts import BLOCK
+from ._products import library_matmul
 from ._small_inverse import eliminate
 
 # Two rows are exchanged where that makes the product of their pivots larger by this factor.
@@ -25,15 +26,12 @@ def pivot_inverse(matrices: Inexact[Array, "k s s"]) -> Inexact[Array, "k s s"]:
         return jax.vmap(lambda matrix: eliminate(matrix, _better_row))(matrices)
     take, put = lax.dynamic_slice_in_dim, lax.dynamic_update_slice_in_dim
 
-    def product(a: Array, b: Array) -> Array:
-        return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
     def body(i: Array, A: Array) -> Array:
         start = i * BLOCK
         row, column = take(A, start, BLOCK, 1), take(A, start, BLOCK, 2)
         inverse = pivot_inverse(take(row, start, BLOCK, 2))
-        row = put(product(inverse, row), inverse, start, 2)
-        rest = put(A, jnp.zeros_like(column), start, 2) - product(column, row)
+        row = put(library_matmul(inverse, row), inverse, start, 2)
+        rest = put(A, jnp.zeros_like(column), start, 2) - library_matmul(column, row)
         return put(rest, row, start, 1)
 
     return lax.fori_loop(0, s // BLOCK, body, matrices)

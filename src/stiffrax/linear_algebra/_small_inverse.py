@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from ._products import largest_of_rows, small_matmul
+from ._products import largest_of_rows, library_matmul, small_matmul
 
 # Above this size a batch goes to the library, a matrix at a time. (Timed for 128 lanes on two cores:
 # elimination is faster than the library's batch to 96, and as fast at 128.)
@@ -204,8 +204,8 @@ def checked_inverse(
     """
     inverse = unchecked(matrix)
     identity = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
-    residual = jnp.abs(jnp.matmul(matrix, inverse, precision=lax.Precision.HIGHEST) - identity)
-    size = jnp.matmul(jnp.abs(matrix), jnp.abs(inverse), precision=lax.Precision.HIGHEST)
+    residual = jnp.abs(library_matmul(matrix, inverse) - identity)
+    size = library_matmul(jnp.abs(matrix), jnp.abs(inverse))
     bound = LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
     wrong = ~jnp.all(residual <= bound * size, axis=(-2, -1))
 

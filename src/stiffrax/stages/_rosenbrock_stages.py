@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..linear_algebra import largest_size, small_matmul, stage_sum, with_derivative
+from ..linear_algebra import largest_size, library_matmul, small_matmul, stage_sum, with_derivative
 from ._checked_factors import checked_factors
 from ._lanes import linearization_point
 from ._rosenbrock_system import RosenbrockSystem
@@ -96,10 +96,6 @@ def _moves(
     return ways + system.structure.solve_rows(factors, bends)
 
 
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
 def _solve_linearized(
     system: RosenbrockSystem, U: Float[Array, "s n"], rhs: Float[Array, "s n"]
 ) -> Float[Array, "s n"]:
@@ -115,7 +111,7 @@ def _solve_linearized(
         if system.mass is None:
             return v
         entries = system.mass.entries
-        return entries * v if system.mass.is_diagonal else _product(entries, v)
+        return entries * v if system.mass.is_diagonal else library_matmul(entries, v)
 
     def product(v: Array) -> Array:
         return tableau.shift * times_mass(v) - system.times_jacobian(v[None])[0]
@@ -128,9 +124,9 @@ def _solve_linearized(
 
     def stage(V: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
         i, a, C, t, y, b = given
-        moved = _product(a, V)
+        moved = library_matmul(a, V)
         slope = jax.jvp(lambda y: system.field(t, y), (y,), (moved,))[1]
-        b = b + times_mass(_product(C, V)) + system.h * slope
+        b = b + times_mass(library_matmul(C, V)) + system.h * slope
         v = lax.custom_linear_solve(product, b, solve, transposed)
         return V.at[i].set(v), None
 

@@ -6,10 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from ..linear_algebra import small_matmul
+from ..linear_algebra import library_matmul, small_matmul
 from ..tableaus import RosenbrockTableau
 from ._mass import Mass
 from ._stage_system import FlatField
@@ -63,7 +62,7 @@ class RosenbrockSystem(eqx.Module):
         """`h J U_i`, by one forward-mode sweep a row, or a column of `J` where these are fewer."""
         if self.y0.size < self.tableau.num_stages:
             J = self.field.jacobian(self.t0, self.y0)
-            return self.h * jnp.matmul(U, J.T, precision=lax.Precision.HIGHEST)
+            return self.h * library_matmul(U, J.T)
         push = lambda u: jax.jvp(lambda y: self.field(self.t0, y), (self.y0,), (u,))[1]  # noqa: E731
         return self.h * jax.vmap(push)(U)
 
