@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._arguments import least_tolerance
+from .._trees import select
 from ..diffrax_loop import StepRecord
 from ..stages import stop_gradient
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearStep
@@ -158,7 +159,7 @@ def _advance(
         steps_taken=state.steps_taken + 1,
         stuck=state.left - factor * fraction >= state.left,
     )
-    return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
+    return select(accept, new, old)
 
 
 def solve_adjoint(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import check_choice, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed
+from .._trees import along_rows
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint
 from ._refusals import TWICE, refuse_derivative
@@ -159,7 +160,7 @@ def _(
     for values, bar, used in zip(jacobian, saved_ys(final_bar), filled, strict=True):
         for J, y_bar in zip(_leaves(values), _leaves(bar), strict=True):
             if J is not None and y_bar is not None:
-                use = used.reshape(-1, *(1,) * (y_bar.ndim - 1))
+                use = along_rows(used, y_bar)
                 # Slots never filled hold infinities.
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
                 gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim).real

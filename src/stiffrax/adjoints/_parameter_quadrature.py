@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._arguments import least_tolerance
+from .._trees import select
 from ..stages import evaluate_polynomial
 from ._adjoint_equation import AbstractLinearEquation
 
@@ -109,8 +110,7 @@ def add_integral(
             top + 2,
         )
         rest = _Intervals(todo.left, todo.length, top)
-        todo = jax.tree.map(lambda a, b: jnp.where(accept, a, b), rest, halves)
-        return todo, jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, total)
+        return select(accept, rest, halves), select(accept, new, total)
 
     empty = jnp.zeros(_DEPTH + 2, dtype)
     whole = _Intervals(empty, empty.at[0].set(1), wanted.astype(int))

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._flat_state import flatten_state
+from .._trees import along_rows
 from ..diffrax_loop import SavedValues, StepRecord, StepTimes
 from ._saved_values import SavedPlaces, powers_of
 from ._solve_inputs import SolveInputs
@@ -133,7 +134,7 @@ def tangents_through_fn(
 
     def or_start(value: Array, start: Array) -> Array:
         start = lax.stop_gradient(jnp.asarray(start, value.dtype))[None]
-        return jnp.where(known.reshape(-1, *(1,) * (value.ndim - 1)), value[rows], start)
+        return jnp.where(along_rows(known, value), value[rows], start)
 
     ts, ys = or_start(saved.ts, inputs.t0), jax.tree.map(or_start, ys, inputs.y0)
     ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
@@ -147,7 +148,7 @@ def tangents_through_fn(
         return eqx.filter(out, eqx.is_inexact_array)
 
     def masked(value: Array) -> Array:
-        return jnp.where(filled.reshape(-1, *(1,) * (value.ndim - 1)), value, 0)
+        return jnp.where(along_rows(filled, value), value, 0)
 
     _, values = jax.jvp(values_of, (ts, ys, outer), (ts_dot, ys_dot, (args_dot, fn_dot)))
     return jax.tree.map(masked, values)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from .._trees import along_rows
+
 
 def cut_arrays(
     mask: Bool[Array | np.ndarray, "runs times"], length: int, *arrays: Any
@@ -27,8 +29,7 @@ def cut_arrays(
         # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
         xp = jnp if isinstance(values, jax.Array) else np
         cut = values[:, index]
-        keep = used.reshape(used.shape + (1,) * (cut.ndim - 2))
-        return xp.where(keep, cut, cut[:, :1]).reshape(runs * count, *cut.shape[2:])
+        return xp.where(along_rows(used, cut), cut, cut[:, :1]).reshape(runs * count, *cut.shape[2:])
 
     present = (present & used[..., None]).reshape(runs * count, length + 1)
     return present, tuple(pick(values) for values in arrays)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from .._flat_state import flatten_state
+from .._trees import along_rows
 from ._solve_loop import solve_loop
 
 
@@ -180,8 +181,7 @@ def _without_record(final_state: Any, saveat: diffrax.SaveAt) -> Any:
         count = final_state.dense_save_index
 
         def unfilled(x: Array) -> Array:
-            filled = (jnp.arange(len(x)) < count).reshape(-1, *(1,) * (x.ndim - 1))
-            return jnp.where(filled, x, jnp.inf)
+            return jnp.where(along_rows(jnp.arange(len(x)) < count, x), x, jnp.inf)
 
         infos = jax.tree.map(unfilled, final_state.dense_infos["dense_info"])
         kept = (final_state.dense_ts, infos, count)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from .._trees import along_rows
 from ._dissection import Tree
 from ._fronts import Level, order_of, plan_fronts
 from ._multifrontal import factor_fronts, solve_fronts
@@ -106,8 +107,7 @@ class SparseMatrix(eqx.Module):
         return SparseMatrix(self.values, self.pattern.transposed)
 
     def __matmul__(self, x: Inexact[Array, "n *c"]) -> Inexact[Array, "n *c"]:
-        values = self.values.reshape(-1, *(1,) * (x.ndim - 1))
-        terms = values * x[self.pattern.columns]
+        terms = along_rows(self.values, x) * x[self.pattern.columns]
         return jnp.zeros(x.shape, terms.dtype).at[self.pattern.rows].add(terms)
 
     def as_matrix(self) -> Inexact[Array, "n n"]:

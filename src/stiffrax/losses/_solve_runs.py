@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._trees import along_rows
 from ..adjoints import AbstractSolveAdjoint
 from ..data import Trajectories
 from ..solvers import predict_healthy
@@ -54,7 +55,7 @@ def _of_healthy_runs(
     still, frozen = stop_gradient((closed, runs))
     once, failed = jax.vmap(still)(*frozen)
     again, _ = predict_healthy(closed, failed, runs, (once, failed))
-    return jnp.where(failed.reshape(-1, *(1,) * (once.ndim - 1)), once, again), failed
+    return jnp.where(along_rows(failed, once), once, again), failed
 
 
 @eqx.filter_custom_vjp

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
+from .._trees import along_rows
 from ..diffrax_loop import enclosing_solve_throws, unwrap_term
 from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
@@ -292,7 +293,7 @@ def _jacobian(
 def _project(U: Array, f: Array) -> Array:
     """`U^T f`; rows that no constraint reads may be infinite."""
     read = jnp.any(U != 0, axis=1)
-    return U.T @ jnp.where(read.reshape(-1, *(1,) * (f.ndim - 1)), f, 0)
+    return U.T @ jnp.where(along_rows(read, f), f, 0)
 
 
 def _is_singular(K: Float[Array, "k k"]) -> Bool[Array, ""]:

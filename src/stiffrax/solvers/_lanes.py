@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
+from .._trees import along_rows
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 
 Out = TypeVar("Out")
@@ -33,7 +34,7 @@ def predict_lanes(
     once = lax.stop_gradient(jax.vmap(predict)(*lanes))
     failed = _not_finite(once)
     again = predict_healthy(predict, failed, lanes, once)
-    return jax.tree.map(lambda x, y: jnp.where(_wide(failed, x), x, y), once, again)
+    return jax.tree.map(lambda x, y: jnp.where(along_rows(failed, x), x, y), once, again)
 
 
 def predict_healthy(
@@ -49,7 +50,7 @@ def predict_healthy(
     def unless_none(x: Any) -> Any:
         return jnp.where(none, lax.stop_gradient(x), x) if eqx.is_inexact_array(x) else x
 
-    chosen = jax.tree.map(lambda x: jnp.where(_wide(failed, x), x[healthy][None], x), lanes)
+    chosen = jax.tree.map(lambda x: jnp.where(along_rows(failed, x), x[healthy][None], x), lanes)
     closed = eqx.filter_closure_convert(predict, *jax.tree.map(lambda x: x[0], lanes))
     closed, chosen = jax.tree.map(unless_none, (closed, chosen))
     batch = jax.vmap(lambda lane: closed(*lane))
@@ -59,7 +60,3 @@ def predict_healthy(
 def _not_finite(values: Any) -> Bool[Array, " lanes"]:
     leaves = [jnp.isfinite(x).reshape(len(x), -1) for x in jax.tree.leaves(values)]
     return ~jnp.all(jnp.concatenate(leaves, axis=1), axis=1)
-
-
-def _wide(flags: Array, like: Array) -> Array:
-    return flags.reshape(flags.shape + (1,) * (like.ndim - 1))

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arguments import check_count, check_rates
+from .._trees import select
 from ..linear_algebra import weighted_sum
 from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
@@ -205,7 +206,7 @@ def scan_window(
 
     def advance(carry: Carry, segment: Any) -> tuple[Carry, Out]:
         samples, present, row = segment
-        carry = jax.tree.map(lambda x, y: jnp.where(present, x, y), carry, begin)
+        carry = select(present, carry, begin)
         return predict(carry, samples, row)
 
     if len(ts) == 2:

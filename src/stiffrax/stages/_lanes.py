@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._trees import along_rows, select
 from ._rosenbrock_system import RosenbrockSystem
 from ._stage_system import SlopeSystem, StageSystem
 
@@ -59,8 +60,7 @@ def while_open(
     def once(leaves: list[Array]) -> list[Array]:
         fixed, carry = unflatten(leaves)
         stepped = body(fixed, carry)
-        open_ = is_open(fixed, carry)
-        return jax.tree.leaves(jax.tree.map(lambda a, b: jnp.where(open_, a, b), stepped, carry))
+        return jax.tree.leaves(select(is_open(fixed, carry), stepped, carry))
 
     one_lane = jax.custom_batching.custom_vmap(loop)
 
@@ -135,7 +135,7 @@ def _(
     if ok_batched:
         lender, stays = jnp.argmax(ok), ok | ~jnp.any(ok)
         leaves = [
-            jnp.where(stays.reshape(-1, *(1,) * (x.ndim - 1)), x, x[lender]) if batched else x
+            jnp.where(along_rows(stays, x), x, x[lender]) if batched else x
             for x, batched in zip(leaves, leaves_batched, strict=True)
         ]
         # What all lanes share, a model's parameters, the lender shares as well. Selected for each
@@ -153,7 +153,7 @@ def _borrow_from_healthy_lane(ok: Array, leaves: list[Array]) -> list[Array]:
     ok = lax.stop_gradient(ok)
     keep, lent = _lend(ok, [ok] * len(leaves), lax.stop_gradient(leaves))
     return [
-        jnp.where(k.reshape(*k.shape, *(1,) * (x.ndim - k.ndim)), x, other)
+        jnp.where(along_rows(k, x), x, other)
         for k, x, other in zip(keep, leaves, lent, strict=True)
     ]
 

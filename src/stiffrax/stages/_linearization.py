@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .._trees import select
 from ..tableaus import Tableau
 from ._mass import Mass
 from ._stage_solve import StageMethod, StageSolution, iterate_newton
@@ -76,10 +77,6 @@ def _zeros(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
 
 
-def _select(use: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)
-
-
 def _renewed(
     system: StageSystem,
     old: Linearization,
@@ -94,7 +91,7 @@ def _renewed(
         lambda: structure.jacobian(system.field, system.t0, system.y0),
         lambda: old.jacobian,
     )
-    jacobian = _select(new_jacobian, jacobian, old.jacobian)
+    jacobian = select(new_jacobian, jacobian, old.jacobian)
     factors = lax.cond(
         eqxi.unvmap_any(new_factors),
         lambda: _arrays(
@@ -103,7 +100,7 @@ def _renewed(
         lambda: old.factors,
     )
     h = jnp.where(new_factors, system.h, old.h)
-    return Linearization(jacobian, _select(new_factors, factors, old.factors), h, old.serves)
+    return Linearization(jacobian, select(new_factors, factors, old.factors), h, old.serves)
 
 
 def solve_with_reuse(
