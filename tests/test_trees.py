@@ -21,4 +21,4 @@ def test_flags_of_numpy_stay_in_numpy():
 def test_every_leaf_is_of_the_tree_chosen(use):
     new, old = {"a": jnp.ones(2), "b": jnp.ones(())}, {"a": jnp.zeros(2), "b": jnp.zeros(())}
     chosen = select(jnp.asarray(use), new, old)
-    assert all(np.all(leaf == use) for leaf in (chosen["a"], chosen["b"]))
+    assert all(np.all(leaf == float(use)) for leaf in (chosen["a"], chosen["b"]))

@@ -7,6 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 
+def is_none(leaf: Any) -> bool:
+    """Whether a leaf is missing; JAX passes over it otherwise."""
+    return leaf is None
+
+
 def select(use: Array, new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
     """The leaves of `new` where `use`, of `old` elsewhere."""
     return jax.tree.map(lambda a, b: jnp.where(use, a, b), new, old)

@@ -127,8 +127,8 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     """Continuous adjoint by a stiff method, the parameter integral by Gauss quadrature.
 
     It solves the equations of [`stiffrax.InterpolatingAdjoint`][], but with the integral over a step
-    by a Gauss rule over the polynomials of both solutions, outside of the error control. Parameters neither shorten
-    the steps nor are stored: the cheapest continuous adjoint for many parameters.
+    by a Gauss rule over the polynomials of both solutions, outside of the error control. Parameters
+    neither shorten the steps nor are stored: the cheapest continuous adjoint for many parameters.
 
     **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][], and
 
@@ -177,8 +177,8 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     """Continuous adjoint by a stiff method, with adaptive quadrature for the parameters.
 
     It solves the equations of [`stiffrax.InterpolatingAdjoint`][] in two parts: the one of the
-    adjoint alone, and the integral, by Clenshaw-Curtis rules over the polynomial of each accepted step of the adjoint,
-    which is halved until the rules of 5 and 9 points agree.
+    adjoint alone; and the integral, by Clenshaw-Curtis rules over the polynomial of each accepted
+    step of the adjoint, which is halved until the rules of 5 and 9 points agree.
 
     **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][].
 
@@ -221,9 +221,9 @@ class ImexAdjoint(AbstractContinuousAdjoint):
     r"""Continuous adjoint by an implicit-explicit method: implicit in the adjoint only.
 
     It solves the equations of [`stiffrax.InterpolatingAdjoint`][] by KenCarp4: the stiff one of
-    $\lambda$ by its implicit half, the integral by its explicit half, both under the error control. Each stage is
-    one linear solve with the exact `J^T`, and no Newton iteration. Its
-    order is 4: for strict tolerances `InterpolatingAdjoint` takes fewer steps.
+    $\lambda$ by its implicit half, the integral by its explicit half, both under the error control.
+    Each stage is one linear solve with the exact `J^T`, and no Newton iteration. The order is 4: for
+    strict tolerances `InterpolatingAdjoint` takes fewer steps.
 
     **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][].
 

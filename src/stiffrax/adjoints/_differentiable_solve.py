@@ -46,7 +46,7 @@ from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_sol
 from ._rosenbrock_equations import RosenbrockEquations
 from ._saved_tangents import TimeTangents, tangents_through_fn, time_tangents
 from ._saved_values import SavedPlaces, saved_places
-from ._solve_inputs import SolveInputs, is_moved
+from ._solve_inputs import SolveInputs, has_tangent, is_moved
 from ._step_equations import StepEquations
 from ._step_maps import StepMaps
 from ._sweeps import SavedTangents, SolveTangents
@@ -180,21 +180,16 @@ def _recorded(
 
 def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedSteps:
     """The recorded steps as a function of what derivatives are wanted of."""
-    flags = jax.tree.map(lambda x: x is not None, moved, is_leaf=lambda x: x is None)
-    wanted, flags = (inputs.terms, inputs.args), (flags.terms, flags.args)
+    moving = has_tangent(moved)
+    wanted, flags = (inputs.terms, inputs.args), (moving.terms, moving.args)
     if inputs.solver is not None:
-        wanted = (*wanted, inputs.solver)
-        flags = (*flags, jax.tree.map(lambda x: x is not None, moved.solver, is_leaf=_is_none))
+        wanted, flags = (*wanted, inputs.solver), (*flags, moving.solver)
         return StepMaps(*eqx.partition(wanted, flags), inputs.y0)
     solver = inputs.frozen["solver"]
     if isinstance(solver, AbstractRosenbrock):
         return RosenbrockEquations(solver, *eqx.partition(wanted, flags), inputs.y0)
     kind = VariableOrderSteps if isinstance(solver, RadauIIA) else StepEquations
     return kind(solver, *eqx.partition(wanted, flags), inputs.y0)
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
 
 
 def _or_zero(tangents: PyTree, values: PyTree[Array]) -> PyTree[Array]:

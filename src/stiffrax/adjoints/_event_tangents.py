@@ -18,7 +18,7 @@ from ..diffrax_loop import (
 )
 from ._saved_tangents import TimeTangents
 from ._saved_values import SavedPlaces, saved_places
-from ._solve_inputs import SolveInputs
+from ._solve_inputs import SolveInputs, has_tangent
 
 
 @final
@@ -49,9 +49,7 @@ class EventPlace(eqx.Module):
         _, restore = flatten_state(inputs.y0)
         slope = times.slopes(self.place)[0]
         carried = times.carried(self.place)[0]
-        flags = jax.tree.map(
-            lambda x: x is not None, (moved.args, moved.event), is_leaf=lambda x: x is None
-        )
+        flags = has_tangent((moved.args, moved.event))
         outer, inner = eqx.partition((inputs.args, inputs.event), flags)
 
         def value(t: Array, y: Array, outer: PyTree) -> Array:

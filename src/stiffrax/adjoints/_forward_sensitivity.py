@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .._arguments import check_choice, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed
-from .._trees import along_rows
+from .._trees import along_rows, is_none
 from ..diffrax_loop import counted_loop, saved_values, saved_ys, solve_loop, succeeded
 from ._differentiable_solve import AbstractSolveAdjoint
 from ._refusals import TWICE, refuse_derivative
@@ -172,4 +172,4 @@ def _(
 
 
 def _leaves(tree: PyTree) -> list[Any]:
-    return jax.tree.leaves(tree, is_leaf=lambda x: x is None)
+    return jax.tree.leaves(tree, is_leaf=is_none)

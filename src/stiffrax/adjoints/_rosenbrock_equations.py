@@ -117,7 +117,9 @@ class RosenbrockEquations(AbstractRecordedSteps):
         def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
             V, slopes = carry
             i, a, c, t, y, b = given
-            v = solve(b + _times_mass_transposed(system, library_matmul(c, V)) + library_matmul(a, slopes))
+            v = solve(
+                b + _times_mass_transposed(system, library_matmul(c, V)) + library_matmul(a, slopes)
+            )
             slope = system.h * jax.vjp(lambda y: system.field(t, y), y)[1](v)[0]
             put = lax.dynamic_update_slice_in_dim
             return (put(V, v[None], i, 0), put(slopes, slope[None], i, 0)), None

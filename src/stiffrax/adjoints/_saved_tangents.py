@@ -14,7 +14,7 @@ from .._flat_state import flatten_state
 from .._trees import along_rows
 from ..diffrax_loop import SavedValues, StepRecord, StepTimes
 from ._saved_values import SavedPlaces, powers_of
-from ._solve_inputs import SolveInputs
+from ._solve_inputs import SolveInputs, has_tangent
 
 
 @final
@@ -139,7 +139,7 @@ def tangents_through_fn(
     ts, ys = or_start(saved.ts, inputs.t0), jax.tree.map(or_start, ys, inputs.y0)
     ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
     ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot[rows]
-    moving = jax.tree.map(lambda x: x is not None, (args_dot, fn_dot), is_leaf=lambda x: x is None)
+    moving = has_tangent((args_dot, fn_dot))
     outer, inner = eqx.partition((args, fn), moving)
 
     def values_of(ts: Array, ys: PyTree[Array], outer: PyTree) -> PyTree:

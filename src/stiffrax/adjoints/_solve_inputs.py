@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PyTree, Shaped
 
+from .._trees import is_none
 from ..diffrax_loop import moving_with, starting_from, with_fns, with_step_to
 from ..solvers import LearnableRungeKutta
 
@@ -64,6 +65,11 @@ class SolveInputs(eqx.Module):
             "event": self.event,
             "init_state": starting_from(init_state, self.y0),
         }
+
+
+def has_tangent(tangents: Any) -> Any:
+    """Which leaves have a tangent, `None` standing for none."""
+    return jax.tree.map(lambda x: x is not None, tangents, is_leaf=is_none)
 
 
 def is_moved(tangents: Any) -> bool:

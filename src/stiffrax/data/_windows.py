@@ -29,7 +29,9 @@ def cut_arrays(
         # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
         xp = jnp if isinstance(values, jax.Array) else np
         cut = values[:, index]
-        return xp.where(along_rows(used, cut), cut, cut[:, :1]).reshape(runs * count, *cut.shape[2:])
+        return xp.where(along_rows(used, cut), cut, cut[:, :1]).reshape(
+            runs * count, *cut.shape[2:]
+        )
 
     present = (present & used[..., None]).reshape(runs * count, length + 1)
     return present, tuple(pick(values) for values in arrays)

@@ -16,6 +16,7 @@ import optimistix as optx
 from jaxtyping import Array
 
 from .._flat_state import entry_at, real_dtype
+from .._trees import is_none
 from ._enclosing_solve import run_with_controller
 from ._private_names import use_stepsize_tol
 from ._step_report import ReportingNorm, StepWork, asks_for_report
@@ -146,7 +147,7 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
             lambda s: s.controller_state,
             init_state,
             (init_state.controller_state, counts),
-            is_leaf=lambda x: x is None,
+            is_leaf=is_none,
         )
         run = ft.partial(
             loop,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from .._flat_state import flatten_state
-from .._trees import along_rows
+from .._trees import along_rows, is_none
 from ._solve_loop import solve_loop
 
 
@@ -115,10 +115,6 @@ def _rows(tree: PyTree[Array], index: Array) -> PyTree[Array]:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def _is_none(x: Any) -> bool:
-    return x is None
-
-
 def recorded_loop(
     *,
     keep_stages: bool,
@@ -156,7 +152,7 @@ def recorded_loop(
         lambda s: (s.dense_ts, s.dense_infos, s.dense_save_index),
         init_state,
         (times, buffers, 0),
-        is_leaf=_is_none,
+        is_leaf=is_none,
     )
     if state.event_dense_info is not None:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), info)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Shaped
 
+from .._trees import is_none
 from ._recorded_loop import StepRecord
 
 # Spacings of floating-point numbers by which a step ends before a jump, or starts after it.
@@ -108,4 +109,4 @@ def with_step_to(controller: Any, ts: Any) -> Any:
     """Puts them back."""
     if ts is None:
         return controller
-    return eqx.tree_at(lambda c: c.ts, controller, ts, is_leaf=lambda x: x is None)
+    return eqx.tree_at(lambda c: c.ts, controller, ts, is_leaf=is_none)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import real_numbers
+from .._trees import is_none
 from ..data import Trajectories, check_sizes, default_scale
 from ._model_and_data import check_data
 
@@ -70,7 +71,7 @@ class AbstractErrorMeasure(eqx.Module):
         scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))
         if self.weight is not None:
             scale = jnp.ones_like(scale)
-        return eqx.tree_at(lambda m: m.scale, self, scale, is_leaf=lambda x: x is None)
+        return eqx.tree_at(lambda m: m.scale, self, scale, is_leaf=is_none)
 
     def __call__(
         self,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._trees import is_none
 from ..data import SmoothingSpline, Trajectories
 from ..models import CoupledField, check_coupling
 from ._loss import AbstractLoss, LossValue
@@ -115,7 +116,7 @@ class HomotopyLoss(AbstractLoss):
             lambda loss: (loss.trajectory, loss.target, loss.coupling),
             self,
             (self.trajectory.for_data(data), target, coupling),
-            is_leaf=lambda x: x is None,
+            is_leaf=is_none,
         )
 
     @property

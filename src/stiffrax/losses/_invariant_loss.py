@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, real_numbers
+from .._trees import is_none
 from ..data import Trajectories, unit_of_rounding
 from ..solvers import FixedStepFlow, orthonormalize, predict_lanes, push_forward
 from ._loss import AbstractLoss, LossValue
@@ -125,7 +126,7 @@ class InvariantLoss(AbstractLoss):
         if not self.statistics:
             return self
         target = _moments_of(jnp.asarray(data.ys), jnp.asarray(data.mask))
-        return eqx.tree_at(lambda x: x._target, self, target, is_leaf=lambda x: x is None)
+        return eqx.tree_at(lambda x: x._target, self, target, is_leaf=is_none)
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of starts from which there was no solution."""

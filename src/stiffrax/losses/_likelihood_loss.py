@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import check_count, check_instance, check_tolerances
+from .._trees import is_none
 from ..adjoints import DiscreteAdjoint, records_steps
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
@@ -114,7 +115,7 @@ class LikelihoodLoss(AbstractLoss):
         """This loss knowing which standard deviations are to be estimated, in any of the data."""
         sets = (_unknown_spreads(check_measurements(one)) for one in (data, *others))
         unknown = frozenset().union(*sets)
-        return eqx.tree_at(lambda x: x._unknown, self, unknown, is_leaf=lambda x: x is None)
+        return eqx.tree_at(lambda x: x._unknown, self, unknown, is_leaf=is_none)
 
     def simulate(
         self, system: Any, data: Any, adjoint: diffrax.AbstractAdjoint | None = None

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
+from .._trees import is_none
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow, predict_lanes
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
@@ -149,7 +150,7 @@ class NeighborhoodLoss(AbstractLoss):
             lambda loss: (loss.measure, loss.neighborhoods),
             self,
             (self.measure.for_data(data), found),
-            is_leaf=lambda x: x is None,
+            is_leaf=is_none,
         )
 
     def draw(self, key: Array, centers: int, neighbors: int) -> "NeighborhoodLoss":

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
+from .._trees import is_none
 from ..adjoints import DiscreteAdjoint, records_steps
 from ..data import Trajectories, cut_windows, default_scale
 from ..solvers import RadauIIA5
@@ -121,7 +122,7 @@ class TrajectoryLoss(AbstractLoss):
         else:
             check_shapes(self.rtol, jnp.asarray(atol), jnp.zeros(data.num_states))
         return eqx.tree_at(
-            lambda loss: (loss.measure, loss.atol), self, (measure, atol), is_leaf=_is_none
+            lambda loss: (loss.measure, loss.atol), self, (measure, atol), is_leaf=is_none
         )
 
     def predict(self, model: Any, data: Trajectories) -> Float[Array, "runs predicted n"]:
@@ -197,7 +198,3 @@ class TrajectoryLoss(AbstractLoss):
             max_steps=self.max_steps,
             throw=False,
         )
-
-
-def _is_none(x: Any) -> bool:
-    return x is None

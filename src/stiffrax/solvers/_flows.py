@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._trees import is_none
 from ._segments import predict_segment
 
 # `flow(t, y)`: the state one interval later; not finite where there is none.
@@ -34,9 +35,7 @@ class FixedStepFlow(eqx.Module):
         if getattr(solver, "scan_kind", "bounded") is None:
             # The stages of explicit methods are a loop that by default has a reverse derivative
             # only.
-            solver = eqx.tree_at(
-                lambda s: s.scan_kind, solver, "bounded", is_leaf=lambda x: x is None
-            )
+            solver = eqx.tree_at(lambda s: s.scan_kind, solver, "bounded", is_leaf=is_none)
         end = t + jnp.asarray(self.interval, t.dtype)
         return predict_segment(solver, self.field, self.args, self.substeps, t, end, y, y)
 

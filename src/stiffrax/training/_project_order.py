@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from .._trees import is_none
 from ..tableaus import AbstractLearnableTableau, order_projection
 
 
@@ -81,7 +82,7 @@ def _is_tableau(x: Any) -> bool:
 
 
 def _check_complete(tableau: AbstractLearnableTableau) -> None:
-    leaves = jax.tree.leaves(tableau, is_leaf=lambda x: x is None)
+    leaves = jax.tree.leaves(tableau, is_leaf=is_none)
     if any(leaf is None for leaf in leaves):
         raise ValueError(
             "`project_order` was given a tableau of which only a part is trained; it changes all "
