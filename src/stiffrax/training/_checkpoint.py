@@ -4,7 +4,6 @@ import dataclasses
 import functools as ft
 import hashlib
 import json
-import os
 import re
 import types
 from os import PathLike
@@ -18,6 +17,7 @@ import numpy as np
 
 from ._history import History
 from ._training_loop import TrainingState
+from ._whole_files import write_whole
 
 _FORMAT = 6
 
@@ -110,61 +110,42 @@ class Store(NamedTuple):
 
     def save(self, state: TrainingState, history: History) -> None:
         """Writes the training, from one process of many."""
-        if jax.process_index() == 0:
-            save_checkpoint(self.path, self.settings, state, history)
+        if jax.process_index() != 0:
+            return
+        sizes = {"steps": history.loss.size, "judged": history.held_out_loss.size}
+        header = json.dumps({"settings": self.settings, "history": sizes}).encode() + b"\n"
+
+        def write(file: Any) -> None:
+            file.write(header)
+            eqx.tree_serialise_leaves(file, (numbers_of(state), history))
+
+        write_whole(Path(self.path), write)
 
     def load(self, state: TrainingState) -> tuple[TrainingState, History] | None:
         """The training in the file, or `None` if there is no file."""
-        return load_checkpoint(self.path, self.settings, state)
-
-
-def save_checkpoint(
-    path: str | PathLike[str], settings: dict[str, Any], state: TrainingState, history: History
-) -> None:
-    """Writes beside the file and renames: the file is the old one or the new one, never a part."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    sizes = {"steps": history.loss.size, "judged": history.held_out_loss.size}
-    with open(partial, "wb") as file:
-        file.write(json.dumps({"settings": settings, "history": sizes}).encode() + b"\n")
-        eqx.tree_serialise_leaves(file, (numbers_of(state), history))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    # The new name itself must reach the disk too.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def load_checkpoint(
-    path: str | PathLike[str], settings: dict[str, Any], state: TrainingState
-) -> tuple[TrainingState, History] | None:
-    """The training in the file, or `None` if there is no file."""
-    check_folder(path)
-    if not Path(path).exists():
-        return None
-    with open(path, "rb") as file:
-        header = _header(path, file.readline())
-        saved = header["settings"]
-        for name, value in settings.items():
-            if saved.get(name) != value:
-                raise ValueError(
-                    f"{path} holds a training with another {name}{_difference(saved, name, value)}. "
-                    "Give the arguments of that training, or another path, or delete the file."
-                )
-        steps, judged = header["history"]["steps"], header["history"]["judged"]
-        history = History(
-            solved_loss=np.zeros(steps),
-            gradient_norm=np.zeros(steps),
-            num_failed=np.zeros(steps, int),
-            held_out_steps=np.zeros(judged, int),
-            held_out_loss=np.zeros(judged),
-        )
-        numbers, history = eqx.tree_deserialise_leaves(file, (numbers_of(state), history))
-        return _with_keys(numbers, state), history
+        check_folder(self.path)
+        if not Path(self.path).exists():
+            return None
+        with open(self.path, "rb") as file:
+            header = _header(self.path, file.readline())
+            saved = header["settings"]
+            for name, value in self.settings.items():
+                if saved.get(name) != value:
+                    difference = _difference(saved, name, value)
+                    raise ValueError(
+                        f"{self.path} holds a training with another {name}{difference}. "
+                        "Give the arguments of that training, or another path, or delete the file."
+                    )
+            steps, judged = header["history"]["steps"], header["history"]["judged"]
+            history = History(
+                solved_loss=np.zeros(steps),
+                gradient_norm=np.zeros(steps),
+                num_failed=np.zeros(steps, int),
+                held_out_steps=np.zeros(judged, int),
+                held_out_loss=np.zeros(judged),
+            )
+            numbers, history = eqx.tree_deserialise_leaves(file, (numbers_of(state), history))
+            return _with_keys(numbers, state), history
 
 
 def _header(path: str | PathLike[str], line: bytes) -> dict[str, Any]:

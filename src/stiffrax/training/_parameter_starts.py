@@ -1,7 +1,6 @@
 """Searches that have ended, on disk."""
 
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +13,7 @@ from ._box_trust_region import Found
 from ._checkpoint import check_folder, digest_of
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
+from ._whole_files import write_whole
 
 _FORMAT = 2
 _COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")
@@ -55,9 +55,8 @@ class StartStore:
             for i, one in self.found.items()
             if one.stopped != "interrupted"
         }
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps({"format": _FORMAT, "of": self._digest, "searches": rows}))
-        os.replace(partial, self._path)
+        text = json.dumps({"format": _FORMAT, "of": self._digest, "searches": rows})
+        write_whole(self._path, lambda file: file.write(text.encode()))
 
     def _read(self, path: Path) -> None:
         try:

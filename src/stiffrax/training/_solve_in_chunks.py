@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from .._arguments import check_count
 from ._progress import progress_bar
+from ._whole_files import write_whole
 
 
 def solve_in_chunks(
@@ -171,7 +171,7 @@ class _Store:
         self.path.mkdir(parents=True, exist_ok=True)
         about = self.path / "settings.json"
         if not about.exists():
-            self._replace(about, lambda file: file.write(json.dumps(settings).encode()))
+            write_whole(about, lambda file: file.write(json.dumps(settings).encode()))
         if json.loads(about.read_text()) != settings:
             raise ValueError(
                 f"{self.path} holds chunks of other lanes, of another order or size, or of other "
@@ -188,12 +188,4 @@ class _Store:
 
     def write(self, k: int, results: list[np.ndarray]) -> None:
         """Keeps the results of a chunk: all of them, or none."""
-        self._replace(self.path / f"{k}.npz", lambda file: np.savez(file, *results))
-
-    def _replace(self, path: Path, write: Callable[[Any], Any]) -> None:
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_whole(self.path / f"{k}.npz", lambda file: np.savez(file, *results))
