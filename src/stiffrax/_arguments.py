@@ -173,14 +173,15 @@ def check_shapes(rtol: Any, atol: Any, state: Any) -> None:
         if not isinstance(tolerance, Array | np.ndarray):
             continue
         for shape in [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]:
-            if not _fits(tolerance.shape, shape):
+            if not shapes_fit(tolerance.shape, shape):
                 raise ValueError(
                     f"`{name}` of shape {tolerance.shape} was given for a state of shape {shape}; "
                     f"it needs one number, or one for each component. Write `{name}=1e-6`."
                 )
 
 
-def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+def shapes_fit(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Whether an array of one shape broadcasts to another."""
     pairs = zip(shape[::-1], into[::-1], strict=False)
     return len(shape) <= len(into) and all(a in (1, b) for a, b in pairs)
 

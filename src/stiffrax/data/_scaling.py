@@ -106,10 +106,7 @@ def default_scale(
 
 def check_sizes(name: str, sizes: Any) -> Float[np.ndarray, " n"]:
     """`sizes` as a vector of positive, finite numbers."""
-    try:
-        values = real_numbers(name, sizes)
-    except (TypeError, ValueError):
-        values = np.zeros(0)
+    values = real_numbers(name, sizes)
     if values.ndim != 1 or not values.size or not np.all((values > 0) & np.isfinite(values)):
         raise ValueError(
             f"`{name}={sizes}` was given; it needs positive, finite numbers, one a state. "

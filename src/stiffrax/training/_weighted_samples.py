@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .._arguments import real_numbers
+from .._arguments import real_numbers, shapes_fit
 from ..data import Trajectories, default_scale
 from ..losses import sample_weights
 
@@ -68,10 +68,7 @@ def _checked_scale(scale: Any, weight: Any, data: Trajectories) -> Float[np.ndar
     if scale is None:
         ys, mask = np.asarray(data.ys), np.asarray(data.mask)
         scale = default_scale(ys, mask) if weight is None else 1.0
-    try:
-        scale = real_numbers("scale", scale)
-    except (TypeError, ValueError):
-        scale = np.full(1, np.nan)
+    scale = real_numbers("scale", scale)
     fits = scale.shape in ((), (data.num_states,))
     if not fits or not np.all((scale > 0) & np.isfinite(scale)):
         raise ValueError(
@@ -87,24 +84,16 @@ def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs 
         weight = 1.0
     elif callable(weight):
         weight = sample_weights(weight, jnp.asarray(data.ts), jnp.asarray(data.ys))
-    try:
-        values = real_numbers("weight", weight)
-        # Of (runs, times) the times would be taken for states, where there are as many.
-        fits = values.ndim != 2
-        values = np.broadcast_to(values, data.ys.shape)
-    except (TypeError, ValueError):
-        raise ValueError(_message(np.shape(weight), data)) from None
-    present = values[np.asarray(data.mask)]
-    fits = fits and np.all((present >= 0) & np.isfinite(present)) and np.any(present > 0)
-    if not fits:
-        raise ValueError(_message(np.shape(weight), data))
-    return np.where(np.asarray(data.mask)[..., None], values, 0.0)
-
-
-def _message(shape: tuple[int, ...], data: Trajectories) -> str:
-    return (
-        f"`weight` of shape {shape} was given; it needs finite numbers that are not negative and "
-        f"not all zero: one for each of the {data.num_states} states, one for each sample and "
-        f"state, {data.ys.shape}, or a function `weight(t, y)`. For noise of standard deviation "
-        "`s` write `weight=1 / s**2` and no `scale`."
-    )
+    given, shape = real_numbers("weight", weight), data.ys.shape
+    # Of (runs, times) the times would be taken for states, where there are as many.
+    fits = given.ndim != 2 and shapes_fit(given.shape, shape)
+    present = np.asarray(data.mask)[..., None]
+    values = np.where(present, np.broadcast_to(given, shape), 0.0) if fits else given
+    if not fits or not np.all((values >= 0) & np.isfinite(values)) or not np.any(values > 0):
+        raise ValueError(
+            f"`weight` of shape {given.shape} was given; it needs finite numbers that are not "
+            f"negative and not all zero: one for each of the {data.num_states} states, one for each "
+            f"sample and state, {shape}, or a function `weight(t, y)`. For noise of standard "
+            "deviation `s` write `weight=1 / s**2` and no `scale`."
+        )
+    return values
