@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +19,7 @@ from ..linear_algebra import (
     SparseMatrix,
     library_matmul,
     looped_inverse,
+    recompute_where,
     scaled_inverse,
     stacked_columns,
 )
@@ -137,13 +137,12 @@ def solve_all(
     """
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
 
-    def again(solution: Array) -> Array:
+    def again() -> Array:
         # Hardly ever taken, and compiled in every gradient: by loops, however small the matrices.
         rows = ft.partial(scaled_inverse, unchecked=looped_inverse)
-        by_rows = _solve_rows(jax.vmap(rows)(stacked_matrix(tableau, hJ_T)), columns)
-        return jnp.where(wrong[:, None, None], by_rows, solution)
+        return _solve_rows(jax.vmap(rows)(stacked_matrix(tableau, hJ_T)), columns)
 
-    return lax.cond(eqxi.unvmap_any(wrong), again, lambda solution: solution, solution)
+    return recompute_where(wrong, again, solution)
 
 
 @solve_all.defjvp

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
 from ._products import largest_of_rows, library_matmul, small_matmul
+from ._recompute_where import recompute_where
 
 # Above this size a batch goes to the library, a matrix at a time. (Timed for 128 lanes on two cores:
 # elimination is faster than the library's batch to 96, and as fast at 128.)
@@ -208,11 +208,7 @@ def checked_inverse(
     size = library_matmul(jnp.abs(matrix), jnp.abs(inverse))
     bound = LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
     wrong = ~jnp.all(residual <= bound * size, axis=(-2, -1))
-
-    def again(inverse: Array) -> Array:
-        return jnp.where(wrong[..., None, None], small_inverse(matrix), inverse)
-
-    return lax.cond(eqxi.unvmap_any(wrong), again, lambda inverse: inverse, inverse)
+    return recompute_where(wrong, lambda: small_inverse(matrix), inverse)
 
 
 def probed_inverse(
@@ -230,11 +226,7 @@ def probed_inverse(
     size = _over_columns(jnp.abs(matrix), jnp.abs(x)) + jnp.abs(probe)
     bound = LARGEST_RESIDUAL * jnp.finfo(matrix.dtype).eps
     wrong = ~jnp.all(residual <= bound * size)
-
-    def again(inverse: Array) -> Array:
-        return jnp.where(wrong, _pivoted_inverse(matrix), inverse)
-
-    return lax.cond(eqxi.unvmap_any(wrong), again, lambda inverse: inverse, inverse)
+    return recompute_where(wrong, lambda: _pivoted_inverse(matrix), inverse)
 
 
 def _over_columns(matrix: Array, vector: Array) -> Array:

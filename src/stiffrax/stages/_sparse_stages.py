@@ -3,7 +3,6 @@
 from typing import final
 
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from ..linear_algebra import (
     SparseMatrix,
     factor_sparse,
     least_resolved,
+    recompute_where,
     refine,
     small_matmul,
     stacked_pattern,
@@ -166,11 +166,7 @@ def _solve(
     right = size <= LARGEST_LEFT
     # Of a right-hand side that is not finite nothing better can be had.
     wrong = ~right & jnp.any(G != 0) & jnp.all(jnp.isfinite(G))
-
-    def again(V: Array) -> Array:
-        return jnp.where(wrong, _factored(equations, G), V)
-
-    V = lax.cond(eqxi.unvmap_any(wrong), again, lambda V: V, V)
+    V = recompute_where(wrong, lambda: _factored(equations, G), V)
     # A failed step has no matrix that could be solved with, and no right-hand side.
     return jnp.where(jnp.any(G != 0), jnp.where(right | wrong, V, jnp.nan), 0)
 

@@ -1,12 +1,10 @@
 """All stage equations of a step as one matrix."""
 
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from ..linear_algebra import equations_hold, factor_blocks, scaled_inverse
+from ..linear_algebra import equations_hold, factor_blocks, recompute_where, scaled_inverse
 
 
 def stacked_mass_matrix(
@@ -60,12 +58,7 @@ def _(axis_size: int, in_batched: list[bool], *inputs: Array) -> tuple[Array, bo
 
 def _solve_checked(a: Array, hJ: Array, rhs: Array) -> Array:
     x = _by_blocks(a, hJ, rhs)
-    wrong = ~equations_hold(a, hJ, x, rhs)
-
-    def again(x: Array) -> Array:
-        return jnp.where(wrong, _by_rows(a, hJ, rhs), x)
-
-    return lax.cond(eqxi.unvmap_any(wrong), again, lambda x: x, x)
+    return recompute_where(~equations_hold(a, hJ, x, rhs), lambda: _by_rows(a, hJ, rhs), x)
 
 
 def solve_stacked(
