@@ -58,10 +58,10 @@ def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -
     return value
 
 
-def is_between(least: float | int, value: Any, most: float | int) -> bool:
-    """Whether `value` is a number between two others, neither of them."""
+def is_positive_below(value: Any, most: float | int) -> bool:
+    """Whether `value` is a number between zero and `most`, neither of them."""
     try:
-        return bool(least < value < most)
+        return bool(0 < value < most)
     except TypeError:
         return False
 

@@ -194,7 +194,7 @@ def looped_inverse(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 
 
 def checked_inverse(
-    matrix: Inexact[Array, "*k n n"], unchecked: Callable[[Array], Array] = unchecked_inverse
+    matrix: Inexact[Array, "*k n n"], unchecked: Callable[[Array], Array]
 ) -> Inexact[Array, "*k n n"]:
     """An inverse by elimination without pivoting, and with it where the residual asks for that.
 

@@ -10,7 +10,7 @@ import numpy as np
 import paramax
 from jaxtyping import Float, Int
 
-from .._arguments import check_count, check_instance, is_between
+from .._arguments import check_count, check_instance, is_positive_below
 from ..data._state_names import state_names
 from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
@@ -100,7 +100,7 @@ def to_reactions(
             )
     species = state_names(species, model.num_states)
     check_count("products", products)
-    if not is_between(0, tolerance, 1):
+    if not is_positive_below(tolerance, 1):
         raise ValueError(
             f"`tolerance={tolerance!r}` was given; it needs a number above 0 and below 1. Write "
             "`tolerance=1e-2`, or `tolerance=1e-9` for coefficients without errors."

@@ -16,13 +16,13 @@ _PRODUCTS = {"mul", "integer_pow", "square"}
 _TAKES_FACTORS = {*_PRODUCTS, "div", "dot_general"}
 
 
-def reads_input(jaxpr: Any, index: int) -> bool:
-    """Whether an output of a jaxpr may depend on one of its inputs.
+def reads_first_input(jaxpr: Any) -> bool:
+    """Whether an output of a jaxpr may depend on its first input.
 
     An operation that takes the input and whose output is used counts, whatever it computes.
     """
     _, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return used[index]
+    return used[0]
 
 
 def round_products(function: Callable, look_at: Callable[[Any], None] | None = None) -> Callable:

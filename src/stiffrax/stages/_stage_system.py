@@ -15,7 +15,7 @@ from .._flat_state import flatten_state
 from ..linear_algebra import ScaledInverse, scaled_inverse, small_matmul
 from ..tableaus import Tableau
 from ._mass import Mass
-from ._rounded_products import reads_input, round_cotangents, round_products
+from ._rounded_products import reads_first_input, round_cotangents, round_products
 
 
 @final
@@ -72,7 +72,7 @@ def flat_field(
         return flatten_state(slope)[0].astype(flat.dtype)
 
     reads: list[bool] = []
-    rounded = round_products(field, lambda jaxpr: reads.append(reads_input(jaxpr, 0)))
+    rounded = round_products(field, lambda jaxpr: reads.append(reads_first_input(jaxpr)))
     converted = eqx.filter_closure_convert(rounded, t, flat)
     return FlatField(converted, reads[-1]), flat, unravel
 

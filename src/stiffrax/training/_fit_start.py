@@ -39,7 +39,7 @@ def fit_start(
     model: Any,
     steps: CompressedResiduals,
     start: str,
-    progress: bool | None = None,
+    progress: bool | None,
     above: float = 0.0,
 ) -> Any:
     """The model from which the fit to windows starts; of a coupled start the couplings `above`."""

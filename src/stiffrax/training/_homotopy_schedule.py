@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from .._arguments import is_between
+from .._arguments import is_positive_below
 
 
 @final
@@ -43,7 +43,7 @@ class HomotopySchedule(eqx.Module):
     def __check_init__(self):
         whole = all(isinstance(x, int | np.integer) for x in (self.values, self.steps))
         enough = whole and self.values >= 2 and self.steps >= 1
-        if not (enough and is_between(0, self.ratio, float("inf"))):
+        if not (enough and is_positive_below(self.ratio, float("inf"))):
             raise ValueError(
                 f"`HomotopySchedule(values={self.values!r}, steps={self.steps!r}, "
                 f"ratio={self.ratio!r})` "

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from .._arguments import is_between
+from .._arguments import is_positive_below
 
 # A prediction depends on what the data do not tell if that moves it by more than this part of what
 # moves it most, and by more than rounding. Chosen, not measured.
@@ -129,7 +129,7 @@ class ParameterErrors:
 
 def check_level(level: Any) -> None:
     """Refuses percents, of which quantiles are NaN."""
-    if not is_between(0, level, 1):
+    if not is_positive_below(level, 1):
         raise ValueError(
             f"`level={level!r}` was given; it needs a number between 0 and 1. Write `level=0.95`."
         )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import check_instance, is_between
+from .._arguments import check_instance, is_positive_below
 from ..data import Trajectories
 
 
@@ -44,7 +44,7 @@ class GrowingHorizon(eqx.Module):
     steps: int
 
     def __check_init__(self):
-        if not all(is_between(0, x, float("inf")) for x in (self.first, self.steps)):
+        if not all(is_positive_below(x, float("inf")) for x in (self.first, self.steps)):
             raise ValueError(
                 f"`GrowingHorizon(first={self.first!r}, steps={self.steps!r})` was given; both must be "
                 "positive. Write for example `GrowingHorizon(first=1e-2, steps=1000)`."
@@ -95,7 +95,7 @@ class Steer(eqx.Module):
     width: float
 
     def __check_init__(self):
-        if not is_between(0, self.width, 0.5):
+        if not is_positive_below(self.width, 0.5):
             raise ValueError(
                 f"`Steer(width={self.width!r})` was given; it needs a number between 0 and 0.5, so "
                 "that times stay in order. Write `Steer(0.1)`."
