@@ -39,6 +39,7 @@ WITHIN = {
     "QuadratureAdjoint": CONTINUOUS,
     "RecordingController": {"atol", "norm", "rtol"},
     "SimplifiedNewton": {"atol", "has_tolerances", "norm", "rtol"},
+    "Trajectories": {"arrays"},
     "TrajectoryLoss": {"solve_run"},
 }
 

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -175,6 +176,11 @@ class Trajectories(eqx.Module):
         """
         out = held_out_runs(held_out, self.run_names)
         return self.select([i for i in range(len(self)) if i not in out]), self.select(out)
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """`ts`, `ys` and `mask` as arrays of JAX, in its precision."""
+        return jnp.asarray(self.ts), jnp.asarray(self.ys), jnp.asarray(self.mask)
 
     @property
     def num_runs(self) -> int:

@@ -134,7 +134,7 @@ class HomotopyLoss(AbstractLoss):
                 f"{len(data)} runs were given to a loss with splines of {num_splines}: homotopy "
                 "trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
             )
-        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        ts, ys, mask = data.arrays
 
         def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
             coupled = CoupledField(model, target, loss.coupling, loss.strength)

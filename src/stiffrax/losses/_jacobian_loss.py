@@ -83,7 +83,7 @@ class JacobianLoss(AbstractLoss):
                 f"(runs, times, n, n) = {expected}: one for each sample, NaN where there is none; "
                 "leave `batch_size`, `held_out` and `mesh` out."
             )
-        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        ts, ys, mask = data.arrays
         ends = jnp.concatenate([ts[:, 1:], ts[:, -1:]], axis=1)
         known = mask & jnp.all(jnp.isfinite(self.jacobians), axis=(-2, -1))
         if self.flow_solver is not None:

@@ -188,7 +188,7 @@ class NeighborhoodLoss(AbstractLoss):
         loss = self.for_data(data) if self.neighborhoods is None else self
         found: Any = loss.neighborhoods
         found.check_same_data(data)
-        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        ts, ys, mask = data.arrays
         centers, neighbors = found.following(ys, self.steps)
         times, late = (x[..., 0] for x in found.following(ts[..., None], self.steps))
         begun, there = (x[..., 0] for x in found.following(mask[..., None], self.steps))

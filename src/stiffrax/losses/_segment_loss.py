@@ -101,7 +101,7 @@ class SegmentLoss(AbstractLoss):
         check_model(model, check_data(data))
         measure = self.measure.for_data(data)
         windows = cut_windows(data, self.window)
-        ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
+        ts, ys, mask = windows.arrays
         predicted = self._predict_all(model, ts, ys, mask)
         solved = finite_samples(predicted)
         value = measure(predicted, ts[:, 1:], ys[:, 1:], mask[:, 1:])
@@ -110,7 +110,7 @@ class SegmentLoss(AbstractLoss):
     def first_failure(self, model: Any, data: Trajectories) -> str:
         """The first segment whose steps cannot be solved, and why."""
         windows = cut_windows(data, self.window)
-        ts, ys, mask = (jnp.asarray(x) for x in (windows.ts, windows.ys, windows.mask))
+        ts, ys, mask = windows.arrays
         predicted = jax.vmap(lambda *run: self._predict(model, *run))(ts, ys, mask)
         failed = np.argwhere(np.asarray(mask[:, 1:] & ~finite_samples(predicted)))
         if not len(failed):

@@ -95,7 +95,7 @@ def value_of_runs(
     Of a solve that failed no sample counts, also where it was still good: adjoints give no derivative
     of it.
     """
-    ts, ys, mask = (jnp.asarray(x)[:, 1:] for x in (data.ts, data.ys, data.mask))
+    ts, ys, mask = (x[:, 1:] for x in data.arrays)
     solved = mask & ~failed[:, None]
     value = measure(predicted, ts, ys, solved)
     return LossValue(

@@ -149,7 +149,7 @@ class TrajectoryLoss(AbstractLoss):
         if not len(failed):
             return ""
         run = int(failed[0])
-        ts, ys, mask = (jnp.asarray(x)[run] for x in (data.ts, data.ys, data.mask))
+        ts, ys, mask = (x[run] for x in data.arrays)
         solution = loss._solution(model, ts, ys[0], mask)
         what = f"run {data.run_names[run]}" if self.window is None else f"window {run}"
         return failed_solve(what, ts[0], solution)
@@ -157,7 +157,7 @@ class TrajectoryLoss(AbstractLoss):
     def _solve_all(
         self, model: Any, data: Trajectories
     ) -> tuple[Float[Array, "runs predicted n"], Bool[Array, " runs"]]:
-        ts, ys, mask = (jnp.asarray(x) for x in (data.ts, data.ys, data.mask))
+        ts, ys, mask = data.arrays
 
         def solve(*run: Array) -> tuple[Array, Array]:
             return self.solve_run(model, *run)
