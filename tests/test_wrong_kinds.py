@@ -21,6 +21,7 @@ WRONG = {
     "`measure` is `'l2'`": lambda: srx.SegmentLoss(measure="l2"),
     "`measure` is a list": lambda: srx.NeighborhoodLoss(5, measure=[1]),
     "`solver` is `'radau'`; it needs a solver": lambda: srx.NeighborhoodLoss(5, solver="radau"),
+    "`solver` is `'euler'`; it needs a solver": lambda: srx.LikelihoodLoss("euler"),
     "`adjoint` is `'discrete'`; it needs an adjoint": lambda: srx.TrajectoryLoss(
         adjoint="discrete"
     ),

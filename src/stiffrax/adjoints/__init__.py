@@ -7,6 +7,8 @@ from ._continuous_adjoints import (
     QuadratureAdjoint as QuadratureAdjoint,
 )
 from ._differentiable_solve import AbstractSolveAdjoint as AbstractSolveAdjoint
-from ._discrete_adjoint import DiscreteAdjoint as DiscreteAdjoint
+from ._discrete_adjoint import (
+    DiscreteAdjoint as DiscreteAdjoint,
+    default_adjoint as default_adjoint,
+)
 from ._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
-from ._refusals import records_steps as records_steps

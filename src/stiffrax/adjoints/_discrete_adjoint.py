@@ -1,7 +1,8 @@
 """The derivative of the steps that were taken: ahead or back over them in parallel."""
 
-from typing import final
+from typing import Any, final
 
+import diffrax
 import equinox as eqx
 
 from .._arguments import check_choice, plain_integer
@@ -9,6 +10,7 @@ from .._flat_state import flatten_state
 from .._options import Failed, Memory, Recurrence
 from ._affine_steps import RECURRENCES
 from ._differentiable_solve import AbstractRecordedAdjoint, Recorded
+from ._refusals import records_steps
 from ._sweeps import SavedTangents, SolveTangents, Sweep
 
 # Steps in a batch up to ten states, and above. (Timed on one core, value and gradient: 16 takes as long
@@ -129,3 +131,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         recurrence = self.recurrence or ("scan" if dense else "solve")
         chunk = self.chunk or (_CHUNK if y0.size <= _FEW_STATES else _CHUNK_OF_MANY_STATES)
         return Sweep(solved.steps, solved.record, solved.places, solved.dense, chunk, recurrence)
+
+
+def default_adjoint(solver: Any) -> diffrax.AbstractAdjoint:
+    """That of losses: exact for the steps of a method for stiff problems, diffrax's for others."""
+    return DiscreteAdjoint() if records_steps(solver) else diffrax.RecursiveCheckpointAdjoint()

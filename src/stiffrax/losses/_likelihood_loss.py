@@ -11,11 +11,12 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count, check_instance, check_tolerances
 from .._trees import is_none
-from ..adjoints import DiscreteAdjoint, records_steps
+from ..adjoints import default_adjoint
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
 from ._simulation import (
     Simulation,
@@ -104,10 +105,8 @@ class LikelihoodLoss(AbstractLoss):
                 )
         check_tolerances("LikelihoodLoss", rtol, 1.0 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), None if atol is None else float(atol)
-        if adjoint is None:
-            ours = records_steps(self.solver)
-            adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
-        self.adjoint = adjoint
+        self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint
+        check_parts(solver=self.solver, adjoint=self.adjoint)
         self.max_steps = check_count("max_steps", max_steps)
         self._unknown = None
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_shapes, check_tolerances
 from .._trees import is_none
-from ..adjoints import DiscreteAdjoint, records_steps
+from ..adjoints import default_adjoint
 from ..data import Trajectories, cut_windows, default_scale
 from ..solvers import RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
@@ -93,14 +93,11 @@ class TrajectoryLoss(AbstractLoss):
         self.measure = ScaledMSE() if measure is None else measure
         check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), atol
-        if adjoint is None:
-            ours = records_steps(self.solver)
-            adjoint = DiscreteAdjoint() if ours else diffrax.RecursiveCheckpointAdjoint()
-        self.adjoint = adjoint
+        self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint
         self.max_steps = check_count("max_steps", max_steps)
         self.controller = controller
         check_parts(
-            solver=self.solver, measure=self.measure, adjoint=adjoint, controller=controller
+            solver=self.solver, measure=self.measure, adjoint=self.adjoint, controller=controller
         )
         self._window = None if window is None else check_count("window", window)
 
