@@ -120,10 +120,6 @@ class AbstractLinearMethod(eqx.Module):
         """From the adjoint at `t` to that at `t - h`."""
 
 
-def _solve(matrix: Array, rhs: Array) -> Array:
-    return scaled_inverse(matrix).solve(rhs[:, None])[:, 0]
-
-
 @functools.cache
 def _joint_rule(tableau: Tableau) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the method itself for an integral, and of its error estimate.
@@ -159,11 +155,11 @@ class LinearRadau(AbstractLinearMethod):
         couplings = jnp.asarray(tableau.A_inverse - tableau.A_inverse.T, dtype)
         identity = jnp.eye(start.size, dtype=dtype)
         matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, identity)
-        Z = _solve(matrix, slopes[1:].reshape(-1)).reshape(-1, start.size)
+        Z = scaled_inverse(matrix).solve(slopes[1:].reshape(-1)).reshape(-1, start.size)
         defect = slopes[0] + jnp.asarray(tableau.error_weights, dtype) @ Z
         filtered = tableau.gamma * identity - hJ_T[0]
         polynomial = jnp.asarray(tableau.polynomial.T, dtype) @ Z
-        end, error = start + Z[-1], _solve(filtered, defect)
+        end, error = start + Z[-1], scaled_inverse(filtered).solve(defect)
         if self.gauss_nodes:
             x, weights = np.polynomial.legendre.leggauss(self.gauss_nodes)
             nodes, weights, error_weights = (x + 1) / 2, weights / 2, None
@@ -211,7 +207,7 @@ class LinearKenCarp(AbstractLinearMethod):
         for lower, diagonal, J in rows:
             known = start + jnp.asarray(lower, dtype) @ jnp.stack(increments)
             matrix = jnp.eye(start.size, dtype=dtype) - diagonal.item() * J
-            value = _solve(matrix, known)
+            value = scaled_inverse(matrix).solve(known)
             values.append(value)
             increments.append((value - known) / diagonal.item())
         k = jnp.stack(increments)

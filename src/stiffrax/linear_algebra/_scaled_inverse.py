@@ -28,8 +28,12 @@ class ScaledInverse(eqx.Module):
     rows: Float[Array, "*k n"]
     columns: Float[Array, "*k n"]
 
-    def solve(self, b: Inexact[Array, "*k n r"]) -> Inexact[Array, "*k n r"]:
-        """Solves for all columns of `b`, with one step of iterative refinement."""
+    def solve(
+        self, b: Inexact[Array, " n"] | Inexact[Array, "*k n r"]
+    ) -> Inexact[Array, " n"] | Inexact[Array, "*k n r"]:
+        """Solves for a vector or all columns of `b`, with one step of iterative refinement."""
+        if b.ndim == 1:
+            return self.solve(b[:, None])[:, 0]
         rows, columns = (x.astype(b.dtype)[..., None] for x in (self.rows, self.columns))
         b = rows * b
         x = small_matmul(self.inverse, b)

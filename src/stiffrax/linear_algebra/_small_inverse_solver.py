@@ -42,7 +42,7 @@ class SmallInverse(lx.AbstractLinearSolver):
     def compute(self, state: Any, vector: PyTree[Array], options: dict[str, Any]) -> Any:
         del options
         b, unravel = ravel_pytree(vector)
-        return unravel(state.solve(b[:, None])[:, 0]), lx.RESULTS.successful, {}
+        return unravel(state.solve(b)), lx.RESULTS.successful, {}
 
     def transpose(self, state: Any, options: dict[str, Any]) -> Any:
         return state.T, options

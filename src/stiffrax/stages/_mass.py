@@ -97,7 +97,7 @@ class Mass(eqx.Module):
             )
         M, rows, columns = _scaled(self.entries)
         tiny = jnp.sqrt(jnp.finfo(M.dtype).eps) * jnp.eye(f.size, dtype=M.dtype)
-        slope = scaled_inverse(M.T @ M + tiny).solve((M.T @ (rows * f))[:, None])[:, 0]
+        slope = scaled_inverse(M.T @ M + tiny).solve(M.T @ (rows * f))
         return columns * slope
 
     def divide(self, x: Float[Array, " n"]) -> Float[Array, " n"]:

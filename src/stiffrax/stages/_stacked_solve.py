@@ -39,7 +39,7 @@ def _by_rows(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
     """The scaled inverse of the stacked matrix, with pivoting and one refinement."""
-    return scaled_inverse(stacked_matrix(a, hJ)).solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
+    return scaled_inverse(stacked_matrix(a, hJ)).solve(rhs.reshape(-1)).reshape(rhs.shape)
 
 
 @jax.custom_batching.custom_vmap
@@ -84,4 +84,4 @@ def solve_stacked_mass(
     without it.
     """
     matrix = stacked_mass_matrix(a, M, hJ)
-    return scaled_inverse(matrix).solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
+    return scaled_inverse(matrix).solve(rhs.reshape(-1)).reshape(rhs.shape)

@@ -268,4 +268,4 @@ def _stacked(A: Float[Array, "m m"], hJ: Float[Array, "m n n"]) -> Float[Array, 
 
 
 def _solved(inverse: ScaledInverse, rhs: Array) -> Array:
-    return inverse.solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
+    return inverse.solve(rhs.reshape(-1)).reshape(rhs.shape)
