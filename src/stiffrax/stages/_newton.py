@@ -30,6 +30,21 @@ class NewtonState(eqx.Module):
     solve: Any
     cycles: Int[Array, ""]
 
+    def is_open(self, limit: int) -> Bool[Array, ""]:
+        """Whether to iterate on, with `limit` iterations in all."""
+        return ~(self.converged | self.diverged) & (self.iterations < limit)
+
+    @property
+    def result(self) -> optx.RESULTS:
+        """Why the iteration has ended: for its limit, if for nothing else."""
+        result = optx.RESULTS.where(
+            self.diverged, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
+        )
+        nonfinite = self.diverged & ~jnp.isfinite(self.displacement)
+        result = optx.RESULTS.where(nonfinite, optx.RESULTS.nonfinite, result)
+        limit = optx.RESULTS.nonlinear_max_steps_reached
+        return optx.RESULTS.where(self.converged | self.diverged, result, limit)
+
 
 @final
 class StoppingRule(eqx.Module):
@@ -314,12 +329,8 @@ class SimplifiedNewton(optx.AbstractRootFinder):
     ) -> tuple[Bool[Array, ""], optx.RESULTS]:
         """Stops on convergence, or on a displacement that grows or is not finite."""
         del fn, y, args, options, tags
-        result = optx.RESULTS.where(
-            state.diverged, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
-        )
-        nonfinite = state.diverged & ~jnp.isfinite(state.displacement)
-        result = optx.RESULTS.where(nonfinite, optx.RESULTS.nonfinite, result)
-        return state.converged | state.diverged, result
+        ended = state.converged | state.diverged
+        return ended, optx.RESULTS.where(ended, state.result, optx.RESULTS.successful)
 
     def postprocess(
         self,

@@ -16,7 +16,7 @@ from ._stage_solve import solve_refined, stop_gradient
 from ._stage_system import SlopeSystem, with_rounded_cotangents
 from ._stopping_rules import rounding_rule
 
-_NEWTON = SimplifiedNewton()
+_NEWTON, _MOST_ITERATIONS = SimplifiedNewton(), 50
 
 
 @final
@@ -33,15 +33,14 @@ def _slope_residual(K: Array, system: SlopeSystem) -> tuple[Array, None]:
     return system.residual(K), None
 
 
-def _slope_is_open(fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]) -> Array:
-    state = iterate[1]
-    return ~(state.converged | state.diverged) & (state.iterations < fixed[1])
+def _slope_is_open(_: SlopeSystem, iterate: tuple[Array, NewtonState]) -> Array:
+    return iterate[1].is_open(_MOST_ITERATIONS)
 
 
 def _slope_iteration(
-    fixed: tuple[SlopeSystem, int], iterate: tuple[Array, NewtonState]
+    system: SlopeSystem, iterate: tuple[Array, NewtonState]
 ) -> tuple[Array, NewtonState]:
-    (system, _), (K, state) = fixed, iterate
+    K, state = iterate
     options = {
         "solve": lambda R, K: system.solve_linearized(K, R),
         "rule": rounding_rule(system.y0),
@@ -50,21 +49,18 @@ def _slope_iteration(
     return K, state
 
 
-def _slope_iterate(system: SlopeSystem, max_steps: int) -> tuple[Array, SlopeSolution]:
+def _slope_iterate(system: SlopeSystem) -> tuple[Array, SlopeSolution]:
     # From no slope at all the first iterate is that of the problem linearized at the start, which
     # is close for stiff components; their slopes at the start mean nothing.
     start = jnp.zeros((system.c.shape[0], system.y0.shape[0]), system.y0.dtype)
     init = _NEWTON.init(_slope_residual, start, system, {"solve": None}, start, None, frozenset())
-    K, state = while_open(_slope_is_open, _slope_iteration, (system, max_steps), (start, init))
-    _, result = _NEWTON.terminate(_slope_residual, K, system, {}, state, frozenset())
-    limit = optx.RESULTS.nonlinear_max_steps_reached
-    result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
-    return K, SlopeSolution(K, state.converged, state.iterations, result)
+    K, state = while_open(_slope_is_open, _slope_iteration, system, (start, init))
+    return K, SlopeSolution(K, state.converged, state.iterations, state.result)
 
 
 def _slope_derivative(primals: Any, tangents: Any) -> Any:
-    system, max_steps = primals
-    K, solution = _slopes(system, max_steps)
+    (system,) = primals
+    K, solution = _slopes(system)
     ok = solution.converged
     point, K_point = linearization_point(system, K, ok)
 
@@ -82,11 +78,11 @@ def _slope_derivative(primals: Any, tangents: Any) -> Any:
 _slopes = with_derivative("slopes", _slope_iterate, _slope_derivative)
 
 
-def solve_slopes(system: SlopeSystem, max_steps: int = 50) -> SlopeSolution:
+def solve_slopes(system: SlopeSystem) -> SlopeSolution:
     """Solves for the slopes to rounding; differentiable in everything the system holds.
 
     In the coefficients too: the derivative is one linear solve with the exact Jacobians at the
     stages, in both modes and any composition, and zero for a solve that failed.
     """
-    K, solution = _slopes(system, max_steps)
+    K, solution = _slopes(system)
     return eqx.tree_at(lambda s: s.K, stop_gradient(solution), K)

@@ -209,10 +209,7 @@ def iterate_newton(system: StageSystem, guess: Array, method: StageMethod) -> St
         (Z, state), counts = lax.scan(try_again, (Z, state), guesses)
         exact = jnp.sum(counts, dtype=exact.dtype)
         state = replace(state, iterations=frozen + exact)
-    _, result = newton.terminate(_with_aux, Z, system, {}, state, frozenset())
-    limit = optx.RESULTS.nonlinear_max_steps_reached
-    result = optx.RESULTS.where(state.converged | state.diverged, result, limit)
-    found = state.converged, state.iterations, state.theta, result, state.cycles, exact
+    found = state.converged, state.iterations, state.theta, state.result, state.cycles, exact
     return StageSolution(Z, system.hf0, *found)
 
 
@@ -220,16 +217,12 @@ _Fixed: TypeAlias = tuple[StageSystem, StageMethod]
 _Iterate: TypeAlias = tuple[Array, NewtonState]
 
 
-def _is_open(state: NewtonState, limit: int) -> Array:
-    return ~(state.converged | state.diverged) & (state.iterations < limit)
-
-
 def _is_running(fixed: _Fixed, iterate: _Iterate) -> Array:
-    return _is_open(iterate[1], fixed[1].max_steps)
+    return iterate[1].is_open(fixed[1].max_steps)
 
 
 def _is_running_exactly(fixed: _Fixed, iterate: _Iterate) -> Array:
-    return _is_open(iterate[1], min(fixed[1].max_steps, _EXACT_ITERATIONS))
+    return iterate[1].is_open(min(fixed[1].max_steps, _EXACT_ITERATIONS))
 
 
 def _iteration(fixed: _Fixed, iterate: _Iterate, solve: Callable) -> _Iterate:
