@@ -19,6 +19,12 @@ def check_state(y: Any, num_states: int) -> Array:
     return jnp.asarray(y)
 
 
+def check_output(name: str, value: Array, size: int) -> None:
+    """Refuses what a part of a model returns if it is not one vector of so many numbers."""
+    if value.shape != (size,):
+        raise ValueError(f"`{name}` must return shape ({size},), got {value.shape}.")
+
+
 def check_indices(name: str, indices: Sequence[int] | None, num_states: int) -> tuple[int, ...]:
     """`indices` as a tuple of different states, by default all of them."""
     if indices is None:

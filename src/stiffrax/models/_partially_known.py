@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
-from ._checks import check_indices, check_state
+from ._checks import check_indices, check_output, check_state
 from ._own_names import check_own_names, named_parts, own_names
 from ._parameter import split_trainable
 
@@ -144,12 +144,8 @@ class PartiallyKnown(eqx.Module):
         known_part, learned_part = paramax.unwrap((self.known, self.learned))
         known = jnp.asarray(known_part(t, y, args))
         learned = jnp.asarray(learned_part(t, y[np.array(self.inputs)], args))
-        for name, value, size in (
-            ("known", known, self.num_states),
-            ("learned", learned, len(self.outputs)),
-        ):
-            if value.shape != (size,):
-                raise ValueError(f"`{name}` must return shape ({size},), got {value.shape}.")
+        check_output("known", known, self.num_states)
+        check_output("learned", learned, len(self.outputs))
         # A gather, not `known.at[outputs].add(learned)`: its Jacobian took half the time on the
         # CPU.
         places = np.full(self.num_states, len(self.outputs))
@@ -248,12 +244,8 @@ class ConstrainedField(eqx.Module):
         learned, constraint = paramax.unwrap((self.learned, self.constraint))
         derivatives = jnp.asarray(learned(t, y, args))
         violation = jnp.atleast_1d(jnp.asarray(constraint(t, y, args)))
-        for name, value, size in (
-            ("learned", derivatives, len(self.differential)),
-            ("constraint", violation, len(self.algebraic)),
-        ):
-            if value.shape != (size,):
-                raise ValueError(f"`{name}` must return shape ({size},), got {value.shape}.")
+        check_output("learned", derivatives, len(self.differential))
+        check_output("constraint", violation, len(self.algebraic))
         # A gather, as in `PartiallyKnown`: its Jacobian is cheaper than a scatter's.
         order = np.argsort((*self.differential, *self.algebraic))
         return jnp.concatenate([derivatives, violation])[order]

@@ -71,9 +71,7 @@ class PiNet(eqx.Module):
         num_states = check_count("num_states", num_states)
         width = check_count("width", width)
         degree = check_count("degree", degree)
-        outputs = num_states
-        if num_outputs is not None:
-            outputs = check_count("num_outputs", num_outputs)
+        outputs = num_states if num_outputs is None else check_count("num_outputs", num_outputs)
         U_key, C_key = jr.split(key)
         variance = jnp.where(jnp.arange(degree) == 0, 1, 1 / degree) / num_states
         self.U = jnp.sqrt(variance)[:, None, None] * jr.normal(U_key, (degree, width, num_states))
