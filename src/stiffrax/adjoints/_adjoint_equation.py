@@ -154,7 +154,7 @@ class LinearRadau(AbstractLinearMethod):
         # The stacked matrix is that of the transposed equations: ours have `A^{-1}` itself.
         couplings = jnp.asarray(tableau.A_inverse - tableau.A_inverse.T, dtype)
         identity = jnp.eye(start.size, dtype=dtype)
-        matrix = stacked_matrix(tableau, hJ_T[1:]) + jnp.kron(couplings, identity)
+        matrix = stacked_matrix(tableau.A_inverse.T, hJ_T[1:]) + jnp.kron(couplings, identity)
         Z = scaled_inverse(matrix).solve(slopes[1:].reshape(-1)).reshape(-1, start.size)
         defect = slopes[0] + jnp.asarray(tableau.error_weights, dtype) @ Z
         filtered = tableau.gamma * identity - hJ_T[0]

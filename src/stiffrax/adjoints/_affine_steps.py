@@ -56,8 +56,7 @@ class Chunk(eqx.Module):
     def factors(self) -> "SparseStages | LibraryFactors":
         """Factors of the equations of each step, sparse ones or those of the linear solver."""
         if self.is_sparse:
-            couplings = self.steps.couplings
-            a, transform = couplings.A_inverse.T, couplings.transform.transposed
+            a, transform = self.steps.couplings, self.steps.transform
             return eqx.filter_vmap(
                 lambda step: factor_sparse_stages(a, transform, *reversed(step.matrices))
             )(self.steps)
@@ -69,7 +68,7 @@ class Chunk(eqx.Module):
 
     def left(self, rest: Array, V: Float[Array, "k mn"], G: Float[Array, "k mn"]) -> Array:
         """What is left of sparse equations, in units of rounding of each one's terms."""
-        a = self.steps.couplings.A_inverse.T
+        a = self.steps.couplings
 
         def terms(step: Any, V: Array, G: Array) -> Array:
             hJ, M = step.matrices
@@ -182,9 +181,10 @@ def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float
         return lambda rhs: eqx.filter_vmap(columns)(factors, stacked(rhs))
     hJ, M = steps.matrices
     if M is None:
-        factors = factor_blocks(steps.couplings, hJ)
-        wrong = chunk.used & unsolved(steps.couplings, hJ, factors, (units,))
-        return lambda rhs: solve_all(steps.couplings, hJ, factors, rhs, wrong)
+        a = jnp.asarray(steps.couplings, hJ.dtype)
+        factors = factor_blocks(a, hJ)
+        wrong = chunk.used & unsolved(a, hJ, factors, (units,))
+        return lambda rhs: solve_all(a, hJ, factors, rhs, wrong)
     matrices = chunk.matrices()
     inverses = lax.stop_gradient(factor_rows(matrices))
     return lambda rhs: solve_by_rows(matrices, inverses, stacked(rhs))

@@ -1,7 +1,6 @@
-"""The transposed linear equations of solved steps, and their solution for all columns at once."""
+"""The linear equations of solved steps, transposed, and their solution for all columns at once."""
 
 import functools as ft
-from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
@@ -40,25 +39,8 @@ Matrices: TypeAlias = Float[Array, "*k n n"] | SparseMatrix
 StageMatrices: TypeAlias = Float[Array, "*k m n n"] | SparseMatrix
 
 
-@final
-@dataclass(frozen=True)
-class PlainEquations:
-    """Couplings with which the solves for transposed equations solve the plain ones."""
-
-    tableau: Tableau
-
-    @property
-    def A_inverse(self) -> np.ndarray:
-        """What is transposed once more."""
-        return self.tableau.A_inverse.T
-
-    @property
-    def transform(self) -> SplitTransform:
-        """Of that."""
-        return self.tableau.transform.transposed
-
-
-Couplings: TypeAlias = Tableau | PlainEquations
+# What couples the stages, in the equations that are solved.
+Couplings: TypeAlias = Float[Array | np.ndarray, "m m"]
 
 
 def transposed(matrices: Array | SparseMatrix) -> Any:
@@ -66,14 +48,10 @@ def transposed(matrices: Array | SparseMatrix) -> Any:
     return matrices.T if isinstance(matrices, SparseMatrix) else jnp.swapaxes(matrices, -1, -2)
 
 
-def _couplings(tableau: Couplings, dtype: jnp.dtype) -> Float[Array, "m m"]:
-    return jnp.asarray(tableau.A_inverse.T, dtype)
-
-
-def stacked_matrix(tableau: Couplings, hJ_T: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
-    """The transposed stage equations as one matrix."""
-    identity = jnp.eye(hJ_T.shape[-1], dtype=hJ_T.dtype)
-    return stacked_mass_matrix(_couplings(tableau, hJ_T.dtype), identity, hJ_T)
+def stacked_matrix(a: Couplings, hJ: Float[Array, "*k m n n"]) -> Float[Array, "*k mn mn"]:
+    """The stage equations as one matrix."""
+    identity = jnp.eye(hJ.shape[-1], dtype=hJ.dtype)
+    return stacked_mass_matrix(jnp.asarray(a, hJ.dtype), identity, hJ)
 
 
 def stacked(rhs: tuple[Blocks, ...]) -> Float[Array, "k mn r"]:
@@ -86,10 +64,10 @@ def blocks(columns: Float[Array, "k m n r"]) -> Blocks:
     return tuple(jnp.moveaxis(columns, 1, 0))
 
 
-def factor_blocks(tableau: Couplings, hJ_T: Float[Array, "k m n n"]) -> BlockFactors:
-    """Elimination by blocks of the transposed stage equations; no derivative goes through it."""
-    a, hJ_T = _couplings(tableau, hJ_T.dtype), lax.stop_gradient(hJ_T)
-    return jax.vmap(lambda hJ_T: linear_algebra.factor_blocks(a, hJ_T, looped_inverse))(hJ_T)
+def factor_blocks(a: Couplings, hJ: Float[Array, "k m n n"]) -> BlockFactors:
+    """Elimination by blocks of the stage equations; no derivative goes through it."""
+    a, hJ = jnp.asarray(a, hJ.dtype), lax.stop_gradient(hJ)
+    return jax.vmap(lambda hJ: linear_algebra.factor_blocks(a, hJ, looped_inverse))(hJ)
 
 
 def factor_rows(matrix: Float[Array, "k mn mn"]) -> ScaledInverse:
@@ -102,8 +80,8 @@ def _solve_rows(factors: ScaledInverse, rhs: Float[Array, "k mn r"]) -> Float[Ar
 
 
 def unsolved(
-    tableau: Couplings,
-    hJ_T: Float[Array, "k m n n"],
+    a: Couplings,
+    hJ: Float[Array, "k m n n"],
     factors: BlockFactors,
     rhs: tuple[Blocks, ...],
 ) -> Bool[Array, " k"]:
@@ -111,48 +89,48 @@ def unsolved(
 
     The solution is that of `solve_all`, and computed once with it.
     """
-    hJ_T, factors, rhs = lax.stop_gradient((hJ_T, factors, rhs))
+    hJ, factors, rhs = lax.stop_gradient((hJ, factors, rhs))
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
     combination = jnp.cos(jnp.arange(columns.shape[-1], dtype=columns.dtype))[None, None]
     weights = combination / jnp.where(size > 0, size, 1)
-    x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ_T.shape[:3]) for v in (solution, columns))
-    a = _couplings(tableau, columns.dtype)
-    return jax.vmap(lambda hJ_T, x, b: ~linear_algebra.equations_hold(a, hJ_T, x, b))(hJ_T, x, b)
+    x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ.shape[:3]) for v in (solution, columns))
+    a = jnp.asarray(a, columns.dtype)
+    return jax.vmap(lambda hJ, x, b: ~linear_algebra.equations_hold(a, hJ, x, b))(hJ, x, b)
 
 
-@ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@jax.custom_jvp
 def solve_all(
-    tableau: Couplings,
-    hJ_T: Float[Array, "k m n n"],
+    a: Couplings,
+    hJ: Float[Array, "k m n n"],
     factors: BlockFactors,
     rhs: tuple[Blocks, ...],
     wrong: Bool[Array, " k"],
 ) -> Float[Array, "k mn r"]:
-    """Solves the transposed stage equations of every step, without library factorizations.
+    """Solves the stage equations of every step, without library factorizations.
 
     By blocks, and by rows for those steps of which the factors are `wrong`: a pivot was close to
-    singular. Of `factors`, those of `hJ_T`, no derivative is taken.
+    singular. No derivative is taken of the couplings `a` and of `factors`, those of `hJ`.
     """
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
 
     def again() -> Array:
         # Hardly ever taken, and compiled in every gradient: by loops, however small the matrices.
         rows = ft.partial(scaled_inverse, unchecked=looped_inverse)
-        return _solve_rows(jax.vmap(rows)(stacked_matrix(tableau, hJ_T)), columns)
+        return _solve_rows(jax.vmap(rows)(stacked_matrix(a, hJ)), columns)
 
     return recompute_where(wrong, again, solution)
 
 
 @solve_all.defjvp
-def _(tableau: Couplings, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    hJ_T, factors, rhs, wrong = primals
-    hJ_T_dot, _, rhs_dot, _ = tangents
-    solution = solve_all(tableau, hJ_T, factors, rhs, wrong)
-    change = library_matmul(hJ_T_dot, solution.reshape(*hJ_T.shape[:3], -1))
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    a, hJ, factors, rhs, wrong = primals
+    _, hJ_dot, _, rhs_dot, _ = tangents
+    solution = solve_all(a, hJ, factors, rhs, wrong)
+    change = library_matmul(hJ_dot, solution.reshape(*hJ.shape[:3], -1))
     change = change + stacked(rhs_dot).reshape(change.shape)
-    return solution, solve_all(tableau, hJ_T, factors, (blocks(change),), wrong)
+    return solution, solve_all(a, hJ, factors, (blocks(change),), wrong)
 
 
 @final
@@ -176,9 +154,14 @@ class LinearizedStep(eqx.Module):
     M_T: Matrices | None = None
 
     @property
-    def couplings(self) -> Tableau:
-        """What couples the stages."""
-        return self.tableau
+    def couplings(self) -> Float[np.ndarray, "m m"]:
+        """What couples the stages in these equations."""
+        return self.tableau.A_inverse.T
+
+    @property
+    def transform(self) -> SplitTransform:
+        """The couplings split into eigenvalues."""
+        return self.tableau.transform.transposed
 
     @property
     def matrices(self) -> tuple[Any, Any]:
@@ -268,11 +251,11 @@ def _linearize_sparse(
 
 
 def stacked_mass_matrices(
-    tableau: Couplings, hJ_T: Float[Array, "k m n n"], M_T: Float[Array, "k n n"]
+    a: Couplings, hJ: Float[Array, "k m n n"], M: Float[Array, "k n n"]
 ) -> Float[Array, "k mn mn"]:
-    """The transposed stage equations of each step as one matrix."""
-    couplings = _couplings(tableau, hJ_T.dtype)
-    return jax.vmap(lambda M, hJ: stacked_mass_matrix(couplings, M, hJ))(M_T, hJ_T)
+    """The stage equations of each step as one matrix."""
+    a = jnp.asarray(a, hJ.dtype)
+    return jax.vmap(lambda M, hJ: stacked_mass_matrix(a, M, hJ))(M, hJ)
 
 
 @jax.custom_jvp

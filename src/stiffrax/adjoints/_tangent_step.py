@@ -5,14 +5,14 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ..tableaus import Tableau
+from ..tableaus import SplitTransform, Tableau
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
     Matrices,
-    PlainEquations,
     StageMatrices,
     blocks,
     transposed,
@@ -45,9 +45,14 @@ class TangentStep(eqx.Module):
         return TangentStep(step.tableau, transposed(step.hJ_T), step.hJ0, M)
 
     @property
-    def couplings(self) -> PlainEquations:
-        """What couples the stages."""
-        return PlainEquations(self.tableau)
+    def couplings(self) -> Float[np.ndarray, "m m"]:
+        """What couples the stages in these equations."""
+        return self.tableau.A_inverse
+
+    @property
+    def transform(self) -> SplitTransform:
+        """The couplings split into eigenvalues."""
+        return self.tableau.transform
 
     @property
     def matrices(self) -> tuple[Any, Any]:
