@@ -122,6 +122,10 @@ def finite_samples(predicted: Float[Array, "*samples n"]) -> Bool[Array, "*sampl
     return jnp.all(jnp.isfinite(predicted), axis=-1)
 
 
+def _checked_scale(scale: Any) -> Any:
+    return None if scale is None else check_sizes("scale", scale)
+
+
 def _checked_weight(weight: Any) -> Any:
     if weight is None or callable(weight):
         return weight
@@ -172,12 +176,10 @@ class ScaledMAE(AbstractErrorMeasure):
     ```
     """
 
-    scale: Any
-    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None
-
-    def __init__(self, scale: Any = None, weight: Any = None):
-        self.scale = None if scale is None else check_sizes("scale", scale)
-        self.weight = _checked_weight(weight)
+    scale: Any = eqx.field(converter=_checked_scale, default=None)
+    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None = eqx.field(
+        converter=_checked_weight, default=None
+    )
 
     def size(self, x: Array) -> Array:
         """`|x|`."""
@@ -201,12 +203,10 @@ class ScaledMSE(AbstractErrorMeasure):
     ```
     """
 
-    scale: Any
-    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None
-
-    def __init__(self, scale: Any = None, weight: Any = None):
-        self.scale = None if scale is None else check_sizes("scale", scale)
-        self.weight = _checked_weight(weight)
+    scale: Any = eqx.field(converter=_checked_scale, default=None)
+    weight: Float[np.ndarray, "*n"] | Callable[..., Any] | None = eqx.field(
+        converter=_checked_weight, default=None
+    )
 
     def size(self, x: Array) -> Array:
         """`x^2`."""
