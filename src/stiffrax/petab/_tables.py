@@ -72,10 +72,10 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
             spreads[-1][place, rows[k].column] = rows[k].sd * unit
     keys = list(runs)
     data = Measurements.from_arrays(
-        _stacked(ts, "edge"),
-        _stacked(values, "constant"),
+        ts,
+        values,
         names=names,
-        sd=_stacked(spreads, "constant"),
+        sd=spreads,
         constants={
             CONDITION: [condition for _, condition, _ in keys],
             BEFORE: [first if first >= 0 else condition for first, condition, _ in keys],
@@ -103,15 +103,6 @@ def _rows(places: list[tuple[float, int]]) -> list[int]:
         wanted.append((place[0], taken[place]))
     order = {key: row for row, key in enumerate(sorted(set(wanted)))}
     return [order[key] for key in wanted]
-
-
-def _stacked(arrays: list[np.ndarray], mode: str) -> np.ndarray:
-    longest = max(map(len, arrays))
-    widths = [[(0, longest - len(x)), *[(0, 0)] * (x.ndim - 1)] for x in arrays]
-    options: dict[str, Any] = {"constant_values": np.nan} if mode == "constant" else {}
-    return np.stack(
-        [np.pad(x, w, mode=mode, **options) for x, w in zip(arrays, widths, strict=True)]  # type: ignore
-    )
 
 
 def _label(key: tuple[int, int, bool], conditions: list[str]) -> str:
