@@ -53,11 +53,11 @@ class LikelihoodModel:
     def __call__(self, points: Float[np.ndarray, "width p"]) -> list[Evaluation]:
         """The evaluation of each point."""
         self._width = len(points)
-        found = _evaluate(self._parts, jnp.asarray(points))
-        cost, triangle, num_failed = (np.asarray(x) for x in found[:3])
+        found = self._parts.evaluate(jnp.asarray(points))
+        columns = map(np.asarray, (found.cost, found.rows, found.num_failed))
         return [
-            Evaluation(float(a), np.asarray(b, float), int(c))
-            for a, b, c in zip(cost, triangle, num_failed, strict=True)
+            Evaluation(float(cost), np.asarray(triangle, float), int(num_failed))
+            for cost, triangle, num_failed in zip(*columns, strict=True)
         ]
 
     def on(self, data: Measurements) -> "LikelihoodModel":
@@ -66,15 +66,15 @@ class LikelihoodModel:
 
     def judge(self, x: Float[np.ndarray, " p"]) -> Judgement:
         """The spread and the residuals of all cells at one point."""
-        return _judge(self._parts, jnp.asarray(x))
+        return self._parts.judge(jnp.asarray(x))
 
     def predict(self, x: Float[np.ndarray, " p"]) -> Simulation:
         """What one point predicts, for which no spread need be known."""
-        return _predict(self._parts, jnp.asarray(x))
+        return self._parts.predict(jnp.asarray(x))
 
     def sensitivities(self, x: Float[np.ndarray, " p"]) -> tuple[np.ndarray, np.ndarray]:
         """What is predicted, `(runs, times, columns)`, and its derivatives by all parameters."""
-        found, slopes = _sensitivities(self._parts, jnp.asarray(x))
+        found, slopes = self._parts.sensitivities(jnp.asarray(x))
         return np.asarray(found), np.asarray(slopes)
 
     def rows(self, system: Any, evaluation: Evaluation, x: Float[np.ndarray, " p"]) -> Rows:
@@ -86,29 +86,29 @@ class LikelihoodModel:
                 return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
             if self.data.num_columns == 1:
                 return Rows(triangle, np.zeros(len(triangle), int), np.array([len(self._column)]))
-        values = np.asarray(self._evaluated(x)[3][0], float)[:, :-1]
+        values = np.asarray(self._evaluated(x).told[0], float)[:, :-1]
         column = np.full(len(values), -1)
         for number, j in enumerate(estimated):
             column[np.flatnonzero(self._column == j)] = number
         cells = np.array([np.sum(self._column == j) for j in estimated], int)
         return Rows(values, column, cells)
 
-    def _evaluated(self, x: Float[np.ndarray, " p"]) -> tuple[Array, ...]:
+    def _evaluated(self, x: Float[np.ndarray, " p"]) -> "_Model":
         """The evaluation at one point, by the program that is there."""
-        return _evaluate(self._parts, jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))
+        return self._parts.evaluate(jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))
 
     def noise(self, system: Any, x: Float[np.ndarray, " p"]) -> dict[str, float]:
         """The standard deviations that are put in by formula at one point, by column."""
         estimated = self.likelihood.estimates(system, self.data)
         if not any(estimated):
             return {}
-        found = np.asarray(self._evaluated(x)[4][0], float)
+        found = np.asarray(self._evaluated(x).noise[0], float)
         named = zip(self.data.names, found, estimated, strict=True)
         return {name: float(sd) for name, sd, own in named if own}
 
     def score(self, x: Float[np.ndarray, " p"]) -> float:
         """The negative log-likelihood alone at one point, infinite where a solve fails."""
-        return float(_score(self._parts, jnp.asarray(x)))
+        return float(self._parts.score(jnp.asarray(x)))
 
     def log_volume(self, x: Float[Array, " p"]) -> Any:
         """The logarithm of the volume, in what terms are densities of, of a unit of `x`."""
@@ -124,6 +124,19 @@ class LikelihoodModel:
             found = evaluate_loss(term, system, self.data)
             values.append(found._replace(value=weight * found.value).or_infinity)
         return functools.reduce(jnp.add, values)
+
+
+class _Model(NamedTuple):
+    """The cost and its model at one point, whose rows are those of each cell first, or at many.
+
+    Nothing is raised in the rows that are `told`; `noise` is that of columns.
+    """
+
+    cost: Array
+    rows: Array
+    num_failed: Array
+    told: Array
+    noise: Array
 
 
 class _Parts(eqx.Module):
@@ -144,12 +157,46 @@ class _Parts(eqx.Module):
         """The predictions at one point, differentiable forward."""
         return self.likelihood.simulate(self.system(x), self.data, diffrax.ForwardMode())
 
-    def rows(self, x: Float[Array, " p"]) -> tuple[Array, ...]:
-        """The cost, its model, the failures, rows of what is told, and the noise of columns.
+    @eqx.filter_jit
+    def predict(self, x: Float[Array, " p"]) -> Simulation:
+        """As `simulate`, compiled."""
+        return self.simulate(x)
 
-        The model has a row for each cell first. Nothing is raised in what is told.
-        """
+    @eqx.filter_jit
+    def sensitivities(self, x: Float[Array, " p"]) -> tuple[Array, Array]:
+        """What is predicted, and its derivatives."""
 
+        def values(x: Array) -> tuple[Array, Array]:
+            found = self.simulate(x).values
+            return found, found
+
+        slopes, found = jax.jacfwd(values, has_aux=True)(x)
+        return found, slopes
+
+    @eqx.filter_jit
+    def judge(self, x: Float[Array, " p"]) -> Judgement:
+        """The spread and the residuals of all cells."""
+        system, found = self.system(x), self.simulate(x)
+        judged = self.likelihood.judged(system, found, self.data)
+        spread = self.likelihood.spread(system, judged, self.data)
+        residuals = self.likelihood.residuals(system, judged, self.data)
+        return Judgement(spread, residuals.ravel()[self.cells])
+
+    @eqx.filter_jit
+    def score(self, x: Float[Array, " p"]) -> Array:
+        """The negative log-likelihood alone."""
+        system, found = self.system(x), self.simulate(x)
+        found = self.likelihood.judged(system, found, self.data)
+        cost = jnp.sum(self.likelihood.terms(system, found, self.data).cost)
+        return jnp.where(jnp.any(found.failed), jnp.inf, cost)
+
+    @eqx.filter_jit
+    def evaluate(self, points: Float[Array, "width p"]) -> _Model:
+        """The cost and its model at many points; of the rows their triangle."""
+        found = jax.vmap(self._model)(points)
+        return found._replace(rows=jnp.linalg.qr(found.rows, mode="r"))
+
+    def _model(self, x: Float[Array, " p"]) -> _Model:
         def predict(x: Array) -> tuple[tuple[Array, Array], Simulation]:
             found = self.simulate(x)
             return (found.values, found.sd), found
@@ -180,49 +227,11 @@ class _Parts(eqx.Module):
         unknown = jnp.asarray(self.data.sd) == 0
         noise = jnp.max(jnp.where(unknown, spread, 0), axis=(0, 1))
         stacked, told = (jnp.concatenate([*x, square]) for x in (rows, told))
-        return total, stacked, num_failed, told, noise
+        return _Model(total, stacked, num_failed, told, noise)
 
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> tuple[Array, Array]:
         found = evaluate_loss(term, self.system(x), self.data)
         return weight * found.value, found.num_failed
-
-
-@eqx.filter_jit
-def _evaluate(parts: _Parts, points: Float[Array, "width p"]) -> tuple[Array, ...]:
-    cost, rows, num_failed, told, noise = jax.vmap(parts.rows)(points)
-    return cost, jnp.linalg.qr(rows, mode="r"), num_failed, told, noise
-
-
-@eqx.filter_jit
-def _score(parts: _Parts, x: Float[Array, " p"]) -> Array:
-    system, found = parts.system(x), parts.simulate(x)
-    found = parts.likelihood.judged(system, found, parts.data)
-    cost = jnp.sum(parts.likelihood.terms(system, found, parts.data).cost)
-    return jnp.where(jnp.any(found.failed), jnp.inf, cost)
-
-
-@eqx.filter_jit
-def _judge(parts: _Parts, x: Float[Array, " p"]) -> Judgement:
-    system, found = parts.system(x), parts.simulate(x)
-    judged = parts.likelihood.judged(system, found, parts.data)
-    spread = parts.likelihood.spread(system, judged, parts.data)
-    residuals = parts.likelihood.residuals(system, judged, parts.data)
-    return Judgement(spread, residuals.ravel()[parts.cells])
-
-
-@eqx.filter_jit
-def _predict(parts: _Parts, x: Float[Array, " p"]) -> Simulation:
-    return parts.simulate(x)
-
-
-@eqx.filter_jit
-def _sensitivities(parts: _Parts, x: Float[Array, " p"]) -> tuple[Array, Array]:
-    def values(x: Array) -> tuple[Array, Array]:
-        found = parts.simulate(x).values
-        return found, found
-
-    slopes, found = jax.jacfwd(values, has_aux=True)(x)
-    return found, slopes
 
 
 def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> tuple[Array, ...]:
