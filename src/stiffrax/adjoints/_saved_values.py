@@ -69,7 +69,7 @@ def saved_places(
 ) -> SavedPlaces:
     """Finds the step of every slot; a solve that `may_stop` at an event ends within a step."""
     k, theta = record.place(saved.ts)
-    # Of a solve of no length no slot is in a step.
+    # A solve of no length has no step for a slot to be in.
     k = jnp.where(record.count > 0, k, -1)
     theta = jnp.where(saved.filled, theta, 0).astype(dtype)
     interior = may_stop or sub.ts is not None

@@ -85,12 +85,12 @@ class Sweep(eqx.Module):
         return index, index < self.record.count
 
     def _read(self, nodes: Array, polynomials: Array | None, base: Array) -> list[Array]:
-        """Of each buffer with fewer slots than steps, those in one chunk."""
+        """Reads the slots in one chunk of each buffer that has fewer slots than steps."""
         few = [place for place in self.places if not place.by_step]
         return [place.read(nodes, polynomials, base) for place in few]
 
     def _read_all(self, nodes: Any, polynomials: Any) -> SavedTangents:
-        """Of the buffers with a slot for each step, all; and the steps themselves."""
+        """Reads all slots of the buffers with a slot for each step, and the steps themselves."""
         by_step = [place for place in self.places if place.by_step]
         rows = [place.read(nodes, polynomials, 0) for place in by_step]
         if not self.dense:

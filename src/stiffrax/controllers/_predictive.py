@@ -159,8 +159,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         next_t0 = jnp.where(accept, t1, t0)
         dtmin = smallest_step(next_t0)
         dtmin = dtmin if self.dtmin is None else jnp.maximum(self.dtmin, dtmin)
-        # Of sums of times a step is read back with an error of rounding. One that is not a number
-        # ends the solve as well.
+        # A step is the difference of two times, which carries their rounding. One that is not a
+        # number ends the solve as well.
         rounding = jnp.finfo(jnp.result_type(t1)).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t1))
         too_small = ~accept & (~(h > dtmin + rounding) | jnp.isnan(h_new))
         result = diffrax.RESULTS.where(too_small, diffrax.RESULTS.dt_min_reached, result)

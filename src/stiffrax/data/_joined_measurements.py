@@ -99,7 +99,7 @@ def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
 
 
 def _input(parts: Sequence[KnownInput]) -> KnownInput:
-    """Of all runs; rows and jumps that a run has not are at infinite times."""
+    """The input of all runs; rows and jumps that a run does not have are at infinite times."""
     rows = max(part.ts.shape[1] for part in parts)
     jumps = max(part.jump_ts.shape[1] for part in parts)
     return KnownInput(

@@ -92,7 +92,7 @@ def advice(solution: diffrax.Solution) -> list[str]:
         return [_BELOW_SPACING]
     if code == results.dt_min_reached:
         return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
-    # Of an iteration that has not converged under fixed steps the start need not be the cause.
+    # Under fixed steps the start need not be why an iteration has not converged.
     at_start = stats["num_steps"] == 1 and (setup["adaptive"] or last["converged"])
     if at_start:
         return [*found, _INCONSISTENT]
@@ -112,7 +112,7 @@ def _short_of_steps(solution: diffrax.Solution) -> str:
 
 
 def _after_success(stats: dict) -> list[str]:
-    # Of a solver without iterations none are counted.
+    # A solver without iterations counts none.
     cycles = int(stats["num_gmres_cycles"]) / max(int(stats["num_newton_iterations"]), 1)
     if cycles > _MANY_CYCLES:
         closer = _CLOSER.format(count=round(cycles))

@@ -188,7 +188,7 @@ def compare_adjoints(
         )
     flat, _ = ravel_pytree(eqx.filter(parameters, eqx.is_inexact_array))
     if not flat.size:
-        # Of two empty gradients neither is wrong.
+        # Two empty gradients agree whatever they are of.
         raise ValueError(
             f"`parameters` is a {type(parameters).__name__} without floating-point arrays, which are "
             "what is differentiated by; numbers of Python are constants. Write `jnp.array(2.0)`."

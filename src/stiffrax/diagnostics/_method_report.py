@@ -143,7 +143,7 @@ def method_report(tableau: Method) -> MethodReport:
             imaginary_interval=stability_interval(*given[:2], 1j),
             at_infinity=at_infinity,
             a_stable=a_stable,
-            # Of rounding: a tenth of half the digits.
+            # Rounding may leave a tenth of half the digits.
             l_stable=a_stable and at_infinity < 0.1 * eps**0.5,
             angle=_angle(given, a_stable, explicit),
         )

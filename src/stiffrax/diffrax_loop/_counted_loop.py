@@ -101,7 +101,8 @@ def _is_undamped(tableau: Any) -> bool:
     """Whether a step leaves as much of an infinitely stiff component as there was before."""
     if not hasattr(tableau, "A_inverse"):
         return False  # no collocation: Rosenbrock methods damp
-    # Of stages at zero `1 - sum_i d_i` is left at the end of the step, with an explicit one all.
+    # Where the implicit stages are zero `1 - sum_i d_i` of the start is left at the end of a step; an
+    # explicit first stage leaves all of it.
     return tableau.explicit_first_stage or abs(1 - float(tableau.d.sum())) > _UNDAMPED
 
 

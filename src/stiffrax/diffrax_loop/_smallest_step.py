@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Shaped
 
-# Of the spacing of floating-point numbers, as in SciPy: nine tenths of five spacings are, rounded,
-# five again, so that a rejected step would be tried again as it was, for ever.
+# In units of the spacing of floating-point numbers, as in SciPy: nine tenths of five spacings are
+# rounded to five again, so that a rejected step would be tried again as it was, for ever.
 _SPACINGS = 10
 
 

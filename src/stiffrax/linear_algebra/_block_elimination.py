@@ -105,5 +105,5 @@ def equations_hold(
     residual = jnp.abs(small_matmul(a, x) - short_sum(terms) - rhs)
     size = small_matmul(jnp.abs(a), jnp.abs(x)) + short_sum(jnp.abs(terms)) + jnp.abs(rhs)
     small = residual <= LARGEST_RESIDUAL * jnp.finfo(rhs.dtype).eps * size
-    # Of a right-hand side that is not finite nothing better can be had.
+    # No method solves for a right-hand side that is not finite.
     return jnp.all(small) | ~jnp.all(jnp.isfinite(rhs))

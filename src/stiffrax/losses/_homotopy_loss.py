@@ -121,7 +121,7 @@ class HomotopyLoss(AbstractLoss):
 
     @property
     def is_of_one_data_set(self) -> bool:
-        """It is."""
+        """Whether the loss knows one data set only: it does."""
         return True
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:

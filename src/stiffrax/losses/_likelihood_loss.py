@@ -203,7 +203,7 @@ class LikelihoodLoss(AbstractLoss):
         columns = []
         for j, noise in enumerate(self.by_column(data)):
             seen = counted[:, :, j] & ~found.failed[:, None]
-            # Of other cells neither value nor derivative may be infinite.
+            # In all other cells value and derivative must stay finite.
             cell = (jnp.where(seen, x[:, :, j], 1) for x in (measured, found.values, sd))
             terms = noise.terms(*cell)
             columns.append(NoiseTerms(*(jnp.where(seen, x, 0) for x in terms)))

@@ -151,7 +151,7 @@ class AbstractGaussianNoise(AbstractNoise):
         return z
 
     def information(self) -> tuple[float, float]:
-        """One and two."""
+        """The information on the value, and on the logarithm of the spread."""
         return 1.0, 2.0
 
     def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
@@ -195,7 +195,7 @@ class LogNormalNoise(AbstractGaussianNoise):
 
     @property
     def on_logarithms(self) -> bool:
-        """Yes."""
+        """Whether residuals are those of logarithms: they are."""
         return True
 
 

@@ -29,7 +29,7 @@ class Schedule(eqx.Module):
     def added(self) -> tuple[Array, Array | None]:
         """What is added to the state at the start of each stretch, and what rows there see of it."""
         starts = self.ends[:, :-1]
-        # Of stretches that start at one time the last one has a length, and gets the dose.
+        # Where several stretches start at one time the last one has a length, and gets the dose.
         last = jnp.append(starts[:, 1:] > starts[:, :-1], jnp.ones_like(starts[:, :1], bool), 1)
         hit = (self.doses[:, None, :] == starts[:, :, None]) & last[:, :, None]
         hit = hit.astype(self.amounts.dtype)

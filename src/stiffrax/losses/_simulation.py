@@ -23,8 +23,8 @@ from ._solve_runs import solve_runs
 # A system is at rest if it is the same, to a hundred tolerances, at a tenth of this many times the
 # time that the data cover, and at the end: modes that are slower show in no measurement.
 _TIMES_TO_REST, _TOLERANCES_AT_REST = 1e6, 100.0
-# Of the size of a state: a species that reacts at once may be 1e-9 of the others, as in Robertson's
-# reaction, and needs its three digits.
+# This part of the size of a state: a species that reacts at once may be 1e-9 of the others, as in
+# Robertson's reaction, and needs its three digits.
 _PART_OF_SIZE = 1e-12
 
 

@@ -60,7 +60,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "not": sp.Not,
         "or": sp.Or,
         "polynomial": lambda x, *p: sum(c * x**k for k, c in enumerate(p)),
-        # Of the sign of the dividend.
+        # The remainder has the sign of the dividend.
         "rem": lambda x, y: sp.sign(x) * sp.Mod(sp.Abs(x), sp.Abs(y)),
         "rsqrt": lambda x: 1 / sp.sqrt(x),
         "square": lambda x: x**2,

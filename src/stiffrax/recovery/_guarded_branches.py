@@ -44,7 +44,7 @@ def guard_branches(
         else:
             everything[x] = formula
     results = [e.xreplace(same) for e in results]
-    # Of a definition that nothing needs any more the derivative would be zero times infinity again.
+    # A definition that nothing needs any more would have zero times infinity as its derivative again.
     needed: set[Any] = set().union(*(e.free_symbols for e in results))
     for x in reversed(everything):
         if x in needed:

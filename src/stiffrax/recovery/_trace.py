@@ -77,7 +77,7 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     symbolic = any(map(is_symbolic, operands))
     if name in _CONTROL_FLOW:
         return (_CONTROL_FLOW[name] if symbolic else _run)(equation, operands)
-    # Of numbers too: a call with a custom derivative cannot be run by its parameters alone.
+    # For plain numbers too: a call with a custom derivative cannot be run by its parameters alone.
     inner = _inner(equation)
     if inner is not None:
         return _evaluate(*inner, operands)

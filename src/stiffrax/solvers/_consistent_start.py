@@ -155,7 +155,7 @@ def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> 
     return restore(mass.typical_slope(slope))
 
 
-# Of a damped Newton iteration: the most steps, and the parts of a step that are tried. Chosen, not
+# The damped Newton iteration: the most steps, and the parts of a step that are tried. Chosen, not
 # measured.
 _ITERATIONS = 50
 _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)

@@ -22,7 +22,7 @@ from ..tableaus import (
 from ._step_memory import CollocationInterpolation
 from ._terms import check_term, step_times
 
-# Of the polynomial between the ends of a step.
+# The degree of the polynomial between the ends of a step.
 DENSE_DEGREE = 2
 
 

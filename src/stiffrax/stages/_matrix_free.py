@@ -16,7 +16,7 @@ from ._mass import Mass
 from ._stage_system import FlatField
 from ._structure import AbstractStructure
 
-# Of a system that GMRES gave up, a solution that leaves more than this of the right-hand side is none:
+# Where GMRES gave up, a solution that leaves more than this part of the right-hand side is refused:
 # too small an increment passes for convergence. Newton contracts by less, and sees it. Chosen.
 _UNSOLVED = 0.1
 

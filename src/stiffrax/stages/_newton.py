@@ -250,7 +250,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         solver = self._linear_solver_for((rhs.size, flat.size))
         value, _, _ = solver.compute(state.solve, rhs, {})
         if rhs.size != flat.size:
-            # Of a singular matrix least squares make no displacement, as at a root.
+            # Least squares with a singular matrix may give no displacement, as at a root.
             value = jnp.where(jnp.all(value == 0) & jnp.any(rhs != 0), jnp.nan, value)
         return unravel(value)
 

@@ -63,7 +63,7 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
         u = structure.solve(factors, rhs[None])
-        # Of the first stage that is lost: what comes after it is of its size.
+        # The first lost stage is the one that is seen: later ones are of its size.
         lost = lost | (limit * largest_size(u[0]) > jnp.maximum(size, largest_size(rhs) / unit))
         return put(U, u, i), put(slopes, slope[None], i), lost
 

@@ -12,8 +12,8 @@ _PROBES = 4
 # By how many last digits the iterate is changed: rounding of a sum with the start of a step must not
 # undo that.
 _DIGITS = 4
-# Of what was measured, and of a component itself, what a displacement may be. Rounding is not
-# normally distributed: a measurement may by chance be much too small.
+# A displacement may be this many times what was measured, or the size of a component. Rounding is
+# not normally distributed: a measurement may by chance be much too small.
 _OF_MEASURED, _OF_SIZE = 30, 10
 # So small a part of a component is never worth a failure. Chosen, not measured.
 _NEGLIGIBLE = 1e-10

@@ -164,7 +164,7 @@ def _solve(
 ) -> Float[Array, "m n"]:
     V, size = _iterate(equations, mean, G)
     right = size <= LARGEST_LEFT
-    # Of a right-hand side that is not finite nothing better can be had.
+    # No method solves for a right-hand side that is not finite.
     wrong = ~right & jnp.any(G != 0) & jnp.all(jnp.isfinite(G))
     V = recompute_where(wrong, lambda: _factored(equations, G), V)
     # A failed step has no matrix that could be solved with, and no right-hand side.

@@ -184,7 +184,7 @@ def plain_tolerance(
     scale = flat_of(lambda y: atol + rtol * jnp.abs(y))
     one = jnp.ones((), scale.dtype)
     rtol = flat_of(lambda _: rtol) if jnp.ndim(rtol) else jnp.asarray(rtol, scale.dtype)
-    # Of how many times its absolute tolerance the largest component is.
+    # The largest component in units of its absolute tolerance.
     largest = largest_size(scaled_error(flat_of(jnp.abs), flat_of(lambda _: atol)))
     least = 1 / largest_size(1 / rtol) if rtol.ndim else rtol
     absolute = jnp.where(largest > 1, 1 / largest, 1)

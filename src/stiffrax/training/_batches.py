@@ -49,7 +49,7 @@ class Batches(eqx.Module):
     ) -> Trajectories | Measurements:
         """The runs of one step, transformed; windows are cut from transformed runs."""
         items: Any = self.data if self.windows is None else self.windows.of(transform(self.data))
-        # Of trajectories: `make_batches` has refused others.
+        # These are trajectories: `make_batches` has refused batches of others.
         if self.size is not None:
             items = pick_runs(items, self._chosen(key, step, items))
         if self.size is not None or self.windows is not None:

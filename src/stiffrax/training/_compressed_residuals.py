@@ -49,7 +49,7 @@ class CompressedResiduals:
         return self._with(lambda residuals: residuals.coupling, coupling)
 
     def _with(self, where: Callable, number: Any) -> "CompressedResiduals":
-        # Of the type it had: a weak one would be a program of its own.
+        # The number keeps its type: a weak type would compile a program of its own.
         number = jnp.asarray(number, where(self.residuals).dtype)
         return CompressedResiduals(eqx.tree_at(where, self.residuals, number), self.windows)
 

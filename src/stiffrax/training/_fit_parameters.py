@@ -18,7 +18,7 @@ from ._parameter_starts import StartStore
 from ._parameter_vector import ParameterVector
 from ._progress import progress_bar
 
-# Of a start at which a solve fails, so many others are drawn.
+# So many other points are drawn in place of a start at which a solve fails.
 _DRAWS = 10
 
 

@@ -65,7 +65,7 @@ class ParameterErrors:
         ).reshape(-1, *own.shape[1:], *own.shape[1:])
 
     def covariance(self) -> Float[np.ndarray, "p p"]:
-        """Of the parameters over their scales, infinite along what is unknown."""
+        """The covariance of the parameters over their scales; NaN for those that are unknown."""
         known = self.size > 0
         spread = np.where(known, 1 / np.where(known, self.size, 1) ** 2, 0.0)
         found = (self.modes.T * spread) @ self.modes
@@ -75,7 +75,8 @@ class ParameterErrors:
         return found
 
     def variance(self, slopes: Float[np.ndarray, "... p"]) -> Float[np.ndarray, "..."]:
-        """Of what has these slopes in the parameters over their scales; infinite where unknown."""
+        """The variance of a quantity with these slopes in the parameters over their scales; infinite
+        where it is unknown."""
         along = slopes @ self.modes.T
         largest = np.max(np.abs(along), axis=tuple(range(along.ndim - 2)) + (-1,), keepdims=True)
         moves = max(_MOVES, _ROUNDING_OF_MOVES * _eps())
@@ -85,7 +86,8 @@ class ParameterErrors:
     def quantile(
         self, slopes: Float[np.ndarray, "... p"], level: float
     ) -> Float[np.ndarray, "..."]:
-        """Of what has these slopes: Student's, or the normal one where spreads are given."""
+        """The quantile of a quantity with these slopes: Student's, or the normal one where spreads are
+        given."""
         from scipy import stats
 
         share, total = self._shares(slopes @ self.modes.T)

@@ -99,7 +99,7 @@ class ParameterFit:
         # How much the data depend on each.
         self._acting = np.max(np.abs(rows.values), axis=0, initial=0.0)
         self._free = np.flatnonzero([not self._bound(i) for i in range(len(box.scale))])
-        # Of all, each as if it could move to both sides.
+        # The errors of all parameters, as if each could move to both sides.
         self._errors = ParameterErrors(rows)
         size = len(self.x)
         self.covariance, self._reach = np.full((size, size), np.nan), np.full(size, np.nan)
@@ -142,7 +142,7 @@ class ParameterFit:
         return sum(one.cost <= self.cost + 0.1 for one in self.starts)
 
     def _set_errors(self, errors: ParameterErrors) -> None:
-        """Of the parameters that are at no bound."""
+        """Keeps the errors of the parameters that are at no bound."""
         scale = self._box.scale[self._free]
         own = errors.covariance() * np.outer(scale, scale)
         self.covariance[np.ix_(self._free, self._free)] = own

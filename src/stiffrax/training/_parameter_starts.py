@@ -38,7 +38,7 @@ class StartStore:
         known = split_trainable(vector.given)[1]
         self._digest = digest_of(vector.names, known, data, loss, points, drawn_by)
         self.found: dict[int, Found] = {}
-        # Of searches that were read the most steps that they could take.
+        # The most steps that each search in the file could take.
         self._of_steps: dict[int, int] = {}
         if self._path is not None:
             check_folder(self._path)
