@@ -72,7 +72,6 @@ class Case(NamedTuple):
     alpha: float
     vanilla_rate: float
     shooting_rate: float
-    size: float = 5.0  # of the states
     clip: float = 10.0  # the largest norm of a gradient
 
 
@@ -89,7 +88,7 @@ def cases():
         "dp-black": Case(pendulum, 100, 0.02, "std", wide(4), 0.05, 10, seven, 0.0, 0.02, 0.02),
         "dp-second": Case(pendulum, 100, 0.02, "std", second_order, 0.02, 10, six, 0.0, 0.05, 0.02),
         "lorenz": Case(
-            lorenz, 31, 0.1, "fixed", wide(3), 0.02, 6, irregular, 1e-4, 0.005, 0.02, 40.0, 100.0
+            lorenz, 31, 0.1, "fixed", wide(3), 0.02, 6, irregular, 1e-4, 0.005, 0.02, 100.0
         ),
     }
 
@@ -116,9 +115,8 @@ def series(case, draw=0):
 
 
 def trajectory(case, window=None, max_steps=512):
-    """The plain mean square error; a sample that is not reached counts with the size squared."""
-    n, size = len(case.problem.y0), case.size
-    measure = srx.ScaledMSE(np.full(n, size), np.full(n, size**2))
+    """The plain mean square error."""
+    measure = srx.ScaledMSE(np.ones(len(case.problem.y0)))
     return srx.TrajectoryLoss(
         diffrax.Tsit5(), measure, rtol=1e-6, atol=1e-6, max_steps=max_steps, window=window
     )
