@@ -183,7 +183,11 @@ def test_the_recipe_for_stiff_networks_can_be_written_so(monkeypatch):
     for fit in (srx.fit, srx.fit_least_squares):
         monkeypatch.setattr(srx, fit.__name__, functools.partial(_untrained, fit))
     found = run(DOCS / "training.md", only=(1, 2))
-    assert found["model"].log_time
+    # The clock passes the first gap, and each decade after it, in steps of one size.
+    start, times = jnp.asarray(found["data"].ys[0, 0]), (0.0, 1e-4, 1e-1, 1.0)
+    clock = [found["model"].features(t, start)[-1] for t in times]
+    np.testing.assert_allclose(clock[:2], [0.0, np.arcsinh(1.0) / np.arcsinh(1e4)])
+    np.testing.assert_allclose(clock[3] - clock[2], (clock[2] - clock[1]) / 3, rtol=0.1)
     assert found["fit"].model is found["model"]
 
 

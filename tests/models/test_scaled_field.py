@@ -87,6 +87,14 @@ def test_logarithmic_clock_takes_as_much_of_every_decade():
     np.testing.assert_allclose(1e2 * ones(1e2, Y), 1e4 * ones(1e4, Y), rtol=1e-6)
 
 
+def test_the_clock_of_runs_that_start_elsewhere_begins_there():
+    here, there = (
+        scaled(network(inputs=4), log_time=True, floor=1e-4, t0=t0) for t0 in (0.0, 1000.0)
+    )
+    for t in (0.0, 3.0, 5e4):
+        np.testing.assert_allclose(there(1000.0 + t, Y), here(t, Y), rtol=1e-10)
+
+
 def test_a_model_of_stiffrax_is_a_network_too():
     polynomial = srx.Polynomial(3, 1, coefficients=[[0, -1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 2.0]])
     expected = np.array([-0.5, 0.5, -6.0]) * Y_SCALE / T_SCALE
@@ -139,13 +147,13 @@ def test_a_size_of_an_output_that_is_not_positive_is_refused():
 
 
 def test_scales_are_saved_with_the_weights(tmp_path):
-    def model(y_scale, t_scale, seed):
+    def model(y_scale, t_scale, t0, seed):
         net = eqx.nn.MLP(2, 1, 4, 1, key=jax.random.key(seed))
-        return srx.ScaledField(net, y_scale, t_scale, log_time=True, floor=t_scale / 10)
+        return srx.ScaledField(net, y_scale, t_scale, log_time=True, floor=t_scale / 10, t0=t0)
 
-    saved = model([2.0], 3.0, 0)
+    saved = model([2.0], 3.0, 0.5, 0)
     eqx.tree_serialise_leaves(tmp_path / "model.eqx", saved)
-    found = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", model([1.0], 1.0, 1))
+    found = eqx.tree_deserialise_leaves(tmp_path / "model.eqx", model([1.0], 1.0, 0.0, 1))
     assert eqx.tree_equal(found, saved)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import paramax
 from jaxtyping import Array, Float
 
+from .._arguments import real_numbers
 from .._options import StateFeatures
 from ..data import check_sizes
 from ._checks import check_state
@@ -36,7 +37,7 @@ class ScaledField(eqx.Module):
     for systems that change as much in every decade of time, and
 
     $$\frac{dy}{d\tau} = \mathrm{net}(x, \tau) \, y_{scale}, \qquad
-    \tau = \frac{\operatorname{asinh}(t / (\epsilon \, t_{scale}))}
+    \tau = \frac{\operatorname{asinh}((t - t_0) / (\epsilon \, t_{scale}))}
     {\operatorname{asinh}(1 / \epsilon)}$$
 
     The scales are constants of the model: no optimizer changes them.
@@ -50,8 +51,10 @@ class ScaledField(eqx.Module):
     - `output_scale`: the sizes of the states whose derivatives `net` returns, where these are not those
         that it sees, as for `learned` of a [`stiffrax.PartiallyKnown`][]; `y_scale` by default.
     - `states`: the features of the states: `"raw"`, `"scaled"` or `"log"`.
-    - `log_time`: whether the clock is the logarithm of the time, counted from `t = 0`.
+    - `log_time`: whether the clock is the logarithm of the time since `t0`.
     - `floor`: $\epsilon$, for states and time.
+    - `t0`: where that clock begins: the time at which all runs start. From elsewhere its first
+        gaps are far too long or too short.
 
     **Raises:** `ValueError` for sizes that are not positive, and for another option than those.
 
@@ -81,6 +84,7 @@ class ScaledField(eqx.Module):
     log_time: bool = eqx.field(static=True)
     floor: float
     output_scale: tuple[float, ...]
+    t0: float
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class ScaledField(eqx.Module):
         states: StateFeatures = "raw",
         log_time: bool = False,
         floor: float = 1e-6,
+        t0: Any = 0.0,
     ):
         self.net = net
         self.y_scale = tuple(map(float, check_sizes("y_scale", y_scale)))
@@ -104,6 +109,7 @@ class ScaledField(eqx.Module):
         (self.floor,) = map(float, check_sizes("floor", [floor]))
         self.states = states
         self.log_time = bool(log_time)
+        self.t0 = float(real_numbers("t0", t0))
 
     @property
     def num_states(self) -> int:
@@ -139,7 +145,8 @@ class ScaledField(eqx.Module):
         return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
 
     def _time(self, t: Any, like: Array) -> Array:
-        return jnp.asarray(t, like.dtype) / jnp.asarray(self.t_scale, like.dtype)
+        since = jnp.asarray(t, like.dtype) - jnp.asarray(self.t0, like.dtype)
+        return since / jnp.asarray(self.t_scale, like.dtype)
 
     def _clock(self, x: Array) -> Array:
         """The derivative of `_logarithm`."""
