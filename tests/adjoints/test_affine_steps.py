@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax import stages
+from stiffrax import linear_algebra
 from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk, entering
 from stiffrax.adjoints._linearized_step import LinearizedStep
 
@@ -71,9 +71,9 @@ def test_any_lineax_solver_solves_the_steps(name, getkey):
 def test_factors_are_computed_and_judged_once_for_all_that_is_solved(monkeypatch, getkey):
     calls = []
     for name in ("factor_blocks", "equations_hold"):
-        function = getattr(stages, name)
+        function = getattr(linear_algebra, name)
         counted = lambda *args, name=name, function=function: calls.append(name) or function(*args)
-        monkeypatch.setattr(stages, name, counted)
+        monkeypatch.setattr(linear_algebra, name, counted)
     chunk, nodes, p_bar = random_chunk(getkey(), TABLEAUS[0])
 
     def twice(ends):
