@@ -205,9 +205,16 @@ def test_wrong_argument_is_named(options, message):
         lyapunov_spectrum(linear, options.pop("y0"), **options)
 
 
-def test_constraints_are_no_rates_of_change():
-    field = srx.ConstrainedField(linear, linear, num_states=2)
-    with pytest.raises(ValueError, match="constraints are no rates of change"):
+@pytest.mark.parametrize(
+    "field",
+    [
+        srx.ConstrainedField(linear, linear, num_states=2),
+        srx.System(linear, mass=2 * np.eye(2)),
+    ],
+    ids=["constraints", "mass"],
+)
+def test_a_field_with_a_mass_has_no_exponents(field):
+    with pytest.raises(ValueError, match="f is no rate of change"):
         lyapunov_spectrum(field, jnp.ones(2))
 
 

@@ -25,7 +25,7 @@ def test_a_function_of_another_number_of_states_is_named(loss):
         loss(three, DATA)
 
 
-@pytest.mark.parametrize(
+every_loss = pytest.mark.parametrize(
     "loss",
     [
         *LOSSES,
@@ -40,6 +40,18 @@ def test_a_function_of_another_number_of_states_is_named(loss):
     ],
     ids=lambda loss: getattr(loss, "__name__", type(loss).__name__),
 )
+
+
+@every_loss
+def test_a_constraint_is_no_rate_of_change_to_any_loss(loss):
+    model = srx.ConstrainedField(
+        lambda t, y, args: -y[:1], lambda t, y, args: jnp.sum(y) - 1, num_states=2
+    )
+    with pytest.raises(ValueError, match="The model is of the form M y' = f"):
+        loss(model, DATA)
+
+
+@every_loss
 def test_data_that_name_the_states_in_another_order_are_refused(loss):
     data = dataclasses.replace(DATA, names=("B", "A"))
     network = srx.ReactionNetwork(["A -> B"], rates=[1.0])

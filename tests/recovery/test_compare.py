@@ -171,5 +171,3 @@ def test_a_constraint_is_no_rate_of_change_to_compare():
         srx.compare(model, model)
     with pytest.raises(ValueError, match="row of 'y2' is a constraint"):
         srx.from_sympy(srx.to_sympy(model))
-    with pytest.raises(ValueError, match="`ConstrainedField` is a part of the model"):
-        srx.to_sympy(srx.PartiallyKnown(model, srx.Polynomial(2, 1)))

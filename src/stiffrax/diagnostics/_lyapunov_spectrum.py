@@ -12,7 +12,7 @@ import paramax
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count, check_rates
-from ..models import ConstrainedField
+from .._mass import check_no_mass
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
 
@@ -166,7 +166,7 @@ def lyapunov_spectrum(
 
     **Returns:** a [`stiffrax.diagnostics.LyapunovSpectrum`][].
 
-    **Raises:** `ValueError` for times, counts and shapes that do not fit.
+    **Raises:** `ValueError` for times, counts and shapes that do not fit, and a field with a mass.
 
     Cost: `time / interval` solves, each with `k` jvps; memory `starts * k * time / interval`. With
     `step` and for maps it is differentiable in every mode, which makes sense over windows of few
@@ -187,12 +187,7 @@ def lyapunov_spectrum(
     ```
     """
     field = paramax.unwrap(field)
-    if isinstance(field, ConstrainedField):
-        raise ValueError(
-            "`field` is a `ConstrainedField`; its constraints are no rates of change, and "
-            "exponents are "
-            "those of differential equations alone. Put what the constraints determine into `learned`."
-        )
+    check_no_mass("`field`", field)
     starts = jnp.atleast_2d(jnp.asarray(y0))
     if jnp.iscomplexobj(starts):
         raise ValueError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import paramax
 
 from .._arguments import check_instance, check_rates
+from .._mass import check_no_mass
 from ..data import Trajectories, check_time_precision
 from ..models._own_names import check_own_names
 
@@ -27,6 +28,7 @@ def check_data(data: Any) -> Trajectories:
 
 def check_model(model: Any, data: Trajectories) -> None:
     """Refuses a model that is no vector field of the states of the data, in their order."""
+    check_no_mass("The model", model)
     check_own_names(model, data.names, "the data have")
     # In the precision of the data, which need not be the default.
     y = jax.ShapeDtypeStruct((data.num_states,), jnp.result_type(data.ys))

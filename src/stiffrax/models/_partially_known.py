@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
+from .._mass import AbstractMassModel, check_no_mass
 from ._checks import check_indices, check_output, check_state
 from ._own_names import check_own_names, named_parts, own_names
 from ._parameter import split_trainable
@@ -66,8 +67,8 @@ class PartiallyKnown(eqx.Module):
     - `train_known`: whether the floating-point arrays in `known`, an equinox module, are trained,
         but those that are fixed.
 
-    **Raises:** `ValueError` for indices that are no states, for parts whose sizes do not fit or that
-    name the states differently, and for a known part without a number to train.
+    **Raises:** `ValueError` for indices that are no states, for parts whose sizes do not fit, that name
+    the states differently or have a mass, and for a known part without a number to train.
 
     ```python
     >>> import jax.numpy as jnp
@@ -113,6 +114,7 @@ class PartiallyKnown(eqx.Module):
                 "`train_known=True` was given, and `known` holds no number to train: write it as an "
                 "`equinox.Module` with arrays or `srx.positive(1.0)` as fields, or leave it out."
             )
+        check_no_mass("A part of `PartiallyKnown`", (known, learned))
         self._known = known if train_known else _Constant(known)
         self.learned = learned
         self.num_states = check_count("num_states", num_states)
@@ -164,7 +166,7 @@ def _(model: PartiallyKnown) -> Any:
 
 
 @final
-class ConstrainedField(eqx.Module):
+class ConstrainedField(AbstractMassModel):
     r"""A model of some of the derivatives; the other states follow from exact constraints.
 
     With `D` the states that `differential` lists and the others algebraic,
@@ -172,7 +174,9 @@ class ConstrainedField(eqx.Module):
     $$y_D' = \mathrm{learned}(t, y, \mathrm{args}), \qquad 0 = g(t, y, \mathrm{args})$$
 
     in the form `M y' = f(t, y)`: rows `D` of `f` are learned, the others are the constraints, and
-    `mass` is the diagonal of `M`. Whatever the parameters, the solution keeps `g = 0`.
+    `mass` is the diagonal of `M`. Whatever the parameters, the solution keeps `g = 0`. It is solved by
+    [`stiffrax.MassMatrixTerm`][], and as the field of a [`stiffrax.System`][], whose mass it gives;
+    losses of [`stiffrax.Trajectories`][] take `f` for `y'` and refuse it.
 
     **Arguments:**
 
@@ -184,8 +188,8 @@ class ConstrainedField(eqx.Module):
     - `differential`: the states with a learned derivative, counted from 0; by default all but the
         last.
 
-    **Raises:** `ValueError` for indices that are no states or are all of them, and for parts that
-    return other shapes.
+    **Raises:** `ValueError` for indices that are no states or are all of them, for parts that return
+    other shapes, and for a part that has constraints itself.
 
     ??? cite "Reference"
         Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
@@ -217,6 +221,7 @@ class ConstrainedField(eqx.Module):
         num_states: int,
         differential: Sequence[int] | None = None,
     ):
+        check_no_mass("`learned`", learned)
         self.learned, self.constraint = learned, constraint
         self.num_states = check_count("num_states", num_states)
         if differential is None:
@@ -234,7 +239,7 @@ class ConstrainedField(eqx.Module):
         return tuple(i for i in range(self.num_states) if i not in self.differential)
 
     @property
-    def mass(self) -> Float[np.ndarray, " states"]:
+    def mass(self) -> Float[np.ndarray, " states"]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The diagonal of `M`: one where a derivative is learned, zero elsewhere."""
         return np.isin(np.arange(self.num_states), self.differential).astype(float)
 

@@ -13,8 +13,10 @@ import paramax
 from jax.core import Tracer
 
 from .._arguments import check_rates, real_numbers
+from .._mass import AbstractMassModel
 from ..data import check_names
 from ._own_names import check_own_names, chosen_names, named_parts
+from ._partially_known import ConstrainedField
 
 
 def _known(name: str, given: Any) -> Any:
@@ -102,7 +104,7 @@ class SteadyState(eqx.Module):
 
 
 @final
-class System(eqx.Module):
+class System(AbstractMassModel):
     r"""What is measured: a vector field, its initial state, and observables of the state.
 
     $$M \frac{dy}{dt} = f(t, y, args), \qquad y(t_0) = y_0(args), \qquad
@@ -131,7 +133,8 @@ class System(eqx.Module):
     - `states`: names of the states in the order of `y`; default those that the field has itself
         (species of a network, names given to a [`stiffrax.SymbolicModel`][]), else the columns of the
         data.
-    - `mass`: $M$, a constant `(n, n)` array, in equations of index one.
+    - `mass`: $M$, a constant `(n, n)` array or its diagonal, in equations of index one; by default that
+        of a [`stiffrax.ConstrainedField`][], else one.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by
         name; they see it as `args.parameters`, and an entry of a dictionary as `args["k"]` too.
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
@@ -186,6 +189,8 @@ class System(eqx.Module):
             check_own_names(field, self.states, "`states` of the system are")
         else:
             self.states = chosen_names(field)
+        if mass is None and isinstance(field, ConstrainedField):
+            mass = field.mass
         self.mass = _known("mass", mass)
         _check_parameters(parameters)
         self.parameters = parameters

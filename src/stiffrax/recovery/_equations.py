@@ -230,11 +230,6 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
     if isinstance(part, SymbolicModel):
         new = dict(zip(map(sympy.Symbol, part.names), states, strict=True))
         return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
-    if isinstance(part, ConstrainedField):
-        raise ValueError(
-            "A `ConstrainedField` is a part of the model; added to something else its constraints "
-            "would be rates of change. Give it as the model, or add to its `learned` part."
-        )
     if isinstance(part, PartiallyKnown):
         total = _read(part.known, states, time, args, threshold)
         inputs = [states[i] for i in part.inputs]

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arguments import check_count, check_rates
+from .._mass import check_no_mass
 from .._trees import select
 from ..linear_algebra import weighted_sum
 from ..stages import stage_system
@@ -57,8 +58,8 @@ def segment_predictions(
     **Returns:** predictions of `ys[:, 1:]`. NaN where no sample comes before, or the step could not
     be solved; others keep value and derivative.
 
-    **Raises:** `ValueError` for wrong shapes, also of what the model returns, or `substeps` that is
-    no positive integer.
+    **Raises:** `ValueError` for wrong shapes, also of what the model returns, a model with a mass, or
+    `substeps` that is no positive integer.
 
     Cost: a Jacobian, a factorization and two to four Newton iterations a step; backward, one exact
     factorization of the stage system and one reverse sweep of the model. Other solvers step twice: a
@@ -80,6 +81,7 @@ def segment_predictions(
     ```
     """
     solver = RadauIIA9() if solver is None else solver
+    check_no_mass("`model`", model)
     ts, ys, mask = _checked(ts, ys, mask, substeps)
     if ys.shape[2] > 1:
         check_rates("`model`", eqx.filter_eval_shape(model, ts[0, 0], ys[0, 0], args), ys[0, 0])
