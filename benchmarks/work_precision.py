@@ -180,7 +180,7 @@ def measure(name, lanes, repeats, chosen, busy):
                 break
     if numbalsoda is not None:
         solve, rows = make_lsoda(problem, t1, floor), np.atleast_2d(y0)[:50]
-        for rtol in 10.0 ** -np.arange(3.0, 13.1):
+        for rtol in 10.0 ** -np.arange(2.0, 13.1):
             run = lambda rtol=rtol: np.stack([solve(row, rtol) for row in rows])  # noqa: E731
             y = run()
             points.append(("LSODA, compiled", error_of(y if lanes else y[0]), run, len(rows)))

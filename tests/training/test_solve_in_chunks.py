@@ -28,6 +28,17 @@ def solve(lane):
     return {"end": x * lane["k"], "steps": count}
 
 
+@pytest.mark.parametrize(("wrap", "expected"), [(jax.jit, 1), (lambda f: f, 2)])
+def test_a_jitted_solve_is_compiled_once_for_all_calls(wrap, expected, caplog):
+    square = wrap(lambda x: x * x)
+    with jax.log_compiles():
+        for _ in range(2):
+            found = srx.solve_in_chunks(square, np.arange(4.0), chunk=2)
+    np.testing.assert_array_equal(found, [0.0, 1.0, 4.0, 9.0])
+    compiled = [r for r in caplog.records if "Finished XLA compilation" in r.getMessage()]
+    assert len(compiled) == expected
+
+
 @functools.cache
 def one_batch():
     return jax.vmap(solve)(LANES)

@@ -1,5 +1,6 @@
 """Many solves in chunks: bounded memory, lanes of like cost together, and a run that goes on."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def solve_in_chunks(
     **Arguments:**
 
     - `solve`: a function of one lane that returns arrays, such as the end of a solve with
-      `throw=False`, its result and its number of steps. It is compiled once.
+      `throw=False`, its result and its number of steps. It is compiled once a call; decorated by
+      `jax.jit` once for all calls with chunks of one size, with what it closes over as it was then.
     - `lanes`: arrays with the lanes along their first axis; keys of random numbers too.
     - `chunk`: lanes in a batch; with a mesh rounded up to a multiple of its devices.
     - `cost`: by which lanes are sorted: a number for each, or a function of one lane, such as the
@@ -75,7 +77,8 @@ def solve_in_chunks(
     if mesh is not None:
         size = -(-size // mesh.size) * mesh.size
     order = _order_by(cost, count)
-    run = _batched(solve, mesh)
+    # Under `jax.jit` what a function closes over is taken to stay; of others it may have changed.
+    run = (_kept if isinstance(solve, jax.stages.Wrapped) else _batched)(solve, mesh)
     one = jax.tree.map(lambda x: x[0], lanes)
     results = jax.eval_shape(solve, one)
     shapes, structure = jax.tree.flatten(results)
@@ -154,6 +157,9 @@ def _batched(solve: Callable, mesh: Mesh | None) -> Callable:
         spec = PartitionSpec(tuple(mesh.axis_names))
         run = jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     return jax.jit(run)
+
+
+_kept = functools.lru_cache(maxsize=16)(_batched)
 
 
 @final
