@@ -1,5 +1,8 @@
 """Net production rates and their derivatives, against closed forms and Cantera's own."""
 
+import copy
+from types import SimpleNamespace as Plain
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.cantera._rates import Troe
 
 R = 8314.46261815324
 
@@ -142,3 +146,32 @@ def test_derivatives_by_every_number_are_central_differences(with_reactions):
 def test_density_is_that_of_cantera(air):
     mechanism = srx.cantera.Mechanism.from_solution(air)
     np.testing.assert_allclose(mechanism.density(air.T, air.P, air.Y), air.density, rtol=1e-12)
+
+
+def test_a_falloff_with_negative_rate_constants_is_taken_off(with_reactions):
+    falloff = "- {{equation: H + O2 (+ M) <=> HO2 (+ M), type: falloff, duplicate: true, {more}\n"
+    falloff += "   low-P-rate-constant: {{A: {sign}3.5e{low}, b: 0, Ea: 0}},\n"
+    falloff += "   high-P-rate-constant: {{A: {sign}1.5e{high}, b: 0, Ea: 0}}}}\n"
+    first = falloff.format(more="", sign="", low=16, high=12)
+    second = falloff.format(more="negative-A: true,", sign="-", low=15, high=11)
+    assert largest_error(with_reactions(first + second)) < 1e-12
+
+
+def test_a_copy_and_what_is_read_again_are_the_same(stand_in):
+    mechanism = srx.cantera.Mechanism.from_solution(stand_in())
+    for other in (copy.deepcopy(mechanism), srx.cantera.Mechanism.from_solution(stand_in())):
+        assert eqx.tree_equal(mechanism, other)
+        assert hash(mechanism.reactions) == hash(other.reactions)
+    other = srx.cantera.Mechanism.from_solution(stand_in(molecules=1))
+    assert mechanism.reactions != other.reactions
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_width_of_nothing_has_no_derivative_in_single_precision():
+    one = jnp.ones(1, jnp.float32)
+    troe = Troe(0.5 * one, 1e-30 * one, 1e30 * one, 0 * one)
+    reactions = Plain(has_T2=np.array([False]), is_troe=np.array([True]))
+    T = jnp.asarray(1000.0, jnp.float32)
+    gradient = jax.grad(lambda troe: troe.logarithm(reactions, T, one)[0])(troe)
+    assert gradient.T3[0] == 0
+    assert np.isfinite(gradient.a[0])

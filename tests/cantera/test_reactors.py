@@ -85,3 +85,12 @@ def test_field_takes_states_in_a_batch_and_single_precision(stand_in):
     np.testing.assert_allclose(slopes, [alone(0.0, y) for y in ys], rtol=1e-12)
     single = jax.tree.map(lambda x: x.astype(jnp.float32), (reactor, ys[2]))
     np.testing.assert_allclose(eqx.filter_jit(single[0])(0.0, single[1]), slopes[2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(2,), (4, 3)], ids=["no temperature", "batch"])
+@pytest.mark.usefixtures("unchecked_types")
+def test_states_of_another_shape_are_named(stand_in, kind, shape):
+    reactor = KINDS[kind][0].from_solution(stand_in())
+    with pytest.raises(ValueError, match=r"it needs \(3,\), the temperature and the mass fraction"):
+        reactor(0.0, jnp.ones(shape))

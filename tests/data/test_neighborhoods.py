@@ -94,3 +94,15 @@ def test_samples_not_equally_spaced_are_refused():
 
 def test_the_number_of_neighbors_is_an_integer_of_any_library():
     assert find_neighborhoods(DATA, np.int64(3)).neighbors.shape[1] == 3
+
+
+def test_neighbors_do_not_depend_on_the_unit_in_single_precision():
+    ts = np.arange(12.0)
+    ys = np.stack([np.sin(ts), np.cos(ts / 2)], axis=1)
+    found = [
+        find_neighborhoods(
+            srx.Trajectories.from_arrays(ts, (ys * unit).astype(np.float32)), 3, theiler=1
+        ).neighbors
+        for unit in (1.0, 2.0**-100)
+    ]
+    np.testing.assert_array_equal(*found)

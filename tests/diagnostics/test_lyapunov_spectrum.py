@@ -195,10 +195,13 @@ def test_dimension_of_no_exponents_is_refused():
         ({"interval": 2.0, "discrete": True}, "for maps 1"),
         ({"step": -1.0}, "`step=-1.0`"),
         ({"burn_in": -1.0}, "`burn_in=-1.0`"),
+        ({"time": np.inf}, "`time=inf` was given; it needs a finite time"),
+        ({"num_exponents": 2.0}, "`num_exponents=2.0`"),
         ({"blocks": 1}, "`blocks=1`"),
         ({"time": 0.5}, "`time=0.5` holds 5 intervals"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_argument_is_named(options, message):
     options = {"y0": jnp.ones(3), "time": 10.0} | options
     with pytest.raises(ValueError, match=message):

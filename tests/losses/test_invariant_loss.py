@@ -99,6 +99,9 @@ def test_a_start_that_fails_is_counted_and_left_out():
         ([0.0], {"burn_in": 4.0}, "must hold the burn-in"),
         ([0.0], {"interval": 0.0}, "`interval=0.0`"),
         ([0.0], {"starts": 0}, "`starts=0`"),
+        ([0.0], {"weight": -1.0}, "`weight=-1.0` was given; it needs finite numbers"),
+        ([0.0], {"weight": [np.nan]}, "`weight=.*not negative"),
+        ([0.0], {"statistics": -1.0}, "`statistics=-1.0`"),
     ],
 )
 def test_wrong_option_is_named(exponents, options, message):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses._neighborhood_loss import _predict
+from stiffrax.losses._neighborhood_loss import _discrepancy, _predict
 
 TS = np.arange(12) * 0.1
 
@@ -196,11 +196,23 @@ def test_other_data_are_refused():
         ({"num_neighbors": 0}, "`num_neighbors=0`"),
         ({"steps": 0}, "`steps=0`"),
         ({"theiler": -1}, "`theiler=-1`"),
+        ({"theiler": 2.5}, "`theiler=2.5` was given; it needs an integer"),
         ({"annulus": (0.8, 0.6)}, "`annulus="),
         ({"distributions": True, "measure": srx.ScaledMAE()}, "`distributions=True`.*ScaledMSE"),
         ({"distributions": True, "measure": srx.ScaledMSE(weight=[2.0])}, "`distributions=True`"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         srx.NeighborhoodLoss(**options)
+
+
+@pytest.mark.parametrize("points", [1, 3])
+def test_clouds_in_one_place_are_compared_in_units_of_the_scale(points):
+    measured = jnp.full((1, points, 2), 3.0)
+    there = jnp.ones((1, points), bool)
+    loss = lambda x: _discrepancy(measured + x, measured, there)  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(1e-3))
+    np.testing.assert_allclose([value, gradient], [2e-6, 4e-3], rtol=1e-4)
+    assert loss(0.0) == 0

@@ -54,8 +54,10 @@ def test_gradients_reach_the_learned_and_the_constraint():
     [
         ({"differential": (0, 1, 2)}, "lists all 3 states"),
         ({"differential": (0, 3)}, "`differential` must be"),
+        ({"differential": 0}, r"got 0: write for example `differential=\(0,\)`"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_states_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         srx.ConstrainedField(rates, total, num_states=3, **options)

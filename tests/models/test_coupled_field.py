@@ -53,3 +53,10 @@ def test_strong_coupling_keeps_a_solution_of_the_wrong_field_at_the_path():
 def test_coupling_of_the_wrong_shape_is_refused(coupling):
     with pytest.raises(ValueError, match="for 2 states"):
         srx.CoupledField(field, TARGET, coupling)(0.0, Y)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_whole_states_are_numbers_like_others():
+    target = srx.SmoothingSpline(np.linspace(0.0, 1.0, 6), np.full((6, 1), 1.5))
+    coupled = srx.CoupledField(lambda t, y, args: -y, target, coupling=0.5, strength=0.5)
+    np.testing.assert_allclose(coupled(0.5, jnp.array([3])), [-3.375], rtol=1e-6)

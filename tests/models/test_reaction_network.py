@@ -219,3 +219,18 @@ class TestWrappedRates:
             ValueError, match="of the ReactionNetwork are a Parameter; least squares"
         ):
             srx.fit_least_squares(self.network, data)
+
+
+def test_kept_rates_have_their_scale_and_bounds():
+    rates = srx.positive([1.0, 2.0], 1e-3, 10.0)
+    network = srx.ReactionNetwork(["A -> B", "B -> A"], rates=rates, active=[False, True]).kept()
+    assert (network.coefficients.log, network.coefficients.upper) == (True, np.log(10.0))
+    np.testing.assert_allclose(network.rates, [2.0])
+
+
+def test_what_an_active_reaction_has_is_active_in_its_polynomial_at_rate_zero():
+    network = srx.ReactionNetwork(["A -> B", "2 B -> A"], active=[True, False])
+    found = network.to_polynomial()
+    names = found.feature_names()
+    assert found.active[:, names.index("y1")].tolist() == [True, True]
+    assert found.active.sum() == 2

@@ -175,3 +175,10 @@ def test_a_network_of_one_needed_argument_is_called_by_it_alone():
     np.testing.assert_allclose(model(7.0, Y), 2 * Y * jnp.array(Y_SCALE) / T_SCALE, rtol=1e-12)
     of_time = srx.ScaledField(lambda t, x, *rest: t * x, Y_SCALE, T_SCALE)
     np.testing.assert_allclose(of_time(7.0, Y), 7 * Y * jnp.array(Y_SCALE) / T_SCALE, rtol=1e-12)
+
+
+def test_whole_states_are_numbers_like_others():
+    net = lambda x: 2.0 + x  # noqa: E731
+    model = srx.ScaledField(net, y_scale=[1.0, 1e-3], t_scale=0.5)
+    y = np.array([1, 0])
+    np.testing.assert_allclose(model(0.0, jnp.asarray(y)), model(0.0, jnp.asarray(y, float)))

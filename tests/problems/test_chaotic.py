@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import stiffrax as srx
 
@@ -42,3 +43,11 @@ def test_energy_comes_from_the_linear_terms_alone():
     growth = np.tile(wave_number**2 - wave_number**4, 2)
     rate = jax.jit(PROBLEM.vector_field)(0.0, y)
     np.testing.assert_allclose(y @ rate, y @ (growth * y), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_whole_amplitudes_are_numbers_like_others():
+    problem = srx.problems.kuramoto_sivashinsky()
+    y = np.arange(30) % 3
+    whole, real = (problem.vector_field(0.0, jnp.asarray(x), problem.args) for x in (y, y * 1.0))
+    np.testing.assert_allclose(whole, real, rtol=1e-12)

@@ -164,3 +164,42 @@ def test_parameters_of_other_shapes_are_refused():
     ones = jnp.ones(3)
     with pytest.raises(ValueError, match=r"it needs \(\(1,\), \(1,\), \(1, 1\)\)"):
         StableTableau(ones, ones, ones, jnp.ones((1, 1)), stability="L", order=2)
+
+
+@pytest.mark.parametrize(
+    ("A", "b", "c", "stability"),
+    [
+        ([[0.25, 0.0], [0.5, 0.5]], [0.5, 0.5], [0.25, 1.0], "L"),
+        ([[1.0]], [2.0], [1.0], "A"),
+        (gauss(2).A, gauss(2).b, [0.0, 1.0], "A"),
+    ],
+    ids=["of order one", "weights of sum two", "other nodes"],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_method_that_would_come_back_as_another_is_refused(A, b, c, stability):
+    with pytest.raises(
+        ValueError, match="not algebraically stable with positive weights of sum one"
+    ):
+        learnable_tableau((A, b, c), stability=stability, kind="implicit")
+
+
+def test_a_stable_method_in_single_precision_is_stable():
+    method = radau_iia(2)
+    single = tuple(np.asarray(x, np.float32) for x in (method.A, method.b, method.c))
+    tableau = learnable_tableau(single, stability="L")
+    np.testing.assert_allclose(tableau.A, method.A, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [2, 9, 0, 1.5])
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_order_that_a_method_of_one_stage_has_not_is_refused(order):
+    euler = (np.zeros((1, 1)), np.ones(1), np.zeros(1))
+    with pytest.raises(ValueError, match="or a lower order|needs an integer from 1 to 8"):
+        learnable_tableau(euler, order=order)
+
+
+def test_no_tableau_is_projected_to_an_order_above_eight():
+    one = jnp.ones(1)
+    tableau = LearnableTableau(one[:, None], one, one, kind="implicit", order=9)
+    with pytest.raises(ValueError, match="`order=9` was given; it needs an integer from 1 to 8"):
+        srx.tableaus.order_projection(tableau)

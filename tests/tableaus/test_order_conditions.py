@@ -126,3 +126,10 @@ def test_order_of_another_type_raises(order):
 def test_arrays_that_do_not_belong_together_raise(shapes):
     with pytest.raises(ValueError, match=r"it needs `\(A, b, c\)` of shapes \(s, s\), \(s,\)"):
         order_conditions(tuple(np.zeros(shape) for shape in shapes), 1)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_lists_are_arrays():
+    assert order_conditions(([[0.0]], [1.0], [0.0]), 1) == [0.0]
+    with pytest.raises(ValueError, match=r"it needs `\(A, b, c\)` of shapes"):
+        order_conditions(([[0.0]], [1.0], 0.0), 1)

@@ -298,3 +298,22 @@ def test_the_limit_of_a_method_with_an_explicit_stage_is_known():
 def test_methods_on_the_edge_of_stability_are_a_stable_in_single_precision():
     for method in (gauss(3), lobatto_iiia(3)):
         assert is_a_stable(tuple(x.astype(np.float32) for x in (method.A, method.b, method.c)))
+
+
+TWO_STEPS = (np.eye(2), np.full(2, 2.0), np.ones(2))
+
+
+def test_a_method_that_grows_far_out_is_not_stable_in_single_precision():
+    # R at infinity is -3.
+    single = tuple(jnp.asarray(x, jnp.float32) for x in TWO_STEPS)
+    region = jnp.asarray([-1e10], jnp.float32)
+    value, gradient = jax.value_and_grad(stability_penalty)(single, region)
+    np.testing.assert_allclose(value, 4.0, rtol=1e-6)
+    assert all(np.all(np.isfinite(x)) for x in gradient)
+
+
+@pytest.mark.parametrize("z", [-1e20, 1e20j, 3e37 - 3e37j])
+def test_the_stability_function_far_out_is_its_limit_in_single_precision(z):
+    z = jnp.asarray(z, jnp.complex64)
+    np.testing.assert_allclose(stability_function(TWO_STEPS, z), -3.0, rtol=1e-5)
+    np.testing.assert_allclose(stability_function(radau_iia(3), z), 0.0, atol=1e-5)

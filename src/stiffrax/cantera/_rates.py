@@ -39,12 +39,18 @@ class Troe(eqx.Module):
         self, reactions: Reactions, T: Float[Array, ""], log_Pr: Float[Array, " falloffs"]
     ) -> Float[Array, " falloffs"]:
         """The common logarithm of the factor, from that of the reduced pressure."""
-        center = (1 - self.a) * jnp.exp(-T / self.T3) + self.a * jnp.exp(-T / self.T1)
+        center = (1 - self.a) * _decay(T, self.T3) + self.a * _decay(T, self.T1)
         center = center + jnp.where(reactions.has_T2, jnp.exp(-self.T2 / T), 0.0)
         log_center = jnp.log10(jnp.maximum(center, _LEAST))
         shifted = log_Pr - 0.4 - 0.67 * log_center
         ratio = shifted / (0.75 - 1.27 * log_center - 0.14 * shifted)
         return jnp.where(reactions.is_troe, log_center / (1 + ratio * ratio), 0.0)
+
+
+def _decay(T: Float[Array, ""], scale: Float[Array, " k"]) -> Float[Array, " k"]:
+    """`exp(-T / scale)`; of 1e-30, which stands for nothing, single precision has no derivative."""
+    vanishes = (scale > 0) & (scale < 1e-3 * T)
+    return jnp.where(vanishes, 0.0, jnp.exp(-T / jnp.where(vanishes, T, scale)))
 
 
 @final

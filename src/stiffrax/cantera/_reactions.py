@@ -1,5 +1,6 @@
 """Which species react with which: the fixed part of a mechanism, read from a Cantera solution."""
 
+import hashlib
 from typing import Any, final
 
 import numpy as np
@@ -12,7 +13,7 @@ KINDS = ("Arrhenius", "three-body-Arrhenius", "falloff-Lindemann", "falloff-Troe
 
 @final
 class Reactions:
-    """Indices of reactants, products and third bodies; compared by identity, as static data of JAX.
+    """Indices of reactants, products and third bodies: static data of JAX, equal where its arrays are.
 
     Molecules stand one by one in slots, filled up with `num_species`, the place of a one: powers of
     concentrations are products of slots, exact at zero, and below it, with their derivatives.
@@ -34,6 +35,18 @@ class Reactions:
         )
         self._read_third_bodies(reactions, index)
         self.terms, self.others, self.slopes = self._read_slopes()
+        # Copies, and what is read again, share compiled programs. JAX compares at each call: a digest.
+        digest = hashlib.sha256()
+        for name, x in vars(self).items():
+            if isinstance(x, np.ndarray):
+                digest.update(f"{name}{x.shape}".encode() + x.tobytes())
+        self.digest = digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reactions) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def _read_third_bodies(self, reactions: list[Any], index: dict[str, int]) -> None:
         bodies = [r.third_body for r in reactions]
@@ -112,8 +125,9 @@ def _fault(reaction: Any) -> str:
 
 
 def _sign(rate: Any) -> float:
-    limits = (rate.high_rate, rate.low_rate) if hasattr(rate, "low_rate") else (rate,)
-    return float(np.prod([np.sign(x.pre_exponential_factor) for x in limits]))
+    """The sign of a rate constant; the limits of a falloff have the same, or nothing is left of it."""
+    low, high = (getattr(rate, name, rate) for name in ("low_rate", "high_rate"))
+    return float(np.sign(high.pre_exponential_factor) * (low.pre_exponential_factor != 0))
 
 
 def _slots(sides: list[dict[str, float]], index: dict[str, int]) -> np.ndarray:

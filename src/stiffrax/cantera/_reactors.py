@@ -30,6 +30,16 @@ def state(gas: Any) -> Float[Array, " states"]:
     return jnp.asarray([gas.T, *gas.Y])
 
 
+def _check_state(gas: Mechanism, y: Any) -> None:
+    needed = (1 + gas.molar_masses.size,)
+    if jnp.shape(y) != needed:
+        raise ValueError(
+            f"The reactor was given a state of shape {jnp.shape(y)}; it needs {needed}, the "
+            "temperature and the mass fraction of each species, as of `stiffrax.cantera.state(gas)`. "
+            "Map over batches with `jax.vmap(reactor, in_axes=(None, 0))`."
+        )
+
+
 def _slopes(
     gas: Mechanism, density: Float[Array, ""], y: Float[Array, " states"], work: float
 ) -> Float[Array, " states"]:
@@ -96,7 +106,11 @@ class ConstantVolumeReactor(eqx.Module):
         return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.density)))
 
     def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
-        """Slopes of temperature and mass fractions, 1/s."""
+        """Slopes of temperature and mass fractions, 1/s.
+
+        **Raises:** `ValueError` for a state of another shape.
+        """
+        _check_state(self.mechanism, y)
         # Energies and heat capacities at constant volume are less by what the gas would do as work.
         return _slopes(self.mechanism, self.density, y, work=1.0)
 
@@ -145,6 +159,10 @@ class ConstantPressureReactor(eqx.Module):
         return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.P)))
 
     def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
-        """Slopes of temperature and mass fractions, 1/s."""
+        """Slopes of temperature and mass fractions, 1/s.
+
+        **Raises:** `ValueError` for a state of another shape.
+        """
+        _check_state(self.mechanism, y)
         density = self.mechanism.density(y[0], self.pressure, y[1:])
         return _slopes(self.mechanism, density, y, work=0.0)

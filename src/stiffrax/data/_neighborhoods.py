@@ -89,7 +89,8 @@ def find_neighborhoods(
     runs, times = np.nonzero(mask)
     usable = times + steps < mask.sum(axis=1)[runs]
     runs, times = runs[usable], times[usable]
-    ys = np.asarray(data.ys)
+    # Single precision has no squares of 1e-25.
+    ys = np.asarray(data.ys, float)
     num_neighbors = _check(data, num_neighbors, len(times), steps)
     places = runs * ys.shape[1] + times
     points = ys[runs, times] / np.std(ys[mask], axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._arguments import check_count, check_rates
+from .._arguments import as_integer, check_count, check_rates
 from .._mass import check_no_mass
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
@@ -150,7 +150,7 @@ def lyapunov_spectrum(
         `discrete`, `-> next y`.
     - `y0`: the start, or several, which are one batch: `(n,)` or `(starts, n)`.
     - `time`, `burn_in`: what is measured, and solved before, in the unit of time; iterations of a
-        map. The burn-in also turns the frame into the directions of growth.
+        map, rounded to whole intervals. The burn-in also turns the frame into the directions of growth.
     - `num_exponents`: the `k` largest; default all `n`.
     - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
         `30 / (lambda_1 - lambda_k)`, so that no direction gets lost in rounding.
@@ -286,7 +286,7 @@ def _check(
     n = starts.shape[-1]
     if ndim not in (1, 2):
         raise ValueError(f"`y0` has {ndim} dimensions; it needs shape (n,) or (starts, n).")
-    if not 1 <= k <= n:
+    if as_integer(k) is None or not 1 <= k <= n:
         raise ValueError(
             f"`num_exponents={k}` was given; the state has {n} components: write 1 to {n}."
         )
@@ -296,8 +296,11 @@ def _check(
         )
     if step is not None and not step > 0:
         raise ValueError(f"`step={step}` was given; it needs a positive time, or `None`.")
-    if not burn_in >= 0:
-        raise ValueError(f"`burn_in={burn_in}` was given; it needs a time that is not negative.")
+    for name, value in (("time", time), ("burn_in", burn_in)):
+        if not 0 <= value < np.inf:
+            raise ValueError(
+                f"`{name}={value}` was given; it needs a finite time that is not negative."
+            )
     check_count("blocks", blocks, least=2)
     if round(time / interval) < blocks:
         raise ValueError(

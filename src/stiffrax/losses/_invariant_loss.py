@@ -37,7 +37,8 @@ class InvariantLoss(AbstractLoss):
 
     - `exponents`: $\lambda$, in descending order, per unit of time; the `k` largest, or `()` for the
         statistics alone.
-    - `time`: of each solution, a few Lyapunov times: derivatives grow along it.
+    - `time`: of each solution, a few Lyapunov times: derivatives grow along it. It and `burn_in` are
+        rounded to whole intervals.
     - `interval`: between two orthonormalizations, in the unit of time.
     - `burn_in`: the part of `time` in which the frame only turns; half of it by default.
     - `starts`: how many solutions.
@@ -45,8 +46,8 @@ class InvariantLoss(AbstractLoss):
     - `statistics`: `w_s`.
     - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
 
-    **Raises:** `ValueError` for exponents not in descending order or more than states, weights of
-    another number, and times that hold no interval.
+    **Raises:** `ValueError` for exponents not in descending order or more than states, weights that are
+    negative or of another number, and times that hold no interval.
 
     Cost: `starts * time / interval` flows with `k` jvps each; once more, without derivatives, to
     find what fails under explicit solvers.
@@ -105,7 +106,8 @@ class InvariantLoss(AbstractLoss):
                 "burn_in=1.0, interval=0.1`."
             )
         self.exponents = tuple(map(float, values))
-        self.weight = 1 / np.maximum(np.abs(values), 1) ** 2 if weight is None else weight
+        default = 1 / np.maximum(np.abs(values), 1) ** 2
+        self.weight = _checked_weight("weight", default if weight is None else weight)
         if np.shape(self.weight) not in ((), (1,), values.shape):
             raise ValueError(
                 f"`weight` of shape {np.shape(self.weight)} was given for {values.size} exponents; it "
@@ -114,7 +116,7 @@ class InvariantLoss(AbstractLoss):
         self.turning, self.count = turning, count - turning
         self.interval = float(interval)
         self.starts = check_count("starts", starts)
-        self.statistics = float(statistics)
+        self.statistics = float(_checked_weight("statistics", statistics))
         self.solver = diffrax.Tsit5() if solver is None else solver
         check_parts(solver=self.solver)
         self.substeps = check_count("substeps", substeps)
@@ -179,6 +181,16 @@ class InvariantLoss(AbstractLoss):
         steps = jnp.arange(self.turning + self.count)
         _, (visited, rates) = lax.scan(advance, start, steps)
         return visited[self.turning :], jnp.mean(rates[self.turning :], axis=0)
+
+
+def _checked_weight(name: str, value: Any) -> np.ndarray:
+    weight = real_numbers(name, value)
+    if not np.all((weight >= 0) & np.isfinite(weight)):
+        raise ValueError(
+            f"`{name}={value}` was given; it needs finite numbers that are not negative: the loss "
+            f"would have no least value. Write `{name}=1.0`."
+        )
+    return weight
 
 
 def _arrays(data: Trajectories) -> tuple[Any, Any, Any]:

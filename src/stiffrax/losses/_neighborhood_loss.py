@@ -113,14 +113,12 @@ class NeighborhoodLoss(AbstractLoss):
                 f"`annulus={annulus}` was given; it needs two distances in increasing order: "
                 "write `annulus=(0.6, 0.8)`."
             )
-        if not theiler >= 0:
-            raise ValueError(f"`theiler={theiler}` was given; it needs a count from 0 on.")
         self.num_neighbors = check_count("num_neighbors", num_neighbors)
         self.steps = check_count("steps", steps)
         self.order = order
         self.solver = diffrax.Tsit5() if solver is None else solver
         self.substeps = check_count("substeps", substeps)
-        self.theiler = theiler
+        self.theiler = check_count("theiler", theiler, least=0)
         self.annulus = annulus
         self.distributions = distributions
         self.measure = ScaledMSE() if measure is None else measure
@@ -255,7 +253,11 @@ def _discrepancy(
     """The mean squared maximum mean discrepancy; of the clouds that were predicted."""
     usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1)) & jnp.any(there, axis=-1)
     predicted = jnp.where(usable[..., None, None], predicted, measured)
-    width = cloud_size(measured)
+    size = cloud_size(measured)
+    rounding = 4 * jnp.finfo(measured.dtype).eps
+    largest = jnp.max(jnp.abs(measured), axis=(-2, -1), keepdims=True)
+    # A cloud in one place has no size: it is compared in units of the scale.
+    width = jnp.where(size > rounding * largest, size, 1)
     pairs = (there[..., :, None] & there[..., None, :]).astype(predicted.dtype)
     pairs = pairs / jnp.maximum(jnp.sum(pairs, axis=(-2, -1), keepdims=True), 1)
 

@@ -5,18 +5,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Float
 
 
 def check_state(y: Any, num_states: int) -> Array:
-    """`y` as an array, if it is one state vector."""
+    """`y` as an array of inexact numbers, if it is one state vector."""
     if jnp.shape(y) != (num_states,):
         raise ValueError(
             f"The model takes one state of shape ({num_states},), got shape {jnp.shape(y)}: map "
             "over batches with `jax.vmap(model, in_axes=(None, 0))`."
         )
-    return jnp.asarray(y)
+    return inexact(y)
+
+
+def inexact(y: Any) -> Array:
+    """`y` as an array, whole numbers as floating ones: in their type scales would be whole too."""
+    y = jnp.asarray(y)
+    return y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(float)
 
 
 def check_output(name: str, value: Array, size: int) -> None:
@@ -29,11 +36,11 @@ def check_indices(name: str, indices: Sequence[int] | None, num_states: int) -> 
     """`indices` as a tuple of different states, by default all of them."""
     if indices is None:
         return tuple(range(num_states))
-    result = tuple(indices)
+    result = tuple(indices) if np.iterable(indices) else ()
     if not result or len(set(result)) != len(result) or not set(result) <= set(range(num_states)):
         raise ValueError(
             f"`{name}` must be different indices of states, counted from 0 to {num_states - 1}, "
-            f"got {result}: write for example `{name}=(0,)` for the first state."
+            f"got {indices}: write for example `{name}=(0,)` for the first state."
         )
     return tuple(map(int, result))
 

@@ -135,7 +135,7 @@ def fixed(value: Any) -> Any:
 
     **Arguments:**
 
-    - `value`: what stays as it is.
+    - `value`: what stays as it is; a number alone becomes an array of a floating type.
 
     **Returns:** a `paramax.NonTrainable`; its value after `paramax.unwrap`.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
@@ -209,22 +210,30 @@ class ReactionNetwork(AbstractTermModel):
         return jnp.matmul(changes, speeds, precision="highest")
 
     def to_polynomial(self) -> Polynomial:
-        """The same vector field with one coefficient for each equation and product of species."""
+        """The same vector field with one coefficient for each equation and product of species.
+
+        Terms are active that an active reaction has, whatever its rate.
+        """
         columns = rate_columns(self)
         degree = max(1, *map(sum, columns))
-        exponents = map(tuple, monomials(self.num_states, degree).exponents.tolist())
+        on = np.asarray(self.active)
+        changed = {
+            (tuple(q.tolist()), i)
+            for q, change in zip(self.reactants[on], self.stoichiometry[on], strict=True)
+            for i in np.flatnonzero(change)
+        }
+        exponents = list(map(tuple, monomials(self.num_states, degree).exponents.tolist()))
         zero = np.zeros(self.num_states, self.rates.dtype)
         coefficients = np.stack([columns.get(q, zero) for q in exponents], axis=1)
-        return Polynomial(
-            self.num_states, degree, coefficients=coefficients, active=coefficients != 0
-        )
+        active = [[(q, i) in changed for q in exponents] for i in range(self.num_states)]
+        return Polynomial(self.num_states, degree, coefficients=coefficients, active=active)
 
     def reactions(self) -> tuple[str, ...]:
         """Every reaction as text, those that are switched off as well."""
         return tuple(_written(pair, self.species) for pair in self._complexes)
 
     def kept(self) -> "ReactionNetwork":
-        """The network of the reactions that are not switched off.
+        """The network of the reactions that are not switched off, with their scale and bounds.
 
         **Raises:** `ValueError` if all are.
         """
@@ -237,7 +246,8 @@ class ReactionNetwork(AbstractTermModel):
         texts = self.reactions()
         # Not by `rates=`, which refuses what a fit may have left below zero.
         kept = ReactionNetwork([texts[i] for i in index], self.species)
-        return kept.with_coefficients(self.rates[index])
+        rates = jax.tree.map(lambda x: x[index], self.coefficients)
+        return eqx.tree_at(lambda network: network.coefficients, kept, rates)
 
     def __str__(self) -> str:
         rows = [

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from .._arguments import real_numbers
 from .._options import StateFeatures
 from ..data import check_sizes
-from ._checks import check_state
+from ._checks import check_state, inexact
 from ._own_names import named_parts
 
 
@@ -213,6 +213,7 @@ class CoupledField(eqx.Module):
 
     def __call__(self, t: Any, y: Float[Array, " n"], args: Any = None) -> Float[Array, " n"]:
         """`f(t, y) - strength * coupling @ (y - target(t))`."""
+        y = inexact(y)
         coupling = jnp.asarray(self.coupling, y.dtype)
         check_coupling(coupling, y.size)
         distance = y - jnp.asarray(self.target.evaluate(t), y.dtype)

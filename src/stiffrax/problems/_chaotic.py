@@ -204,6 +204,7 @@ def _flame_components(t, y, args):
     del t
     (length,) = args
     on_grid = _on_grid()
+    y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(float)
     wave_number = jnp.asarray(2 * np.pi * np.arange(1, _MODES + 1), y.dtype) / length
     u = jnp.asarray(on_grid, y.dtype) @ y
     square = jnp.asarray(on_grid.T / (2 * len(on_grid)), y.dtype) @ u**2

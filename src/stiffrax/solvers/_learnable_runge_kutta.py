@@ -112,8 +112,8 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
 
         **Returns:** A `LearnableRungeKutta`.
 
-        **Raises:** `ValueError` if the kind has no room for the coefficients, or the stability is
-        not that of the method.
+        **Raises:** `ValueError` if the kind has no room for the coefficients, the stability is not
+        that of the method, or no method of so many stages has the order.
 
         ```python
         >>> import diffrax, stiffrax as srx

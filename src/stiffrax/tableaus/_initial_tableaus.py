@@ -62,8 +62,8 @@ def learnable_tableau(
 
     **Returns:** A `LearnableTableau`, or a `StableTableau` if a stability was asked for.
 
-    **Raises:** `ValueError` if the kind has no room for the coefficients, or the stability is not
-    that of the method.
+    **Raises:** `ValueError` if the kind has no room for the coefficients, the stability is not that of
+    the method, or no method of so many stages has the order.
 
     ```python
     >>> import diffrax, stiffrax as srx
@@ -87,9 +87,11 @@ def learnable_tableau(
         )
     if order is None:
         order = min(max(order_of_convergence(A, b, c, eps)[0], 1), _HIGHEST_ORDER)
+    else:
+        _check(len(b), chosen if stability is None else kind_if_stable(chosen), order, stability)
     if stability is not None:
         check_stability(stability, kind_if_stable(chosen))
-        return stable_parameters(A, b, stability, order)
+        return stable_parameters(A, b, c, stability, order, eps)
     return LearnableTableau(
         jnp.asarray(A), jnp.asarray(b), jnp.asarray(c), kind=chosen, order=order
     )
@@ -130,7 +132,7 @@ def _fewest_stages(kind: str, order: int) -> int:
 def _check(stages: int, kind: str, order: int, stability: str | None) -> None:
     check_kind(kind)
     check_stability(stability, kind)
-    check_count("order", order, most=8)
+    check_count("order", order, most=_HIGHEST_ORDER)
     fewest = 2 if stability is not None else 1
     fewest = max(fewest, _fewest_stages(kind, order + (stability == "L" and order > 2)))
     given = as_integer(stages)

@@ -150,6 +150,9 @@ class StableTableau(AbstractLearnableTableau):
     - `order`: order to keep, at least 2. Above 2 the parameters must satisfy further conditions,
       which `order_projection` sees to; stability is not touched by it.
 
+    Gradients by `L` are zero in the directions in which it is, all of them at Gauss and of Radau IIA
+    under `"L"`: training from there moves the other parameters alone, from random starts all.
+
     With `P` of full rank on columns of sum zero `A` is regular; elsewhere, on a set of measure
     zero, `R` at infinity is another number not above one.
 
@@ -248,34 +251,56 @@ def parameter_shapes(stages: int, stability: str) -> tuple[tuple[int, ...], ...]
     return ((free * (free - 1) // 2,), (edge,), (free - 1, free - 1))
 
 
-def stable_parameters(A: Any, b: Any, stability: str, order: int) -> StableTableau:
-    """The parameters of a known method.
+def stable_parameters(
+    A: Float[np.ndarray, "s s"],
+    b: Float[np.ndarray, " s"],
+    c: Float[np.ndarray, " s"],
+    stability: str,
+    order: int,
+    eps: float,
+) -> StableTableau:
+    """The parameters of a known method, whose coefficients are rounded to `eps`.
 
     **Raises:** `ValueError` for a method that is not of this form.
     """
-    A, b = np.asarray(A, float), np.asarray(b, float)
-    s = len(b)
-    parameter_shapes(s, stability)
-    if stability == "L" and not np.allclose(A[-1], b, atol=1e-12):
+    parameter_shapes(len(b), stability)
+    eps = max(eps, float(jnp.finfo(jnp.result_type(float)).eps))
+    slack = max(1e-12, 256 * eps) * max(1.0, float(np.max(np.abs(A))))
+    if stability == "L" and not np.allclose(A[-1], b, rtol=0, atol=slack):
         raise ValueError(
             '`stability="L"` was asked for a method whose last stage is not the end of the step; '
             'write `stability="A"`.'
         )
+    found = _projected(A, b, stability, order) if np.min(b) > 0 else None
+    # The parameters of a method of another form are those of a stable one, and not of the given.
+    if found is None or not all(
+        np.allclose(new, old, rtol=0, atol=slack)
+        for new, old in (
+            (found.b[:, None] * found.A, b[:, None] * A),
+            (found.b, b),
+            (found.c, c),
+        )
+    ):
+        raise ValueError(
+            f"`stability={stability!r}` was asked for a method that is not algebraically stable "
+            "with positive weights of sum one, nodes `c = A 1` and order two. Leave `stability` out, "
+            "or start from Radau IIA or Gauss."
+        )
+    return found
+
+
+def _projected(
+    A: Float[np.ndarray, "s s"], b: Float[np.ndarray, " s"], stability: str, order: int
+) -> StableTableau:
+    """The parts of a method that a stable one has."""
     N = b[:, None] * A - np.outer(b, b) / 2
     S, P = (N - N.T) / 2, (N + N.T) / 2
-    free = s if stability == "A" else s - 1
+    free = len(b) if stability == "A" else len(b) - 1
     basis, edge = _sum_free_basis(free), np.zeros(0)
-    if stability == "L" and b[-1] > 0:
+    if stability == "L":
         u = P[:-1, -1] / (b[-1] / np.sqrt(2.0))
         edge, P = basis.T @ u, P[:-1, :-1] - np.outer(u, u)
     values, vectors = np.linalg.eigh(basis.T @ P @ basis)
-    rest = P - basis @ (basis.T @ P @ basis) @ basis.T
-    if np.min(b) <= 0 or np.min(values, initial=0) < -1e-12 or np.max(np.abs(rest)) > 1e-12:
-        raise ValueError(
-            f"`stability={stability!r}` was asked for a method that is not algebraically stable "
-            "with positive weights and order two. Leave `stability` out, or start from Radau IIA "
-            "or Gauss."
-        )
     return StableTableau(  # pyright: ignore[reportCallIssue]
         logits=jnp.asarray(np.log(b)),
         skew=jnp.asarray(S[:free, :free][np.tril_indices(free, -1)]),

@@ -31,14 +31,15 @@ def coefficients(method: Method) -> tuple[Matrix, Vector, Vector]:
         return method.masked_A, method.b, method.c
     needed = "a tableau, or arrays `(A, b, c)`"
     check_instance("method", method, tuple | list, needed, "stiffrax.tableaus.radau_iia(3)")
-    shapes = [np.shape(array) for array in method]
-    s = len(method[-1])
+    arrays = tuple(x if hasattr(x, "shape") else np.asarray(x) for x in method)
+    shapes = [x.shape for x in arrays]
+    s = shapes[-1][0] if shapes and shapes[-1] else 0
     if shapes != [(s, s), (s,), (s,)]:
         raise ValueError(
             f"`method` was given as arrays of the shapes {shapes}; it needs `(A, b, c)` of shapes "
             "(s, s), (s,) and (s,). Write for example `(tableau.A, tableau.b, tableau.c)`."
         )
-    A, b, c = method
+    A, b, c = arrays
     return A, b, c
 
 
@@ -316,7 +317,8 @@ def order_projection(tableau: TableauT, order: int | None = None, iterations: in
 
     ```
     """
-    p = tableau.order if order is None else check_count("order", order, most=_HIGHEST_PROJECTED)
+    order = tableau.order if order is None else order
+    p = check_count("order", order, most=_HIGHEST_PROJECTED)
     free, fixed = eqx.partition(tableau, eqx.is_inexact_array)
     start, unravel = ravel_pytree(free)
 

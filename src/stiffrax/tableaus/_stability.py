@@ -56,9 +56,12 @@ def stability_function(method: Method, z: ArrayLike) -> Inexact[Array | np.ndarr
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.result_type(0.0, z, *(x for x in (A, b) if is_traceable(x)))
         A, b, z = (jnp.asarray(x, dtype) for x in (A, b, z))
-    scaled = xp.asarray(z)[..., None, None]
-    lead = (None,) * (scaled.ndim - 2)
-    unit = xp.eye(len(b), dtype=A.dtype)[lead]
+    z = xp.asarray(z)[..., None, None]
+    # Far out both matrices over `z`, whose determinants stay within the range of numbers.
+    far = xp.abs(z) > 1
+    scaled, inverse = xp.where(far, 1, z), 1 / xp.where(far, z, 1)
+    lead = (None,) * (z.ndim - 2)
+    unit = inverse * xp.eye(len(b), dtype=A.dtype)[lead]
     A, beyond = A[lead], (b[None] - A)[lead]
     with np.errstate(divide="ignore", invalid="ignore"):
         R = xp.linalg.det(unit + scaled * beyond) / xp.linalg.det(unit - scaled * A)
@@ -199,9 +202,11 @@ def characteristic_polynomial(matrix: Float[Array, "s s"]) -> list[Array]:
     return coefficients
 
 
-def _squared_modulus(polynomial: list[Array], x: Array, y: Array) -> Array:
+def _squared_modulus(polynomial: list[Array], x: Array, y: Array, far: Array) -> Array:
+    """Where `far`, of the polynomial with its coefficients the other way round."""
     real, imaginary = jnp.zeros_like(x), jnp.zeros_like(x)
-    for a in reversed(polynomial):
+    for near_a, far_a in zip(reversed(polynomial), polynomial, strict=True):
+        a = jnp.where(far, far_a, near_a)
         real, imaginary = real * x - imaginary * y + a, real * y + imaginary * x
     return real**2 + imaginary**2
 
@@ -242,8 +247,12 @@ def stability_penalty(tableau: Method, region: Any) -> Float[Array, ""]:
     dtype = np.promote_types(np.float32, A.dtype) if hasattr(A, "dtype") else jnp.float64
     A, b = jnp.asarray(A, dtype), jnp.asarray(b, dtype)
     x, y = jnp.real(z).astype(A.dtype), jnp.imag(z).astype(A.dtype)
-    above = _squared_modulus(characteristic_polynomial(A - b[None]), x, y)
-    below = _squared_modulus(characteristic_polynomial(A), x, y)
+    # Beyond one both polynomials over `z^s`, in `1 / z`: their squares leave no range of numbers.
+    far = jnp.maximum(jnp.abs(x), jnp.abs(y)) > 1
+    size = jnp.hypot(jnp.where(far, x, 1), jnp.where(far, y, 0))
+    x, y = jnp.where(far, x / size / size, x), jnp.where(far, -y / size / size, y)
+    above = _squared_modulus(characteristic_polynomial(A - b[None]), x, y, far)
+    below = _squared_modulus(characteristic_polynomial(A), x, y, far)
     # Where |R| <= 1 the root is not taken: at R = 0 it has no derivative.
     grows = above > below
     modulus = jnp.sqrt(jnp.where(grows, above, 1) / jnp.where(grows, below, 1))
