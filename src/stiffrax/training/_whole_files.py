@@ -14,6 +14,8 @@ def write_whole(path: Path, write: Callable[[Any], Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+    if os.name != "posix":
+        return  # a folder cannot be opened there
     # The new name itself must reach the disk too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
