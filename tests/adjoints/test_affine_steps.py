@@ -37,7 +37,10 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
 
 
 @pytest.mark.slow_cases(
-    "associative-*", "solve-*Gauss*", "solve-Tableau(Radau IIA 5, order=5, stages=3)-True"
+    "associative-*",
+    "solve-*Gauss*",
+    "solve-Tableau(Radau IIA 5, order=5, stages=3)-True",
+    "solve-Tableau(Radau IIA 5, order=5, stages=3)-False",
 )
 @pytest.mark.parametrize("interior", [True, False])
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=repr)
@@ -60,6 +63,7 @@ def test_steps_not_used_pass_on_what_they_get(name, getkey):
     np.testing.assert_allclose(start, RUN[name](*used, end + later)[0], rtol=1e-12)
 
 
+@pytest.mark.slow_cases("scan")
 @pytest.mark.parametrize("name", RUN)
 def test_any_lineax_solver_solves_the_steps(name, getkey):
     chunk, *inputs = (*random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3))

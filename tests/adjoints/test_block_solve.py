@@ -75,6 +75,7 @@ def test_a_step_without_use_may_be_anything(getkey):
     np.testing.assert_array_equal(solution[used], solve_all(tableau, hJ_T, rhs, used)[used])
 
 
+@pytest.mark.slow
 def test_the_stacked_matrix_is_that_of_the_stage_system(getkey):
     tableau = srx.tableaus.radau_iia(2)
     hJ_T, rhs = stiff(getkey(), tableau, 3)

@@ -38,7 +38,7 @@ class Constant(AbstractLinearEquation):
         return jnp.sum(self.weight(ts)[:, None] * v)
 
 
-@pytest.mark.slow_cases("method0-5")
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "order"), [(LinearRadau(), 5), (LinearKenCarp(), 4)])
 def test_a_step_has_the_order_of_its_method(method, order):
     equation, start = Constant(jnp.array([[-1.0, 2.0], [0.5, -3.0]])), jnp.array([1.0, -2.0])

@@ -90,7 +90,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.slow_cases("event", "dense", "max_steps", "time")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_advised_in_place_of_what_is_refused_gives_the_gradient(name):
     refused, message, advised = REFUSED[name]

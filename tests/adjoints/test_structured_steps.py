@@ -202,6 +202,7 @@ def stage_equations(J):
     return np.kron(A, np.eye(30)) - jax.scipy.linalg.block_diag(*J)
 
 
+@pytest.mark.slow_cases("by iteration")
 @pytest.mark.parametrize("change", [0.02, 1.0], ids=["by iteration", "as one matrix"])
 def test_stage_equations_with_a_pattern_are_solved_either_way(change):
     rng = np.random.default_rng(0)

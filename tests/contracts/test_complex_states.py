@@ -62,7 +62,14 @@ SOLVERS = {
 
 
 @pytest.mark.slow_cases(
-    "RadauIIA3", "RadauIIA1*", "RadauIIA9", "GaussLegendre4", "Trapezoid", "Back*", "variable"
+    "RadauIIA3",
+    "RadauIIA1*",
+    "RadauIIA9",
+    "GaussLegendre4",
+    "Trapezoid",
+    "Back*",
+    "variable",
+    "Rodas5P",
 )
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_rotates_and_keeps_the_types_of_leaves(name):

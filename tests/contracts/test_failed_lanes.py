@@ -172,7 +172,9 @@ class TestFailedLane:
         ok, _, _ = program(route)([*HEALTHY, FAILED[failure]])
         assert ok.tolist() == [True, True, True, False]
 
-    @pytest.mark.slow_cases("segments, any root finder-NaN state")
+    @pytest.mark.slow_cases(
+        "segments, any root finder-NaN state", "segments, any root finder-NaN parameter of its own"
+    )
     def test_no_bit_of_the_others_changes(self, route, failure):
         _, theirs, shared = program(route)([*HEALTHY, FAILED[failure]])
         _, expected, expected_shared = all_healthy(route)

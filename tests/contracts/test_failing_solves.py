@@ -40,6 +40,7 @@ def solve_root(slope, t1, dt0, solver):
 both = pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()], ids=repr)
 
 
+@pytest.mark.slow_cases("Rodas5P()")
 @both
 def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on(solver):
     # A first step of 1.8 has stages at negative states.

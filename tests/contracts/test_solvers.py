@@ -190,7 +190,7 @@ def test_float32_states_stay_float32_and_keep_its_digits(name):
     np.testing.assert_allclose(sol.ys[0], batch(name)[0], rtol=tolerance)
 
 
-@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4")
+@pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA13", "GaussLegendre4", "RadauIIA5")
 @each_solver
 def test_a_scalar_state_is_solved_in_a_batch(name):
     # y / (1 - y) grows by exp(t + t^2 / 2).

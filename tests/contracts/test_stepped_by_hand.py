@@ -34,7 +34,7 @@ def step(term, solver, t, h, y, memory=None):
 
 
 @pytest.mark.slow_cases(
-    "Trapezoid", "GaussLegendre4", "RadauIIA9", "Rosenbrock23", "Rodas3P", "Rodas4P"
+    "Trapezoid", "GaussLegendre4", "RadauIIA9", "Rosenbrock23", "Rodas3P", "Rodas4P", "RadauIIA5"
 )
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_estimate_falls_with_its_order(name):

@@ -58,7 +58,7 @@ def test_no_solve_walks_through_a_pole_beside_a_component_at_rest(solver):
     assert sol.result != diffrax.RESULTS.successful
 
 
-@pytest.mark.slow_cases("0", "2")
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS, ids=["0", "1", "2"])
 def test_a_relative_tolerance_may_be_one_for_each_component(solver):
     sol = solve(DECAY, [1.0, 1.0], solver, rtol=[1e-6, 1e-3], atol=1e-9)

@@ -47,6 +47,7 @@ def test_every_attempt_is_recorded():
     assert rejected.sum() > 0
 
 
+@pytest.mark.slow
 def test_accepted_steps_are_those_of_the_solution():
     solution, history = solved(), solved().controller_state
     ends = (history.t + history.h)[history.accepted]

@@ -212,6 +212,7 @@ def test_the_controller_in_use_is_not_recommended(predictive, advice):
     assert ("PredictiveController" in explain(tried)) is not predictive
 
 
+@pytest.mark.slow_cases("solver0")
 @pytest.mark.parametrize("solver", [srx.GaussLegendre4(), srx.GaussLegendre6(), srx.Trapezoid()])
 def test_methods_that_do_not_damp_are_named_where_steps_do_not_suffice(solver):
     assert _is_undamped(solver.tableau)

@@ -133,6 +133,7 @@ def test_short_windows_are_differentiable_in_both_modes():
     np.testing.assert_allclose([reverse, forward], 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_windows_of_finite_time_average_to_the_exponents():
     spectrum = of_lorenz()
     windows = spectrum.finite_time(window=4.0)

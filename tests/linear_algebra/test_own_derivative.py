@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 from stiffrax.linear_algebra._own_derivative import with_derivative
@@ -29,6 +30,7 @@ def in_a_scan(x):
     return last * jnp.prod(before[1:])
 
 
+@pytest.mark.slow
 def test_every_order_of_differentiation_in_a_scan_uses_the_rule():
     power, x = 7 / 8, 3.0
     slope = power * x ** (power - 1)

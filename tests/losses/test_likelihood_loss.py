@@ -263,6 +263,7 @@ class TestStartsOfRuns:
     def system(self, starts):
         return srx.System(lambda t, y, args: 0 * y + args.run.astype(float), starts, states=["A"])
 
+    @pytest.mark.slow
     def test_a_selected_run_keeps_its_own(self):
         kept, out = self.data.split([0])
         found = simulate(self.system(self.starts), kept).values[:, :, 0]

@@ -93,6 +93,7 @@ def test_second_order_misses_its_derivative_by_a_hundredth_of_the_third():
     np.testing.assert_allclose(missed / (series[3] - series[2]), 0.01, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_draw_is_the_loss_of_what_is_drawn_alone():
     loss = srx.NeighborhoodLoss(**OPTIONS).for_data(DATA).draw(jax.random.key(0), 3, 1)
     center, neighbor = loss.neighborhoods.centers, loss.neighborhoods.neighbors[:, 0]

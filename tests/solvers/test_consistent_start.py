@@ -92,6 +92,7 @@ def test_a_mass_outside_of_the_structure_is_refused():
             solve(jnp.ones(4), term, srx.RadauIIA5(structure=structure))
 
 
+@pytest.mark.slow
 def test_an_infinite_slope_is_no_violation_of_the_constraints():
     field = lambda t, y, args: jnp.stack([1 / y[0], y[0] - y[1]])  # noqa: E731
     solution = diffrax.diffeqsolve(

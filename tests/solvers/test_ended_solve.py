@@ -99,6 +99,7 @@ class TestEverySolveEnds:
     def test_each_with_its_own_code(self, controller, direction):
         assert codes(solve(SOLVERS["order 5"], controller, direction)) == EXPECTED
 
+    @pytest.mark.slow_cases("predictive-1.0")
     def test_in_the_first_attempt_where_the_start_is_not_finite(self, controller, direction):
         steps = solve(SOLVERS["order 5"], controller, direction).stats["num_steps"]
         first = [code == "nonfinite" for code in EXPECTED.values()]
@@ -221,6 +222,7 @@ def test_other_solvers_end_under_the_predictive_controller_too():
     assert solution.result == RESULTS.dt_min_reached
 
 
+@pytest.mark.slow
 def test_an_infinite_jacobian_does_not_pass_for_convergence():
     # Divided by it every residual is zero: `y = 0` was returned, successfully.
     solution = diffrax.diffeqsolve(

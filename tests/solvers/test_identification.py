@@ -47,7 +47,7 @@ def coefficient(name, z):
     return scipy.optimize.brentq(lambda rate: float(f(rate, z)), *bracket, xtol=1e-15, rtol=1e-15)
 
 
-@pytest.mark.slow_cases("0-BackwardEuler", "0-RadauIIA5", "1-RadauIIA5")
+@pytest.mark.slow_cases("0-BackwardEuler", "0-RadauIIA5", "1-RadauIIA5", "2-RadauIIA5")
 @pytest.mark.parametrize(
     "name",
     [

@@ -80,6 +80,7 @@ def number_of_traces(solver):
     return len(calls)
 
 
+@pytest.mark.slow
 def test_more_stages_do_not_trace_the_field_more_often():
     # Compiling costs by how often the field is in the program.
     few = number_of_traces(srx.Rosenbrock23())

@@ -39,7 +39,7 @@ def solve(term, solver, problem, rtol):
     )
 
 
-@pytest.mark.slow_cases("DAE-RadauIIA13")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "name"),
     [pytest.param(*k, marks=() if k in FAST else pytest.mark.slow) for k in ATTEMPTS],

@@ -39,6 +39,7 @@ def test_split_systems_solve_the_stacked_one(tableau, linear_solver):
     np.testing.assert_allclose(Z, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow_cases("Radau IIA 5")
 @pytest.mark.parametrize("tableau", [radau_iia(3), gauss(1)], ids=lambda t: t.name)
 def test_float32_systems_are_solved_in_float32(tableau):
     hJ = stiff_matrix(3, "float32")

@@ -23,6 +23,7 @@ def expected(a, hJ, rhs):
     return np.linalg.solve(stacked_matrix(a, hJ), rhs.reshape(-1)).reshape(rhs.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tableau",
     [radau_iia(3), *(pytest.param(t, marks=pytest.mark.slow) for t in OTHER_TABLEAUS)],
@@ -38,6 +39,7 @@ def test_the_stage_equations_hold_alone_and_in_a_batch(tableau, n):
         np.testing.assert_allclose(found[k], right, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_singular_pivot_is_found_and_leaves_the_other_lanes_alone():
     tableau = radau_iia(3)
     a, hJ, rhs = stiff(tableau, 4)

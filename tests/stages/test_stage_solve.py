@@ -222,6 +222,7 @@ def test_the_slope_at_the_start_is_differentiated_with_the_stages():
     np.testing.assert_allclose(hf0_dot, -0.5, rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_singular_matrix_in_the_derivative_of_one_lane_raises_nothing_for_the_others():
     # Backward Euler for y' = y^2 - c has a double root where 1 = 4 h (y0 - h c): no derivative.
     @jax.jit

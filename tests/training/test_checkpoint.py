@@ -205,6 +205,7 @@ class Noisy(eqx.Module):
         return -self.rate * y
 
 
+@pytest.mark.slow
 def test_numbers_and_keys_of_a_model_are_compared(tmp_path):
     path = tmp_path / "run.eqx"
 

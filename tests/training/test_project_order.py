@@ -15,6 +15,7 @@ KEY = jax.random.key(0)
 SOLVER = srx.LearnableRungeKutta(5, order=4, key=KEY)
 
 
+@pytest.mark.slow
 def test_after_ten_thousand_updates_the_order_conditions_hold_to_rounding():
     optimizer = optax.chain(optax.adam(1e-2), srx.project_order())
 

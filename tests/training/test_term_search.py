@@ -84,6 +84,7 @@ def test_under_a_criterion_wrong_terms_are_exchanged_for_right_ones_at_once():
     assert [model.terms for model in found.tried if model.accepted] == [3, 3]
 
 
+@pytest.mark.slow
 def test_terms_are_taken_back_where_an_exchange_is_predicted_badly(monkeypatch):
     def nothing(C, b, kept, droppable, criterion):
         return np.zeros_like(kept), np.zeros(len(kept))

@@ -265,7 +265,7 @@ def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
         ({"weight": np.ones(3)}, "`weight` of shape"),
         ({"weight": 0.0}, "not all zero"),
         ({"weight": lambda t, y: y[0] * np.nan}, "finite numbers"),
-        ({"scale": "large"}, "`scale="),
+        ({"scale": "large"}, "`scale` is a str"),
     ],
 )
 def test_a_wrong_option_is_named(change, message):
