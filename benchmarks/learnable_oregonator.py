@@ -94,7 +94,7 @@ def identified(solver, start):
 
 
 def trained_beside(solver, logs):
-    return minimize(lambda both: mean_log(*both, 1e-7), (solver, logs))
+    return minimize(lambda both: mean_log(both[0], both[1], 1e-7), (solver, logs))
 
 
 true = jnp.log(jnp.array(oregonator.args))
