@@ -70,3 +70,9 @@ def parts_of_state(y: PyTree[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
     counts = np.concatenate([np.full(size, 1 + is_complex) for size, is_complex in leaves])
     entry = np.repeat(np.arange(counts.size), counts)
     return entry, np.arange(entry.size) - (np.cumsum(counts) - counts)[entry]
+
+
+def inexact(y: Any) -> Array:
+    """`y` as an array, whole numbers as floating ones: in their type scales would be whole too."""
+    y = jnp.asarray(y)
+    return y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(float)

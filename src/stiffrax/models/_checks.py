@@ -9,6 +9,8 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Float
 
+from .._flat_state import inexact
+
 
 def check_state(y: Any, num_states: int) -> Array:
     """`y` as an array of inexact numbers, if it is one state vector."""
@@ -18,12 +20,6 @@ def check_state(y: Any, num_states: int) -> Array:
             "over batches with `jax.vmap(model, in_axes=(None, 0))`."
         )
     return inexact(y)
-
-
-def inexact(y: Any) -> Array:
-    """`y` as an array, whole numbers as floating ones: in their type scales would be whole too."""
-    y = jnp.asarray(y)
-    return y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(float)
 
 
 def check_output(name: str, value: Array, size: int) -> None:

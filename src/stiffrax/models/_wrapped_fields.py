@@ -11,9 +11,10 @@ import paramax
 from jaxtyping import Array, Float
 
 from .._arguments import real_numbers
+from .._flat_state import inexact
 from .._options import StateFeatures
 from ..data import check_sizes
-from ._checks import check_state, inexact
+from ._checks import check_state
 from ._own_names import named_parts
 
 

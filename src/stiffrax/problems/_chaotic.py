@@ -1,10 +1,12 @@
 """Chaotic flows: of three and four states, a double pendulum, a flame front."""
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from .._flat_state import inexact
 from ._problem import Problem
 
 
@@ -200,11 +202,11 @@ def _on_grid() -> np.ndarray:
     return 2 * np.concatenate([np.cos(phase), -np.sin(phase)], axis=1)
 
 
-def _flame_components(t, y, args):
+def _flame_components(t, y, args) -> Any:
     del t
     (length,) = args
     on_grid = _on_grid()
-    y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(float)
+    y = inexact(y)
     wave_number = jnp.asarray(2 * np.pi * np.arange(1, _MODES + 1), y.dtype) / length
     u = jnp.asarray(on_grid, y.dtype) @ y
     square = jnp.asarray(on_grid.T / (2 * len(on_grid)), y.dtype) @ u**2
