@@ -227,6 +227,22 @@ def test_a_dense_structure_names_the_solver_of_exact_systems_as_a_linear_solver_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("adjoint", [srx.DiscreteAdjoint(), diffrax.RecursiveCheckpointAdjoint()])
+def test_an_iterative_linear_solver_solves_small_states_and_small_cotangents(adjoint):
+    @jax.jit
+    @jax.value_and_grad
+    def end(y0):
+        solver = srx.RadauIIA5(linear_solver=lx.GMRES(1e-5, 1e-5))
+        term = diffrax.ODETerm(lambda t, y, args: -y)
+        sol = diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.5, y0, adjoint=adjoint)
+        return 1e-8 * jnp.sum(sol.ys[-1])
+
+    value, gradient = end(jnp.full(3, 1e-8, jnp.float32))
+    np.testing.assert_allclose(value, 3e-16 * np.exp(-1.0), rtol=1e-4)
+    np.testing.assert_allclose(gradient, 1e-8 * np.exp(-1.0), rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_jacobians_and_factorizations_of_iterations_that_newton_proper_repeats_are_counted():
     sol = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: 1 - 100 * y**3),

@@ -41,12 +41,13 @@ def one_step(term, solver, h=0.1, y0=START):
 
 @functools.cache
 def steps_with_twice_the_identity(name):
+    # Of a constant a diagonal is made; a matrix that is traced stays one.
     @jax.jit
-    def run():
-        ours = one_step(srx.MassMatrixTerm(field, 2 * jnp.eye(3)), IMPLICIT[name])
-        return ours[:2], one_step(diffrax.ODETerm(half), IMPLICIT[name])[:2]
+    def run(matrix):
+        terms = [srx.MassMatrixTerm(field, mass) for mass in (2 * jnp.eye(3), matrix)]
+        return [one_step(x, IMPLICIT[name])[:2] for x in (*terms, diffrax.ODETerm(half))]
 
-    return run()
+    return run(2 * jnp.eye(3))
 
 
 @pytest.mark.slow
@@ -55,9 +56,21 @@ def steps_with_twice_the_identity(name):
     one_of_each_kind(IMPLICIT),
 )
 def test_twice_the_identity_is_half_the_vector_field(name):
-    steps = steps_with_twice_the_identity(name)
-    for found, expected in zip(*steps, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+    *steps, expected = steps_with_twice_the_identity(name)
+    for found in steps:
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [3, 16])
+def test_an_explicit_first_stage_divides_by_a_traced_matrix_once(n):
+    @jax.jit
+    def solve(mass):
+        decay = srx.MassMatrixTerm(lambda t, y, args: -y, mass)
+        return adaptive(decay, srx.Trapezoid(), 1.0, jnp.ones(n), 1e-6, 1e-8).ys[-1]
+
+    np.testing.assert_allclose(solve(2 * jnp.eye(n)), np.exp(-0.5), rtol=1e-5)
 
 
 # Index 1: y = exp(sin t), z = y^2.
@@ -202,6 +215,14 @@ def test_a_mass_that_has_an_inverse_is_not_carried_through_the_steps():
         assert (jax.eval_shape(init).mass is not None) == carried
 
 
+def test_a_mass_that_the_field_was_divided_by_is_not_carried_through_the_steps():
+    def init(mass):
+        term = srx.MassMatrixTerm(lambda t, y, args: -y, mass)
+        return srx.Trapezoid().init(term, 0.0, 0.1, jnp.ones(2), None)
+
+    assert jax.eval_shape(init, jnp.eye(2)).mass is None
+
+
 COUPLED_MASS = jnp.array([[2.0, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]])
 
 
@@ -264,6 +285,14 @@ def test_a_structure_without_masses_is_refused_by_name():
     term = srx.MassMatrixTerm(lambda t, y, args: -y, 2.0)
     with pytest.raises(ValueError, match="structure=Diagonal"):
         one_step(term, srx.RadauIIA5(structure=Diagonal()))
+
+
+@pytest.mark.slow
+def test_an_explicit_first_stage_asks_no_structure_for_masses():
+    term = srx.MassMatrixTerm(lambda t, y, args: -y, 2.0)
+    solver = srx.Trapezoid(structure=Diagonal())
+    sol = adaptive(term, solver, 1.0, jnp.ones(16), 1e-4, 1e-4)
+    np.testing.assert_allclose(sol.ys[-1], np.exp(-0.5), rtol=1e-3)
 
 
 @pytest.mark.parametrize("solver", [srx.Trapezoid(), srx.GaussLegendre4()])

@@ -11,7 +11,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..linear_algebra import SparseMatrix, short_product, units_left
+from ..linear_algebra import SparseMatrix, library_solve, short_product, units_left
 from ..stages import SparseStages, StageEquations, factor_sparse_stages
 from ._linearized_step import (
     Blocks,
@@ -97,7 +97,7 @@ class LibraryFactors(eqx.Module):
 
     def solve(self, rhs: Float[Array, " mn"]) -> Float[Array, " mn"]:
         """Solves for one right-hand side."""
-        return self.solver.compute(self.states, rhs, {})[0]
+        return library_solve(self.solver, self.states, rhs)
 
 
 @final

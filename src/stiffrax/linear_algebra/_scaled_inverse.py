@@ -91,6 +91,6 @@ def half_of(largest: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
     return jnp.where(jnp.isfinite(largest), largest, 0) / 2
 
 
-def power_of_two(exponent: Int[Array, "*k n"], dtype: jnp.dtype) -> Float[Array, "*k n"]:
+def power_of_two(exponent: Int[Array, "*k"], dtype: jnp.dtype) -> Float[Array, "*k"]:
     # Not `exp2`, which rounds.
     return jnp.ldexp(jnp.ones((), dtype), exponent)

@@ -172,6 +172,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             consistent = check_start(
                 self, system, mass, terms, tolerance, structure, self.tableau.gamma
             )
+            # Of an explicit first stage the field has been divided by it.
+            mass = None if system.mass is None else mass
         linearization = None
         if self._reuses(flat.size):
             linearization = no_linearization(

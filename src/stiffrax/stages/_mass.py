@@ -1,5 +1,6 @@
 """A constant mass matrix on the flat state, and what its null spaces say of a vector field."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, final
 
@@ -11,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from .._flat_state import flatten_state, has_complex, parts_of_state
-from ..linear_algebra import scaled_inverse, scales, small_matmul
+from ..linear_algebra import library_matmul, scaled_inverse, scales, small_matmul
 
 # Singular values below as many units of rounding of the largest are zeros. Chosen, not measured: an
 # SVD leaves a few units times the root of n.
@@ -100,9 +101,12 @@ class Mass(eqx.Module):
         slope = scaled_inverse(M.T @ M + tiny).solve(M.T @ (rows * f))
         return columns * slope
 
-    def divide(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """`M^-1 x`, for a matrix that is not singular; differentiable."""
-        return x / self.entries if self.is_diagonal else _inverse(self.entries) @ x
+    def divider(self) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
+        """`M^-1 x` of `x`, by a matrix that is not singular and is inverted here; differentiable."""
+        if self.is_diagonal:
+            return lambda x: x / self.entries
+        inverse = _inverse(self.entries)
+        return lambda x: library_matmul(inverse, x)
 
 
 def _scaled(entries: Float[Array, "n n"]) -> tuple[Array, Array, Array]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._arguments import check_tolerances
 from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, scaled_error, use_stepsize_tol
-from ..linear_algebra import largest_size, root_mean_square
+from ..linear_algebra import largest_size, library_solve, root_mean_square
 from ._rounding_noise import explained_by_rounding
 
 
@@ -248,7 +248,7 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         flat, unravel = ravel_pytree(y)
         rhs = -ravel_pytree(residual)[0]
         solver = self._linear_solver_for((rhs.size, flat.size))
-        value, _, _ = solver.compute(state.solve, rhs, {})
+        value = library_solve(solver, state.solve, rhs)
         if rhs.size != flat.size:
             # Least squares with a singular matrix may give no displacement, as at a root.
             value = jnp.where(jnp.all(value == 0) & jnp.any(rhs != 0), jnp.nan, value)

@@ -12,7 +12,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..linear_algebra import LARGEST_LEFT, refine, units_left, with_derivative
+from ..linear_algebra import LARGEST_LEFT, library_solve, refine, units_left, with_derivative
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
@@ -174,7 +174,7 @@ def _solve_by(
     transposed, options = linear_solver.transpose(factors, {})
 
     def solve(factors: Any, b: Array, options: Any) -> Array:
-        return linear_solver.compute(factors, b.reshape(-1), options)[0].reshape(b.shape)
+        return library_solve(linear_solver, factors, b.reshape(-1), options).reshape(b.shape)
 
     return lax.custom_linear_solve(
         product,

@@ -88,7 +88,7 @@ class _SlopeField(eqx.Module):
     mass: Mass
 
     def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
-        return self.mass.divide(self.field(t, y))
+        return self.mass.divider()(self.field(t, y))
 
     def jacobian(self, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
         return jax.jacfwd(lambda x: self(t, x))(y)
@@ -185,9 +185,11 @@ def stage_system(
 
 
 def _divided_by(mass: Mass, vector_field: Callable) -> Callable:
+    divided = mass.divider()
+
     def field(t: Array, y: PyTree) -> PyTree:
         slope, restore = flatten_state(vector_field(t, y))
-        return restore(mass.divide(slope))
+        return restore(divided(slope))
 
     return field
 

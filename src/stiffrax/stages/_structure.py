@@ -10,7 +10,13 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
-from ..linear_algebra import SparseMatrix, small_inverse, small_matmul, unchecked_inverse
+from ..linear_algebra import (
+    SparseMatrix,
+    library_solve,
+    small_inverse,
+    small_matmul,
+    unchecked_inverse,
+)
 from ..tableaus import SplitTransform
 from ._mass import Mass
 from ._stage_system import FlatField
@@ -160,7 +166,7 @@ class Dense(AbstractStructure):
         if self.linear_solver is None:
             return small_matmul(factors, rhs[..., None])[..., 0]
         solver = self.linear_solver
-        return jnp.stack([solver.compute(f, b, {})[0] for f, b in zip(factors, rhs, strict=True)])
+        return jnp.stack([library_solve(solver, f, b) for f, b in zip(factors, rhs, strict=True)])
 
     def solve_rows(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         if self.linear_solver is None:
