@@ -102,8 +102,8 @@ def test_matrices_above_the_largest_elimination_are_inverted_in_a_batch():
 @pytest.mark.parametrize(
     ("inverse", "shape"),
     [
-        (small_inverse, (3, 30, 30)),
-        (unchecked_inverse, (2, 30, 30)),
+        (small_inverse, (3, 50, 50)),
+        (unchecked_inverse, (2, 50, 50)),
         (jax.vmap(small_inverse), (4, 70, 70)),
         (jax.vmap(unchecked_inverse), (4, 70, 70)),
     ],
