@@ -24,7 +24,8 @@ _LARGEST_FOR_ONE_LANE = 24
 # The same where JAX compiles loops into functions. (Timed: pairs of columns take 0.2 to 0.6 of the
 # library's time at 32, 0.4 to 0.6 at 48; with exchanges of rows 0.4 and 0.9, complex matrices twice.)
 _LARGEST_IN_A_FUNCTION = 48
-# A complex matrix of fewer rows is faster column by column. (Timed: 0.8 of the time at 12, twice at 16.)
+# A complex matrix of fewer rows is faster column by column. (Timed: 0.8 of the time of pairs at 12,
+# twice at 16.)
 _SMALLEST_COMPLEX_PAIRS = 16
 # Elimination without exchanges of rows is believed where its residual is this many units of rounding
 # of the terms. Chosen, not measured: four digits lost in float32 leave three, which Newton's method
