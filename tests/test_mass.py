@@ -1,5 +1,6 @@
 """Where the field of M y' = f would be taken for the rate of change."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,3 +50,19 @@ def test_a_system_without_a_mass_is_a_model():
 def test_constraints_are_no_part_that_is_added(make):
     with pytest.raises(ValueError, match="is of the form M y' = f"):
         make()
+
+
+class Around(eqx.Module):
+    inner: srx.ConstrainedField | srx.System
+
+    def __call__(self, t, y, args):
+        return self.inner(t, y, args)
+
+
+@pytest.mark.parametrize("inner", [CONSTRAINED, srx.System(decay, mass=np.array([1.0, 0.0]))])
+def test_a_system_of_a_field_that_holds_a_mass_needs_it(inner):
+    with pytest.raises(
+        ValueError, match="`field` is of the form M y' = f.* Give `mass=` beside it"
+    ):
+        srx.System(Around(inner))
+    assert srx.System(Around(inner), mass=inner.mass).mass is not None

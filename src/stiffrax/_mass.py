@@ -16,11 +16,13 @@ def _is_of_mass(node: Any) -> bool:
     return isinstance(node, AbstractMassModel) and node.mass is not None
 
 
-def check_no_mass(what: str, model: Any) -> None:
+def check_no_mass(
+    what: str, model: Any, write: str = "Put what the constraints determine into the field"
+) -> None:
     """Refuses a model in the form `M y' = f`, or one with such a part, whose `f` is taken for `y'`."""
     if any(map(_is_of_mass, jax.tree.leaves(model, is_leaf=_is_of_mass))):
         raise ValueError(
             f"{what} is of the form M y' = f, or has a part that is, and f is no rate of change of the "
-            "states. Put what the constraints determine into the field; or fit `srx.System(model)` to "
+            f"states. {write}; or fit `srx.System(model)` to "
             "`srx.Measurements.from_trajectories(data)` by `srx.LikelihoodLoss`, which solves with M."
         )

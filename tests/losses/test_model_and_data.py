@@ -52,11 +52,40 @@ def test_a_constraint_is_no_rate_of_change_to_any_loss(loss):
 
 
 @every_loss
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"initial_state": jnp.ones(2)},
+        {"observe": lambda t, y, args: {"y1": 2 * y[0], "y2": y[1]}},
+        {"sd": 0.1},
+        {"parameters": {"k": srx.positive(1.0)}},
+        {"jump_ts": [0.5]},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_system_is_refused_where_more_than_its_field_is_given(loss, options):
+    with pytest.raises(ValueError, match=f"`System` with `{next(iter(options))}`"):
+        loss(srx.System(srx.Polynomial(2, 1), **options), DATA)
+
+
+def test_a_system_is_no_field_of_another_that_would_lose_what_it_has():
+    inner = srx.System(srx.Polynomial(2, 1), jnp.ones(2), sd=0.1)
+    with pytest.raises(ValueError, match="`field` is a `System` with `initial_state`, `sd`"):
+        srx.System(inner)
+    check_model(srx.System(srx.System(srx.Polynomial(2, 1))), DATA)
+
+
+@every_loss
 def test_data_that_name_the_states_in_another_order_are_refused(loss):
     data = dataclasses.replace(DATA, names=("B", "A"))
     network = srx.ReactionNetwork(["A -> B"], rates=[1.0])
     with pytest.raises(ValueError, match=r"states \('A', 'B'\), and the data have \('B', 'A'\)"):
         loss(network, data)
+
+
+def test_a_field_that_reads_conditions_is_said_to_be_none_without():
+    with pytest.raises(ValueError, match="cannot be called as .* no attribute 'start'"):
+        check_model(lambda t, y, args: -args.start * y, DATA)
 
 
 def test_names_that_nobody_chose_stand_for_any_others():

@@ -155,6 +155,16 @@ def test_counts_of_any_library_are_counts(tmp_path):
     assert_same(run(5, path, **options), result)
 
 
+def partly_known(rate):
+    return srx.PartiallyKnown(Decay(jnp.array(rate)), srx.Polynomial(1, degree=1))
+
+
+@jax.tree_util.register_static
+class Registered:
+    def __init__(self, power):
+        self.power = power
+
+
 class TestWhatIsCompared:
     """Of a loss, a model and transforms: classes, numbers and static fields, functions by name."""
 
@@ -176,6 +186,8 @@ class TestWhatIsCompared:
             (functools.partial(loss, data=1), functools.partial(loss, data=2)),
             (srx.Steer(0.1).__call__, srx.Steer(0.2).__call__),
             ({"a"}, {"a", "b"}),
+            (partly_known(1.0), partly_known(2.0)),
+            (Registered(1), Registered(2)),
         ],
     )
     def test_what_differs_is_seen(self, one, other):
@@ -189,6 +201,7 @@ class TestWhatIsCompared:
                 functools.partial(lambda x: x, 1),
                 object(),
                 {"b": 1, "a": 2},
+                partly_known(1.0),
             )
 
         assert checkpoint.digest_of(made()) == checkpoint.digest_of(made())

@@ -270,7 +270,7 @@ class TestCheckpoints:
         again = self.fit(path, hops=1, key=jax.random.key(0), max_steps=1)
         assert again.starts[0].hops == first.starts[0].hops == 1
         assert f"Of 1 hops {first.starts[0].hops_gained} led to a lower minimum." in repr(again)
-        with pytest.raises(ValueError, match="starts or hops"):
+        with pytest.raises(ValueError, match="starts, hops or precision"):
             self.fit(path, hops=1, key=jax.random.key(1))
 
     def test_an_interrupt_before_anything_is_solved_is_one(self, tmp_path, monkeypatch):

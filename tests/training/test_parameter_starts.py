@@ -1,5 +1,6 @@
 """Searches kept in a file belong to one system and one set of data with its conditions."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ OPTIONS = {
 def store(path, y0=1.0, max_steps=5, table=None, loss=None, **options):
     data = srx.Measurements.from_table(TABLE | (table or {}), **OPTIONS | options)
     parameters = {"k": srx.positive(1.0)}
-    system = srx.System(lambda t, y, args: -y, jnp.array([y0]), parameters=parameters)
+    start = None if y0 is None else jnp.array([y0])
+    system = srx.System(lambda t, y, args: -y, start, parameters=parameters)
     vector = ParameterVector(system)
     loss = srx.LikelihoodLoss() if loss is None else loss
     return StartStore(path, vector, data, loss, np.zeros((1, 1, 1)), 0, max_steps)
@@ -56,6 +58,29 @@ def test_another_known_start_is_another_system(tmp_path):
     store(path).add(0, found("converged"))
     with pytest.raises(ValueError, match="holds searches for another system, loss, data"):
         store(path, y0=2.0)
+
+
+def test_searches_in_another_precision_are_others(tmp_path):
+    path = tmp_path / "fit.json"
+    with jax.enable_x64(False):
+        store(path, y0=None).add(0, found("converged"))
+    with pytest.raises(ValueError, match="starts, hops or precision"):
+        store(path, y0=None)
+
+
+def test_another_known_part_is_another_system(tmp_path):
+    path, data = tmp_path / "fit.json", srx.Measurements.from_table(TABLE, **OPTIONS)
+
+    def store_of(rate):
+        known = srx.ReactionNetwork(["A -> "], rates=[rate])
+        field = srx.PartiallyKnown(known, srx.Polynomial(1, 1))
+        vector = ParameterVector(srx.System(field))
+        return StartStore(path, vector, data, srx.LikelihoodLoss(), np.zeros((1, 1, 1)), 0, 5)
+
+    store_of(1.0).add(0, found("converged"))
+    assert 0 in store_of(1.0).found
+    with pytest.raises(ValueError, match="holds searches for another system"):
+        store_of(2.0)
 
 
 def test_searches_by_another_loss_are_others(tmp_path):

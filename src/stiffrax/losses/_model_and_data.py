@@ -10,6 +10,7 @@ import paramax
 from .._arguments import check_instance, check_rates
 from .._mass import check_no_mass
 from ..data import Trajectories, check_time_precision
+from ..models import check_no_system
 from ..models._own_names import check_own_names
 
 
@@ -27,7 +28,8 @@ def check_data(data: Any) -> Trajectories:
 
 
 def check_model(model: Any, data: Trajectories) -> None:
-    """Refuses a model that is no vector field of the states of the data, in their order."""
+    """Refuses a model that is more than a vector field of the states, or not in their order."""
+    check_no_system("The model", model)
     check_no_mass("The model", model)
     check_own_names(model, data.names, "the data have")
     # In the precision of the data, which need not be the default.
@@ -36,7 +38,7 @@ def check_model(model: Any, data: Trajectories) -> None:
         out = eqx.filter_eval_shape(
             paramax.unwrap(model), jnp.zeros((), jnp.result_type(data.ts)), y, None
         )
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "
             f"{data.num_states} states of the data: {error}"

@@ -21,7 +21,11 @@ from ._partially_known import ConstrainedField as ConstrainedField, PartiallyKno
 from ._pi_net import PiNet as PiNet
 from ._polynomial import Polynomial as Polynomial
 from ._reaction_network import ReactionNetwork as ReactionNetwork
-from ._system import SteadyState as SteadyState, System as System
+from ._system import (
+    SteadyState as SteadyState,
+    System as System,
+    check_no_system as check_no_system,
+)
 from ._term_model import AbstractTermModel as AbstractTermModel
 from ._wrapped_fields import (
     CoupledField as CoupledField,

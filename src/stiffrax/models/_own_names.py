@@ -55,5 +55,12 @@ def check_own_names(model: Any, names: Sequence[str], whose: str) -> None:
             )
 
 
+def are_in_order(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether states of these names may be the same, by their place."""
+    chosen = _are_chosen(names) and _are_chosen(others)
+    may_differ = len(names) == len(others) and not chosen and sorted(names) != sorted(others)
+    return names == others or may_differ
+
+
 def _are_chosen(names: tuple[str, ...]) -> bool:
     return names != state_names(None, len(names))

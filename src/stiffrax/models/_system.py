@@ -13,7 +13,7 @@ import paramax
 from jax.core import Tracer
 
 from .._arguments import check_rates, real_numbers
-from .._mass import AbstractMassModel
+from .._mass import AbstractMassModel, check_no_mass
 from ..data import check_names
 from ._own_names import check_own_names, chosen_names, named_parts
 from ._partially_known import ConstrainedField
@@ -140,8 +140,10 @@ class System(AbstractMassModel):
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are
         known.
 
-    **Raises:** `ValueError` for names that are not unique or not those of the field, and standard
-    deviations that are not positive.
+    Losses of [`stiffrax.Trajectories`][] take the field alone; they refuse a system with more.
+
+    **Raises:** `ValueError` for names that are not unique or not those of the field, standard
+    deviations that are not positive, and a field with a system's other parts, or a mass, inside.
 
     ```python
     >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx
@@ -189,8 +191,11 @@ class System(AbstractMassModel):
             check_own_names(field, self.states, "`states` of the system are")
         else:
             self.states = chosen_names(field)
+        check_no_system("`field`", field)
         if mass is None and isinstance(field, ConstrainedField):
             mass = field.mass
+        elif mass is None:
+            check_no_mass("`field`", field, "Give `mass=` beside it")
         self.mass = _known("mass", mass)
         _check_parameters(parameters)
         self.parameters = parameters
@@ -205,6 +210,21 @@ class System(AbstractMassModel):
         if jnp.size(y) > 1:  # of one state a number alone says all
             check_rates("`field`", rates, jnp.asarray(y))
         return rates
+
+
+def check_no_system(what: str, model: Any) -> None:
+    """Refuses a system, or a part that is one, with more than the field that is taken of it."""
+    is_system = lambda x: isinstance(x, System)  # noqa: E731
+    for part in filter(is_system, jax.tree.leaves(model, is_leaf=is_system)):
+        names = ("initial_state", "observe", "sd", "parameters")
+        lost = [name for name in names if getattr(part, name) is not None]
+        lost += ["jump_ts"] * bool(part.jump_ts)
+        if lost:
+            raise ValueError(
+                f"{what} is a `System` with `{'`, `'.join(lost)}`, or has a part that is, of which the "
+                "field alone would be taken. Write `system.field`; or fit the system to "
+                "`srx.Measurements.from_trajectories(data)` by `srx.LikelihoodLoss`, which sees all."
+            )
 
 
 @named_parts.register(System)

@@ -19,7 +19,7 @@ from ._history import History
 from ._training_loop import TrainingState
 from ._whole_files import write_whole
 
-_FORMAT = 6
+_FORMAT = 7
 
 
 def fingerprint(state: TrainingState, compared: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -71,7 +71,9 @@ def _parts(x: Any) -> list[Any] | None:
         return [(field.name, getattr(x, field.name, None)) for field in dataclasses.fields(x)]
     if isinstance(x, types.MethodType):
         return [x.__func__, x.__self__]
-    return None if jax.tree_util.all_leaves([x]) else jax.tree.leaves(x)
+    # Attributes too: what is registered without leaves holds all that it has in them.
+    node = not jax.tree_util.all_leaves([x])
+    return [jax.tree.leaves(x), getattr(x, "__dict__", {})] if node else None
 
 
 def _is_key(x: Any) -> bool:

@@ -17,6 +17,7 @@ from .._arguments import check_count
 from ..data import Measurements, Trajectories
 from ..losses import AbstractLoss, LikelihoodLoss, check_cells_to_fit, check_data, fix_to_data
 from ..models import PartiallyKnown, PiNet, ScaledField, check_real, split_trainable
+from ..models._own_names import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
@@ -173,10 +174,10 @@ def fit(
         seed=place(jnp.asarray(seed)),
         keep_best=batches.size is None and not transforms and held_out is None,
     )
-    judgement = None
+    state, judgement = place(training.start(parameters)), None
     if held_out is not None:
         judgement = Judgement(whole(loss, held_out, mesh), judge_every, patience)
-    state = place(training.start(parameters))
+        training.check(parameters, judgement.runs)
     store = None
     if checkpoint is not None:
         compared = {
@@ -205,6 +206,7 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
     for runs in (data, held_out) if isinstance(held_out, Trajectories) else (data,):
         if not isinstance(runs, Measurements):
             check_data(runs)
+    _check_states(data, held_out)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
     for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
@@ -218,6 +220,17 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
             "Leave it out, and judge `fit.model` by `SegmentLoss` or `TrajectoryLoss` on other data."
         )
     return data, held_out
+
+
+def _check_states(data: Any, held_out: Any) -> None:
+    """Refuses runs held out whose states are not those of the data, in their order."""
+    if not (isinstance(data, Trajectories) and isinstance(held_out, Trajectories)):
+        return  # measurements go by the names of their columns
+    if not are_in_order(data.names, held_out.names):
+        raise ValueError(
+            f"`held_out` has the states {held_out.names}, and `data` {data.names}; they are taken by "
+            f"their place. Write `states={list(data.names)}` where it is read."
+        )
 
 
 def _is_likelihood(part: Any) -> bool:

@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, final
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..data import Measurements
@@ -15,7 +16,7 @@ from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 from ._whole_files import write_whole
 
-_FORMAT = 2
+_FORMAT = 3
 _COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")
 
 
@@ -36,7 +37,8 @@ class StartStore:
         self._path = None if path is None else Path(path)
         self._max_steps = max_steps
         known = split_trainable(vector.given)[1]
-        self._digest = digest_of(vector.names, known, data, loss, points, drawn_by)
+        precision = str(jnp.result_type(float))
+        self._digest = digest_of(vector.names, known, data, loss, points, drawn_by, precision)
         self.found: dict[int, Found] = {}
         # The most steps that each search in the file could take.
         self._of_steps: dict[int, int] = {}
@@ -71,8 +73,8 @@ class StartStore:
             )
         if not same:
             raise ValueError(
-                f"`checkpoint={str(path)!r}` holds searches for another system, loss, data, starts "
-                "or hops. Give another file, or remove it."
+                f"`checkpoint={str(path)!r}` holds searches for another system, loss, data, starts, "
+                "hops or precision. Give another file, or remove it."
             )
         for number, row in saved["searches"].items():
             if row["stopped"] == "steps" and row["max_steps"] < self._max_steps:

@@ -92,7 +92,7 @@ class Training(eqx.Module):
     def start(self, parameters: PyTree[Array]) -> TrainingState:
         """The state before the first step."""
         zero, infinity = jnp.asarray(0), jnp.asarray(jnp.inf)
-        found = eqx.filter_eval_shape(self.value, parameters, self.batches.data)
+        found = self.check(parameters, self.batches.data)
         return TrainingState(
             parameters=parameters,
             optimizer=self.optimizer.init(parameters),
@@ -107,6 +107,10 @@ class Training(eqx.Module):
             unusable=zero,
             all_failed=zero,
         )
+
+    def check(self, parameters: PyTree[Array], data: Trajectories | Measurements) -> Any:
+        """The types of a value of the loss: what the loss cannot take is said before any step."""
+        return eqx.filter_eval_shape(self.value, parameters, data)
 
     def value(self, parameters: PyTree[Array], data: Trajectories | Measurements) -> LossValue:
         """The loss, and how many of its predictions failed."""
