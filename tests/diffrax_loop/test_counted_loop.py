@@ -65,6 +65,17 @@ class TestCounts:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("solver", "stages", "name"), [("Trapezoid", 1, "fixed"), ("GaussLegendre4", 2, "stock")]
+)
+def test_a_slope_is_counted_where_a_step_reads_it_and_not_elsewhere(solver, stages, name):
+    """That at the start of an explicit first stage; for Gauss methods that at the end."""
+    stats = solution(name, solver).stats
+    others = stats["num_f_evaluations"] - stages * stats["num_newton_iterations"]
+    assert others == stats["num_steps"]
+
+
+@pytest.mark.slow
 def test_the_solution_is_that_without_counting():
     controller = CONTROLLERS["predictive"]
     plain = diffrax.diffeqsolve(

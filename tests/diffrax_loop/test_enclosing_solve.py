@@ -8,7 +8,8 @@ import optimistix as optx
 import pytest
 
 import stiffrax as srx
-from stiffrax.diffrax_loop import enclosing_solve_throws
+from stiffrax.diffrax_loop import enclosing_controller_is_pid, enclosing_solve_throws
+from stiffrax.diffrax_loop._enclosing_solve import run_with_controller
 
 OWN = {
     "simplified": srx.SimplifiedNewton(rtol=1e-8, atol=1e-8),
@@ -96,6 +97,53 @@ def test_a_state_at_rest_without_atol_is_solved_under_a_wrapped_controller():
     finder = OWN["simplified"]
     found = jax.jit(lambda: solve(2.0, srx.DiscreteAdjoint(), finder, controller).ys)()
     np.testing.assert_allclose(found, [[np.exp(-2.0), 0.0]], rtol=0.2)
+
+
+class Judging(Wrapped):
+    """One that takes no more than its first step from diffrax."""
+
+    def adapt_step_size(self, t0, t1, y0, y1, args, y_error, order, state):
+        del y1, args
+        scaled = jax.tree.map(lambda e, y: e / (0.01 + 0.01 * jnp.abs(y)), y_error, y0)
+        error = self.norm(scaled)
+        keep = error < 1
+        start = jnp.where(keep, t1, t0)
+        length = (t1 - t0) * jnp.clip(0.9 * error ** (-1 / order), 0.2, 5.0)
+        return keep, start, start + length, False, state, diffrax.RESULTS.successful
+
+
+def test_only_a_controller_that_hands_errors_on_to_that_of_diffrax_gets_its_kind_of_errors():
+    pid = diffrax.PIDController(rtol=0.01, atol=0.01)
+    found = []
+
+    def judged(stepsize_controller):
+        run_with_controller(
+            lambda: found.append(enclosing_controller_is_pid()), stepsize_controller
+        )
+
+    for controller in (pid, Wrapped(pid), Judging(pid)):
+        judged(controller)
+        judged(diffrax.ClipStepSizeController(controller))
+        judged(srx.RecordingController(controller, 10))
+    assert found == [True] * 6 + [False] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()])
+def test_a_controller_of_ones_own_gets_errors_in_the_structure_of_the_state(solver):
+    controller = Judging(diffrax.PIDController(rtol=0.01, atol=0.01))
+    found = jax.jit(
+        lambda: diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: {"a": -y["a"]}),
+            solver,
+            0.0,
+            1.0,
+            None,
+            {"a": jnp.ones(2)},
+            stepsize_controller=controller,
+        ).ys["a"]
+    )()
+    np.testing.assert_allclose(found[-1], np.exp(-1.0), rtol=0.01)
 
 
 @pytest.mark.slow

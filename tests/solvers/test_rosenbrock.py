@@ -194,6 +194,42 @@ def test_a_general_mass_matrix_gives_the_steps_of_the_equation_divided_by_it():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_increments_that_come_of_a_singular_matrix_are_no_step(turned):
+    solver = srx.Rodas5P()
+    angle = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] if turned else np.eye(3)
+    matrix = angle @ np.diag([1.0, -2.0, -50.0]) @ angle.T
+
+    @jax.jit
+    def result(h):
+        term, t0, y0 = diffrax.ODETerm(lambda t, y, args: matrix @ y), jnp.zeros(()), jnp.ones(3)
+        state = solver.init(term, t0, h, y0, None)
+        return solver.step(term, t0, h, y0, None, state, False)[-1]
+
+    singular = solver.tableau.shift * (1 + 2e-16 * np.arange(3))
+    assert all(result(h) == diffrax.RESULTS.nonfinite for h in singular)
+    assert result(solver.tableau.shift * (1 - 1e-9)) == diffrax.RESULTS.successful
+
+
+def test_large_increments_of_small_ones_in_other_units_are_a_step():
+    """From zero: `y' = 1`, and what is a million times as large in single precision."""
+    solver = srx.Rodas5P()
+
+    @jax.jit
+    def end():
+        term = srx.MassMatrixTerm(
+            lambda t, y, args: jnp.stack([jnp.ones_like(y[0]), y[1] - 1e6 * y[0]]),
+            jnp.array([1.0, 0.0], jnp.float32),
+        )
+        t0, y0 = jnp.zeros((), jnp.float32), jnp.zeros(2, jnp.float32)
+        state = solver.init(term, t0, t0 + 1, y0, None)
+        return solver.step(term, t0, t0 + 1, y0, None, state, False)
+
+    y1, *_, result = end()
+    assert result == diffrax.RESULTS.successful
+    np.testing.assert_allclose(y1, [1.0, 1e6], rtol=1e-5)
+
+
 def test_a_singular_mass_matrix_needs_a_method_that_is_stiffly_accurate():
     term = srx.MassMatrixTerm(lambda t, y, args: -y, jnp.array([1.0, 0.0]))
     with pytest.raises(ValueError, match="`Rosenbrock23` was given a singular mass matrix"):

@@ -8,7 +8,6 @@ import pytest
 from stiffrax.stages import (
     Dense,
     StageSystem,
-    error_filter,
     estimate_error,
     factorize,
     flat_field,
@@ -33,7 +32,7 @@ def estimate(tableau, z, scaled_norm, y0):
     slope = 0 if system.hf0 is None else tableau.explicit_weights * system.hf0
     Z = jnp.linalg.solve(matrix, z * y0[0] * np.ones(tableau.num_stages) + slope)[:, None]
     hJ = jnp.array([[z]])
-    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
+    apply_filter = factorize(tableau.transform, hJ, Dense(), gamma=tableau.gamma).solve_real
     return estimate_error(system, Z, h * field(t, y0), apply_filter, scaled_norm)[0][0]
 
 
@@ -69,7 +68,7 @@ def stiff_part_of(tableau, z, error):
     field, _, _ = flat_field(lambda t, y: z * y, t, y0)
     system = StageSystem(tableau, field, t, h, h, y0, None)
     hJ = jnp.array([[z]])
-    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
+    apply_filter = factorize(tableau.transform, hJ, Dense(), gamma=tableau.gamma).solve_real
     return stiff_part(system, error[None], apply_filter)[0][0]
 
 
@@ -108,7 +107,7 @@ def test_a_repetition_that_leads_out_of_the_domain_is_dropped():
     field, _, _ = flat_field(lambda t, y: -jnp.sqrt(y), jnp.array(0.0), y0)
     system = StageSystem(tableau, field, jnp.array(0.0), h, h, y0, None)
     hJ, f0 = jnp.zeros((1, 1)), field(jnp.array(0.0), y0)
-    apply_filter = error_filter(system, hJ, factorize(tableau.transform, hJ, Dense()))
+    apply_filter = factorize(tableau.transform, hJ, Dense(), gamma=tableau.gamma).solve_real
     Z = jnp.zeros((1, 1))
     plain, _ = estimate_error(system, Z, f0, apply_filter, None)
     repeated, _ = estimate_error(system, Z, f0, apply_filter, lambda error: jnp.array(2.0))

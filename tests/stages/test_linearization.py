@@ -79,6 +79,13 @@ def test_what_served_well_is_used_again():
     np.testing.assert_array_equal(again, Z)
 
 
+def test_the_factors_of_an_error_estimate_are_kept_with_the_others():
+    t, y, tableau = jnp.zeros(()), jnp.ones(2), radau_iia(2)
+    field, _, _ = flat_field(lambda t, y: -y, t, y)
+    kept = no_linearization(tableau, field, t, y, srx.Dense())
+    assert kept.factors.real.shape == kept.factors.pair.shape == (1, 2, 2)
+
+
 def test_another_step_size_needs_new_factors_of_the_old_jacobian():
     _, _, kept, _ = run()
     _, _, kept, work = run(h=0.12, kept=served(kept))

@@ -34,6 +34,10 @@ def solved(name, mixed, rtol=1e-10):
     return sol
 
 
+def test_messages_name_the_structure_that_was_given():
+    assert SingleFactors(srx.Banded(1, 2)).written == "Banded(1, 2)"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_solution_has_the_accuracy_of_double_precision(name):

@@ -58,6 +58,14 @@ def test_the_real_system_is_solved_on_its_own(linear_solver):
     np.testing.assert_allclose(matrix @ x, 1.0, rtol=1e-9)
 
 
+def test_without_a_real_eigenvalue_the_system_of_the_error_estimate_is_factored_where_asked():
+    tableau, hJ = radau_iia(2), stiff_matrix(3)
+    matrix = tableau.gamma * np.eye(3) - hJ
+    factors = factorize(tableau.transform, hJ, Dense(), gamma=tableau.gamma)
+    np.testing.assert_allclose(matrix @ factors.solve_real(jnp.ones(3)), 1.0, rtol=1e-9)
+    assert len(factorize(tableau.transform, hJ, Dense()).real) == 0
+
+
 @pytest.mark.slow
 def test_a_step_of_length_zero_has_an_invertible_system():
     tableau = radau_iia(3)

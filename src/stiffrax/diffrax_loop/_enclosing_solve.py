@@ -43,9 +43,20 @@ def enclosing_steps_are_fixed() -> bool:
 
 def enclosing_controller_is_pid() -> bool:
     """Whether it is diffrax's controller that judges the error, within whatever wraps it."""
-    is_pid = lambda x: isinstance(x, diffrax.PIDController)  # noqa: E731
-    parts = jax.tree.leaves(_enclosing_argument("stepsize_controller"), is_leaf=is_pid)
-    return any(map(is_pid, parts))
+    return _is_judged_by_pid(_enclosing_argument("stepsize_controller"))
+
+
+def _is_judged_by_pid(controller: Any) -> bool:
+    if not isinstance(controller, diffrax.AbstractStepSizeController):
+        return False
+    if isinstance(controller, diffrax.PIDController):
+        return True
+    # One that calls no other judges itself, whatever it holds.
+    adapt = inspect.unwrap(type(controller).adapt_step_size)
+    if "adapt_step_size" not in adapt.__code__.co_names:
+        return False
+    is_one = lambda x: isinstance(x, diffrax.AbstractStepSizeController)  # noqa: E731
+    return any(map(_is_judged_by_pid, jax.tree.leaves(vars(controller), is_leaf=is_one)))
 
 
 def enclosing_solve_throws() -> bool:

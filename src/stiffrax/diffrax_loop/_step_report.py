@@ -11,7 +11,8 @@ from jaxtyping import Array, PyTree
 @final
 class StepWork(eqx.Module):
     """Work of one attempted step, or of all of them: evaluations of the vector field, of its
-    Jacobian, factorizations, solves of the stage system, iterations, and cycles of GMRES."""
+    Jacobian, factorizations (of all systems of a step and its error), solves of the stage system,
+    iterations, and cycles of GMRES."""
 
     f_evaluations: Array
     jacobians: Array

@@ -41,7 +41,7 @@ _UNDAMPED = (
     "which need a method that is stiffly accurate. Write `stiffrax.RadauIIA5()`."
 )
 _LEFT_OUT = (
-    "The mass matrix has entries outside of `structure={structure}(...)`; Jacobian and mass must "
+    "The mass matrix has entries outside of `structure={structure}`; Jacobian and mass must "
     "both have that structure. Write `structure=stiffrax.Dense()`."
 )
 
@@ -95,8 +95,8 @@ def check_start(
     if damps and unwrap_term(terms).singular is not False:
         consistent = _is_consistent(system, mass, tolerance, structure, gamma)
     if throws:
-        name = type(structure).__name__
-        consistent = eqx.error_if(consistent, ~fits, _LEFT_OUT.format(structure=name))
+        left_out = _LEFT_OUT.format(structure=structure.written)
+        consistent = eqx.error_if(consistent, ~fits, left_out)
         message = _UNDAMPED.format(solver=type(solver).__name__)
         consistent = eqx.error_if(consistent, ~able, message)
         consistent = eqx.error_if(consistent, ~consistent, _VIOLATED)

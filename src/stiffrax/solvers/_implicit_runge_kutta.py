@@ -42,7 +42,6 @@ from ..stages import (
     StageSystem,
     accepts_error,
     error_controlled_rule,
-    error_filter,
     error_tolerance,
     estimate_error,
     factorize,
@@ -264,9 +263,14 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         newton = self.root_finder
         if not isinstance(newton, SimplifiedNewton) or newton.given:
             return False
-        if isinstance(self.structure, MatrixFree):
-            return False
-        return newton.has_tolerances and size >= LEAST_SIZE_TO_REUSE
+        is_large = size >= LEAST_SIZE_TO_REUSE and not isinstance(self.structure, MatrixFree)
+        return newton.has_tolerances and is_large
+
+    def _estimates(self, tolerance: ErrorTolerance | None) -> bool:
+        """Whether anybody asks for the error of a step."""
+        newton = self.root_finder
+        is_open = isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None
+        return not (is_open and enclosing_steps_are_fixed())
 
     def _attempt(
         self,
@@ -282,7 +286,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         if kept is None:
             hJ = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
             hJ = structure.scaled(frozen.h, hJ)
-            factors = factorize(self.tableau.transform, hJ, structure, frozen.mass)
+            gamma = self.tableau.gamma if self._estimates(tolerance) else None
+            factors = factorize(self.tableau.transform, hJ, structure, frozen.mass, gamma)
             method = self._method(frozen, state, factors, tolerance, memory.eta)
             return Attempt(method, factors, hJ, None, None)
         method = self._method(frozen, state, None, tolerance, memory.eta)
@@ -335,14 +340,11 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         Infinite where the iteration failed, or the step is too large for a growing mode. With it the
         number of evaluations of the vector field that it took.
         """
-        newton = self.root_finder
-        is_open = isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None
-        if is_open and enclosing_steps_are_fixed():
-            return None, 0
-        hf0 = system.hf0
+        tableau, hf0, apply_filter = self.tableau, system.hf0, attempt.factors.solve_real
+        if not self._estimates(tolerance):
+            return None, int(tableau.explicit_first_stage)
         if hf0 is None:
             hf0 = system.h * (system.field(system.t0, system.y0) if f0 is None else f0)
-        apply_filter = error_filter(system, attempt.hJ, attempt.factors)
         weights = 1.0 if system.mass is None else system.mass.error_weights(system.h)
         norm = None
         if tolerance is not None:
@@ -358,7 +360,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         if self.control_interior:
             error = jnp.maximum(jnp.abs(error), jnp.abs(interior_error(system, Z, apply_filter)))
             evaluations = evaluations + 1
-        return jnp.where(usable, weights * error, jnp.inf), evaluations + 1
+        reads_start = tableau.stiffly_accurate or tableau.explicit_first_stage
+        return jnp.where(usable, weights * error, jnp.inf), evaluations + int(reads_start)
 
     def _report(
         self,

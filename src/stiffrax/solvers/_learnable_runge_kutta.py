@@ -48,7 +48,7 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
     - `key`: of the random start.
 
     Steps have a fixed size, for there is no error estimate. Values between their ends are of order
-    two and cost nothing.
+    two, or on a straight line where all nodes `c` are equal, as that of one stage; they cost nothing.
 
     **Raises:** `ValueError` for a combination of arguments that no method has; while solving, for
     terms other than `diffrax.ODETerm` under an implicit kind.
@@ -223,8 +223,8 @@ def _dense_weights(c: Float[Array, " s"]) -> Float[Array, " s"]:
     r"""`v` of the weights `b(theta) = theta b + theta (1 - theta) v` between the ends of a step.
 
     $v$ is the shortest with $\sum v_i = 0$, $\sum v_i c_i = -1/2$: of order two wherever the
-    method is. No slope is needed beyond those of the step, which for stiff problems mean more than
-    slopes at its ends.
+    method is; zero, a straight line, where all nodes are equal. No slope is needed beyond those of
+    the step, which for stiff problems mean more than slopes at its ends.
     """
     centered = c - jnp.mean(c)
     squared = jnp.sum(centered**2)

@@ -39,7 +39,6 @@ from ._sparsity import Banded as Banded, Sparsity as Sparsity
 from ._stacked_solve import stacked_mass_matrix as stacked_mass_matrix
 from ._stage_polynomial import (
     StagePolynomial as StagePolynomial,
-    error_filter as error_filter,
     estimate_error as estimate_error,
     evaluate_polynomial as evaluate_polynomial,
     interior_error as interior_error,

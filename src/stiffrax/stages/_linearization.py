@@ -60,9 +60,16 @@ def no_linearization(
 ) -> Linearization:
     """The state before the first step."""
     jacobian = eqx.filter_eval_shape(structure.jacobian, field, t, y)
-    factors = eqx.filter_eval_shape(factorize, tableau.transform, jacobian, structure, mass)
+    factors = eqx.filter_eval_shape(_factors, tableau, jacobian, structure, mass)
     jacobian, factors = (_zeros(_arrays(x)) for x in (jacobian, factors))
     return Linearization(jacobian, factors, jnp.zeros((), y.dtype), jnp.asarray(False))
+
+
+def _factors(
+    tableau: Tableau, hJ: Any, structure: AbstractStructure, mass: Mass | None
+) -> SplitFactors:
+    """Those of an iteration and of its error estimate."""
+    return factorize(tableau.transform, hJ, structure, mass, tableau.gamma)
 
 
 def _is_array(x: Any) -> bool:
@@ -85,7 +92,6 @@ def _renewed(
     new_factors: Array,
 ) -> Linearization:
     """The parts that are asked for computed anew; nothing where no lane of a batch asks."""
-    transform = system.tableau.transform
     jacobian = lax.cond(
         eqxi.unvmap_any(new_jacobian),
         lambda: structure.jacobian(system.field, system.t0, system.y0),
@@ -95,7 +101,7 @@ def _renewed(
     factors = lax.cond(
         eqxi.unvmap_any(new_factors),
         lambda: _arrays(
-            factorize(transform, structure.scaled(system.h, jacobian), structure, system.mass)
+            _factors(system.tableau, structure.scaled(system.h, jacobian), structure, system.mass)
         ),
         lambda: old.factors,
     )
@@ -117,9 +123,7 @@ def solve_with_reuse(
     step is not to shrink for what the Jacobian is to blame for.
     """
     static = eqx.filter(
-        eqx.filter_eval_shape(
-            factorize, system.tableau.transform, kept.jacobian, structure, system.mass
-        ),
+        eqx.filter_eval_shape(_factors, system.tableau, kept.jacobian, structure, system.mass),
         _is_array,
         inverse=True,
     )

@@ -9,10 +9,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..linear_algebra import largest_size, library_matmul, small_matmul, stage_sum, with_derivative
+from ..linear_algebra import (
+    largest_size,
+    library_matmul,
+    recompute_where,
+    small_matmul,
+    stage_sum,
+    with_derivative,
+)
 from ._checked_factors import checked_factors
 from ._lanes import linearization_point
 from ._rosenbrock_system import RosenbrockSystem
+from ._structure import Dense
 
 # Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,
 # not measured: of a matrix that is singular in exact numbers rounding leaves a few units.
@@ -57,19 +65,24 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     limit = _LOST * jnp.finfo(y0.dtype).eps
 
     def stage(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        U, slopes, lost = carry
+        U, slopes, large = carry
         slope = system.field(times[i], y0 + stage_sum(A[i], U))
         rhs = h * slope + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
         u = structure.solve(factors, rhs[None])
-        # The first lost stage is the one that is seen: later ones are of its size.
-        lost = lost | (limit * largest_size(u[0]) > jnp.maximum(size, largest_size(rhs) / unit))
-        return put(U, u, i), put(slopes, slope[None], i), lost
+        is_large = limit * largest_size(u[0]) > jnp.maximum(size, largest_size(rhs) / unit)
+        # The first such stage is the one that is seen: later ones are of its size.
+        large = jnp.where(is_large & (large == num_stages), i, large)
+        return put(U, u, i), put(slopes, slope[None], i), large
 
-    zeros = jnp.zeros((tableau.num_stages, y0.size), y0.dtype)
-    init = zeros, zeros, jnp.asarray(False)
-    U, slopes, lost = lax.fori_loop(0, tableau.num_stages, stage, init)
+    num_stages = tableau.num_stages
+    zeros = jnp.zeros((num_stages, y0.size), y0.dtype)
+    U, slopes, large = lax.fori_loop(0, num_stages, stage, (zeros, zeros, num_stages))
+    u = U[jnp.minimum(large, num_stages - 1)]
+    is_large = large < num_stages
+    # Or small numbers are in other units than large ones.
+    lost = recompute_where(is_large, lambda: ~_is_determined(system, factors, J, u), is_large)
     # The slope without the step, which may be what is not finite, or too large.
     entries = [y0, slopes[0], *jax.tree.leaves(J)]
     entries += [] if f_t is None else [f_t]
@@ -78,6 +91,25 @@ def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
     ways = small_matmul(A, U)
     moves = _moves(system, factors, ways, slopes, f_t)
     return RosenbrockSolution(U, ways, moves, finite, starts, factors)
+
+
+def _is_determined(
+    system: RosenbrockSystem, factors: Any, J: Any, u: Float[Array, " n"]
+) -> Bool[Array, ""]:
+    """Whether rounding of the matrix leaves digits of the largest component of a solution `u`."""
+    structure, mass, size = system.structure, system.mass, jnp.abs(u)
+    hJ = structure.scaled(system.h, J)
+    if isinstance(structure, Dense):
+        slopes = library_matmul(jnp.abs(hJ), size)
+    elif structure.has_entries:
+        slopes = jax.tree.map(jnp.abs, structure.as_sparse(hJ, u.size)) @ size
+    else:
+        return jnp.asarray(False)
+    absolute = mass if mass is None else replace(mass, entries=jnp.abs(mass.entries))
+    shifted = system.tableau.shift * (size if absolute is None else absolute.times(size))
+    rounding = jnp.finfo(u.dtype).eps * (slopes + shifted)
+    change, k = structure.solve(factors, rounding[None])[0], jnp.argmax(size)
+    return _LOST * jnp.abs(change[k]) < size[k]
 
 
 def _moves(

@@ -1,7 +1,7 @@
 """The polynomial through the stages: continued as a guess, its defect the error estimate."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -14,7 +14,6 @@ from ..linear_algebra import small_matmul, weighted_sum
 from ..tableaus import Tableau
 from ._growing_modes import stiff_powers
 from ._stage_system import StageSystem
-from ._structure import SplitFactors, factor_shifted
 
 # Beyond this growth the polynomial says nothing about the next step. Chosen, not measured: a little
 # more than the factor 8 by which RADAU5 lets a step grow.
@@ -66,17 +65,6 @@ def predict(
     guess = evaluate_polynomial(polynomial.coefficients, theta) - end[None]
     use = polynomial.known & (growth < _LARGEST_GROWTH) & ~jnp.asarray(made_jump)
     return jnp.where(use, guess, 0)
-
-
-def error_filter(
-    system: StageSystem, hJ: Any, factors: SplitFactors
-) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
-    """`(gamma M - h J)^-1`: the real Newton matrix where there is one, else one more system."""
-    if len(system.tableau.transform.real):
-        return factors.solve_real
-    structure = factors.structure
-    one_more = factor_shifted(np.array([system.tableau.gamma]), hJ, structure, system.mass)
-    return lambda rhs: structure.solve(one_more, rhs[None])[0]
 
 
 def estimate_error(

@@ -225,15 +225,25 @@ class SplitFactors(eqx.Module):
         return Z, cycles
 
     def solve_real(self, rhs: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Solves the real system `(gamma M - h J) x = rhs`."""
+        """Solves the real system `(gamma M - h J) x = rhs`, where there is one."""
         return self.structure.solve(self.real, rhs[None])[0]
 
 
 def factorize(
-    transform: SplitTransform, hJ: Any, structure: AbstractStructure, mass: Mass | None = None
+    transform: SplitTransform,
+    hJ: Any,
+    structure: AbstractStructure,
+    mass: Mass | None = None,
+    gamma: float | None = None,
 ) -> SplitFactors:
-    """Factors the Newton matrices for the Jacobian `hJ` (times the step)."""
-    real = factor_shifted(transform.real, hJ, structure, mass)
+    """Factors the Newton matrices for the Jacobian `hJ` (times the step).
+
+    `gamma`: of the real system that error estimates are filtered by, factored with them where it is
+    none of them.
+    """
+    one_more = gamma is not None and not len(transform.real)
+    shifts = np.array([gamma]) if one_more else transform.real
+    real = factor_shifted(shifts, hJ, structure, mass)
     pair = factor_shifted(transform.pair, hJ, structure, mass)
     return SplitFactors(transform, real, pair, structure)
 
@@ -277,6 +287,10 @@ class SingleFactors(AbstractStructure):
 
     def leaves_out(self, mass: Mass) -> Any:
         return self.structure.leaves_out(mass)
+
+    @property
+    def written(self) -> str:
+        return self.structure.written
 
     def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
         if M is None:
