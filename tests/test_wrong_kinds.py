@@ -2,6 +2,7 @@
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
@@ -16,6 +17,18 @@ def fit(**options):
     return srx.fit(MODEL, DATA, srx.SegmentLoss(), progress=False, **options)
 
 
+def solve_with_tolerances(atol):
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: y),
+        srx.BackwardEuler(),
+        0.0,
+        1.0,
+        0.1,
+        {"a": jnp.ones(1)},
+        stepsize_controller=diffrax.PIDController(1e-3, atol),
+    )
+
+
 WRONG = {
     "`measure` is `3`; it needs a measure of errors": lambda: srx.TrajectoryLoss(measure=3),
     "`measure` is `'l2'`": lambda: srx.SegmentLoss(measure="l2"),
@@ -27,6 +40,15 @@ WRONG = {
     ),
     "`controller` is `1e-06`; it needs a step size": lambda: srx.TrajectoryLoss(controller=1e-6),
     "`atol` of shape \\(3,\\) was given": lambda: srx.TrajectoryLoss(atol=[1e-6] * 3)(MODEL, DATA),
+    "PredictiveController\\(atol=\\[1e-06, 1e-09\\]\\)` was given; it needs one number, or an array": (
+        lambda: srx.PredictiveController(1e-6, [1e-6, 1e-9])
+    ),
+    "SimplifiedNewton\\(rtol=\\(1e-06,\\)\\)` was given": lambda: srx.SimplifiedNewton(
+        (1e-6,), 1e-9
+    ),
+    "PIDController\\(atol=\\{'a': 1e-06\\}\\)` was given": lambda: solve_with_tolerances(
+        {"a": 1e-6}
+    ),
     "`optimizer` is `'adam'`; it needs an optimizer": lambda: fit(optimizer="adam"),
     "`seed=1.5` was given": lambda: fit(seed=1.5),
     "`optimizer` is `'sgd'`": lambda: srx.fit_homotopy(

@@ -136,6 +136,12 @@ def check_tolerances(
     `positive`: whether both must be positive, instead of one of them. `state`: that they are of;
     below some ten units of rounding its error estimate is noise, and steps are rejected for ever.
     """
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if isinstance(tolerance, list | tuple | dict):
+            raise ValueError(
+                f"`{owner}({name}={tolerance!r})` was given; it needs one number, or an array of one "
+                f"for each component. Write `{name}=jnp.array([1e-6, 1e-9])`."
+            )
     if state is not None:
         check_shapes(rtol, atol, state)
         # Known by itself: `atol` may be an array that is traced.

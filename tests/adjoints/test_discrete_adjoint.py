@@ -310,3 +310,25 @@ def test_more_samples_than_steps_have_the_gradient_of_fewer(max_steps):
     )
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-12)
+
+
+def test_a_solve_of_no_length_does_not_tell_the_slope_of_algebraic_components():
+    term = srx.MassMatrixTerm(
+        lambda t, y, args: jnp.stack([-y[1], y[0] - y[1]]), jnp.array([1.0, 0.0])
+    )
+
+    def end(y0, t1):
+        return diffrax.diffeqsolve(
+            term,
+            srx.BackwardEuler(),
+            0.0,
+            t1,
+            0.1,
+            y0,
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=2,
+        ).ys[-1]
+
+    by_y0, by_t1 = jax.jacfwd(end, argnums=(0, 1))(jnp.ones(2), 0.0)
+    np.testing.assert_array_equal(by_y0, np.eye(2))
+    assert np.all(np.isnan(by_t1))

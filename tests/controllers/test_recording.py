@@ -3,6 +3,7 @@ import functools
 import diffrax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import stiffrax as srx
@@ -138,3 +139,19 @@ def test_a_controller_of_fixed_steps_is_refused():
 def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="`num_rows=0` was given"):
         srx.RecordingController(PREDICTIVE, num_rows=0)
+
+
+@pytest.mark.parametrize("kind", [srx.SimplifiedNewton, optx.Newton])
+def test_iterations_are_recorded_of_a_root_finder_with_tolerances_of_its_own(kind):
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: -(y**3)),
+        srx.BackwardEuler(root_finder=kind(1e-8, 1e-8)),
+        0.0,
+        1.0,
+        0.1,
+        jnp.array(1.0),
+        stepsize_controller=srx.RecordingController(srx.PredictiveController(1e-2, 1e-2), 64),
+        saveat=diffrax.SaveAt(t1=True, controller_state=True),
+    )
+    history = solution.controller_state
+    assert np.all(history.newton_iterations[: history.count] > 1)

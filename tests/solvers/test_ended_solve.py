@@ -9,6 +9,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import stiffrax as srx
@@ -235,3 +236,55 @@ def test_an_infinite_jacobian_does_not_pass_for_convergence():
         throw=False,
     )
     assert solution.result == RESULTS.nonfinite
+
+
+def fails(solver, start=1.0, controller=PID, **options):
+    """A field without a value at the start, or from `t = 0.3` on."""
+    field = lambda t, y, args: jnp.where(t < 0.3, -y, jnp.nan) * jnp.sqrt(y)  # noqa: E731
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        solver,
+        0.0,
+        1.0,
+        options.pop("dt0", 0.1),
+        jnp.array(start),
+        stepsize_controller=controller,
+        throw=False,
+        **options,
+    )
+
+
+AT_TIME = {
+    "a root": diffrax.Event(lambda t, y, args, **_: t - 0.5, optx.Newton(1e-8, 1e-8)),
+    "a Boolean": diffrax.Event(lambda t, y, args, **_: t > 0.5),
+}
+
+
+class TestAFailedSolveIsNoEvent:
+    @pytest.mark.slow_cases("solver1-a root", "solver0-a Boolean")
+    @pytest.mark.parametrize("event", AT_TIME.values(), ids=AT_TIME)
+    @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()])
+    def test_at_the_time_that_its_last_step_would_have_passed(self, solver, event):
+        solution = fails(solver, -1.0, dt0=1.0, event=event)
+        assert solution.result == RESULTS.nonfinite
+        assert solution.ts[-1] < 1e-300
+
+    def test_nor_has_it_the_gradient_of_one(self):
+        def end(start):
+            options = {"event": AT_TIME["a root"], "adjoint": srx.DiscreteAdjoint()}
+            return fails(srx.BackwardEuler(), start, dt0=1.0, **options).ys[-1]
+
+        assert jax.grad(end)(-1.0) == 0
+
+    @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()])
+    def test_by_a_state_that_a_fixed_step_did_not_find(self, solver):
+        event = diffrax.Event(lambda t, y, args, **_: y - 0.1, optx.Newton(1e-8, 1e-8))
+        solution = fails(solver, controller=diffrax.ConstantStepSize(), event=event)
+        assert solution.result == RESULTS.nonfinite
+
+
+def test_no_value_within_the_step_that_fails_is_saved():
+    saveat = diffrax.SaveAt(ts=jnp.array([0.05, 0.5]), dense=True)
+    solution = fails(srx.BackwardEuler(), -1.0, saveat=saveat)
+    assert not np.any(np.isfinite(solution.ys))
+    assert not np.isfinite(solution.evaluate(0.05))

@@ -322,6 +322,30 @@ def test_a_learnable_tableau_refuses_it(tableau):
         diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.1, START)
 
 
+def test_the_slope_with_a_mass_that_has_an_inverse_is_the_derivative():
+    mass = jnp.array([[1.0, 0.999], [0.999, 1.0]])
+    term = srx.MassMatrixTerm(lambda t, y, args: y, mass)
+    y = jnp.array([1.0, 2.0])
+    found = srx.RadauIIA5().func(term, 0.0, y, None)
+    np.testing.assert_allclose(found, np.linalg.solve(mass, y), rtol=1e-12)
+
+
+def test_the_implicit_adjoint_of_a_steady_state_is_refused_under_constraints():
+    with pytest.raises(ValueError, match="ImplicitAdjoint\\(\\)` was given with a mass matrix"):
+        diffrax.diffeqsolve(
+            srx.MassMatrixTerm(index_1, jnp.array([1.0, 0.0])),
+            srx.BackwardEuler(),
+            0.0,
+            jnp.inf,
+            0.1,
+            jnp.ones(2),
+            stepsize_controller=diffrax.PIDController(rtol=1e-3, atol=1e-3),
+            adjoint=diffrax.ImplicitAdjoint(),
+            event=diffrax.Event(diffrax.steady_state_event()),
+            max_steps=None,
+        )
+
+
 def test_an_index_above_3_is_refused():
     with pytest.raises(ValueError, match="1, 2 or 3"):
         srx.MassMatrixTerm(pendulum, PENDULUM_MASS, [1, 1, 1, 1, 4])

@@ -209,11 +209,15 @@ def _change_of_states(
 ) -> SavedTangents:
     """The tangents of the states in all slots, at fixed fractions of their steps."""
     y0_dot, _ = flatten_state(_or_zero(moved.y0, inputs.y0))
-    if moved.t0 is not None and may_be_singular(inputs.terms):
-        # A start just before a jump moves along a slope that a singular mass does not tell.
-        record, t0_dot = solved.record, moved.t0.astype(y0_dot.dtype)
+    if may_be_singular(inputs.terms):
+        # A start just before a jump moves along a slope that a singular mass does not tell, and so do
+        # all times of a solve of no length.
+        record, still = solved.record, solved.ok & (solved.record.count == 0)
         empty = (record.count > 0) & (record.t1[0] == record.t0[0])
-        y0_dot = y0_dot + untold(empty, t0_dot, refusal=refusal)
+        ts = [] if moved.saveat is None else [sub.ts for sub in subs_of(moved.saveat)]
+        for where, x in [(still | empty, moved.t0), *((still, x) for x in (moved.t1, *ts))]:
+            if x is not None:
+                y0_dot = y0_dot + jnp.sum(untold(where, x.astype(y0_dot.dtype), refusal=refusal))
     parameters = (moved.terms, moved.args)
     if inputs.solver is not None:
         parameters = (*parameters, moved.solver)

@@ -5,9 +5,12 @@ A move to the next version of diffrax touches this folder and nothing else.
 
 from ._counted_loop import counted_loop as counted_loop
 from ._enclosing_solve import (
+    enclosing_adjoint as enclosing_adjoint,
     enclosing_controller_is_pid as enclosing_controller_is_pid,
+    enclosing_event as enclosing_event,
     enclosing_solve_throws as enclosing_solve_throws,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
+    report_is_read as report_is_read,
 )
 from ._events import (
     close_event as close_event,

@@ -157,7 +157,7 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
             init_state=init_state,
             **kwargs,
         )
-        final_state, *rest = run_with_controller(run, stepsize_controller)
+        final_state, *rest = run_with_controller(run, stepsize_controller, kwargs["event"])
         memory, counts = final_state.controller_state
         final_state = eqx.tree_at(lambda s: s.controller_state, final_state, memory)
         stats, *record = rest

@@ -1,8 +1,8 @@
 """The arguments of the `diffeqsolve` being traced, read from its frame: the only such file.
 
-diffrax hands a solver neither its controller nor `throw`. Both are settled while tracing, so that
-they can be read off the caller's frame. Once diffrax passes them to `solver.init`, or lets a
-solver say which tolerances it takes under fixed steps, this file goes.
+diffrax hands a solver neither its controller, its event, its adjoint nor `throw`. They are settled
+while tracing, so that they can be read off the caller's frame. Once diffrax passes them to
+`solver.init`, or lets a solver say which tolerances it takes under fixed steps, this file goes.
 """
 
 import inspect
@@ -13,11 +13,17 @@ from typing import Any
 import diffrax
 import jax
 
+from ._step_report import asks_for_report
+
 _DIFFEQSOLVE = diffrax.diffeqsolve.__wrapped__.__code__
 
 
-def run_with_controller(loop: Callable[..., Any], stepsize_controller: Any) -> Any:  # noqa: ARG001
-    """Calls `loop`, and has the steps that it traces know what controls them.
+def run_with_controller(
+    loop: Callable[..., Any],
+    stepsize_controller: Any,  # noqa: ARG001
+    event: Any,  # noqa: ARG001
+) -> Any:
+    """Calls `loop`, and has the steps that it traces know what controls and what may stop them.
 
     JAX traces the derivative rule of a solve when `diffeqsolve` has long returned.
     """
@@ -57,6 +63,26 @@ def _is_judged_by_pid(controller: Any) -> bool:
         return False
     is_one = lambda x: isinstance(x, diffrax.AbstractStepSizeController)  # noqa: E731
     return any(map(_is_judged_by_pid, jax.tree.leaves(vars(controller), is_leaf=is_one)))
+
+
+def report_is_read(norm: Any) -> bool:
+    """Whether a `StepReport` is read: the norm that reached the solver asks for one, or the controller
+    would, but that the root finder has a norm of its own."""
+    controller = _enclosing_argument("stepsize_controller")
+    return asks_for_report(norm) or asks_for_report(getattr(controller, "norm", None))
+
+
+def enclosing_event() -> Any:
+    """The event of the `diffeqsolve` that is being traced right now, if it has one.
+
+    diffrax asks it after each step, whether or not the step failed.
+    """
+    return _enclosing_argument("event")
+
+
+def enclosing_adjoint() -> Any:
+    """The adjoint of the `diffeqsolve` that is being traced right now."""
+    return _enclosing_argument("adjoint")
 
 
 def enclosing_solve_throws() -> bool:

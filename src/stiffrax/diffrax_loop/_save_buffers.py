@@ -100,10 +100,14 @@ def split_states(final_state: Any, fns: list[Callable | None]) -> tuple[Any, lis
 
 
 def _kept(state: Any) -> list:
-    """What a solution returns of the loop that derivatives reach."""
+    """What a solution returns of the loop that derivatives reach: with an array in it."""
+    return list(filter(jax.tree.leaves, _returned(state)))
+
+
+def _returned(state: Any) -> list:
     buffers = _buffers(state)
-    kept = [buffer.ts for buffer in buffers] + [buffer.ys for buffer in buffers]
-    return kept if state.dense_ts is None else [*kept, state.dense_ts, state.dense_infos]
+    saved = [buffer.ts for buffer in buffers] + [buffer.ys for buffer in buffers]
+    return saved if state.dense_ts is None else [*saved, state.dense_ts, state.dense_infos]
 
 
 def with_tangents(
@@ -122,7 +126,8 @@ def with_tangents(
         dense_ts = None if ends is None else jnp.concatenate([ends[0][:1], ends[1]])
         tangents += [dense_ts, {"y0": nodes, "coefficients": coefficients}]
     arrays = eqx.filter(final_state, eqx.is_array)
-    marked = eqx.tree_at(_kept, arrays, [_Tangent(x) for x in tangents])
+    pairs = zip(_returned(arrays), tangents, strict=True)
+    marked = eqx.tree_at(_kept, arrays, [_Tangent(x) for kept, x in pairs if jax.tree.leaves(kept)])
     return jax.tree.map(
         lambda x: x.tangent if isinstance(x, _Tangent) else None, marked, is_leaf=_is_tangent
     )

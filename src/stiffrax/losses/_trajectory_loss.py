@@ -91,6 +91,7 @@ class TrajectoryLoss(AbstractLoss):
     ):
         self.solver = RadauIIA5() if solver is None else solver
         self.measure = ScaledMSE() if measure is None else measure
+        atol = jnp.asarray(atol) if isinstance(atol, list | tuple) else atol
         check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), atol
         self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint

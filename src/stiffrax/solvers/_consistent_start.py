@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
 from .._trees import along_rows
-from ..diffrax_loop import enclosing_solve_throws, unwrap_term
+from ..diffrax_loop import enclosing_adjoint, enclosing_solve_throws, unwrap_term
 from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
     AbstractStructure,
@@ -40,6 +41,11 @@ _UNDAMPED = (
     "`{solver}` was given a singular mass matrix; it does not damp errors of algebraic components, "
     "which need a method that is stiffly accurate. Write `stiffrax.RadauIIA5()`."
 )
+_IMPLICIT = (
+    "`adjoint=diffrax.ImplicitAdjoint()` was given with a mass matrix that is singular, or not known "
+    "to be regular; it differentiates slopes, and algebraic components have none. Write "
+    "`adjoint=stiffrax.DiscreteAdjoint()`, and a number for `max_steps`."
+)
 _LEFT_OUT = (
     "The mass matrix has entries outside of `structure={structure}`; Jacobian and mass must "
     "both have that structure. Write `structure=stiffrax.Dense()`."
@@ -57,6 +63,8 @@ def check_mass(
     damps = tableau.stiffly_accurate and not tableau.explicit_first_stage
     if term.singular and not damps:
         raise ValueError(_UNDAMPED.format(solver=name))
+    if term.singular is not False and isinstance(enclosing_adjoint(), diffrax.ImplicitAdjoint):
+        raise ValueError(_IMPLICIT)
     if tableau.explicit_first_stage and not (mass.is_diagonal or isinstance(structure, Dense)):
         raise ValueError(
             f"`{name}(structure={type(structure).__name__}(...))` was given a mass matrix that is "
@@ -150,9 +158,10 @@ def _wave(y: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
-    """A derivative of the size of `y'`, for the choice of the first step."""
+    """`y'`; where the mass may be singular something of its size, for the choice of the first step."""
     slope, restore = flatten_state(terms.vf(t0, y0, args))
-    return restore(mass.typical_slope(slope))
+    regular = unwrap_term(terms).singular is False
+    return restore(mass.divider()(slope) if regular else mass.typical_slope(slope))
 
 
 # The damped Newton iteration: the most steps, and the parts of a step that are tried. Chosen, not

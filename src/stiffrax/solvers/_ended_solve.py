@@ -1,7 +1,11 @@
 """Steps that no smaller step can save: they end the solve at once, with a code that says why.
 
 diffrax keeps the code of an accepted step only, and adaptive controllers accept by the error: the
-step that ends a solve is one that fails, stays where it is and has no error.
+step that ends a solve is one that fails, stays where it is and has no error. Within it values are
+infinite, as what diffrax never fills, unless it is too short to have any.
+
+A solve with an event does not end so: diffrax asks the event at the end of the step, and calls it a
+success that the time in its condition has passed. There controllers shrink the step to nothing.
 """
 
 from typing import Any, final
@@ -12,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..diffrax_loop import smallest_step
+from ..diffrax_loop import enclosing_event, enclosing_steps_are_fixed, smallest_step
 from ..stages import MatrixFree, RosenbrockSystem, StageSolution, StageSystem
 from ._step_memory import Attempt, StepMemory
 
@@ -21,18 +25,41 @@ RESULTS: Any = diffrax.RESULTS
 
 @final
 class Ending(eqx.Module):
-    """Whether a step stays where it is, and then its code."""
+    """How a step ends.
 
-    stays: Bool[Array, ""]
+    `ends`: whether it ends the solve, or has no length, and then its `code`; it stays where it is.
+    `lost`: whether nothing is known of what lies within; `hopeless`: nor of a smaller one.
+    """
+
+    ends: Bool[Array, ""]
+    lost: Bool[Array, ""]
+    hopeless: Bool[Array, ""]
     code: Any
 
     def result(self, otherwise: Any) -> Any:
         """The code of the step."""
-        return RESULTS.where(self.stays, self.code, otherwise)
+        return RESULTS.where(self.ends, self.code, otherwise)
 
-    def unless(self, moved: Array, stayed: Any = 0.0) -> Array:
-        """A value of the step, or what it is where the step stays."""
-        return jnp.where(self.stays, stayed, moved)
+    def error(self, error: Array) -> Array:
+        """None where the step ends the solve; infinite where it is to be tried again, in vain."""
+        return jnp.where(self.ends, 0.0, jnp.where(self.hopeless, jnp.inf, error))
+
+    def polynomial(self, coefficients: Array) -> Array:
+        """Of the values within the step."""
+        stays = jnp.where(self.ends, 0.0, coefficients)
+        return jnp.where(self.lost, jnp.inf, stays)
+
+    def state(self, y0: Array, y1: Array) -> Array:
+        """At the end of the step.
+
+        An event is asked of a fixed step that is lost all the same. One that looks for its root finds
+        none in the polynomial; comparisons are false of what is not a number.
+        """
+        y1, event = jnp.where(self.ends, y0, y1), enclosing_event()
+        if not enclosing_steps_are_fixed():
+            return y1
+        looks = event is not None and event.root_finder is not None
+        return jnp.where(self.lost, y0 if looks else jnp.nan, y1)
 
 
 def step_ending(
@@ -41,28 +68,36 @@ def step_ending(
     consistent: Bool[Array, ""] | None,
     starts: Bool[Array, ""] | None,
     accepts: Bool[Array, ""] | None,
+    solved: Bool[Array, ""],
 ) -> Ending:
     """How a step ends its solve, if it does.
 
     `last_h`: the last step. `consistent`: whether the solve started where its constraints hold.
     `starts`: whether a step of any size could be accepted from here; `accepts`: whether the
-    controller will accept this one. `None` where there is no error control, or no error.
+    controller will accept this one. `None` where there is no error control, or no error. `solved`:
+    whether its equations are.
 
     One step of no length is accepted: `diffrax.ClipStepSizeController` takes it where a solve
     starts just before a jump. From a second one no controller finds out, since they multiply.
     """
-    empty = system.dt == 0
+    empty, hopeless = system.dt == 0, jnp.asarray(False)
+    for known in (starts, consistent):
+        hopeless = hopeless if known is None else hopeless | ~known
+    fixed = enclosing_steps_are_fixed()
+    tried_again = enclosing_event() is not None and not fixed
     stuck = (empty & (last_h == 0)) | jnp.isnan(system.dt)
     if accepts is not None:
-        stuck = stuck | (~empty & ~accepts & (jnp.abs(system.dt) <= smallest_step(system.t0)))
-    stays = empty | stuck
+        rejected = ~accepts | hopeless if tried_again else ~accepts
+        stuck = stuck | (~empty & rejected & (jnp.abs(system.dt) <= smallest_step(system.t0)))
     code = RESULTS.where(stuck, RESULTS.dt_min_reached, RESULTS.successful)
     if starts is not None:
-        stays, code = stays | ~starts, RESULTS.where(starts, code, RESULTS.nonfinite)
+        code = RESULTS.where(starts, code, RESULTS.nonfinite)
     if consistent is not None:
-        stays = stays | ~consistent
         code = RESULTS.where(consistent, code, RESULTS.nonlinear_divergence)
-    return Ending(stays, code)
+    stays = empty | stuck
+    lost = jnp.zeros_like(stays) if tried_again else hopeless & ~stays
+    ends = stays | lost
+    return Ending(ends, lost | ~solved if fixed else lost, hopeless, code)
 
 
 def can_start(

@@ -20,9 +20,9 @@ from ..diffrax_loop import (
     ErrorLeaf,
     StepReport,
     StepWork,
-    asks_for_report,
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
+    report_is_read,
     unwrap_term,
 )
 from ..linear_algebra import largest_of_rows, weighted_sum
@@ -218,15 +218,15 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         worst = worst_component(error, tolerance)
         last_h, consistent = solver_state.polynomial.h, solver_state.consistent
-        ending = step_ending(frozen, last_h, consistent, starts, accepts)
-        y1 = restore(ending.unless(y1, stayed=system.y0))
-        coefficients = ending.unless(coefficients)
+        ending = step_ending(frozen, last_h, consistent, starts, accepts, solution.converged)
+        y1 = restore(ending.state(system.y0, y1))
+        coefficients = ending.polynomial(coefficients)
         if error is not None:
-            error = magnitudes(restore(ending.unless(error)))
+            error = magnitudes(restore(ending.error(error)))
             if enclosing_controller_is_pid():
                 error = jax.tree.map(ErrorLeaf, error)
         result = ending.result(diffrax.RESULTS.promote(solution.result))
-        if asks_for_report(self.root_finder.norm):
+        if report_is_read(self.root_finder.norm):
             error = self._report(frozen, guess, solution, error, worst, attempt.work, evaluations)
         memory = StepMemory(
             StagePolynomial(lax.stop_gradient(coefficients), frozen.h, solution.converged),

@@ -181,14 +181,14 @@ class AbstractRosenbrock(AbstractTableauSolver):
         error = self._error(frozen, solution, finite, tolerance)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         starts = None if tolerance is None else solution.starts
-        ending = step_ending(frozen, memory.h, memory.consistent, starts, accepts)
+        ending = step_ending(frozen, memory.h, memory.consistent, starts, accepts, finite)
         # A controller that is not told by the error of the failure compares the ends of steps.
         y1 = jnp.where(finite, y1, jnp.nan)
-        y1 = restore(ending.unless(y1, stayed=system.y0))
-        coefficients = ending.unless(polynomial)
+        y1 = restore(ending.state(system.y0, y1))
+        coefficients = ending.polynomial(polynomial)
         worst = worst_component(error, tolerance)
         if error is not None:
-            error = magnitudes(restore(ending.unless(error)))
+            error = magnitudes(restore(ending.error(error)))
             error = jax.tree.map(ErrorLeaf, error) if enclosing_controller_is_pid() else error
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)
