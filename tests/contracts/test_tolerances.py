@@ -104,6 +104,7 @@ def test_a_component_at_rest_needs_none_beside_tolerances_of_the_root_finder():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Complex dtype support in Diffrax")
 @pytest.mark.parametrize(
     ("y0", "atol"),
     [
