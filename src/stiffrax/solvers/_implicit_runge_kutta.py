@@ -93,7 +93,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
       [`stiffrax.Sparsity`][], [`stiffrax.MatrixFree`][]; by default [`stiffrax.Dense`][].
     - `mixed_precision`: factor the Newton matrices of a float64 solve in float32: half the memory
       and, on accelerators, a fraction of the time, for about as many iterations and the same
-      result. It does not change a float32 solve.
+      result; increments below 1e-38 of the largest are lost. It does not change a float32 solve.
     - `control_interior`: hold the error between the ends of steps to the tolerance of an adaptive
       controller as well, for `SaveAt(ts=...)`, dense output and events at high order; costs one
       evaluation and one linear solve a step, and smaller steps.

@@ -271,7 +271,8 @@ class SingleFactors(AbstractStructure):
     """A structure whose matrices are factored and solved in single precision.
 
     Residuals and increments keep their precision: a factor that is wrong by single rounding makes
-    the simplified Newton iteration contract a little more slowly, not end elsewhere.
+    the simplified Newton iteration contract a little more slowly, not end elsewhere. What is below the
+    smallest single number, in units of the largest component, is zero.
     """
 
     structure: AbstractStructure
