@@ -132,3 +132,8 @@ def test_statistics_of_a_batch_are_compared_with_those_of_all_data():
     loss = srx.InvariantLoss((), time=1.0, interval=0.5, statistics=1.0, solver=diffrax.Euler())
     # Mean and variance are 2 and 1, and of the model that stays where it is 1 and 0.
     np.testing.assert_allclose(loss.for_data(whole)(lambda t, y, args: 0 * y, part), 2.0)
+
+
+def test_a_loss_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="so that nothing is compared. Write `statistics=1.0`"):
+        srx.InvariantLoss((), time=1.0, interval=0.1)

@@ -60,3 +60,11 @@ def test_a_jacobian_that_is_not_finite_is_counted_and_leaves_the_others_alone():
 def test_jacobians_of_the_wrong_shape_are_refused():
     with pytest.raises(ValueError, match=r"`jacobians` of shape \(2, 4, 2\)"):
         srx.JacobianLoss(known()[..., 0])(MODEL, DATA)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_steps_of_no_solver_and_a_solver_that_is_none_are_refused():
+    with pytest.raises(ValueError, match="`substeps=4` was given without a `flow_solver`"):
+        srx.JacobianLoss(np.zeros((1, 4, 2, 2)), substeps=4)
+    with pytest.raises(ValueError, match="`solver` is `'Tsit5'`; it needs a solver"):
+        srx.JacobianLoss(np.zeros((1, 4, 2, 2)), flow_solver="Tsit5")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.training._batches import make_batches, replicate
+from stiffrax.training._batches import make_batches, replicate, whole
 
 TS = np.array([0.0, 0.1, 0.3, 0.7, 1.5, 2.0])
 RAGGED = srx.Trajectories.from_arrays(
@@ -47,8 +47,16 @@ def test_a_plain_function_in_a_sum_sees_whole_runs(loss):
     np.testing.assert_array_equal(drawn(loss).ts, RAGGED.ts)
 
 
-def test_a_penalty_of_the_package_is_no_plain_function():
+def test_losses_of_segments_in_a_sum_see_segments():
     assert drawn(SEGMENTS + 0.1 * SEGMENTS).ts.shape == (7, 2)
+
+
+@pytest.mark.parametrize("term", [plain, srx.RoughnessPenalty()], ids=["function", "penalty"])
+def test_on_a_mesh_what_is_added_to_segments_sees_whole_runs(term):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("runs",))
+    data = make_batches(SEGMENTS + term, RAGGED, None, mesh).data
+    np.testing.assert_array_equal(data.ts, RAGGED.ts)
+    np.testing.assert_array_equal(whole(SEGMENTS + term, RAGGED, mesh).ts, RAGGED.ts)
 
 
 @pytest.mark.parametrize("size", [None, 7])

@@ -72,6 +72,13 @@ class TestScore:
         expected -= np.sum(stats.norm.logpdf(b, scale=sd) - np.log(held.values[..., 1]))
         np.testing.assert_allclose(fit.score(known), expected, rtol=1e-6)
 
+    def test_of_data_in_another_unit_there_is_none(self, found, monkeypatch):
+        fit, held = found
+        monkeypatch.setattr(fit, "data", dataclasses.replace(fit.data, units=("mM", "")))
+        assert np.isfinite(fit.score(held))
+        with pytest.raises(ValueError, match="'A' is in mM in one data set and in uM in another"):
+            fit.score(dataclasses.replace(held, units=("uM", "")))
+
     def test_a_column_of_unknown_noise_has_none(self, found):
         fit, held = found
         other = dataclasses.replace(held, names=("A", "C"))

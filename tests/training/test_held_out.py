@@ -1,10 +1,12 @@
 """Runs held out judge a training only where they mean what the data do."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
 import stiffrax.training._session as session_module
+from stiffrax.training._starts_held_out import check_starts_trained
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 DATA = srx.Trajectories.from_arrays(TS, np.exp(-np.outer(TS, [1.0, 3.0]))[None])
@@ -38,3 +40,57 @@ def test_runs_held_out_that_do_not_fit_the_loss_are_refused_before_a_step(monkey
     other = srx.Measurements.from_arrays(TS, np.ones((4, 2)), names=["A", "B"])
     with pytest.raises(ValueError, match="`data` is a Measurements"):
         held_out(DATA, other, srx.SegmentLoss())
+
+
+RUNS = srx.Measurements.from_arrays(
+    [0.0, 1.0], np.ones((3, 2, 1)), names=["A"], run_names=["a", "b", "c"], units=["mM"]
+)
+OTHER = srx.Measurements.from_arrays(
+    [0.0, 1.0], np.ones((1, 2, 1)), names=["A"], run_names=["d"], units=["uM"]
+)
+
+
+def started(initial_state, **options):
+    return srx.System(lambda t, y, args: -y, initial_state, states=["A"], **options)
+
+
+def by_run(args):
+    return jnp.where(args.run == 0, args.parameters["first"], args.parameters["rest"])[None]
+
+
+OWN = [
+    started(srx.positive(np.ones((3, 1)))),
+    started(srx.SteadyState(srx.positive(np.ones((3, 1))))),
+    started(lambda args: args.parameters[args.run], parameters=srx.positive(np.ones((3, 1)))),
+]
+
+
+@pytest.mark.parametrize("system", OWN, ids=["rows", "steady", "function"])
+def test_runs_held_out_that_start_by_a_parameter_of_their_own_are_refused(system):
+    with pytest.raises(ValueError, match="Run 'c' is held out, and it would start by a parameter"):
+        check_starts_trained(system, *RUNS.split([2]))
+    with pytest.raises(ValueError, match="Run 'd' is held out"):
+        check_starts_trained(system, RUNS, OTHER)
+    check_starts_trained(system, RUNS, RUNS)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        started(np.ones((3, 1))),
+        started(srx.positive([1.0])),
+        started(lambda args: args["k"][None], parameters={"k": srx.positive(1.0)}),
+        started(by_run, parameters={"first": srx.positive(1.0), "rest": srx.positive(2.0)}),
+    ],
+    ids=["known", "one", "shared", "shared by others"],
+)
+def test_runs_held_out_may_start_by_what_other_runs_tell(system):
+    check_starts_trained(system, *RUNS.split([2]))
+
+
+def test_fit_asks_for_starts_and_units_of_runs_held_out():
+    with pytest.raises(ValueError, match="Run 'c' is held out"):
+        srx.fit(OWN[0], RUNS, srx.LikelihoodLoss(), held_out=[2], steps=1, progress=False)
+    system = started(srx.positive([1.0]))
+    with pytest.raises(ValueError, match="'A' is in mM in one data set and in uM in another"):
+        srx.fit(system, RUNS, srx.LikelihoodLoss(), held_out=OTHER, steps=1, progress=False)

@@ -59,3 +59,32 @@ def test_one_weight_a_sample_is_not_taken_for_one_a_state(give):
         else:
             found = WeightedSamples.of(data, 1.0, give(jnp.asarray(weight))).weight
             np.testing.assert_array_equal(found, np.tile(weight[..., None], 4))
+
+
+def test_samples_of_weight_zero_are_as_if_they_were_not_there():
+    weight = np.array([[1.0, 1, 0, 1], [1, 0, 1, 1]])[..., None]
+    ys = np.arange(1.0, 9.0).reshape(2, 4, 1)
+    found = WeightedSamples.of(srx.Trajectories.from_arrays(TS, ys), 1.0, weight)
+    np.testing.assert_array_equal(found.data.ts, [[0, 1, 3, 3], [0, 2, 3, 3]])
+    np.testing.assert_array_equal(found.data.ys[..., 0], [[1, 2, 4, 4], [5, 7, 8, 8]])
+    np.testing.assert_array_equal(found.data.mask, [[True] * 3 + [False]] * 2)
+    np.testing.assert_array_equal(found.weight[..., 0], [[1, 1, 1, 0]] * 2)
+
+
+@pytest.mark.slow
+def test_no_prediction_starts_at_a_sample_of_weight_zero():
+    data = srx.Trajectories.from_arrays(TS, [[1.0], [0.5], [100.0], [0.125]])
+    weight = np.array([1.0, 1.0, 0.0, 1.0])[None, :, None]
+    fit = srx.fit_least_squares(srx.Polynomial(1, degree=1), data, weight=weight)
+    np.testing.assert_allclose(fit.model.coefficients, [[0.0, -np.log(2)]], atol=1e-6)
+
+
+def test_a_start_of_which_a_state_does_not_count_is_refused():
+    data = srx.Trajectories.from_arrays(TS, np.ones((4, 2)), names=["A", "B"], run_names=["a"])
+    weight = np.ones((1, 4, 2))
+    weight[0, 2, 1] = 0.0
+    samples = WeightedSamples.of(data, 1.0, weight)
+    samples.check_starts(3)
+    with pytest.raises(ValueError, match="weight of 'B' at time 2 of run 'a' is zero"):
+        samples.check_starts(2)
+    WeightedSamples.of(data, 1.0, [1.0, 0.0]).check_starts(1)  # it counts nowhere

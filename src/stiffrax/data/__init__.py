@@ -1,6 +1,7 @@
 """Measured runs: read, checked, padded and cut into windows."""
 
 from ._dose import Dose as Dose
+from ._joined_measurements import common_units as common_units
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
 from ._neighborhoods import (

@@ -25,7 +25,7 @@ def joined(parts: Sequence[Any]) -> dict[str, Any]:
         numbers = tuple(parts[0].numbers)
         following = range(max(numbers) + 1, max(numbers) + 1 + len(labels) - len(numbers))
         numbers += tuple(following)
-    units = _units(parts, names)
+    units = common_units(parts, names)
     longest = max(part.ts.shape[1] for part in parts)
     cells = {x: [_cells(getattr(part, x), part, names, longest) for part in parts] for x in _CELLS}
     constants = _known_of_all("constants", parts)
@@ -71,7 +71,11 @@ def _cells(cells: Any, part: Any, names: tuple[str, ...], longest: int) -> np.nd
     return whole
 
 
-def _units(parts: Sequence[Any], names: tuple[str, ...]) -> tuple[str, ...]:
+def common_units(parts: Sequence[Any], names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The units of columns by name, which must be those of all data sets.
+
+    **Raises:** `ValueError` for a column in two units.
+    """
     units = {}
     for part in parts:
         for name, unit in zip(part.names, part.units, strict=True):

@@ -46,7 +46,8 @@ class Measurements(eqx.Module):
     - `constants`: one number a run for each condition that does not change.
     - `inputs`: known functions of time.
     - `doses`: what is added to a state at a time of a run.
-    - `names`, `units`: of the columns; a unit is empty where none is known.
+    - `names`, `units`: of the columns; a unit is empty where none is known. Those of times, constants
+        and inputs are not kept: data sets that meet later must have the same.
     - `run_names`: names of the runs.
     - `numbers`: of the runs, which selections keep: `args.run` of a [`stiffrax.System`][].
 

@@ -47,7 +47,7 @@ class InvariantLoss(AbstractLoss):
     - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
 
     **Raises:** `ValueError` for exponents not in descending order or more than states, weights that are
-    negative or of another number, and times that hold no interval.
+    negative or of another number, times that hold no interval, and nothing to compare.
 
     Cost: `starts * time / interval` flows with `k` jvps each; once more, without derivatives, to
     find what fails under explicit solvers.
@@ -117,6 +117,11 @@ class InvariantLoss(AbstractLoss):
         self.interval = float(interval)
         self.starts = check_count("starts", starts)
         self.statistics = float(_checked_weight("statistics", statistics))
+        if not self.exponents and not self.statistics:
+            raise ValueError(
+                "No `exponents` were given and no weight of `statistics`, so that nothing is compared. "
+                "Write `statistics=1.0`, or give exponents."
+            )
         self.solver = diffrax.Tsit5() if solver is None else solver
         check_parts(solver=self.solver)
         self.substeps = check_count("substeps", substeps)

@@ -12,6 +12,7 @@ from .._arguments import check_count, real_numbers
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, predict_lanes
 from ._loss import AbstractLoss, LossValue
+from ._loss_parts import check_parts
 from ._model_and_data import check_data, check_model
 
 
@@ -33,7 +34,8 @@ class JacobianLoss(AbstractLoss):
         and those of the model are taken with this solver.
     - `substeps`: equal steps for each segment, with `flow_solver`.
 
-    **Raises:** `ValueError` for Jacobians whose shape does not fit the data.
+    **Raises:** `ValueError` for Jacobians whose shape does not fit the data, and `substeps` without a
+    `flow_solver`.
 
     Cost: `n` jvps of the model (of `substeps` steps) for each sample; once more, without
     derivatives, to find what is not finite.
@@ -65,8 +67,15 @@ class JacobianLoss(AbstractLoss):
         substeps: int = 1,
     ):
         self.jacobians = jnp.asarray(real_numbers("jacobians", jacobians))
-        self.flow_solver = flow_solver
         self.substeps = check_count("substeps", substeps)
+        if flow_solver is not None:
+            check_parts(solver=flow_solver)
+        elif self.substeps != 1:
+            raise ValueError(
+                f"`substeps={substeps!r}` was given without a `flow_solver`, whose steps they are. "
+                "Write `flow_solver=srx.RadauIIA5()` beside it."
+            )
+        self.flow_solver = flow_solver
 
     @property
     def is_of_one_data_set(self) -> bool:

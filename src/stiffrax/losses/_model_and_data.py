@@ -21,7 +21,7 @@ def check_data(data: Any) -> Trajectories:
         data,
         Trajectories,
         "`stiffrax.Trajectories`, samples of all states, after the model",
-        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()",
+        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()`",
     )
     check_time_precision(data.ts, data.mask, data.run_names)
     return data

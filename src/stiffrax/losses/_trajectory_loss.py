@@ -124,7 +124,10 @@ class TrajectoryLoss(AbstractLoss):
         )
 
     def predict(self, model: Any, data: Trajectories) -> Float[Array, "runs predicted n"]:
-        """The solution at the samples after the first; not finite where there is none."""
+        """The solution of whole runs, whatever `window`, at the samples after the first.
+
+        It is not finite where a solve fails.
+        """
         check_model(model, check_data(data))
         return self.for_data(data)._solve_all(model, data)[0]
 

@@ -93,7 +93,7 @@ def make_batches(
             "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
             "in every step: leave both out."
         )
-    windows = windows_of(loss, data, size is not None or mesh is not None)
+    windows = windows_of(loss, data, size is not None)
     num_items = len(data) if windows is None else len(windows.kept)
     what = "runs" if windows is None else "windows of samples"
     given, size = size, None if size is None else as_integer(size)
@@ -121,16 +121,16 @@ def make_batches(
 
 
 def windows_of(
-    loss: Callable[..., Any], data: Trajectories | Measurements, shared: bool
+    loss: Callable[..., Any], data: Trajectories | Measurements, drawn: bool
 ) -> Windows | None:
     """What a minibatch is drawn from: the windows that the loss asks for, or `None`, whole runs.
 
-    A plain function in a sum of losses sees whole runs unless a minibatch or a mesh shares them.
+    A plain function in a sum of losses sees whole runs unless minibatches are drawn.
     """
     window = loss.window if isinstance(loss, AbstractLoss) else None
     if window is None or isinstance(data, Measurements):
         return None
-    if not shared and isinstance(loss, WeightedSum) and loss.has_plain_functions:
+    if not drawn and isinstance(loss, WeightedSum) and loss.has_plain_functions:
         return None
     present = cut_windows(data, window).mask
     return Windows(window, np.flatnonzero(np.asarray(present)[:, 1]))
@@ -140,7 +140,7 @@ def whole(
     loss: Callable[..., Any], data: Trajectories | Measurements, mesh: Mesh | None
 ) -> Trajectories | Measurements:
     """All runs at once, on the device or devices."""
-    windows = windows_of(loss, data, mesh is not None)
+    windows = windows_of(loss, data, drawn=False)
     items: Any = data if windows is None else windows.of(data)
     if mesh is None:
         return jax.tree.map(jnp.asarray, items)

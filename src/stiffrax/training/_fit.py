@@ -14,15 +14,16 @@ import optax
 from jax.sharding import Mesh
 
 from .._arguments import check_count
-from ..data import Measurements, Trajectories
+from ..data import Measurements, Trajectories, common_units
 from ..losses import AbstractLoss, LikelihoodLoss, check_cells_to_fit, check_data, fix_to_data
-from ..models import PartiallyKnown, PiNet, ScaledField, check_real, split_trainable
+from ..models import PartiallyKnown, PiNet, ScaledField, System, check_real, split_trainable
 from ..models._own_names import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
 from ._progress import progress_bar
 from ._session import Judgement, Session
+from ._starts_held_out import check_starts_trained
 from ._training_loop import Training, TrainingState, check_optimizer
 
 # Ranges of states that differ by more are worth a warning. Chosen, not measured; what scaling is worth
@@ -119,15 +120,16 @@ def fit(
         [`stiffrax.fixed`][] is `None` in them.
     - `steps`: how many steps, those of the checkpoint included; of a training that has taken more
         all are kept.
-    - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them.
-        By default all.
+    - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them,
+        and for what is added to these. By default all.
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
         such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][].
     - `held_out`: runs to judge by, as `data`, or which of the runs to hold out, as in `data.split`.
     - `judge_every`: steps between two looks at the runs held out; one more is taken at the end.
     - `patience`: training stops when so many steps have brought nothing better on them.
     - `seed`: of minibatches and transforms.
-    - `mesh`: a `jax.sharding.Mesh`: the runs of a step are shared out among its devices.
+    - `mesh`: a `jax.sharding.Mesh`: the runs of a step are shared out among its devices, filled up by
+        runs without a sample: a function of your own takes means where `data.mask` is true.
     - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
         the end. If it is there, training goes on from it, to the same bits as without interruption.
         Model, the parameters that it begins with included, loss, transforms and data are compared
@@ -206,9 +208,9 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
     for runs in (data, held_out) if isinstance(held_out, Trajectories) else (data,):
         if not isinstance(runs, Measurements):
             check_data(runs)
-    _check_states(data, held_out)
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
+    _check_states(model, data, held_out)
     for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
         check_cells_to_fit(one, model, data)
     if isinstance(data, Trajectories):
@@ -222,10 +224,14 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
     return data, held_out
 
 
-def _check_states(data: Any, held_out: Any) -> None:
-    """Refuses runs held out whose states are not those of the data, in their order."""
+def _check_states(model: Any, data: Any, held_out: Any) -> None:
+    """Refuses runs held out whose states, units or starts are not those of the data."""
+    if isinstance(data, Measurements) and isinstance(held_out, Measurements):
+        common_units([data, held_out])  # their columns go by name
+        if isinstance(model, System):
+            check_starts_trained(model, data, held_out)
     if not (isinstance(data, Trajectories) and isinstance(held_out, Trajectories)):
-        return  # measurements go by the names of their columns
+        return
     if not are_in_order(data.names, held_out.names):
         raise ValueError(
             f"`held_out` has the states {held_out.names}, and `data` {data.names}; they are taken by "

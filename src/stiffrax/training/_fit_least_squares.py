@@ -134,7 +134,8 @@ def fit_least_squares(
         weights are given: these are then in the units of the states.
     - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or
         a function `weight(t, y)` of a sample that returns them. For noise of standard deviation `s`
-        write `weight=1 / s**2` and no `scale`. A sample of weight zero is not fitted.
+        write `weight=1 / s**2` and no `scale`. A sample of weight zero is left out; one of which some
+        states alone have it is predicted, and starts no prediction.
     - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
       linear model, and starts from there unless the model as it is predicts better; `"given"`
       starts from the model as it is; `"coupled"`, for noisy data and long windows, couples the
@@ -146,7 +147,8 @@ def fit_least_squares(
     **Returns:** a [`stiffrax.LeastSquaresFit`][].
 
     **Raises:** `ValueError` if model and data have different numbers of states, a scale is not
-    positive, weights are negative, or an option is none of those named.
+    positive, weights are negative, a prediction would start where the weight of a state is zero, or
+    an option is none of those named.
 
     Cost: a step costs one value and `n` reverse sweeps of every segment, and the products of
     `segments n` rows with as many columns as parameters. Free initial states take four times that.
@@ -165,11 +167,12 @@ def fit_least_squares(
     free_starts = check_options(start, initial_states, window, substeps, max_steps)
     check_model(model, check_data(data))
     samples = WeightedSamples.of(data, scale, weight)
+    count = samples.count(free_starts)
     windows = padded_windows(samples, window, free_starts)
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
     steps = CompressedResiduals(residuals, windows)
     model = fit_start(model, steps, start, progress)
-    return fit_windows(model, steps, samples.count(free_starts), max_steps, progress)
+    return fit_windows(model, steps, count, max_steps, progress)
 
 
 def fit_windows(

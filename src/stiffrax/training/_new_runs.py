@@ -32,7 +32,7 @@ def check_runs_known(
     """
     known = dict(zip(model.data.numbers, model.data.run_names, strict=True))
     firsts = np.asarray(model.data.first_values()), np.asarray(data.first_values())
-    new = [i for i in range(len(data)) if not _is_run_of(model.data, data, i, *firsts)]
+    new = [i for i in range(len(data)) if not is_run_of(model.data, data, i, *firsts)]
     system, names = model.vector.system(x), list(known.values())
     if not new or not _tells_runs_apart(system, data):
         return
@@ -43,7 +43,8 @@ def check_runs_known(
                 f"Run {run!r} has the number {number}, which is that of run {known[number]!r} in the "
                 f"data of the fit, {names}, and the system tells runs apart by `args.run` or by rows "
                 "of `initial_state`. Say what holds for it: `system = eqx.tree_at(lambda s: "
-                "s.initial_state, fit.system, jnp.array([...]))`, then `loss.simulate(system, data)`."
+                "s.initial_state, fit.system, srx.fixed(jnp.array([...])))`, then `loss.simulate("
+                "system, data)`."
             )
     lost = _unseen(model, x, acting)
     if not lost.size:
@@ -57,11 +58,11 @@ def check_runs_known(
             f"Run {data.run_names[i]!r} depends on one of {[model.vector.names[k] for k in lost]}, on "
             f"which the runs of the fit, {names}, do not: nothing says what it is. Fit with that run, "
             "or write its number in, as in `system = eqx.tree_at(lambda s: s.initial_state, "
-            "fit.system, jnp.array([...]))`, then `loss.simulate(system, data)`."
+            "fit.system, srx.fixed(jnp.array([...])))`, then `loss.simulate(system, data)`."
         )
 
 
-def _is_run_of(
+def is_run_of(
     fitted: Measurements,
     data: Measurements,
     i: int,

@@ -10,7 +10,7 @@ import paramax
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
-from ..data import Conditions, Measurements
+from ..data import Conditions, Measurements, common_units
 from ..losses import Simulation, check_measurements
 from ._box_trust_region import Box, Found
 from ._known_noise import with_noise
@@ -214,6 +214,7 @@ class ParameterFit:
         if data is None or data is self.data:
             return self._model
         data = check_measurements(data)
+        common_units([self.data, data])
         check_runs_known(self._model, self.x, data, self._acting)
         return self._model.on(data)
 
@@ -309,7 +310,8 @@ class ParameterFit:
         """The `args` that the functions of the fitted system see in a run, by its name or its index.
 
         With them the system can be solved and read by hand: `diffrax.ODETerm(paramax.unwrap(
-        fit.system))`, `srx.to_sympy(fit.system, args=fit.conditions("a"))`.
+        fit.system))`, which leaves out a mass, jumps and doses, and
+        `srx.to_sympy(fit.system, args=fit.conditions("a"))`.
         """
         shared = paramax.unwrap(self.system).parameters
         return dataclasses.replace(self.data.conditions(run), parameters=shared)

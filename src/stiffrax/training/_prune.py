@@ -167,8 +167,8 @@ def prune_and_refit(
     residuals = WindowResiduals(SegmentStep(solver), free_starts, substeps)
 
     def residuals_of(part: WeightedSamples) -> _Residuals:
-        windows = padded_windows(part, window, free_starts)
-        return _Residuals(CompressedResiduals(residuals, windows), part.count(free_starts))
+        count, windows = part.count(free_starts), padded_windows(part, window, free_starts)
+        return _Residuals(CompressedResiduals(residuals, windows), count)
 
     everything, train, test = (residuals_of(part) for part in (samples, *parts))
     every = fit_start(model, train.steps, start, progress, couplings_of_search(start)[0])

@@ -33,6 +33,8 @@ def padded_windows(samples: WeightedSamples, length: int, share: bool) -> Window
 
     Blocks are of one of two sizes, and the last is filled up: fits share programs.
     """
+    if not share:
+        samples.check_starts(length)
     data, weight = samples.data, np.sqrt(samples.weight) / samples.scale
     if share:
         k = np.arange(data.ts.shape[1])

@@ -24,12 +24,28 @@ class WeightedSamples(NamedTuple):
 
     @classmethod
     def of(cls, data: Trajectories, scale: Any = None, weight: Any = None) -> "WeightedSamples":
-        """Those of data with scale and weight as the user gives them.
+        """Those of data with scale and weight as the user gives them, without those of weight zero.
 
         **Raises:** `ValueError` for a scale that is not positive, and weights that are negative, all
         zero, or do not fit the data.
         """
-        return cls(data, _checked_scale(scale, weight, data), _checked_weight(weight, data))
+        scale, weight = _checked_scale(scale, weight, data), _checked_weight(weight, data)
+        data, weight = _that_count(data, weight)
+        return cls(data, scale, weight)
+
+    def check_starts(self, window: int) -> None:
+        """Refuses windows that would start at a state that does not count."""
+        last = np.sum(self.data.mask, axis=1)[:, None] - 1
+        k = np.arange(self.weight.shape[1])
+        starts = (k % window == 0) & (k < last)
+        somewhere = np.any(self.weight > 0, axis=(0, 1))
+        for i, j, state in np.argwhere(starts[..., None] & (self.weight == 0) & somewhere):
+            raise ValueError(
+                f"The weight of {self.data.names[state]!r} at time {self.data.ts[i, j]:g} of run "
+                f"{self.data.run_names[i]!r} is zero, and a prediction would start there. Give the "
+                "sample the weight zero in all states, which leaves it out, or write "
+                "`initial_states='free', window=8`."
+            )
 
     def split(self, held_out: Any) -> tuple["WeightedSamples", "WeightedSamples"]:
         """The runs to fit and the runs held out, as [`stiffrax.Trajectories.split`][] has them."""
@@ -97,3 +113,22 @@ def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs 
             "deviation `s` write `weight=1 / s**2` and no `scale`."
         )
     return values
+
+
+def _that_count(
+    data: Trajectories, weight: Float[np.ndarray, "runs times n"]
+) -> tuple[Trajectories, Float[np.ndarray, "runs times n"]]:
+    """Without samples of weight zero: predictions would start there as at any other."""
+    kept = np.any(weight > 0, axis=2)
+    kept[:, 0] |= ~np.any(kept, axis=1)  # a run of one sample, which predicts nothing
+    if np.array_equal(kept, data.mask):
+        return data, weight
+    k, count = np.arange(kept.shape[1]), np.sum(kept, axis=1, keepdims=True)
+    order = np.argsort(~kept, axis=1, kind="stable")
+    order = np.take_along_axis(order, np.minimum(k, count - 1), axis=1)
+    ts = np.take_along_axis(np.asarray(data.ts), order, axis=1)
+    ys, weight = (
+        np.take_along_axis(np.asarray(x), order[..., None], axis=1) for x in (data.ys, weight)
+    )
+    data = Trajectories(ts, ys, k < count, data.names, data.run_names)
+    return data, np.where(data.mask[..., None], weight, 0.0)
