@@ -59,7 +59,8 @@ def _is_judged_by_pid(controller: Any) -> bool:
         return True
     # One that calls no other judges itself, whatever it holds.
     adapt = inspect.unwrap(type(controller).adapt_step_size)
-    if "adapt_step_size" not in adapt.__code__.co_names:
+    code = getattr(adapt, "__code__", None)
+    if code is not None and "adapt_step_size" not in code.co_names:
         return False
     is_one = lambda x: isinstance(x, diffrax.AbstractStepSizeController)  # noqa: E731
     return any(map(_is_judged_by_pid, jax.tree.leaves(vars(controller), is_leaf=is_one)))
