@@ -93,7 +93,7 @@ def test_a_boolean_condition_stops_at_the_end_of_a_step_and_no_time_moves():
     rate = jnp.array(1.5)
     # Two steps of 0.5 with the factors 1 / (1 + rate h).
     expected = -(1.75**-3)
-    np.testing.assert_allclose(jax.grad(end)(rate), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(jax.grad(end))(rate), expected, rtol=1e-12)
 
 
 @pytest.mark.slow_cases("1.0", "0.3")

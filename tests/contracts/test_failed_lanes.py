@@ -25,9 +25,13 @@ HEALTHY = [
     ([1.5, -0.3], 0.1, 0.0, 9.0, 1.0),
     ([0.7, 0.2], -1.0, 0.01, 11.0, 1.0),
 ]
-POLE = 3.637834252744496  # of the real system of Radau IIA 5
-# That of Rodas5P.
-ROSENBROCK_POLE = 1 / 0.21193756319429014
+# Of methods with a real system, which is singular for a growth of this over the step.
+POLES = {
+    "Radau IIA 5": 3.637834252744496,
+    "Rodas5P": 1 / 0.21193756319429014,
+    "Rodas3P": 3.0,
+    "backward Euler": 1.0,
+}
 FAILED = {
     "NaN state": ([jnp.nan, 1.0], 0.0, 0.0, 10.0, 1.0),
     "NaN parameter of its own": ([0.5, 1.0], jnp.nan, 0.0, 10.0, 1.0),
@@ -36,8 +40,9 @@ FAILED = {
     "no derivative at the start": ([0.0, 1.0], 0.0, 50.0, 0.0, 1.0),
     "no real root": ([0.5, 1.0], 0.0, 50.0, 10.0, 1.0),
     "overflow": ([1e200, 1.0], 0.0, 1e200, 10.0, 1.0),
-    "singular matrix": ([0.5, 0.5], POLE / H, 0.0, 0.0, 0.0),
-    "singular matrix of Rodas5P": ([0.5, 0.5], ROSENBROCK_POLE / H, 0.0, 0.0, 0.0),
+} | {
+    f"singular matrix of {name}": ([0.5, 0.5], pole / H, 0.0, 0.0, 0.0)
+    for name, pole in POLES.items()
 }
 
 
@@ -106,11 +111,13 @@ def forward(run):
 CHECKPOINTED, DIRECT = diffrax.RecursiveCheckpointAdjoint(), diffrax.DirectAdjoint()
 ROUTES = {
     "segments, Radau IIA 5": (reverse, predict, srx.RadauIIA5()),
+    "segments, backward Euler": (reverse, predict, srx.BackwardEuler()),
     "segments, trapezoid rule": (reverse, predict, srx.Trapezoid()),
     "checkpointed, Radau IIA 5": (reverse, solve, srx.RadauIIA5(), CHECKPOINTED),
     "checkpointed, trapezoid rule": (reverse, solve, srx.Trapezoid(), CHECKPOINTED),
     "direct, Radau IIA 5": (reverse, solve, srx.RadauIIA5(), DIRECT),
     "forward mode, Radau IIA 5": (forward, solve, srx.RadauIIA5(), diffrax.ForwardMode()),
+    "segments, Rodas3P": (reverse, predict, srx.Rodas3P()),
     "segments, Rodas5P": (reverse, predict, srx.Rodas5P()),
     "checkpointed, Rodas5P": (reverse, solve, srx.Rodas5P(), CHECKPOINTED),
     "discrete, Rodas5P": (reverse, solve, srx.Rodas5P(), srx.DiscreteAdjoint()),
@@ -124,6 +131,8 @@ ROUTES = {
 
 # Each compiles for ten seconds; what these do, others do with another solver or adjoint.
 SLOW = (
+    "segments, Radau IIA 5",
+    "segments, Rodas5P",
     "segments, trapezoid rule",
     "checkpointed, Radau IIA 5",
     "checkpointed, trapezoid rule",
@@ -155,17 +164,19 @@ def all_healthy(route):
 
 
 def skip_if_regular(route, failure):
-    if failure == "singular matrix" and "Radau IIA 5" not in route:
-        pytest.skip("this matrix is singular for Radau IIA 5")
-    if failure == "singular matrix of Rodas5P" and "Rodas5P" not in route:
-        pytest.skip("this matrix is singular for Rodas5P")
+    method = failure.removeprefix("singular matrix of ")
+    if method in POLES and method not in route:
+        pytest.skip(f"this matrix is singular for {method}")
 
 
 @pytest.mark.parametrize("failure", FAILED)
 @every_route
 class TestFailedLane:
     @pytest.mark.slow_cases(
-        "segments, Radau IIA 5-NaN state", "segments, [at]*", "segments, Rodas*"
+        "segments, backward Euler-NaN state",
+        "segments, backward Euler-singular matrix of R*",
+        "segments, [at]*",
+        "segments, Rodas*",
     )
     def test_the_failed_lane_says_so(self, route, failure):
         skip_if_regular(route, failure)

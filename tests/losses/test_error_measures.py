@@ -135,4 +135,6 @@ def test_weights_and_sizes_of_another_shape_are_refused(measure, message):
     loss = srx.SegmentLoss(diffrax.Euler(), measure)
     data = srx.Trajectories.from_arrays(TS[0], YS)
     with pytest.raises(ValueError, match=message):
-        without_rank_promotion_errors(lambda: loss(lambda t, y, args: -y, data))
+        without_rank_promotion_errors(
+            lambda: jax.eval_shape(lambda: loss(lambda t, y, args: -y, data))
+        )

@@ -1,5 +1,6 @@
 """Losses add, weigh and nest."""
 
+import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +58,7 @@ def test_minibatches_follow_the_window_that_all_losses_share():
 
 
 def test_a_weighted_penalty_does_not_hide_that_every_solve_failed():
-    loss = ONE + 0.5 * srx.RoughnessPenalty()
+    loss = srx.SegmentLoss(diffrax.Euler()) + 0.5 * srx.RoughnessPenalty()
     evaluated = eqx.filter_jit(loss.evaluate)(lambda t, y, args: jnp.full(2, jnp.nan), DATA)
     assert evaluated.nothing_solved
 

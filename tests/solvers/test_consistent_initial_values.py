@@ -52,10 +52,15 @@ def solved(x, args):
 def test_derivatives_are_those_of_the_implicit_function():
     z = 1.3
     x = jnp.array(z**3 + 2 * z)
-    value, slopes = jax.jit(jax.value_and_grad(solved, argnums=(0, 1)))(x, jnp.array(2.0))
+
+    @jax.jit
+    def derivatives(x, args):
+        reverse = jax.value_and_grad(solved, argnums=(0, 1))(x, args)
+        return *reverse, jax.jacfwd(solved)(x, args)
+
+    value, slopes, forward = derivatives(x, jnp.array(2.0))
     np.testing.assert_allclose(value, z, rtol=1e-14)
     np.testing.assert_allclose(slopes, np.array([1, -z]) / (3 * z**2 + 2), rtol=1e-13)
-    _, forward = jax.jvp(lambda x: solved(x, 2.0), (x,), (jnp.array(1.0),))
     np.testing.assert_allclose(forward, slopes[0], rtol=1e-13)
 
 

@@ -5,13 +5,13 @@ import lineax as lx
 import numpy as np
 import optimistix as optx
 import pytest
-from every_solver import IMPLICIT, one_of_each_kind
+from every_solver import IMPLICIT, QUICK_KINDS, one_of_each_kind
 
 import stiffrax as srx
 
 SUCCESS = diffrax.RESULTS.successful
 every_solver = pytest.mark.parametrize("solver", IMPLICIT.values(), ids=repr)
-every_kind = pytest.mark.parametrize("name", one_of_each_kind(IMPLICIT))
+every_kind = pytest.mark.parametrize("name", one_of_each_kind(IMPLICIT, QUICK_KINDS))
 decay = diffrax.ODETerm(lambda t, y, args: -y)
 
 
@@ -77,7 +77,7 @@ class TestFailures:
         for k, (name, y0) in enumerate(zip(self.FAILING, starts, strict=True)):
             assert failed(k, y0), name
 
-    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA5", "RadauIIA13")
+    @pytest.mark.slow_cases("BackwardEuler", "Trapezoid", "RadauIIA3", "RadauIIA13")
     @every_kind
     def test_a_singular_newton_matrix_is_never_called_solved(self, name):
         transform = IMPLICIT[name].tableau.transform
@@ -157,7 +157,8 @@ class TestByHand:
 
     def test_no_tolerances_are_needed_and_steps_are_solved_to_rounding(self):
         cubic = diffrax.ODETerm(lambda t, y, args: -(y**3))
-        y1, error, _, _, result = step(srx.BackwardEuler(), cubic, 0.0, 1.0, jnp.array(1.0))
+        take = jax.jit(lambda y0: step(srx.BackwardEuler(), cubic, 0.0, 1.0, y0))
+        y1, error, _, _, result = take(jnp.array(1.0))
         assert result == SUCCESS
         assert jnp.isfinite(error)
         assert abs(y1 + y1**3 - 1) < 4e-15
@@ -178,7 +179,8 @@ class TestByHand:
         # Exact for a solution of its degree: one iteration that changes nothing.
         degree = len(solver.tableau.c)
         power = diffrax.ODETerm(lambda t, y, args: degree * t ** (degree - 1) + 0 * y)
-        y, state = jnp.array(0.0), solver.init(power, 0.0, 0.5, jnp.array(0.0), None)
+        y = jnp.array(0.0)
+        state = jax.jit(lambda y: solver.init(power, 0.0, 0.5, y, None))(y)
         take = jax.jit(lambda t, y, state: solver.step(power, t, t + 0.5, y, None, state, False))
         for t in (0.0, 0.5):
             y, _, _, state, _ = take(t, y, state)

@@ -127,7 +127,7 @@ def test_a_member_of_an_ensemble_of_which_all_lanes_fail_has_no_derivative():
 
     rates = jnp.array([900.0, 1.0])
     expected = [0, np.exp(1) + 2 * np.exp(2)]
-    for take in (jax.jacrev, jax.jacfwd):
-        np.testing.assert_allclose(take(ensemble)(rates), expected, rtol=1e-12)
-    second = jax.jacrev(jax.jacrev(ensemble))(rates)
+    both = [jax.jacrev(ensemble), jax.jacfwd(ensemble), jax.jacrev(jax.jacrev(ensemble))]
+    *first, second = jax.jit(lambda rates: [take(rates) for take in both])(rates)
+    np.testing.assert_allclose(first, [expected] * 2, rtol=1e-12)
     np.testing.assert_allclose(second, np.diag([0, np.exp(1) + 4 * np.exp(2)]), rtol=1e-12)

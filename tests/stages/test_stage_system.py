@@ -102,9 +102,14 @@ class TestStageSystem:
     def test_the_stacked_jacobian_is_that_of_the_residual(self, tableau):
         system = system_of(tableau)
         Z = jnp.asarray(np.random.default_rng(1).normal(size=(tableau.num_stages, 4)))
-        hJ = system.h * system.stage_jacobians(Z)
-        matrix = stacked_matrix(jnp.asarray(tableau.A_inverse), hJ)
-        derivative = jax.jacfwd(system.residual)(Z).reshape(matrix.shape)
+
+        @jax.jit
+        def both(Z):
+            hJ = system.h * system.stage_jacobians(Z)
+            matrix = stacked_matrix(jnp.asarray(tableau.A_inverse), hJ)
+            return matrix, jax.jacfwd(system.residual)(Z).reshape(matrix.shape)
+
+        matrix, derivative = both(Z)
         np.testing.assert_allclose(matrix, derivative, atol=1e-14)
 
     @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -234,7 +235,7 @@ def test_residuals_that_overflow_leave_the_model_as_it_is():
 
 
 def test_standard_errors_are_those_of_linear_regression():
-    # With a tiny step the prediction is y + h (c0 + c1 y): ordinary regression of the slopes.
+    # Of the Euler method the prediction is y + h (c0 + c1 y): ordinary regression of the slopes.
     rng = np.random.default_rng(1)
     h, count = 1e-4, 60
     starts = rng.uniform(1, 2, count)
@@ -243,7 +244,7 @@ def test_standard_errors_are_those_of_linear_regression():
     ys = np.stack([starts, ends], axis=1)[..., None]
     data = srx.Trajectories.from_arrays(ts, ys)
     fit = srx.fit_least_squares(
-        srx.Polynomial(1, 1), data, srx.BackwardEuler(), scale=1.0, progress=False
+        srx.Polynomial(1, 1), data, diffrax.Euler(), scale=1.0, progress=False
     )
     design = h * np.stack([np.ones(count), starts], axis=1)
     target = ends - starts

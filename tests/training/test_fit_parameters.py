@@ -344,7 +344,7 @@ class TestTermsThatAreAdded:
                 b = model.parameters["b"].raw
                 return srx.LossValue(-b, (b > 1).astype(int), 1)
 
-        loss = srx.LikelihoodLoss(diffrax.Tsit5()) + Falling()
+        loss = LOSS + Falling()
         model = LikelihoodModel(ParameterVector(self.system), loss, self.data)
         [found] = model(np.array([[0.1, 2.0, 1.0]]))
         assert [found.usable, found.num_failed] == [False, 1]
