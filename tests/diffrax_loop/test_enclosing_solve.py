@@ -118,7 +118,7 @@ def test_only_a_controller_that_hands_errors_on_to_that_of_diffrax_gets_its_kind
 
     def judged(stepsize_controller):
         run_with_controller(
-            lambda: found.append(enclosing_controller_is_pid()), stepsize_controller
+            lambda: found.append(enclosing_controller_is_pid()), stepsize_controller, None
         )
 
     for controller in (pid, Wrapped(pid), Judging(pid)):
