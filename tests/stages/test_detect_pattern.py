@@ -8,7 +8,7 @@ import stiffrax as srx
 
 
 def found(vector_field, y0, args=None):
-    pytest.importorskip("asdex")
+    pytest.importorskip("asdex", exc_type=ImportError)
     structure = srx.Sparsity.detect(vector_field, y0, args)
     matrix = np.zeros((structure.pattern.n,) * 2, bool)
     matrix[structure.pattern.rows, structure.pattern.columns] = True
@@ -66,7 +66,7 @@ def test_states_are_numbered_as_they_are_flattened():
 
 
 def test_other_arguments_with_other_zeros_are_refused_in_the_solve():
-    pytest.importorskip("asdex")
+    pytest.importorskip("asdex", exc_type=ImportError)
     S = jnp.asarray(np.eye(6, 5) - np.eye(6, 5, k=-1))
     structure = srx.Sparsity.detect(network, jnp.ones(6), S)
     with pytest.raises(Exception, match="entry outside of `structure=Sparsity"):

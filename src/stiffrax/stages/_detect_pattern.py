@@ -29,8 +29,9 @@ def detect_pattern(
         asdex = importlib.import_module("asdex")
     except ImportError as error:
         raise ImportError(
-            "`Sparsity.detect` needs the package asdex, and JAX 0.9 or later: run "
-            "`pip install 'stiffrax[sparse]'`, or write the pattern: `Sparsity(pattern)`."
+            "`Sparsity.detect` needs the package asdex, and a JAX from 0.9 on that it loads with: "
+            f"{error}. Run `pip install 'stiffrax[sparse]'`, or write the pattern: "
+            "`Sparsity(pattern)`."
         ) from error
     check_state(y0)
     flat, unravel = flatten_state(y0)
