@@ -261,10 +261,9 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     def _reuses(self, size: int) -> bool:
         """Whether Jacobian and factors outlive a step: under error control, where they cost."""
         newton = self.root_finder
-        if not isinstance(newton, SimplifiedNewton) or newton.given:
+        if not isinstance(newton, SimplifiedNewton) or newton.given or not newton.has_tolerances:
             return False
-        is_large = size >= LEAST_SIZE_TO_REUSE and not isinstance(self.structure, MatrixFree)
-        return newton.has_tolerances and is_large
+        return size >= LEAST_SIZE_TO_REUSE and not isinstance(self.structure, MatrixFree)
 
     def _estimates(self, tolerance: ErrorTolerance | None) -> bool:
         """Whether anybody asks for the error of a step."""
@@ -284,8 +283,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         """Linearizes and factorizes; iterates as well, where that decides what is reused."""
         kept, structure = memory.linearization, self._jacobian_structure
         if kept is None:
-            hJ = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
-            hJ = structure.scaled(frozen.h, hJ)
+            J = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
+            hJ = structure.scaled(frozen.h, J)
             gamma = self.tableau.gamma if self._estimates(tolerance) else None
             factors = factorize(self.tableau.transform, hJ, structure, frozen.mass, gamma)
             method = self._method(frozen, state, factors, tolerance, memory.eta)
