@@ -86,6 +86,14 @@ class TestScore:
             fit.score(other)
 
 
+def test_other_columns_are_refused_where_an_array_is_observed(found, monkeypatch):
+    fit, held = found
+    listed = dataclasses.replace(fit.system, observe=lambda t, y, args: y)
+    monkeypatch.setattr(fit, "system", listed)
+    with pytest.raises(ValueError, match=r"\('B', 'A'\).*`observe` returns an array"):
+        fit.simulate(dataclasses.replace(held, names=("B", "A")))
+
+
 class TestBands:
     def test_one_of_another_run_is_that_of_the_line(self, found):
         fit, held = found

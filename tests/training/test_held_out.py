@@ -1,5 +1,7 @@
 """Runs held out judge a training only where they mean what the data do."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -88,9 +90,13 @@ def test_runs_held_out_may_start_by_what_other_runs_tell(system):
     check_starts_trained(system, *RUNS.split([2]))
 
 
-def test_fit_asks_for_starts_and_units_of_runs_held_out():
+def test_fit_asks_for_starts_units_and_columns_of_runs_held_out():
     with pytest.raises(ValueError, match="Run 'c' is held out"):
         srx.fit(OWN[0], RUNS, srx.LikelihoodLoss(), held_out=[2], steps=1, progress=False)
     system = started(srx.positive([1.0]))
     with pytest.raises(ValueError, match="'A' is in mM in one data set and in uM in another"):
         srx.fit(system, RUNS, srx.LikelihoodLoss(), held_out=OTHER, steps=1, progress=False)
+    listed = srx.System(lambda t, y, args: -y, jnp.ones(1), lambda t, y, args: y, states=["A"])
+    other = dataclasses.replace(RUNS, names=("B",))
+    with pytest.raises(ValueError, match=r"\('B',\).*\('A',\).*`observe` returns an array"):
+        srx.fit(listed, RUNS, srx.LikelihoodLoss(), held_out=other, steps=1, progress=False)

@@ -1,6 +1,11 @@
 """Objectives of training: equinox modules called as `loss(model, data)`."""
 
 from ._cells_to_fit import check_cells_to_fit as check_cells_to_fit
+from ._columns import (
+    check_columns as check_columns,
+    states_of as states_of,
+    with_states as with_states,
+)
 from ._error_measures import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     ScaledMAE as ScaledMAE,
@@ -37,9 +42,5 @@ from ._noise import (
 )
 from ._roughness_penalty import RoughnessPenalty as RoughnessPenalty
 from ._segment_loss import SegmentLoss as SegmentLoss
-from ._simulation import (
-    Simulation as Simulation,
-    Simulator as Simulator,
-    states_of as states_of,
-)
+from ._simulation import Simulation as Simulation, Simulator as Simulator
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

@@ -15,6 +15,7 @@ from ..adjoints import default_adjoint
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
+from ._columns import columns_with_spread
 from ._loss import AbstractLoss, LossValue
 from ._loss_parts import check_parts
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
@@ -22,7 +23,6 @@ from ._simulation import (
     Simulation,
     Simulator,
     check_starts,
-    columns_with_spread,
     starting_cells,
 )
 

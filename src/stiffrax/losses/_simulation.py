@@ -1,7 +1,5 @@
 """Predictions of what is measured of a system, in every run of the data."""
 
-import dataclasses
-from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -15,8 +13,8 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
-from ..models._own_names import check_own_names, own_names
 from ..solvers import MassMatrixTerm
+from ._columns import conditions_of, observe, states_of
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
 
@@ -87,7 +85,7 @@ class Simulator(eqx.Module):
 
         def solve(*lane: Any) -> tuple[Array, Array]:
             run, ts, ends, (added, seen), y0, begins = lane
-            args = _conditions(system, data, run)
+            args = conditions_of(system, data, run)
             ys, failed = self._solve_run(system, args, ts, ends, added, seen, y0)
             return ys, failed | ~begins
 
@@ -99,7 +97,7 @@ class Simulator(eqx.Module):
         # Where all failed, the start is what there is.
         seen = jnp.where(failed, jnp.argmin(failed), run)
         shown = jnp.where(jnp.all(failed), starts[:, None], ys[seen])
-        values, sd = _observe(system, states, data, ts[seen], shown, seen)
+        values, sd = observe(system, states, data, ts[seen], shown, seen)
         nothing = (failed[:, None] | (ts < jnp.asarray(data.starts)[:, None]))[:, :, None]
         values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)
@@ -205,11 +203,6 @@ def _numbers(data: Measurements) -> Array:
     return jnp.arange(len(data))
 
 
-def _conditions(system: System, data: Measurements, run: Array) -> Conditions:
-    """The conditions of a run, with the parameters that the functions of the system share."""
-    return dataclasses.replace(data.conditions(run), parameters=system.parameters)
-
-
 def _initial_states(
     system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
 ) -> tuple[Float[Array, "runs ..."], Bool[Array, " runs"]]:
@@ -220,7 +213,7 @@ def _initial_states(
     spans = jnp.where(spans > 0, spans, jnp.where(longest > 0, longest, 1))
 
     def start(run: Array, span: Array) -> tuple[Array, Array]:
-        given, args = system.initial_state, _conditions(system, data, run)
+        given, args = system.initial_state, conditions_of(system, data, run)
         if not isinstance(given, SteadyState):
             return _initial_state(given, states, data, args, run), jnp.asarray(False)
         before = given.conditions_before(args)
@@ -268,21 +261,6 @@ def _vector(y: Any, states: tuple[str, ...]) -> Array:
     return jnp.stack([jnp.asarray(y[name], float) for name in states])
 
 
-def states_of(system: System, data: Measurements) -> tuple[str, ...]:
-    """The names of the states, in the order of `y`: the columns of the data where there are none.
-
-    Names of a field that nobody chose count where no column stands for them, or all have them.
-
-    **Raises:** `ValueError` if a part of the field names states otherwise.
-    """
-    own = own_names(system) or ()
-    if system.states or own and (system.observe is not None or {*data.names} <= {*own}):
-        return own
-    if system.observe is None:
-        check_own_names(system, data.names, "the data have")
-    return data.names
-
-
 def starting_cells(
     system: System, data: Measurements
 ) -> Bool[Array | np.ndarray, "runs times columns"]:
@@ -318,82 +296,3 @@ def check_starts(system: System, data: Measurements) -> None:
 def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
     """The mean of what is measured at the start of each run."""
     return data.first_values()[:, jnp.asarray([data.names.index(name) for name in states])]
-
-
-def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:
-    """The columns of which the system says the standard deviation."""
-    given = system.sd
-    if callable(given):
-        args = _conditions(paramax.unwrap(system), data, jnp.asarray(0))
-        y = jnp.zeros(len(states_of(system, data)))
-        given = jax.eval_shape(lambda t, y: paramax.unwrap(given)(t, y, args), y[0], y)
-    if isinstance(given, dict):
-        return tuple(given)
-    return () if given is None else data.names
-
-
-def _observe(
-    system: System,
-    states: tuple[str, ...],
-    data: Measurements,
-    ts: Array,
-    ys: Array,
-    runs: Array,
-) -> tuple[Float[Array, "runs times columns"], Float[Array, "runs times columns"]]:
-    observe = system.observe
-    if observe is None:
-        observe = _observe_states(states, data.names)
-
-    def one(t: Array, y: Array, run: Array) -> tuple[Array, Array]:
-        args = _conditions(system, data, run)
-        sd = system.sd(t, y, args) if callable(system.sd) else system.sd
-        observed = observe(t, y, args)
-        others = {*states, *(observed if isinstance(observed, dict) else ())}
-        return _columns("observe", observed, data.names), _columns("sd", sd, data.names, others)
-
-    over_times = jax.vmap(one, in_axes=(0, 0, None))
-    return jax.vmap(over_times)(ts, ys, runs)
-
-
-def _observe_states(states: tuple[str, ...], names: tuple[str, ...]) -> Callable[..., Array]:
-    unknown = [name for name in names if name not in states]
-    if unknown:
-        raise ValueError(
-            f"The data have a column {unknown[0]!r}, which is no state of the system; the states "
-            f"are {states}. Write `System(..., observe=lambda t, y, args: {{{unknown[0]!r}: ...}})`."
-        )
-    index = jnp.asarray([states.index(name) for name in names])
-    return lambda _t, y, _args: y[index]
-
-
-def _columns(what: str, given: Any, names: tuple[str, ...], others: Collection[str] = ()) -> Array:
-    """One number for each column; zeros where `sd` says nothing.
-
-    What is observed besides is left out. A spread is that of a column, or of one of the `others`.
-    """
-    if what == "sd" and (given is None or isinstance(given, dict)):
-        given = dict.fromkeys(names, 0.0) | (given or {})
-        unknown = [name for name in given if name not in names and name not in others]
-        if unknown:
-            raise ValueError(
-                f"`sd` names {unknown[0]!r}, which is no column of the data, {list(names)}, and is not "
-                "observed: write the name of a column."
-            )
-    if isinstance(given, dict):
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise ValueError(
-                f"`{what}` names {sorted(given)}, and not the column {missing[0]!r} of the data. "
-                "Return a number for it as well, or leave it out with `columns=` where the data are "
-                "read."
-            )
-        given = jnp.stack([jnp.asarray(given[name], float) for name in names])
-    given = jnp.asarray(given, float)
-    if what == "sd" and given.ndim == 0:
-        given = jnp.full(len(names), given)
-    if given.shape != (len(names),):
-        raise ValueError(
-            f"`{what}` returns an array of shape {given.shape}; the data have the columns {names}: "
-            f"return ({len(names)},), or a dictionary by column."
-        )
-    return given

@@ -132,7 +132,7 @@ class System(AbstractMassModel):
         they are those of the data, or else estimated, one for each column.
     - `states`: names of the states in the order of `y`; default those that the field has itself
         (species of a network, names given to a [`stiffrax.SymbolicModel`][]), else the columns of the
-        data.
+        data, which a fit keeps.
     - `mass`: $M$, a constant `(n, n)` array or its diagonal, in equations of index one; by default that
         of a [`stiffrax.ConstrainedField`][], else one.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by

@@ -15,7 +15,15 @@ from jax.sharding import Mesh
 
 from .._arguments import check_count
 from ..data import Measurements, Trajectories, common_units
-from ..losses import AbstractLoss, LikelihoodLoss, check_cells_to_fit, check_data, fix_to_data
+from ..losses import (
+    AbstractLoss,
+    LikelihoodLoss,
+    check_cells_to_fit,
+    check_columns,
+    check_data,
+    fix_to_data,
+    with_states,
+)
 from ..models import PartiallyKnown, PiNet, ScaledField, System, check_real, split_trainable
 from ..models._own_names import are_in_order
 from ._batches import make_batches, replicate, whole
@@ -160,7 +168,7 @@ def fit(
         held_out, steps=steps, judge_every=judge_every, patience=patience
     )
     seed, given = check_count("seed", seed, least=0), loss
-    data, held_out = _parts(model, data, loss, held_out)
+    model, data, held_out = _parts(model, data, loss, held_out)
     loss = _fixed(loss, data, held_out)
     # `jax.make_mesh` makes axes that want the sharding of every operation written.
     mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
@@ -199,8 +207,8 @@ def fit(
     return result_of(training, session.now, stopped, loss, data)
 
 
-def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
-    """The runs to train on and those to judge by, if any; both checked."""
+def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any, Any]:
+    """The model, the runs to train on and those to judge by, if any; all checked."""
     for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
         data = one.check(model, data)  # before any run is held out: runs keep their numbers
         if isinstance(held_out, Trajectories | Measurements):
@@ -221,14 +229,17 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any]:
             "it is for, such as `HomotopyLoss`; runs held out would be judged by those of others. "
             "Leave it out, and judge `fit.model` by `SegmentLoss` or `TrajectoryLoss` on other data."
         )
-    return data, held_out
+    if isinstance(model, System) and isinstance(data, Measurements):
+        model = with_states(model, data)
+    return model, data, held_out
 
 
 def _check_states(model: Any, data: Any, held_out: Any) -> None:
     """Refuses runs held out whose states, units or starts are not those of the data."""
     if isinstance(data, Measurements) and isinstance(held_out, Measurements):
-        common_units([data, held_out])  # their columns go by name
+        common_units([data, held_out])
         if isinstance(model, System):
+            check_columns(model, data, held_out)
             check_starts_trained(model, data, held_out)
     if not (isinstance(data, Trajectories) and isinstance(held_out, Trajectories)):
         return

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from .._arguments import check_count
-from ..losses import check_cells_to_fit, check_measurements, check_system
+from ..losses import check_cells_to_fit, check_measurements, check_system, with_states
 from ._box_trust_region import Box, Found
 from ._hops import Hops
 from ._likelihood_model import LikelihoodModel
@@ -96,6 +96,7 @@ def fit_parameters(
     max_steps = check_count("max_steps", max_steps)
     check_system(system)
     data = check_measurements(data)
+    system = with_states(system, data)
     vector = ParameterVector(system)
     model = LikelihoodModel(vector, loss, data)
     check_cells_to_fit(model.likelihood, system, data)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_count
 from ..data import Conditions, Measurements, common_units
-from ..losses import Simulation, check_measurements
+from ..losses import Simulation, check_columns, check_measurements
 from ._box_trust_region import Box, Found
 from ._known_noise import with_noise
 from ._likelihood_model import LikelihoodModel
@@ -215,6 +215,7 @@ class ParameterFit:
             return self._model
         data = check_measurements(data)
         common_units([self.data, data])
+        check_columns(self.system, self.data, data)
         check_runs_known(self._model, self.x, data, self._acting)
         return self._model.on(data)
 
