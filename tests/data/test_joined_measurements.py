@@ -57,7 +57,7 @@ def test_files_that_do_not_fit_are_named(files, texts, message):
         srx.Measurements.from_csv(files(**texts))
 
 
-EMPTY = "run,t,A,B,u\na,0,1,,0\na,1,2,,1\nc,0,,1,\nc,1,,2,\n"
+EMPTY = "run,t,A,B,u\na,0,1,,1\na,1,2,,1\nc,0,,1,\nc,1,,2,\n"
 
 
 def test_runs_without_a_measured_cell_are_left_out_with_what_belongs_to_them(files):
@@ -91,7 +91,7 @@ def one(label, names, units=None, ts=(0.0, 1.0), **options):
 
 
 def test_joined_data_have_the_runs_and_the_columns_of_all():
-    step = {"t": [0.0, 1.0, 2.0], "u": [1.0, 2.0, 4.0]}
+    step = {"t": [-1.0, 1.0, 2.0], "u": [1.0, 2.0, 4.0]}
     a = one("a", ["A"], ["mM"], constants={"T": 1}, inputs={"u": ("step", step)}, start=-1.0)
     dose = srx.Dose("b", 0.5, "A", 1.0)
     flat = ("linear", {"t": [0.0], "u": [7.0]})

@@ -132,6 +132,24 @@ def test_an_input_is_what_its_kind_says_between_rows(kind, values, jump_ts):
     assert [float(u(0, t)) for t in (-1, 5)] == [0, 8]
 
 
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_a_solve_stops_where_an_input_begins_to_change_ten_times_as_fast(kind):
+    table = {"t": [0, 1, 2, 3, 4, 5, 6], "A": [1.0, 2, 3, 4, 5, 6, 7], "u": [0, 0, 5, 5, 4, 13, 24]}
+    u = srx.Measurements.from_table(table, inputs={"u": kind}).inputs["u"]
+    assert u.jump_ts[0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("kind", ["step", "linear"])
+def test_an_input_that_changes_is_known_from_the_start_of_the_run(kind):
+    table = {"t": [0, 5, 10], "A": [1.0, 2.0, 3.0], "feed": [None, 3.0, 0.0]}
+    with pytest.raises(
+        ValueError, match="'0' starts at 0, and the first row of its input 'feed' is at 5"
+    ):
+        srx.Measurements.from_table(table, inputs={"feed": kind})
+    table["feed"][2] = 3.0
+    assert srx.Measurements.from_table(table, inputs={"feed": kind}).inputs["feed"](0, 1.0) == 3
+
+
 def test_a_cubic_input_never_overshoots():
     table = {"t": [0, 1, 2, 3], "A": [1.0, 2.0, 3.5, 5.0], "u": [0, 0, 5, 5]}
     u = srx.Measurements.from_table(table, inputs={"u": "cubic"}).inputs["u"]

@@ -1,5 +1,7 @@
 """What is predicted where runs start from measurements, fail, or have no likelihood."""
 
+import types
+
 import diffrax
 import equinox as eqx
 import jax
@@ -109,6 +111,54 @@ def test_steady_states_are_looked_for_in_the_time_of_the_runs_that_begin_so(monk
     assert starts.ravel().tolist() == [5.0, 7.0, 0.0]
     starts, _ = _initial_states(system, ("A",), data.select([1]), simulator)
     assert starts.ravel().tolist() == [1.0]
+
+
+class TestStartsAtZero:
+    """Where nothing has a size to begin with, whatever the unit of the states."""
+
+    data = srx.Measurements.from_arrays([0.0, 5.0, 100.0], np.ones((3, 2)), names=["A", "B"])
+
+    def atol_of(self, monkeypatch, solved, field, y0):
+        seen = []
+
+        def solve(self, field, args, begin, end, y0, ts, atol):
+            seen.append(atol)
+            ys = jnp.zeros((len(ts), len(y0)))
+            return types.SimpleNamespace(ys=ys, result=diffrax.RESULTS.successful)
+
+        monkeypatch.setattr(Simulator, "_solve", solve)
+        simulator = Simulator(diffrax.Bosh3(), 1e-6, None, 99, srx.DiscreteAdjoint())
+        system = paramax.unwrap(srx.System(field, states=["A", "B"]))
+        args, y0 = self.data.conditions(0), jnp.asarray(y0)
+        if solved == "rest":
+            simulator._rest(system, args, y0, jnp.asarray(100.0))
+        else:
+            ends, none = jnp.array([0.0, 100.0]), jnp.zeros((1, 2))
+            simulator._solve_run(system, args, jnp.asarray(TS), ends, none, None, y0)
+        return seen[0]
+
+    @pytest.mark.parametrize("solved", ["run", "rest"])
+    def test_the_least_gain_of_a_state_is_its_size(self, monkeypatch, solved):
+        field = lambda t, y, args: jnp.array([3e-13, 1e-13]) - y
+        atol = self.atol_of(monkeypatch, solved, field, [0.0, 0.0])
+        np.testing.assert_allclose(atol, 1e-12 * 1e-13 * 100, rtol=1e-6)
+
+    def test_rates_are_not_asked_where_a_start_is_known(self, monkeypatch):
+        field = lambda t, y, args: jnp.array([1e-13, jnp.nan])
+        atol = self.atol_of(monkeypatch, "run", field, [2.0, 0.0])
+        np.testing.assert_allclose(atol, [2e-12, 2e-12], rtol=1e-6)
+
+    def test_a_field_that_rests_has_no_size(self, monkeypatch):
+        atol = self.atol_of(monkeypatch, "run", lambda t, y, args: -y, [0.0, 0.0])
+        np.testing.assert_allclose(atol, 1e-12, rtol=1e-6)
+
+    def test_a_pulse_of_a_small_input_is_not_stepped_over(self):
+        pulse = {"t": [0.0, 100.0, 100.1, 100.2, 1e3], "feed": [0.0, 0.0, 1e-12, 0.0, 0.0]}
+        data = srx.Measurements.from_arrays(
+            [0.0, 1e3], np.ones((2, 1)), names=["A"], inputs={"feed": ("linear", pulse)}
+        )
+        fed = srx.System(lambda t, y, args: args["feed"](t) + 0 * y, jnp.zeros(1), states=["A"])
+        np.testing.assert_allclose(simulate(fed, data).values[0, 1], 1e-13, rtol=1e-3)
 
 
 class TestSpreadsOfTheSystem:

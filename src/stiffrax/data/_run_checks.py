@@ -35,6 +35,8 @@ def check_runs(data: Any) -> None:
         _check_spreads(data, j, name)
     for dose in data.doses:
         _check_dose(data, dose)
+    for name, known in data.inputs.items():
+        _check_input(data, name, known)
 
 
 def per_run(name: str, given: Any, runs: int) -> np.ndarray:
@@ -139,3 +141,15 @@ def _check_dose(data: Any, dose: Any) -> None:
             f"Run {dose.run!r} has a dose at time {dose.time:g}, before it starts at {start:g}, and "
             f"would not get it. Write `start={dose.time:g}`, with the initial state of that time."
         )
+
+
+def _check_input(data: Any, name: str, known: Any) -> None:
+    """Refuses an input that changes, and of which nothing says what it was when the run started."""
+    for i in np.flatnonzero(known.ts[:, 0] > data.starts):
+        rows = known.coefficients[i, np.isfinite(known.ts[i])]
+        if np.any(rows != [rows[0, 0], 0, 0, 0]):
+            raise ValueError(
+                f"Run {data.run_names[i]!r} starts at {data.starts[i]:g}, and the first row of its "
+                f"input {name!r} is at {known.ts[i, 0]:g}. Write a row of it at the start or before: "
+                "zero, if nothing was fed."
+            )

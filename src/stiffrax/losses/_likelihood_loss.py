@@ -53,7 +53,8 @@ class LikelihoodLoss(AbstractLoss):
     - `rtol`: relative tolerance of the solve.
     - `atol`: absolute tolerance, in the unit of the states: below the smallest value that matters. By
         default 1e-12 of what each state starts with in the run, or is dosed with; for a state that
-        starts at zero, of the smallest that does not.
+        starts at zero, of the smallest that does not; where all do, of the least that any would gain
+        in the run by its rate at the start (the greatest rate at jumps and rows of inputs as well).
     - `adjoint`: of gradients; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
         stiffrax, `diffrax.RecursiveCheckpointAdjoint` with `LearnableRungeKutta` and others.
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.

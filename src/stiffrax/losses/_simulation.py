@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
 from ..solvers import MassMatrixTerm
+from ..stages import stop_gradient
 from ._columns import conditions_of, observe, states_of
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
@@ -135,7 +136,10 @@ class Simulator(eqx.Module):
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
         count = len(ends) - 1
-        atol = self._atol(y0, added)
+        times = jnp.concatenate([ends, *(known.ts[0] for known in args.inputs.values())])
+        atol = self._atol(
+            system, args, y0, added, jnp.clip(times, ends[0], ends[-1]), ends[-1] - ends[0]
+        )
         parts = ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
@@ -144,18 +148,28 @@ class Simulator(eqx.Module):
             (_, ys, failed), _ = lax.scan(stretch, begin, parts)
         return ys, failed | ~jnp.all(jnp.isfinite(ys))
 
-    def _atol(self, y0: Array, added: Array) -> Any:
+    def _atol(
+        self, field: Any, args: Any, y0: Array, added: Array, times: Array, span: Array
+    ) -> Any:
         """The one given, or a part of what each state starts with or is dosed with.
 
         A state that starts at zero has no size of its own: the smallest of the others is on the safe
-        side.
+        side. Where all do it is the smallest that a state would gain in the run, at its greatest rate
+        at these times.
         """
         if self.atol is not None:
             return self.atol
-        size = lax.stop_gradient(jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0)))
+        field, args, y0, added = stop_gradient((field, args, y0, added))
+        rates = jnp.abs(jax.vmap(lambda t: jnp.asarray(field(t, y0, args)))(times))
+        gained = span * jnp.max(rates, axis=0, where=jnp.isfinite(rates), initial=0)
+        size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0))
         known = (size > 0) & jnp.isfinite(size)
-        smallest = jnp.min(size, where=known, initial=jnp.inf)
-        return _PART_OF_SIZE * jnp.where(known, size, jnp.where(jnp.any(known), smallest, 1))
+        smallest = jnp.minimum(
+            _smallest(size), jnp.where(jnp.any(known), jnp.inf, _smallest(gained))
+        )
+        return _PART_OF_SIZE * jnp.where(
+            known, size, jnp.where(jnp.isfinite(smallest), smallest, 1)
+        )
 
     def _solve(
         self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array, atol: Any
@@ -191,12 +205,17 @@ class Simulator(eqx.Module):
         if system.mass is not None:
             frozen = System(frozen, mass=system.mass)
         ts = jnp.stack([long / 10, long])
-        atol = self._atol(y0, jnp.zeros_like(y0)[None])
+        atol = self._atol(frozen, args, y0, jnp.zeros_like(y0)[None], jnp.zeros(1), span)
         solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts, atol)
         before, y = jnp.asarray(solution.ys)
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
         return jnp.where(rests, y, y0), ~rests & (span > 0)
+
+
+def _smallest(sizes: Array) -> Array:
+    """The smallest that is positive and finite; infinity where none is."""
+    return jnp.min(sizes, where=(sizes > 0) & jnp.isfinite(sizes), initial=jnp.inf)
 
 
 def _numbers(data: Measurements) -> Array:
