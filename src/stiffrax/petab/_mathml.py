@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from ..recovery._numbers import exponential
 from ._packages import load_package
 
 
@@ -110,7 +111,7 @@ def _functions() -> dict[int, Callable[..., Any]]:
         libsbml.AST_RELATIONAL_NEQ: _chain(sp.Ne),
         libsbml.AST_TIMES: _on_numbers(lambda *x: sp.Mul(*x)),
     }
-    plain = {"ABS": sp.Abs, "CEILING": sp.ceiling, "EXP": sp.exp, "FLOOR": sp.floor}
+    plain = {"ABS": sp.Abs, "CEILING": sp.ceiling, "EXP": exponential, "FLOOR": sp.floor}
     for name in ("sin", "cos", "tan", "sec", "csc", "cot"):
         for end in ("", "h"):
             plain[(name + end).upper()] = getattr(sp, name + end)

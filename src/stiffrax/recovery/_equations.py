@@ -159,11 +159,11 @@ def to_sympy(
 
     **Returns:** one expression for each output; of a `ConstrainedField` the rows of its constraints
     are `Eq(0, g)`. Coefficients keep every digit: SymPy prints 15 of a float, `float` of it has all.
+    What is added in an exponent is a fraction, for of a float SymPy would make a factor.
 
     **Raises:** `ValueError` for names that do not fit, for the model's own ones in another order, for
-    coefficients that are not finite, for
-    functions that have no formula, such as a longer loop, or do not return a vector, and for a system
-    with a mass matrix, or one that reads conditions which are not given.
+    numbers that are not finite, for functions that have no formula, such as a longer loop, or do not
+    return a vector, and for a system with a mass matrix, or one that reads conditions not given.
 
     ```python
     >>> import stiffrax as srx

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ._numbers import is_symbolic, map_elements, to_exponent, to_symbolic
+from ._numbers import exponential, is_symbolic, map_elements, to_exponent, to_symbolic
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
 
     trigonometric = (sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan, sp.atan2)
     hyperbolic = (sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.acosh, sp.atanh)
-    others = (sp.exp, sp.log, sp.erf, sp.erfc, sp.digamma, sp.sqrt, sp.sign, sp.floor)
+    others = (sp.log, sp.erf, sp.erfc, sp.digamma, sp.sqrt, sp.sign, sp.floor)
     return {function.__name__: function for function in (*trigonometric, *hyperbolic, *others)} | {
         "abs": sp.Abs,
         "add": operator.add,
@@ -40,8 +40,9 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "div": operator.truediv,
         "eq": lambda a, b: sp.Not(differ(a, b)),
         "erf_inv": sp.erfinv,
+        "exp": exponential,
         "exp2": lambda x: 2**x,
-        "expm1": lambda x: sp.exp(x) - 1,
+        "expm1": lambda x: exponential(x) - 1,
         "ge": sp.Ge,
         "gt": sp.Gt,
         # A formula says nothing of numbers that are not finite.
@@ -50,7 +51,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "lgamma": lambda x: sp.log(sp.Abs(sp.gamma(x))),
         "log1p": lambda x: sp.log(1 + x),
         "log2": lambda x: sp.log(x) / sp.log(2),
-        "logistic": lambda x: 1 / (1 + sp.exp(-x)),
+        "logistic": lambda x: 1 / (1 + exponential(-x)),
         "lt": sp.Lt,
         "max": sp.Max,
         "min": sp.Min,
@@ -196,7 +197,7 @@ def _cumulative(name: str) -> Callable[..., Any]:
         import sympy as sp
 
         combine = {
-            "cumlogsumexp": lambda a, b: sp.log(sp.exp(a) + sp.exp(b)),
+            "cumlogsumexp": lambda a, b: sp.log(exponential(a) + exponential(b)),
             "cummax": sp.Max,
             "cummin": sp.Min,
             "cumprod": operator.mul,

@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     import sympy
 
 # Functions with finite values and derivatives at every number.
-_HARMLESS = set("Abs Max Min Piecewise asinh atan ceiling erf erfc floor sign sin cos tanh".split())
+_HARMLESS = set(
+    "Abs Max Min Piecewise asinh atan ceiling erf erfc floor sigmoid sign sin cos tanh".split()
+)
 # These have no value at the number that is put in for the arguments of the others.
 _ABOVE_ONE = {"acosh", "acoth", "acsc", "asec"}
 

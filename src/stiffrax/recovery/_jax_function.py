@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._guarded_branches import guard_branches
+from ._stable_formulas import stable
 
 if TYPE_CHECKING:
     import sympy
@@ -37,8 +38,8 @@ def jax_function(
     new: dict[Any, Any] = {}
     arguments = [renamed(x) for x in arguments]
     symbols = renamed([x for x, _ in definitions])
-    given: Any = [e.xreplace(new) for e in expressions]
-    formulas: Any = [e.xreplace(new) for _, e in definitions]
+    given: Any = [stable(e.xreplace(new)) for e in expressions]
+    formulas: Any = [stable(e.xreplace(new)) for _, e in definitions]
     expressions, definitions = guard_branches(given, list(zip(symbols, formulas, strict=True)))
     everything = [*expressions, *(e for _, e in definitions)]
     # Definitions stand where SymPy's own common subexpressions would.
@@ -66,11 +67,15 @@ def jax_function(
 
 
 def _special_functions() -> dict[str, Any]:
+    import jax.numpy as jnp
     from jax.scipy import special
 
     names = "erf erfc erfinv gamma digamma polygamma".split()
     functions = {name: getattr(special, name) for name in names}
     return functions | {
+        "expm1": jnp.expm1,
+        "log1p": jnp.log1p,
+        "sigmoid": special.expit,
         "besseli0": special.i0,
         "besseli1": special.i1,
         "loggamma": special.gammaln,
@@ -100,6 +105,7 @@ def _printer() -> Any:
             arguments = ", ".join(self._print(x) for x in expr.args)
             return f"{type(expr).__name__}({arguments})"
 
+        _print_expm1 = _print_log1p = _print_sigmoid = _print_special
         _print_erf = _print_erfc = _print_erfinv = _print_special
         _print_gamma = _print_loggamma = _print_digamma = _print_special
 

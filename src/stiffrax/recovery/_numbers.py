@@ -1,6 +1,7 @@
 """Numbers between JAX and SymPy without losing a digit, alone and in arrays."""
 
 import fractions
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,22 +54,53 @@ def to_rationals(expression: Any) -> Any:
     return expression.xreplace({x: sympy.Rational(repr(float(x))) for x in floats})
 
 
-def round_numbers(expression: Any, digits: int | None) -> Any:
-    """The expression with its numbers rounded, but not whole exponents and fractions."""
+def exponential(argument: Any) -> Any:
+    """`exp` of it. Of a sum SymPy makes a float a factor, which may be no double: not a fraction."""
     import sympy
 
-    if digits is None:
-        return expression
+    constant, rest = argument.as_coeff_Add()
+    return sympy.exp(to_rationals(constant) + rest if rest else constant)
+
+
+def with_decimal(argument: Any) -> Any:
+    """An argument as `exponential` took it, to be printed or rounded."""
+    constant, rest = argument.as_coeff_Add()
+    decimal = to_number(float(constant))
+    return rest + decimal if to_rationals(decimal) == constant else argument
+
+
+def round_numbers(expression: Any, digits: int | None) -> Any:
+    """The expression with its numbers rounded, but not whole exponents and fractions.
+
+    **Raises:** `ValueError` for numbers that no double is.
+    """
+    import sympy
+
+    for number in expression.atoms(sympy.Float):
+        if number and float(number) in (0, math.inf, -math.inf):
+            raise ValueError(
+                f"The equations hold {number:.3}, which is outside double precision: write states in "
+                "other units, and what is added in an exponent as a fraction, "
+                '`sympy.exp(sympy.Rational("1000.5") - x)`.'
+            )
+    return expression if digits is None else _rounded(expression, digits)
+
+
+def _rounded(expression: Any, digits: int) -> Any:
+    import sympy
+
     if expression.is_Float:
         return to_number(float(expression), digits)
     if expression.is_Integer:
         number = int(expression)
         return sympy.Integer(round(number, digits - len(str(abs(number)))))
     if expression.is_Pow and expression.exp.is_Integer:
-        return round_numbers(expression.base, digits) ** expression.exp
+        return _rounded(expression.base, digits) ** expression.exp
     if not expression.args:
         return expression
-    return expression.func(*(round_numbers(x, digits) for x in expression.args))
+    if isinstance(expression, sympy.exp):
+        return exponential(_rounded(with_decimal(expression.args[0]), digits))
+    return expression.func(*(_rounded(x, digits) for x in expression.args))
 
 
 def drop_small_terms(expression: Any, threshold: float) -> Any:

@@ -5,7 +5,7 @@ import itertools
 import operator
 from typing import Any
 
-from ._numbers import is_real
+from ._numbers import exponential, is_real
 
 _OPERATIONS = {
     ast.Mult: operator.mul,
@@ -89,7 +89,8 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id="Piecewise"), args=[_, *_] as cases, keywords=[]):
             return sympy.Piecewise(*(_case(x, known) for x in cases))
         case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
-            return getattr(sympy, name)(*(_build(x, known) for x in arguments))
+            function = exponential if name == "exp" else getattr(sympy, name)
+            return function(*(_build(x, known) for x in arguments))
     raise _UnknownError(ast.unparse(node))
 
 

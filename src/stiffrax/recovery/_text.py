@@ -9,6 +9,7 @@ from .._arguments import check_instance
 from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
 from ._latex_symbols import latex_symbol
+from ._numbers import with_decimal
 from ._parse import parse
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def to_text(
 
         def _print_Exp1(self, expr: Any) -> str:
             return "exp(1)"
+
+        def _print_exp(self, expr: Any) -> str:
+            return f"exp({self._print(with_decimal(expr.args[0]))})"
 
     rows, states = as_system(equations, names, digits, constraints=True)
     return "\n".join(
@@ -143,12 +147,17 @@ def to_latex(
     ```
     """
     import sympy
+    from sympy.printing.latex import LatexPrinter
+
+    class Printer(LatexPrinter):
+        def _print_exp(self, expr: Any, exp: Any = None) -> str:
+            power = f"e^{{{self._print(with_decimal(expr.args[0]))}}}"
+            return self._do_exponent(power, exp)
 
     rows, states = as_system(equations, names, digits, constraints=True)
     symbols = {sympy.Symbol(state): latex_symbol(state) for state in states}
 
-    def write(formula: Any) -> str:
-        return sympy.latex(formula, symbol_names=symbols)
+    write = Printer({"symbol_names": symbols}).doprint
 
     lines = (
         rf"0 &= {write(row.rhs)}"
