@@ -22,6 +22,19 @@ def test_one_row_a_measurement_is_read_where_that_is_said(written):
     assert data.mask[1].tolist() == [[False, True], [False, False], [False, False]]
 
 
+@pytest.mark.parametrize(
+    ("value", "species"), [("value [mM]", "A"), ("value", "A [mM]")], ids=["column", "name"]
+)
+def test_standard_deviations_in_another_unit_are_refused(written, value, species):
+    path = written(f"time,species,{value},sd [uM]\n0,{species},1,50\n1,{species},2,50\n")
+    with pytest.raises(
+        ValueError, match="'A' of .* is in mM and its standard dev.*, 'A sd', in uM"
+    ):
+        srx.Measurements.from_csv(path, long=("species", "value"), sd="sd")
+    data = srx.Measurements.from_csv(path, long=("species", "value"), ignore=["sd"])
+    assert data.units == ("mM",)
+
+
 def test_one_row_a_measurement_is_recognized(written):
     with pytest.raises(
         ValueError, match=r"Write `long=\('species', 'value'\), run='condition', sd='sd'`"

@@ -153,6 +153,24 @@ def test_a_second_table_is_not_read_by_a_sign_that_was_not_said(written, cells):
         srx.Measurements.from_csv(path, constants=second, decimal=",")
 
 
+@pytest.mark.parametrize("cell", ["#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"])
+def test_an_error_of_excel_is_no_comment(written, cell):
+    with pytest.raises(ValueError, match="row 3 of .*, column 'A', holds '#.*which is no number"):
+        srx.Measurements.from_csv(written(f"A,t,B\n1.0,0,0.0\n{cell},1,0.4\n0.3,2,0.6\n"))
+
+
+@pytest.mark.parametrize("header", ["t,A [mM],A_sd [uM]", "t,A [mM],A_sd [%]", "t,A,A_sd [%]"])
+def test_standard_deviations_in_another_unit_are_refused(written, header):
+    with pytest.raises(ValueError, match="'A' of .* and its standard deviations, 'A_sd', in .*:"):
+        srx.Measurements.from_csv(written(f"{header}\n0,1,5\n1,2,5\n"), sd={"A": "A_sd"})
+
+
+@pytest.mark.parametrize("header", ["t,A [mM],A_sd [mM]", "t,A [mM],A_sd", "t,A,A_sd [mM]"])
+def test_those_in_the_same_or_an_unknown_one_are_read(written, header):
+    data = srx.Measurements.from_csv(written(f"{header}\n0,1,5\n1,2,5\n"), sd={"A": "A_sd"})
+    assert data.sd[0, :, 0].tolist() == [5, 5]
+
+
 @pytest.mark.parametrize("line", ["# 3,4,5", "#a,2,9"])
 def test_a_row_that_was_commented_out_is_a_comment(written, line):
     rows = "run,t,A\na,0,1\na,1,2\n"

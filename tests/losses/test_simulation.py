@@ -161,6 +161,19 @@ class TestStartsAtZero:
         np.testing.assert_allclose(simulate(fed, data).values[0, 1], 1e-13, rtol=1e-3)
 
 
+def test_starts_of_all_runs_are_traced_once():
+    calls = []
+    start = lambda args: (calls.append(1), jnp.stack([args["offset"]]))[1]
+    system = paramax.unwrap(srx.System(still, start, states=["A"]))
+    data = srx.Measurements.from_arrays(
+        TS, np.ones((3, 3, 1)), names=["A"], constants={"offset": [1.0, 2.0, 3.0]}
+    )
+    starts, _ = _initial_states(
+        system, ("A",), data, Simulator(LOSS.solver, 1e-3, None, 9, LOSS.adjoint)
+    )
+    assert (starts.ravel().tolist(), len(calls)) == ([1.0, 2.0, 3.0], 1)
+
+
 class TestSpreadsOfTheSystem:
     data = srx.Measurements.from_arrays(TS, [[1.0, 1.2], [1.2, 1.0], [0.8, 1.2]], names=["A", "B"])
 

@@ -171,6 +171,12 @@ AFTER = f"{MEASURED}|preequilibrationConditionId\nobs|main|1|1|pre"
             {"measurements": f"{MEASURED}|preequilibrationConditionId\nobs|c0|inf|1|c0"},
             "measured at time inf after preequilibration",
         ),
+        (
+            {"measurements": f"{MEASURED}|preequilibrationConditionId\nobs|c0|1|1|0"},
+            "names the condition 0",
+        ),
+        ({"conditions": "conditionId|k\nc0|1\nc0|2"}, "condition table .* two rows for 'c0'"),
+        ({"observables": f"{OBSERVED}\nobs|A|1\nobs|2*A|1"}, "observable table .* for 'obs'"),
         ({"version": 2}, "format version 2; version 1 is read"),
     ],
 )

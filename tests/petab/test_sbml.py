@@ -101,6 +101,15 @@ def test_a_formula_that_jumps_in_time_says_when(sbml, write):
     assert [field(t, start)[0] for t in (2.9, 3.0)] == [5.0, 7.0]
 
 
+def test_a_condition_in_which_nothing_stands_before_the_time_has_no_jump(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("on", 1.0)
+    model.parameter("u", constant=False).rule("u", "piecewise(1, on*time > 5, 0)")
+    model.reaction("r", {}, {"A": 1}, "u")
+    measured = "observableId|simulationConditionId|time|measurement\nobs|c0|1|1\nobs|c1|1|1"
+    path = write(model, conditions="conditionId|on\nc0|2\nc1|0", measurements=measured)
+    assert srx.petab.load(path).system.jump_ts == (2.5,)
+
+
 def test_events_at_known_times_are_doses_and_changes_of_parameters(sbml, write):
     model = sbml().compartment().species("A", 1.0).parameter("k", 2.0, constant=False)
     model.event("time >= 3", A="A + 5*2").event("time > 1", delay="1", k="4*k")

@@ -60,10 +60,14 @@ def widened(
     if spread is not None:
         spread_of = {name: f"{name} {spread}" for name in names}
         columns |= {spread_of[name]: column(name, spreads) for name in names}
+        if spread in table.units:
+            units |= dict.fromkeys(spread_of.values(), table.units[spread])
 
     def locate(row: int, name: str) -> str:
         return table.locate(rows[row][0], name if name in others else value)
 
+    if value in table.units:
+        units = dict.fromkeys(names, table.units[value]) | units
     wide = Table(table.source, table.header, {**table.units, **units}, columns, given, locate)
     return wide, names, spread_of, list(dict.fromkeys(written))
 

@@ -64,6 +64,8 @@ def measurements_from_tables(
         inputs={name: kind for name, kind in kinds.items() if isinstance(kind, str)},
         beside=left,
     )
+    for name, spread in found.sd.items():
+        _check_unit(table, name, spread)
     cut = cut_runs(table, found)
     labels, known = tuple(cut.runs), cut.constants
     check_time_units((table, found.time), second.timed(), found.time)
@@ -78,6 +80,16 @@ def measurements_from_tables(
         start = {name: t for name, t in start.items() if name not in cut.left_out}
     units = tuple(table.units.get(name, "") for name in found.measured)
     return padded_runs(cut.runs, found.measured, units, known, functions, doses, start, cut.numbers)
+
+
+def _check_unit(table: Table, name: str, spread: Any) -> None:
+    """Refuses standard deviations in another unit than their column: a share of it, for one."""
+    unit, own = (table.units.get(x, "") for x in (name, spread))
+    if own != unit and own and (unit or own == "%"):
+        raise ValueError(
+            f"Column {name!r} of {table.source} is in {unit or 'no unit'} and its standard deviations, "
+            f"{spread!r}, in {own}: bring both to one unit."
+        )
 
 
 def _named(given: Any) -> list[str]:

@@ -18,6 +18,8 @@ Row = tuple[int, list[str]]
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
 # Formats that hold a table and are no text, by their first bytes.
 _BINARY = {b"PK\x03\x04": "an Excel file", b"\xd0\xcf\x11\xe0": "an Excel file", b"PAR1": "Parquet"}
+# What Excel writes for an error is a cell.
+_COMMENT = re.compile(r"#(?!N/A|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!)", re.IGNORECASE)
 # By the mark at their beginning.
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # A name and its unit are one cell, though there is a space between them.
@@ -77,8 +79,8 @@ def _lines(path: Path) -> tuple[list[Line], list[Line]]:
             )
     numbered = [(n, line) for n, line in enumerate(_text(path, content).splitlines(), 1)]
     numbered = [(n, line) for n, line in numbered if line.strip()]
-    comments = [(n, line) for n, line in numbered if line.startswith("#")]
-    return [(n, line) for n, line in numbered if not line.startswith("#")], comments
+    comments = [(n, line) for n, line in numbered if _COMMENT.match(line)]
+    return [(n, line) for n, line in numbered if not _COMMENT.match(line)], comments
 
 
 def _text(path: Path, content: bytes) -> str:

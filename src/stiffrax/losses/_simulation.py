@@ -245,9 +245,7 @@ def _initial_states(
 
     if isinstance(system.initial_state, SteadyState):
         return solve_runs(start, simulator.adjoint, _numbers(data), spans)
-    each = [start(run, span) for run, span in zip(_numbers(data), spans, strict=True)]
-    ys, failed = zip(*each, strict=True)
-    return jnp.stack(ys), jnp.stack(failed)
+    return jax.vmap(start)(_numbers(data), spans)
 
 
 def _initial_state(

@@ -55,7 +55,9 @@ class KnownTimes:
                     "write it as a comparison of the time with a number."
                 )
             moment = -difference.subs(time, 0) / slope
-            found |= {self.number(moment, k, f"`{relation}` changes") for k in conditions}
+            moments = (self._known(moment, k, f"`{relation}` changes") for k in conditions)
+            # In a condition in which nothing stands before the time there is none.
+            found |= {float(t) for t in moments if t.is_finite}
         steps = {f for e in expressions for f in e.atoms(sympy.floor, sympy.ceiling)}
         for step in steps:
             if time in self._formulas.needed(step):
@@ -63,7 +65,7 @@ class KnownTimes:
                     f"`{step}` jumps again and again with time, which is not read: write the "
                     "times of its jumps as a `piecewise`."
                 )
-        return sorted(t for t in found if t > 0 and math.isfinite(t))
+        return sorted(t for t in found if t > 0)
 
     def check_rest(self, expressions: Iterable[Any], conditions: Iterable[int]) -> None:
         """Refuses formulas of time where a steady state is wanted."""

@@ -222,6 +222,11 @@ def _read_tables(path: str | os.PathLike[str]) -> Any:
                 f"The {name.removesuffix('_df')} table of the problem lacks "
                 f"{', '.join(missing) or 'a file'}."
             )
+        for again in table.index[table.index.duplicated()] if name != "measurement_df" else ():
+            raise ValueError(
+                f"The {name.removesuffix('_df')} table of the problem has two rows for {again!r}: "
+                "leave one."
+            )
     return tables
 
 

@@ -37,8 +37,10 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
     runs: dict[tuple[int, int, bool], list[int]] = {}
     times = table["time"].to_numpy(float)
     for k, (_, line) in enumerate(table.iterrows()):
-        before = line.get("preequilibrationConditionId")
-        before = None if not isinstance(before, str) or not before.strip() else before.strip()
+        before: Any = line.get("preequilibrationConditionId")
+        # A number is no name, and refused below.
+        before = before.strip() or None if isinstance(before, str) else before
+        before = None if isinstance(before, float) and math.isnan(before) else before
         condition = line["simulationConditionId"]
         for given in (condition, before):
             if given is not None and given not in conditions:
