@@ -10,6 +10,8 @@ import pytest
 import stiffrax as srx
 
 ROOT = optx.Newton(1e-13, 1e-13)
+# The explicit one, quick to compile.
+EULER = srx.LearnableRungeKutta.from_tableau((np.zeros((1, 1)), np.ones(1), np.zeros(1)))
 CONTROL = diffrax.PIDController(rtol=1e-11, atol=1e-12)
 
 
@@ -179,3 +181,22 @@ def test_another_condition_may_have_no_derivative_at_the_event():
     rate = jnp.array(1.0)
     for take in (jax.grad, jax.jacfwd):
         np.testing.assert_allclose(take(time)(rate), jax.grad(exactly)(rate), rtol=1e-9)
+
+
+def test_a_condition_without_a_derivative_at_the_start_does_not_enter_what_is_saved_before():
+    def before(start):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: 1 - y),
+            EULER,
+            0.0,
+            1.0,
+            0.5,
+            start,
+            saveat=diffrax.SaveAt(ts=jnp.array([0.5])),
+            adjoint=srx.DiscreteAdjoint(chunk=2),
+            event=diffrax.Event(lambda t, y, args, **_: jnp.log(y) + 0.5, optx.Newton(1e-9, 1e-9)),
+            max_steps=4,
+        ).ys[0]
+
+    # The root, 0.607, is in the second step.
+    assert jax.jit(jax.grad(before))(0.0) == pytest.approx(0.5, rel=1e-12)

@@ -68,6 +68,18 @@ def test_a_stop_at_a_time_that_steps_are_cut_at_stays_there():
     np.testing.assert_array_equal(moved[:2], [1.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("told", "moved"), [([0.6, np.inf], [1.0, 0.0, 0.0]), ([np.inf], [1.0] * 3)]
+)
+def test_a_jump_at_infinity_is_none(told, moved):
+    starts = jnp.array([0.1, 0.6, 0.7])
+    record = StepRecord(starts, starts + 0.1, jnp.ones((3, 1)), jnp.ones(1), None, jnp.array(3))
+    control = diffrax.ClipStepSizeController(diffrax.PIDController(0.1, 0.1), jump_ts=told)
+    times = step_times(record, control, 0.1, 2.0, ends_at_t1=False)
+    found, _ = times.tangents(jnp.ones(()), jnp.zeros(()), None)
+    np.testing.assert_array_equal(found, moved)
+
+
 class FirstStep(eqx.Module):
     tprev: jax.Array
     tnext: jax.Array

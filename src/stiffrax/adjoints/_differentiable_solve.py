@@ -144,7 +144,7 @@ def _(
     if moving or root:
         controller, stopped = arguments["stepsize_controller"], stopped_by_event(final_state)
         followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ~stopped)
-        times = time_tangents(inputs, moved, solved.record, followed, stopped)
+        times = time_tangents(inputs, moved, solved.record, followed, stopped, solved.ok)
     if root:
         values, subs = saved_values(final_state), subs_of(inputs.saveat)
         event = event_place(inputs, final_state, solved.record, values, subs)
@@ -289,6 +289,7 @@ def _change_of_state(
         if fn is not None:
             dots = ts_dot, ys_dot, moved_args, fn_dot
             ys_dot = tangents_through_fn(fn, value, ys, inputs, dots, solved.ok)
+            ys_dot = _unless_failed(rule, solved, ys_dot)
         ts_dots.append(ts_dot)
         ys_dots.append(ys_dot)
     dense = None

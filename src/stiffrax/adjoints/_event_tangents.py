@@ -106,4 +106,6 @@ def event_place(
     y = eqx.tree_at(lambda s: s.step, place, jnp.zeros_like(place.step)).read(
         ends, p[base][None], 0
     )
-    return EventPlace(place, time, found, record.count, event_mask(final_state), y[0])
+    # The derivative of a condition whose root is not saved may be infinite at the start.
+    mask = jax.tree.map(lambda x: x & found, event_mask(final_state))
+    return EventPlace(place, time, found, record.count, mask, y[0])

@@ -100,6 +100,7 @@ def time_tangents(
     record: StepRecord,
     times: StepTimes,
     stopped: Bool[Array, ""],
+    ok: Bool[Array, ""],
 ) -> TimeTangents:
     """From the tangents `moved` of the inputs, `None` where there is none."""
     zero = jnp.zeros_like(inputs.t0)
@@ -109,7 +110,8 @@ def time_tangents(
     # The control has the direction of time, which the slope has not.
     unit = inputs.terms.contr(zero, zero + 1)
     slope = flatten_state(slope)[0]
-    slope = slope * unit.astype(slope.dtype)
+    # What has failed may have no slope where it starts, which times zero is NaN.
+    slope = jnp.where(ok, slope * unit.astype(slope.dtype), 0)
     return TimeTangents(record, starts, ends, t0, t1, slope, stopped)
 
 
@@ -139,6 +141,9 @@ def tangents_through_fn(
     ts, ys = or_start(saved.ts, inputs.t0), jax.tree.map(or_start, ys, inputs.y0)
     ys_dot = jax.tree.map(lambda y: y[rows], ys_dot)
     ts_dot = jnp.zeros_like(ts) if ts_dot is None else ts_dot[rows]
+    # Where nothing is filled, `fn` may have no derivative at the start.
+    some = jnp.any(filled)
+    args_dot, fn_dot = jax.tree.map(lambda x: jnp.where(some, x, 0), (args_dot, fn_dot))
     moving = has_tangent((args_dot, fn_dot))
     outer, inner = eqx.partition((args, fn), moving)
 

@@ -90,10 +90,11 @@ def _is_told(times: Shaped[Array, "*k"], controller: Any) -> Bool[Array, "*k"]:
     while controller is not None:
         if isinstance(controller, diffrax.ClipStepSizeController):
             for told in (controller.step_ts, controller.jump_ts):
-                told = jnp.asarray([] if told is None else told, times.dtype)
-                told = told.reshape(*(1,) * times.ndim, -1)
-                near = jnp.abs(times[..., None] - told) <= spacing * jnp.abs(told) + least
-                found = found | jnp.any(near, axis=-1)
+                # They are sorted; those of infinity are none.
+                told = jnp.append(jnp.asarray([] if told is None else told, times.dtype), jnp.inf)
+                k = jnp.searchsorted(told, times)
+                for near in (told[k - 1], told[k]):
+                    found |= jnp.abs(times - near) < spacing * jnp.abs(near) + least
         controller = getattr(controller, "controller", None)
     return found
 
