@@ -11,7 +11,7 @@ from stiffrax.training._lockstep import Evaluation
 from stiffrax.training._parameter_starts import StartStore
 from stiffrax.training._parameter_vector import ParameterVector
 
-TABLE = {"t": [0.0, 1.0, 2.0], "A": [1.0, 0.5, 0.2], "T": [300.0] * 3, "u": [0.0, 1.0, 2.0]}
+TABLE = {"t": [-1.0, 1.0, 2.0], "A": [None, 0.5, 0.2], "T": [300.0] * 3, "u": [0.0, 1.0, 2.0]}
 OPTIONS = {
     "constants": ["T"],
     "inputs": ["u"],

@@ -1,5 +1,6 @@
 """Measurements: what was measured of a system, cell by cell, under which conditions."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
@@ -338,17 +339,9 @@ class Measurements(eqx.Module):
         """
         chosen = select_runs(runs, self.run_names)
         labels = tuple(self.run_names[i] for i in chosen)
-        rows = {x: getattr(self, x)[chosen] for x in ("ts", "values", "mask", "sd", "starts")}
-        return Measurements(
-            **rows,
-            constants={name: x[chosen] for name, x in self.constants.items()},
-            inputs={
-                name: KnownInput(x.ts[chosen], x.coefficients[chosen], x.jump_ts[chosen])
-                for name, x in self.inputs.items()
-            },
+        return dataclasses.replace(
+            jax.tree.map(lambda x: x[chosen], self),
             doses=tuple(dose for dose in self.doses if dose.run in labels),
-            names=self.names,
-            units=self.units,
             run_names=labels,
             numbers=tuple(self.numbers[i] for i in chosen),
         )

@@ -137,9 +137,8 @@ class Simulator(eqx.Module):
 
         count = len(ends) - 1
         times = jnp.concatenate([ends, *(known.ts[0] for known in args.inputs.values())])
-        atol = self._atol(
-            system, args, y0, added, jnp.clip(times, ends[0], ends[-1]), ends[-1] - ends[0]
-        )
+        times = jnp.clip(times, ends[0], ends[-1])
+        atol = self._atol(system, args, y0, added, times, ends[-1] - ends[0])
         parts = ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
@@ -164,12 +163,9 @@ class Simulator(eqx.Module):
         gained = span * jnp.max(rates, axis=0, where=jnp.isfinite(rates), initial=0)
         size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0))
         known = (size > 0) & jnp.isfinite(size)
-        smallest = jnp.minimum(
-            _smallest(size), jnp.where(jnp.any(known), jnp.inf, _smallest(gained))
-        )
-        return _PART_OF_SIZE * jnp.where(
-            known, size, jnp.where(jnp.isfinite(smallest), smallest, 1)
-        )
+        sizes = jnp.where(jnp.any(known), size, gained)
+        least = jnp.min(sizes, where=(sizes > 0) & jnp.isfinite(sizes), initial=jnp.inf)
+        return _PART_OF_SIZE * jnp.where(known, size, jnp.where(jnp.isfinite(least), least, 1))
 
     def _solve(
         self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array, atol: Any
@@ -211,11 +207,6 @@ class Simulator(eqx.Module):
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
         return jnp.where(rests, y, y0), ~rests & (span > 0)
-
-
-def _smallest(sizes: Array) -> Array:
-    """The smallest that is positive and finite; infinity where none is."""
-    return jnp.min(sizes, where=(sizes > 0) & jnp.isfinite(sizes), initial=jnp.inf)
 
 
 def _numbers(data: Measurements) -> Array:
