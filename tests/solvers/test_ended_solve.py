@@ -293,3 +293,24 @@ def test_no_value_within_the_step_that_fails_is_saved():
     solution = fails(srx.BackwardEuler(), -1.0, saveat=saveat)
     assert not np.any(np.isfinite(solution.ys))
     assert not np.isfinite(solution.evaluate(0.05))
+
+
+@pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rodas3P()], ids=repr)
+def test_a_masked_loss_of_a_lane_that_fails_leaves_what_lanes_share_alone(solver):
+    # The failed lane has infinite values within its step, whose sine has no derivative.
+    def loss(y0, shared):
+        def lane(bend):
+            sol = diffrax.diffeqsolve(
+                diffrax.ODETerm(lambda t, y, args: -y + bend * jnp.sqrt(shared - y)),
+                solver, 0.0, 1.0, 1.0, y0, saveat=diffrax.SaveAt(ts=jnp.array([0.5])),
+                max_steps=1, throw=False,
+            )  # fmt: skip
+            return sol.ys[0], sol.result == RESULTS.successful
+
+        ys, solved = jax.vmap(lane)(jnp.array([0.0, jnp.nan]))
+        return jnp.sum(jnp.where(solved, jnp.sin(ys), 0.0)), solved
+
+    gradient, solved = jax.jit(jax.grad(loss, has_aux=True))(1.0, 2.0)
+    np.testing.assert_array_equal(solved, [True, False])
+    assert jnp.isfinite(gradient)
+    assert gradient != 0

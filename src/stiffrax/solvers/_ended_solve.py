@@ -14,7 +14,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ..diffrax_loop import enclosing_event, enclosing_steps_are_fixed, smallest_step
 from ..stages import MatrixFree, RosenbrockSystem, StageSolution, StageSystem
@@ -45,9 +45,16 @@ class Ending(eqx.Module):
         return jnp.where(self.ends, 0.0, jnp.where(self.hopeless, jnp.inf, error))
 
     def polynomial(self, coefficients: Array) -> Array:
-        """Of the values within the step."""
-        stays = jnp.where(self.ends, 0.0, coefficients)
-        return jnp.where(self.lost, jnp.inf, stays)
+        """Of the values within the step, from its start on."""
+        return jnp.where(self.ends | self.lost, 0.0, coefficients)
+
+    def start(self, y0: PyTree[ArrayLike]) -> PyTree[Array]:
+        """Of that polynomial.
+
+        A constant where the step is lost: a cotangent that is NaN, as of a loss that masks its
+        infinite values, would go on to what other lanes share.
+        """
+        return jax.tree.map(lambda y: jnp.where(self.lost, jnp.inf, y), y0)
 
     def state(self, y0: Array, y1: Array) -> Array:
         """At the end of the step.

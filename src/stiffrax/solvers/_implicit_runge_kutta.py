@@ -23,7 +23,6 @@ from ..diffrax_loop import (
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
     report_is_read,
-    unwrap_term,
 )
 from ..linear_algebra import largest_of_rows, weighted_sum
 from ..stages import (
@@ -64,7 +63,6 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import Tableau
-from ._consistent_start import check_mass, check_start, projected
 from ._ended_solve import can_start, step_ending
 from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
@@ -132,8 +130,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     def __repr__(self) -> str:
         finder, solver, structure = self.root_finder, self.linear_solver, self.structure
-        default = isinstance(finder, SimplifiedNewton) and not finder.given
-        shown = [] if default else [f"root_finder={type(finder).__name__}(...)"]
+        shown = [] if self._is_open else [f"root_finder={type(finder).__name__}(...)"]
         shown += [] if solver is None else [f"linear_solver={type(solver).__name__}(...)"]
         shown += [] if structure is None else [f"structure={type(structure).__name__}(...)"]
         options = ("control_interior", "mixed_precision")
@@ -142,6 +139,17 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     def __check_init__(self):
         check_parts(self)
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the iteration is ours, and leaves its tolerances to the controller."""
+        return isinstance(self.root_finder, SimplifiedNewton) and not self.root_finder.given
+
+    @property
+    def _is_error_controlled(self) -> bool:
+        """Whether an adaptive controller has filled them in."""
+        newton = self.root_finder
+        return isinstance(newton, SimplifiedNewton) and not newton.given and newton.has_tolerances
 
     @property
     def _jacobian_structure(self) -> AbstractStructure:
@@ -163,16 +171,12 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         field, flat, _ = flat_field(lambda t, y: terms.vf(t, y, args), jnp.asarray(t0), y0)
         mass, structure, consistent = mass_of(terms, y0), self._jacobian_structure, None
         if mass is not None:
-            name, term = type(self).__name__, unwrap_term(terms)
-            check_mass(name, self.tableau, self._given_structure, term, mass)
-            system, _ = system_of_terms(self.tableau, terms, t0, t1, y0, args)
-            mass = projected(term, mass)
-            tolerance = self._tolerance(y0)
-            consistent = check_start(
-                self, system, mass, terms, tolerance, structure, self.tableau.gamma
-            )
-            # Of an explicit first stage the field has been divided by it.
-            mass = None if system.mass is None else mass
+            mass, consistent = self._checked_start(
+                lambda: system_of_terms(self.tableau, terms, t0, t1, y0, args)[0],
+                terms, mass, y0, structure, self.tableau.gamma,
+            )  # fmt: skip
+            # The field has been divided by it.
+            mass = None if self.tableau.explicit_first_stage else mass
         linearization = None
         if self._reuses(flat.size):
             linearization = no_linearization(
@@ -236,7 +240,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
             solver_state.consistent,
             solver_state.mass,
         )
-        dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
+        dense_info = {"y0": ending.start(y0), "coefficients": jax.vmap(restore)(coefficients)}
         return y1, error, dense_info, memory, result
 
     def solve_fixed_step(self, system: StageSystem, guess: Float[Array, "m n"]) -> StageSolution:
@@ -252,7 +256,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
         """The tolerances that an adaptive controller filled in, if there is one."""
         newton = self.root_finder
-        if not isinstance(newton, SimplifiedNewton) or newton.given or not newton.has_tolerances:
+        if not self._is_error_controlled:
             return None
         check_tolerances("PIDController", newton.rtol, newton.atol, state=y0)
         frozen = lax.stop_gradient(y0)
@@ -260,16 +264,12 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     def _reuses(self, size: int) -> bool:
         """Whether Jacobian and factors outlive a step: under error control, where they cost."""
-        newton = self.root_finder
-        if not isinstance(newton, SimplifiedNewton) or newton.given or not newton.has_tolerances:
-            return False
-        return size >= LEAST_SIZE_TO_REUSE and not isinstance(self.structure, MatrixFree)
+        costs = size >= LEAST_SIZE_TO_REUSE and not isinstance(self.structure, MatrixFree)
+        return costs and self._is_error_controlled
 
     def _estimates(self, tolerance: ErrorTolerance | None) -> bool:
         """Whether anybody asks for the error of a step."""
-        newton = self.root_finder
-        is_open = isinstance(newton, SimplifiedNewton) and not newton.given and tolerance is None
-        return not (is_open and enclosing_steps_are_fixed())
+        return not (self._is_open and tolerance is None and enclosing_steps_are_fixed())
 
     def _attempt(
         self,

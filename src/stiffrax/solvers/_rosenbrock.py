@@ -21,7 +21,6 @@ from ..diffrax_loop import (
     asks_for_report,
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
-    unwrap_term,
 )
 from ..linear_algebra import largest_of_rows, small_matmul, weighted_sum
 from ..stages import (
@@ -45,7 +44,6 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import RosenbrockTableau
-from ._consistent_start import check_mass, check_start, projected
 from ._ended_solve import step_ending
 from ._solver_parts import check_linear_algebra
 from ._step_memory import CollocationInterpolation
@@ -138,15 +136,11 @@ class AbstractRosenbrock(AbstractTableauSolver):
         mass, consistent = mass_of(terms, y0), None
         dtype = real_dtype(y0)
         if mass is not None:
-            name, structure = type(self).__name__, self._given_structure
-            _check_index(name, mass)
-            check_mass(name, self.tableau, structure, unwrap_term(terms), mass)
-            system, _ = self.step_equations(terms, t0, t1, y0, args)
-            mass = projected(unwrap_term(terms), mass)
-            tolerance = self._tolerance(y0)
-            consistent = check_start(
-                self, system, mass, terms, tolerance, structure, self.tableau.shift
-            )
+            _check_index(type(self).__name__, mass)
+            _, consistent = self._checked_start(
+                lambda: self.step_equations(terms, t0, t1, y0, args)[0],
+                terms, mass, y0, self._given_structure, self.tableau.shift,
+            )  # fmt: skip
         return RosenbrockMemory(jnp.ones((), dtype), consistent)
 
     def step(
@@ -194,7 +188,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         result = ending.result(code)
         if asks_for_report(self.root_finder.norm):
             error = self._report(solution, finite, error, worst, tolerance)
-        dense_info = {"y0": y0, "coefficients": jax.vmap(restore)(coefficients)}
+        dense_info = {"y0": ending.start(y0), "coefficients": jax.vmap(restore)(coefficients)}
         memory = RosenbrockMemory(frozen.h, memory.consistent)
         return y1, error, dense_info, memory, result
 
@@ -212,7 +206,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
         """The tolerances that an adaptive controller filled in, if there is one."""
         given = self.root_finder
-        if not given.are_known:
+        if not given.has_tolerances:
             return None
         check_tolerances("PIDController", given.rtol, given.atol, state=y0)
         return plain_tolerance(lax.stop_gradient(y0), given.rtol, given.atol, given.norm)

@@ -1,15 +1,24 @@
 """What implicit Runge-Kutta and Rosenbrock methods share: a tableau, a structure, a slope."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import diffrax
 import equinox as eqx
 import lineax as lx
-from jaxtyping import ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, Bool, PyTree
 
-from ..stages import AbstractStructure, Dense
-from ._consistent_start import typical_slope
+from ..diffrax_loop import unwrap_term
+from ..stages import (
+    AbstractStructure,
+    Dense,
+    ErrorTolerance,
+    Mass,
+    RosenbrockSystem,
+    StageSystem,
+)
+from ._consistent_start import check_mass, check_start, projected, typical_slope
 from ._terms import mass_of
 
 Y: TypeAlias = PyTree[ArrayLike]
@@ -35,6 +44,25 @@ class AbstractTableauSolver(diffrax.AbstractImplicitSolver, diffrax.AbstractAdap
         """What solves dense systems that are exact: of derivatives, and of Newton's method proper."""
         given = self.structure
         return given.linear_solver if isinstance(given, Dense) else self.linear_solver
+
+    @abc.abstractmethod
+    def _tolerance(self, y0: Y) -> ErrorTolerance | None:
+        """The tolerances that an adaptive controller filled in, if there is one."""
+
+    def _checked_start(
+        self,
+        equations: Callable[[], StageSystem | RosenbrockSystem],
+        terms: Any,
+        mass: Mass,
+        y0: Y,
+        structure: AbstractStructure,
+        shift: float,
+    ) -> tuple[Mass, Bool[Array, ""]]:
+        """The mass as the steps need it, and whether a solve may start at `y0`."""
+        term = unwrap_term(terms)
+        check_mass(type(self).__name__, self.tableau, self._given_structure, term, mass)
+        system, mass = equations(), projected(term, mass)
+        return mass, check_start(self, system, mass, terms, self._tolerance(y0), structure, shift)
 
     def order(self, terms: Any) -> int:
         """Order of convergence."""

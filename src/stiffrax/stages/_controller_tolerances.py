@@ -1,4 +1,4 @@
-"""A place for the tolerances of a controller, in a solver that iterates nothing."""
+"""A place for the tolerances of a step-size controller, in a root finder or where one would be."""
 
 from typing import Any, final
 
@@ -12,13 +12,11 @@ def _open_under_fixed_steps(value: Any) -> bool:
     return value is use_stepsize_tol and enclosing_steps_are_fixed()
 
 
-@final
-class ControllerTolerances(eqx.Module):
-    """Tolerances and norm of the step-size controller, which diffrax fills in.
+class OpenTolerances(eqx.Module):
+    """Tolerances and norm that may be left for the step-size controller to fill in.
 
-    diffrax hands them to the root finder of an implicit solver only; a Rosenbrock method has none,
-    and keeps them where one would be. To a fixed-step solve, which has nothing to fill in and would
-    refuse, they show as settled.
+    diffrax does so for the root finder of an implicit solver, and refuses one that leaves them open
+    under fixed steps, where nothing can fill them in: to those alone they show as settled.
     """
 
     _rtol: Any = use_stepsize_tol
@@ -37,10 +35,15 @@ class ControllerTolerances(eqx.Module):
 
     @property
     def norm(self) -> Any:
-        """Norm of a scaled error."""
+        """Norm of a scaled error or displacement."""
         return optx.rms_norm if _open_under_fixed_steps(self._norm) else self._norm
 
     @property
-    def are_known(self) -> bool:
-        """Whether an adaptive controller has filled them in."""
+    def has_tolerances(self) -> bool:
+        """Whether tolerances were given, or filled in by an adaptive controller."""
         return self._rtol is not use_stepsize_tol
+
+
+@final
+class ControllerTolerances(OpenTolerances):
+    """The controller's tolerances, in a solver that has no root finder for diffrax to put them in."""

@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._arguments import check_tolerances
-from ..diffrax_loop import enclosing_steps_are_fixed, plain_norm, scaled_error, use_stepsize_tol
+from ..diffrax_loop import plain_norm, scaled_error, use_stepsize_tol
 from ..linear_algebra import largest_size, library_solve, root_mean_square
+from ._controller_tolerances import OpenTolerances
 from ._rounding_noise import explained_by_rounding
 
 
@@ -69,11 +70,11 @@ class StoppingRule(eqx.Module):
     """
 
     weights: Callable[[PyTree], PyTree]
-    kappa: Any
-    eta: Any
     noise: Callable[[PyTree, PyTree], Array]
-    patience: float = eqx.field(static=True)
-    max_iterations: int | None = eqx.field(static=True)
+    kappa: Any = 1.0
+    eta: Any = 1.0
+    patience: float = eqx.field(static=True, default=1.0)
+    max_iterations: int | None = eqx.field(static=True, default=None)
     least_eta: float = eqx.field(static=True, default=0.0)
     size: Any = None
     norm: Callable[[PyTree], Scalar] | None = None
@@ -106,12 +107,8 @@ def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
     return root_mean_square if is_root_mean_square(norm) else norm
 
 
-def _open_under_fixed_steps(value: Any) -> bool:
-    return value is use_stepsize_tol and enclosing_steps_are_fixed()
-
-
 @final
-class SimplifiedNewton(optx.AbstractRootFinder):
+class SimplifiedNewton(OpenTolerances, optx.AbstractRootFinder):
     r"""Newton's method with one frozen Jacobian, for stage systems and any other root.
 
     $$y_{k+1} = y_k - J^{-1} r(y_k), \qquad \theta_k = |\Delta_k| / |\Delta_{k-1}|,$$
@@ -144,11 +141,8 @@ class SimplifiedNewton(optx.AbstractRootFinder):
     ```
     """
 
-    _rtol: Any
-    _atol: Any
-    _norm: Any
-    linear_solver: lx.AbstractLinearSolver
-    given: bool = eqx.field(static=True)
+    linear_solver: lx.AbstractLinearSolver = lx.LU()
+    given: bool = eqx.field(static=True, default=False)
 
     def __init__(
         self,
@@ -175,39 +169,13 @@ class SimplifiedNewton(optx.AbstractRootFinder):
         shown = f"rtol={self._rtol}, atol={self._atol}" if self.given else ""
         return f"{type(self).__name__}({shown})"
 
-    # Tolerances that are open are left so for an adaptive controller to fill in; only to a fixed-step
-    # solve, which has nothing to fill in and would refuse, do they show as settled.
-    @property
-    def rtol(self) -> Any:
-        """Relative tolerance."""
-        return 0.0 if _open_under_fixed_steps(self._rtol) else self._rtol
-
-    @property
-    def atol(self) -> Any:
-        """Absolute tolerance, in units of the state."""
-        return 0.0 if _open_under_fixed_steps(self._atol) else self._atol
-
-    @property
-    def norm(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Norm of a scaled displacement."""
-        return optx.rms_norm if _open_under_fixed_steps(self._norm) else self._norm
-
-    @property
-    def has_tolerances(self) -> bool:
-        """Whether tolerances were given, or filled in by an adaptive controller."""
-        return self._rtol is not use_stepsize_tol
-
     def default_rule(self, y: PyTree) -> StoppingRule:
         """The rule outside a Runge-Kutta step: displacement below `atol + rtol |y|`."""
         eps = float(jnp.finfo(ravel_pytree(y)[0].dtype).eps)
         rtol, atol = (self.rtol, self.atol) if self.has_tolerances else (10 * eps, 10 * eps)
         return StoppingRule(
             weights=lambda y: jax.tree.map(lambda x: atol + rtol * jnp.abs(x), y),
-            kappa=1.0,
-            eta=1.0,
             noise=at_rounding_level,
-            patience=1.0,
-            max_iterations=None,
             rounded=lambda y: jax.tree.map(jnp.abs, y),
         )
 

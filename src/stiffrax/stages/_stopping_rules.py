@@ -48,10 +48,7 @@ def rounding_rule(y0: Float[Array, " n"]) -> StoppingRule:
     return StoppingRule(
         weights=Partial(_size, y0),
         kappa=4 * float(jnp.finfo(y0.dtype).eps),
-        eta=1.0,
         noise=Partial(_within_rounding, y0),
-        patience=1.0,
-        max_iterations=None,
         size=largest_size(jnp.abs(y0)),
         rounded=Partial(_size, y0),
     )
@@ -67,11 +64,7 @@ def given_tolerance_rule(state: PyTree[ArrayLike], rtol: Any, atol: Any) -> Stop
     rtol, atol = (lax.stop_gradient(_flat_of(state, lambda _, x=x: x)) for x in (rtol, atol))
     return StoppingRule(
         weights=Partial(_given_weights, y0, rtol, atol),
-        kappa=1.0,
-        eta=1.0,
         noise=Partial(_within_rounding, y0),
-        patience=1.0,
-        max_iterations=None,
         rounded=Partial(_size, y0),
     )
 
