@@ -12,7 +12,7 @@ def _open_under_fixed_steps(value: Any) -> bool:
     return value is use_stepsize_tol and enclosing_steps_are_fixed()
 
 
-class OpenTolerances(eqx.Module):
+class AbstractOpenTolerances(eqx.Module):
     """Tolerances and norm that may be left for the step-size controller to fill in.
 
     diffrax does so for the root finder of an implicit solver, and refuses one that leaves them open
@@ -45,5 +45,5 @@ class OpenTolerances(eqx.Module):
 
 
 @final
-class ControllerTolerances(OpenTolerances):
+class ControllerTolerances(AbstractOpenTolerances):
     """The controller's tolerances, in a solver that has no root finder for diffrax to put them in."""

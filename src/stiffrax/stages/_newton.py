@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 from .._arguments import check_tolerances
 from ..diffrax_loop import plain_norm, scaled_error, use_stepsize_tol
 from ..linear_algebra import largest_size, library_solve, root_mean_square
-from ._controller_tolerances import OpenTolerances
+from ._controller_tolerances import AbstractOpenTolerances
 from ._rounding_noise import explained_by_rounding
 
 
@@ -108,7 +108,7 @@ def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
 
 
 @final
-class SimplifiedNewton(OpenTolerances, optx.AbstractRootFinder):
+class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
     r"""Newton's method with one frozen Jacobian, for stage systems and any other root.
 
     $$y_{k+1} = y_k - J^{-1} r(y_k), \qquad \theta_k = |\Delta_k| / |\Delta_{k-1}|,$$
