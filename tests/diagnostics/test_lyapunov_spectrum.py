@@ -48,16 +48,38 @@ def test_stiff_field_is_solved_with_steps_far_longer_than_its_fastest_time():
     def stiff(t, y, args):
         return jnp.stack([-1e4 * (y[0] - y[1] ** 2), -y[1]])
 
-    spectrum = lyapunov_spectrum(
-        stiff,
-        jnp.ones(2),
-        num_exponents=1,
-        time=2.0,
-        burn_in=12.0,
-        step=0.1,
-        solver=srx.RadauIIA5(),
-    )
-    np.testing.assert_allclose(spectrum.exponents, [-1.0], rtol=1e-4)
+    for options in ({"step": 0.1}, {}):
+        spectrum = lyapunov_spectrum(
+            stiff, jnp.ones(2), time=2.0, burn_in=12.0, solver=srx.RadauIIA5(), **options
+        )
+        # The other would be that of the method, or of rounding.
+        np.testing.assert_allclose(spectrum.exponents, [-1.0, np.nan], rtol=1e-4)
+        assert spectrum.num_failed == 0
+
+
+def decays(t, y, args):
+    return y * jnp.array([-1.0, -100.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "fast"), [({}, -100.0), ({"interval": 0.5}, np.nan), ({"step": 0.058}, np.nan)]
+)
+def test_every_exponent_of_a_stiff_field_is_right_or_nan(options, fast):
+    # The state is at rest, and would be so with any step.
+    options = {"time": 5.0, "burn_in": 20.0} | options
+    spectrum = lyapunov_spectrum(decays, jnp.ones(2), **options)
+    np.testing.assert_allclose(spectrum.exponents, [-1.0, fast], rtol=1e-6)
+    assert np.isnan(spectrum.standard_errors[1]) == np.isnan(fast)
+
+
+def test_exponents_do_not_depend_on_the_unit_of_the_states():
+    def field(t, y, size):
+        return jnp.stack([y[0] * (1 - y[1] / size), -100 * (y[1] - y[0])])
+
+    start, options = 1e-12 * jnp.ones(2), {"time": 2.0, "burn_in": 20.0, "num_exponents": 1}
+    spectrum = lyapunov_spectrum(field, start, args=jnp.array(1e-12), **options)
+    np.testing.assert_allclose(spectrum.exponents, [-50 + np.sqrt(2400)], rtol=1e-6)
+    np.testing.assert_allclose(spectrum.y1, [start], rtol=1e-6)
 
 
 @pytest.mark.slow_cases("False", "True")
@@ -101,7 +123,7 @@ def test_a_start_that_escapes_is_counted_and_left_out():
 
 
 def test_fewer_exponents_are_the_largest_ones():
-    options = {"time": 2.0, "burn_in": 12.0, "step": 0.1}
+    options = {"time": 2.0, "burn_in": 12.0, "step": 0.1, "solver": diffrax.Tsit5()}
     largest = lyapunov_spectrum(linear, jnp.ones(3), num_exponents=2, **options)
     np.testing.assert_allclose(largest.exponents, [0.5, -1.0], rtol=1e-6)
 
@@ -226,7 +248,8 @@ def test_a_clock_of_single_precision_adds_no_error_of_its_own():
     # At t = 4000 its ticks are 2.4e-4 apart, so that intervals of 0.1 are 1e-3 longer.
     grow = lambda t, y, args: y / 2  # noqa: E731
     start = jnp.zeros(1, jnp.float32)
-    spectrum = lyapunov_spectrum(grow, start, time=50.0, burn_in=4000.0, step=0.1)
+    options = {"time": 50.0, "burn_in": 4000.0, "step": 0.1, "solver": diffrax.Tsit5()}
+    spectrum = lyapunov_spectrum(grow, start, **options)
     np.testing.assert_allclose(spectrum.exponents, [0.5], rtol=2e-6)
 
 

@@ -1,5 +1,6 @@
 """Lyapunov exponents and the dimension made of them."""
 
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
+from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count, check_rates
@@ -61,7 +63,7 @@ class LyapunovSpectrum(eqx.Module):
     **Attributes:**
 
     - `exponents`: in descending order, per unit of time (per iteration of a map),
-        `Float[Array, " k"]`.
+        `Float[Array, " k"]`; last and NaN are those that steps or interval are too long for.
     - `standard_errors`: of the exponents, from the scatter of blocks of time and of starts.
     - `local`: the growth rates in each interval, in the order of `exponents`,
         `Float[Array, "starts intervals k"]`; see
@@ -139,8 +141,8 @@ def lyapunov_spectrum(
     $$\lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_j \log |R_{ii}^{(j)}|, \qquad
     D\Phi(y_j) \, Q_j = Q_{j+1} R^{(j)}$$
 
-    with `\Phi` the flow over one interval. Its derivative is that of the steps taken, one jvp a
-    direction: implicit methods solve no larger system.
+    with `\Phi` the flow over one interval. Its derivative is that of the fixed steps taken, one jvp a
+    direction; adaptive steps solve for state and derivatives, so that the error of both is bounded.
 
     The standard error is that of the mean of `blocks` blocks of time of every start.
 
@@ -153,12 +155,17 @@ def lyapunov_spectrum(
         map, rounded to whole intervals. The burn-in also turns the frame into the directions of growth.
     - `num_exponents`: the `k` largest; default all `n`.
     - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
-        `30 / (lambda_1 - lambda_k)`, so that no direction gets lost in rounding.
-    - `step`: the largest fixed step. Without it steps are adaptive.
-    - `solver`: any diffrax solver, `diffrax.Dopri8` by default; for stiff fields
-        [`stiffrax.RadauIIA5`][].
+        `13 / (lambda_1 - lambda_k)`, or with `step` 28, so that no direction gets lost in tolerances
+        or rounding. Exponents of directions that get lost are NaN.
+    - `step`: the largest fixed step. Without it steps are adaptive. Exponents that differ by more than
+        5 % with half the step, over as many intervals as `blocks`, are NaN: fast decay in a long step
+        is that of the method.
+    - `solver`: any diffrax solver, `diffrax.Dopri8` by default; for the slow exponents of stiff fields
+        [`stiffrax.RadauIIA5`][]. The fast ones need short steps and intervals. A `structure=` of the
+        Jacobian is that with `step`.
     - `controller`: of adaptive steps; by default `diffrax.PIDController(1e-9, 1e-9)`, in single
-        precision with 1e-5 for both.
+        precision with 1e-5 for both, of states in units of the largest one in `y0`. One given has the
+        states as they are, beside tangents of length one.
     - `discrete`: `field` is a map.
     - `args`: passed on to `field`.
     - `blocks`: of each start, for the standard errors.
@@ -168,9 +175,9 @@ def lyapunov_spectrum(
 
     **Raises:** `ValueError` for times, counts and shapes that do not fit, and a field with a mass.
 
-    Cost: `time / interval` solves, each with `k` jvps; memory `starts * k * time / interval`. With
-    `step` and for maps it is differentiable in every mode, which makes sense over windows of few
-    Lyapunov times only; with adaptive steps in forward mode.
+    Cost: `time / interval` solves, each with `k` jvps, and without `step` of `n (1 + k)` states; memory
+    `starts * k * time / interval`. With `step` and for maps it is differentiable in every mode, which
+    makes sense over windows of few Lyapunov times only; with adaptive steps in forward mode.
 
     ??? cite "Reference"
         Benettin, Galgani, Giorgilli and Strelcyn, *Lyapunov characteristic exponents for smooth
@@ -198,58 +205,98 @@ def lyapunov_spectrum(
     interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
-    solver = solver or diffrax.Dopri8()
+    _check_field(field, starts, args, discrete)
+    plain = controller is not None or step is not None or discrete
+    unit = jnp.ones(starts.shape[-1], starts.dtype) if plain else _size_of(starts)
+    field, solver, finer = _InUnits(field, unit), solver or diffrax.Dopri8(), None
+    noise = float(jnp.finfo(starts.dtype).eps)
     if discrete:
         flow = MapFlow(field, args)
     elif step is not None:
         substeps = int(np.ceil(interval / step * (1 - 1e-12)))
-        flow = FixedStepFlow(field, solver, interval, substeps, args)
+        flow, finer = (FixedStepFlow(field, solver, interval, m * substeps, args) for m in (1, 2))
     else:
-        if controller is None:
-            # Single precision holds no more.
-            tolerance = 1e-9 if starts.dtype == jnp.float64 else 1e-5
-            controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
-        flow = AdaptiveFlow(field, solver, interval, controller, max_steps, args)
-    counts = round(burn_in / interval), round(time / interval)
-    y1, rates = _measure(flow, starts, num_exponents, interval, counts)
+        chosen, noise = _controller(controller, starts.dtype)
+        flow = AdaptiveFlow(field, solver, interval, chosen, max_steps, args)
+    counts = round(burn_in / interval), round(time / interval), blocks
+    y1, rates, again = _measure(flow, finer, starts / unit[None], num_exponents, interval, counts)
     finite = jnp.all(jnp.isfinite(rates), axis=(1, 2))
     mean, error = _mean_and_error(rates, finite, blocks)
-    order = jnp.argsort(-mean)
+    lost = _lost(mean * interval, math.log(1e3 * noise), rates[:, :blocks], again, finite)
+    order = jnp.argsort(-(mean + lost))
     return LyapunovSpectrum(
-        exponents=mean[order],
-        standard_errors=error[order],
+        exponents=(mean + lost)[order],
+        standard_errors=(error + lost)[order],
         # Directions of the frame come out by their growth most of the time, and not always.
-        local=rates[..., order],
+        local=(rates + lost[None, None])[..., order],
         interval=interval,
-        y1=y1,
+        y1=y1 * unit[None],
         num_failed=jnp.sum(~finite),
     )
+
+
+def _controller(given: Any, dtype: Any) -> tuple[Any, float]:
+    """The one given or by default, and its tolerance."""
+    # Single precision holds no more.
+    noise = 1e-9 if dtype == jnp.float64 else 1e-5
+    controller = diffrax.PIDController(rtol=noise, atol=noise) if given is None else given
+    found = (getattr(controller, name, noise) for name in ("rtol", "atol"))
+    return controller, max(float(np.max(x)) for x in found)
+
+
+def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
+    """The largest start of each state, never zero."""
+    largest = jnp.max(jnp.abs(lax.stop_gradient(starts)), axis=0)
+    largest = jnp.where(largest > 0, largest, jnp.max(largest))
+    return jnp.where(largest > 0, largest, 1)
+
+
+def _lost(
+    grown: Float[Array, " k"], least: float, rates: Array, again: Array | None, finite: Array
+) -> Float[Array, " k"]:
+    """NaN for directions lost in noise in an interval, or that finer steps see otherwise, else zero."""
+    bad = grown - jnp.maximum(jnp.max(grown), 0) < least
+    if again is not None:
+        pair = jnp.stack([again - rates, again])
+        apart, size = jnp.mean(jnp.abs(pair), axis=(1, 2), where=finite[None, :, None, None])
+        bad = bad | ~(apart <= 0.05 * size + 1e-3 * jnp.max(size))
+    return jnp.where(bad, jnp.nan, 0).astype(grown.dtype)
+
+
+@final
+class _InUnits(eqx.Module):
+    """A field of states in units of their own, so that a tolerance says the same of all."""
+
+    field: Callable[..., Any]
+    unit: Float[Array, " n"]
+
+    def __call__(self, t: Array, y: Array, args: Any) -> Array:
+        return jnp.asarray(self.field(t, y * self.unit, args)) / self.unit
 
 
 @eqx.filter_jit
 def _measure(
     flow: Any,
+    finer: Any,
     starts: Float[Array, "starts n"],
     k: int,
     interval: float,
-    counts: tuple[int, int],
-) -> tuple[Float[Array, "starts n"], Float[Array, "starts intervals k"]]:
-    if starts.shape[-1] > 1:
-        t = jnp.zeros((), starts.dtype)
-        rates = eqx.filter_eval_shape(flow.field, t, starts[0], flow.args)
-        if isinstance(rates, list | tuple) and isinstance(flow, MapFlow):
-            rates = eqx.filter_eval_shape(flow, t, starts[0])
-        check_rates("`field`", rates, starts[0])
-    burn_in, count = counts
+    counts: tuple[int, int, int],
+) -> tuple[Float[Array, "starts n"], Float[Array, "starts intervals k"], Any]:
+    """Last states and rates, and the first rates again with a finer flow, if there is one."""
+    burn_in, count, few = counts
     # Directions in general position: a unit vector may lie in a subspace that the flow never leaves.
     frame = jax.random.normal(jax.random.key(0), (starts.shape[-1], k), starts.dtype)
     frame, _ = orthonormalize(frame)
 
-    def one(y: Array) -> tuple[Array, Array]:
-        t0 = jnp.zeros((), y.dtype)
+    def one(y: Array) -> tuple[Array, Array, Any]:
+        t0, again = jnp.zeros((), y.dtype), None
         y, turned, _ = stretching_rates(flow, t0, y, frame, interval, burn_in)
-        y, _, rates = stretching_rates(flow, t0 + burn_in * interval, y, turned, interval, count)
-        return y, rates
+        t0 = t0 + burn_in * interval
+        if finer is not None:
+            *_, again = stretching_rates(finer, t0, y, turned, interval, few)
+        y, _, rates = stretching_rates(flow, t0, y, turned, interval, count)
+        return y, rates, again
 
     # Outside `vmap` a solver may use what only pays off for one lane.
     if len(starts) == 1:
@@ -270,6 +317,15 @@ def _mean_and_error(
     scatter = jnp.where(weight, jnp.mean(cut, axis=2) - mean[None, None], 0)
     count = used * blocks
     return mean, jnp.sqrt(jnp.sum(scatter**2, axis=(0, 1)) / (count * (count - 1)))
+
+
+def _check_field(field: Any, starts: Array, args: Any, discrete: bool) -> None:
+    if starts.shape[-1] > 1:
+        t = jnp.zeros((), starts.dtype)
+        rates = eqx.filter_eval_shape(field, t, starts[0], args)
+        if isinstance(rates, list | tuple) and discrete:
+            rates = eqx.filter_eval_shape(MapFlow(field, args), t, starts[0])
+        check_rates("`field`", rates, starts[0])
 
 
 def _check(

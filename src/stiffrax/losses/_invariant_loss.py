@@ -44,7 +44,8 @@ class InvariantLoss(AbstractLoss):
     - `starts`: how many solutions.
     - `weight`: `w`, a number or one for each exponent; by default $1 / max(|\lambda_i|, 1)^2$.
     - `statistics`: `w_s`.
-    - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default.
+    - `solver`, `substeps`: of each interval, in equal steps; `diffrax.Tsit5` by default. Steps longer
+        than $1 / |\lambda_i|$ decay as the method does, which training would fit.
 
     **Raises:** `ValueError` for exponents not in descending order or more than states, weights that are
     negative or of another number, times that hold no interval, and nothing to compare.

@@ -42,7 +42,11 @@ class FixedStepFlow(eqx.Module):
 
 @final
 class AdaptiveFlow(eqx.Module):
-    """As many steps as the controller wants, with their sizes held fixed in forward derivatives."""
+    """As many steps as the controller wants.
+
+    Tangents are solved with the state, so that steps are short enough for them too: a state at rest
+    lets a method take any step, and a tangent would decay as the method has it.
+    """
 
     field: Callable[..., Any]
     solver: diffrax.AbstractSolver
@@ -52,8 +56,19 @@ class AdaptiveFlow(eqx.Module):
     args: Any = None
 
     def __call__(self, t: Array, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self._end(self.field, t, y)
+
+    def push(self, t: Array, y: Array, tangents: Array) -> tuple[Array, Array]:
+        """The state and the tangents one interval later."""
+
+        def rates(t: Any, both: tuple[Array, Array], args: Any) -> Any:
+            return _pushed(lambda y: self.field(t, y, args), *both)
+
+        return self._end(rates, t, (y, tangents))
+
+    def _end(self, field: Callable[..., Any], t: Array, y: Any) -> Any:
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(self.field),
+            diffrax.ODETerm(field),
             self.solver,
             t,
             t + jnp.asarray(self.interval, t.dtype),
@@ -66,7 +81,7 @@ class AdaptiveFlow(eqx.Module):
             throw=False,
         )
         good = solution.result == diffrax.RESULTS.successful
-        return jnp.where(good, jnp.asarray(solution.ys)[-1], jnp.nan)
+        return jax.tree.map(lambda x: jnp.where(good, x[-1], jnp.nan), solution.ys)
 
 
 @final
@@ -84,13 +99,17 @@ def push_forward(
     flow: Flow, t: Array, y: Float[Array, " n"], tangents: Float[Array, "n k"]
 ) -> tuple[Float[Array, " n"], Float[Array, "n k"]]:
     """The state one interval later, and the differences that the tangents have become."""
+    if isinstance(flow, AdaptiveFlow):
+        return flow.push(t, y, tangents)
+    return _pushed(lambda y: flow(t, y), y, tangents)
 
+
+def _pushed(function: Callable[[Array], Array], y: Array, tangents: Array) -> Any:
     def push(tangent: Array) -> tuple[Array, Array]:
-        return jax.jvp(lambda y: flow(t, y), (y,), (tangent,))
+        return jax.jvp(function, (y,), (tangent,))
 
-    # The state does not depend on the tangent, so that the map over tangents solves it once.
-    ends, pushed = jax.vmap(push, in_axes=1, out_axes=(0, 1))(tangents)
-    return ends[0], pushed
+    # The value does not depend on the tangent, so that the map over tangents finds it once.
+    return jax.vmap(push, in_axes=1, out_axes=(None, 1))(tangents)
 
 
 def orthonormalize(
@@ -109,7 +128,9 @@ def orthonormalize(
         for _ in range(2):
             column = column - jnp.sum(basis * (column @ basis)[None], axis=1)
         length = jnp.sqrt(jnp.sum(column**2))
-        return basis.at[:, j].set(column / length), lengths.at[j].set(length)
+        # A direction that got lost is zero, and leaves the others what they are.
+        unit = column / jnp.maximum(length, jnp.finfo(column.dtype).tiny)
+        return basis.at[:, j].set(unit), lengths.at[j].set(length)
 
     carry = jnp.zeros((n, k), columns.dtype), jnp.zeros(k, columns.dtype)
     if k <= 4:
@@ -142,7 +163,7 @@ def stretching_rates(
         y, frame = push_forward(flow, t, y, frame)
         frame, lengths = orthonormalize(frame)
         solved = one if isinstance(flow, MapFlow) else (t + one) - t
-        return (y, frame), jnp.log(lengths) / solved
+        return (y, frame), jnp.log(jnp.maximum(lengths, jnp.finfo(y.dtype).tiny)) / solved
 
     (y, frame), rates = lax.scan(advance, (y0, frame), jnp.arange(count))
     return y, frame, rates
