@@ -16,6 +16,7 @@ from stiffrax.adjoints._adjoint_equation import (
     LinearKenCarp,
     LinearRadau,
 )
+from stiffrax.adjoints._adjoint_loop import AdjointTolerances
 from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
 from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
 from stiffrax.adjoints._saved_values import saved_places
@@ -236,3 +237,45 @@ def test_a_gradient_far_from_time_zero_has_the_digits_of_one_at_it(kind):
 
     at_zero, far = (jax.jit(jax.grad(end))(100.0, t0) for t0 in (0.0, 2.0**33))
     np.testing.assert_allclose(far, at_zero, rtol=1e-9)
+
+
+def test_parameters_that_do_not_matter_loosen_no_tolerance():
+    tolerances = AdjointTolerances(1e-6, 1e-9, LinearRadau())
+    error, value = jnp.array([1e-7, 2e-7]), jnp.ones(2)
+
+    def norm(*integral):
+        return tolerances.norm([error, integral[0]], [value, integral[1]], [value, integral[1]])
+
+    alone = norm(error[:1], value[:1])
+    assert norm(*(jnp.append(x[:1], jnp.zeros(1000)) for x in (error, value))) == alone
+    # Nor do many that do: the adjoint has a mean of its own.
+    assert norm(jnp.full(1000, 1e-12), jnp.ones(1000)) == alone
+
+
+@pytest.mark.slow
+def test_samples_within_a_step_do_not_count_against_the_bound_on_its_steps():
+    ts = jnp.linspace(0.0, 1.0, 17)
+
+    def total(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: 0 * y),
+            srx.BackwardEuler(),
+            0.0,
+            1.0,
+            1.0,
+            y0,
+            saveat=diffrax.SaveAt(ts=ts),
+            adjoint=srx.GaussAdjoint(max_steps=4),
+            max_steps=1,
+        ).ys.sum()
+
+    assert jax.jit(jax.grad(total))(1.0) == pytest.approx(17.0, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("tolerance", [{"rtol": jnp.array(1e-6)}, {"atol": np.full(2, 1e-9)}])
+def test_a_tolerance_is_one_number(tolerance):
+    with pytest.raises(ValueError, match=r"needs one number of Python\. Write `[ra]tol=1e-6`"):
+        srx.GaussAdjoint(**tolerance)
+    assert srx.GaussAdjoint(rtol=np.float32(1e-6)).rtol == np.float32(1e-6)

@@ -116,3 +116,17 @@ def test_dense_output_is_refused_under_a_gradient():
 def test_a_chunk_without_parameters_is_refused():
     with pytest.raises(ValueError, match="positive number of parameters"):
         srx.ForwardSensitivity(chunk=0)
+
+
+def test_a_gradient_by_no_number_at_all_is_empty():
+    # The explicit one, quick to trace.
+    euler = srx.LearnableRungeKutta.from_tableau((np.zeros((1, 1)), np.ones(1), np.zeros(1)))
+
+    def end(weights):
+        field = lambda t, y, args: -y + jnp.sum(weights)
+        adjoint = srx.ForwardSensitivity()
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(field), euler, 0.0, 1.0, 0.5, jnp.array(1.0), adjoint=adjoint
+        ).ys[-1]
+
+    assert jax.eval_shape(jax.grad(end), jnp.zeros((0, 3))).shape == (0, 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._refusals import refuse_singular_mass
+from stiffrax.adjoints._refusals import refuse_derivative, refuse_singular_mass
 
 CHECKPOINTS = diffrax.RecursiveCheckpointAdjoint()
 OURS = [srx.DiscreteAdjoint(), srx.GaussAdjoint(), srx.ForwardSensitivity()]
@@ -51,6 +51,20 @@ def still(**options):
     return lambda: jax.grad(lambda y0: end(y0, t1=jax.lax.stop_gradient(y0), **options))(1.0)
 
 
+def switched_on(time, adjoint, jump_ts):
+    """What a constant rate has made by 1 that sets in at a time."""
+    controller = diffrax.ClipStepSizeController(diffrax.PIDController(1e-6, 1e-8), jump_ts=jump_ts)
+    field = diffrax.ODETerm(lambda t, y, args: jnp.where(t < time, 0.0, 1.0))
+    options = {"dt0": None, "stepsize_controller": controller, "max_steps": 32}
+    return end(0.0, terms=field, adjoint=adjoint, **options)
+
+
+def in_two_solves(time):
+    before, after = (diffrax.ODETerm(lambda t, y, args, rate=x: rate) for x in (0.0, 1.0))
+    start = end(0.0, t1=time, terms=before, adjoint=OURS[0])
+    return end(start, t0=time, terms=after, adjoint=OURS[0])
+
+
 REFUSED = {
     "event": (
         by_y0(end, adjoint=OURS[1], **EVENT),
@@ -81,6 +95,14 @@ REFUSED = {
         by_time(adjoint=OURS[1]),
         "with respect to `t1`.*DiscreteAdjoint.*stop_gradient",
         [(by_time(adjoint=OURS[0]), BY_TIME), (still(adjoint=OURS[1]), AT_END)],
+    ),
+    "jump": (
+        lambda: jax.grad(lambda t: switched_on(t, OURS[0], t[None]))(jnp.array(0.5)),
+        "with respect to `stepsize_controller`.*RecursiveCheckpointAdjoint.*start another",
+        [
+            (lambda: jax.grad(lambda t: switched_on(t, CHECKPOINTS, t[None]))(jnp.array(0.5)), -1),
+            (lambda: jax.grad(in_two_solves)(0.5), -1),
+        ],
     ),
     "solver": (
         by_y0(end, adjoint=OURS[0], solver=diffrax.Tsit5()),
@@ -199,3 +221,11 @@ def test_solving_back_is_refused_for_adjoints_that_do_not():
         assert jax.grad(lambda y0: end(y0, adjoint=adjoint))(1.0) == pytest.approx(  # noqa: B023
             float(AT_END), rel=1e-3
         )
+
+
+@pytest.mark.parametrize(("name", "told"), [("stepsize_controller", True), ("dt0", False)])
+def test_no_stop_of_a_gradient_is_advised_for_a_time_at_which_the_field_jumps(name, told):
+    at = "DiscreteAdjoint", diffrax.SaveAt(t1=True), 8, None, {name: True}
+    with pytest.raises(ValueError, match="stop_gradient") as refused:
+        refuse_derivative(*at, moves_times=True)
+    assert ("not of a time at which the field jumps" in str(refused.value)) == told

@@ -6,6 +6,7 @@ solve took short steps for; every estimate after that is still zero. (Spans of a
 were rejected: `y(t)` is not smooth across their ends, nor the field at a jump.)
 """
 
+import functools
 from dataclasses import replace
 from typing import Any, final
 
@@ -34,7 +35,8 @@ class AdjointState(eqx.Module):
 
     - `step`, `left`: the recorded step that it is in, and the fraction of it still to go.
     - `h`: the step size to try next.
-    - `attempts`, `steps_taken`: steps tried, accepted or not, within `step` and in all.
+    - `attempts`, `steps_taken`: steps tried, accepted or not, since the last jump or end of a
+      recorded step, and in all.
     - `stuck`: whether no smaller step can be tried.
     """
 
@@ -51,7 +53,7 @@ class AdjointState(eqx.Module):
 
 @final
 class AdjointTolerances(eqx.Module):
-    """When a step is good enough: a root mean square of scaled errors of at most one.
+    """When a step is good enough: root mean squares of scaled errors of at most one.
 
     `quadrature`: whether the integral is made by adaptive quadrature of each accepted step, and
     not by the rule of the method.
@@ -62,8 +64,8 @@ class AdjointTolerances(eqx.Module):
     method: AbstractLinearMethod
     quadrature: bool = False
 
-    def norm(self, error: PyTree, old: PyTree, new: PyTree) -> Float[Array, ""]:
-        """The size of an error; infinite where it, or what it belongs to, is not a number."""
+    def norm(self, error: list, old: list, new: list) -> Float[Array, ""]:
+        """The largest of some errors; infinite where one, or what it is of, is not a number."""
         ratio = 1.0
         rtol = max(self.rtol, *(least_tolerance(x.dtype) for x in jax.tree.leaves(error)))
         if self.method.order > self.method.error_order:
@@ -71,13 +73,20 @@ class AdjointTolerances(eqx.Module):
             exponent = self.method.error_order / (self.method.order + 1) - 1
             ratio = 0.1 * rtol**exponent
 
-        def squares(error: Array, old: Array, new: Array) -> Array:
-            size = jnp.maximum(jnp.abs(old), jnp.abs(new))
-            scaled = jnp.abs(error) / (ratio * (self.atol + rtol * size))
-            return jnp.sum(jnp.where(jnp.isfinite(size), scaled, jnp.inf) ** 2)
+        def mean(*trees: PyTree) -> Array:
+            error, old, new = (
+                jnp.concatenate([jnp.abs(x).ravel() for x in jax.tree.leaves(tree)])
+                for tree in trees
+            )
+            size = jnp.maximum(old, new)
+            scaled = error / (ratio * (self.atol + rtol * size))
+            scaled = jnp.where(jnp.isfinite(size), scaled, jnp.inf)
+            # What is zero, as of a parameter that does not matter, makes no mean smaller.
+            count = jnp.sum(error + size > 0, dtype=scaled.dtype)
+            return jnp.sqrt(jnp.sum(scaled**2) / jnp.maximum(count, 1))
 
-        leaves = jax.tree.leaves(jax.tree.map(squares, error, old, new))
-        norm = jnp.sqrt(sum(leaves) / sum(x.size for x in jax.tree.leaves(error)))
+        parts = [mean(*x) for x in zip(error, old, new, strict=True) if jax.tree.leaves(x)]
+        norm = functools.reduce(jnp.maximum, parts)
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
     def growth(self, size: Float[Array, ""]) -> Float[Array, ""]:
@@ -146,7 +155,7 @@ def _advance(
         left=jnp.where(done, 1, left),
         h=jnp.where(arrives, jnp.maximum(state.h, following), following),
         jumps_done=state.jumps_done + (arrives & ~done).astype(int),
-        attempts=jnp.where(done, 0, state.attempts + 1),
+        attempts=jnp.where(arrives, 0, state.attempts + 1),
         steps_taken=state.steps_taken + 1,
         stuck=jnp.zeros((), bool),
         adjoint=value,

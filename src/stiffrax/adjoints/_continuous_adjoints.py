@@ -1,11 +1,12 @@
 """The continuous adjoints: a linear differential equation, solved back in time."""
 
 import abc
+import numbers
 from typing import ClassVar, cast, final
 
 import equinox as eqx
 
-from .._arguments import check_choice, check_count, check_tolerances, plain_integer
+from .._arguments import check_choice, check_count, check_instance, check_tolerances, plain_integer
 from .._options import Failed
 from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
 from ._adjoint_loop import AdjointTolerances, solve_adjoint
@@ -29,6 +30,10 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
         name = type(self).__name__
         check_choice(name, "failed", self.failed, "zero", "nan")
         check_tolerances(name, self.rtol, self.atol, positive=True)
+        for tolerance in ("rtol", "atol"):
+            needed = "one number of Python"
+            value = getattr(self, tolerance)
+            check_instance(tolerance, value, numbers.Real, needed, f"{tolerance}=1e-6")
         check_count("max_steps", self.max_steps, write="max_steps=4096")
 
     @property
@@ -83,7 +88,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
       loss over those of the state. The forward solve keeps its own. An `rtol` that the precision does
       not hold counts as the least that it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
-      forward solve; a gradient that needs more is NaN.
+      forward solve, or between two saved times in it; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
       `"nan"`.
 

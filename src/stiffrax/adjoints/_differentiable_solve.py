@@ -129,10 +129,14 @@ def _(
     refuse_derivative(
         name, inputs.saveat, max_steps, inputs.event, refused, moves_times=rule.moves_times
     )
+    # Rosenbrock and trained steps are made again from their starts.
+    keep_stages = rule.keep_stages and not isinstance(
+        inputs.frozen["solver"], AbstractRosenbrock | None
+    )
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
     arguments["init_state"] = with_room_for_states(arguments["init_state"], inputs.fns)
     final_state, aux_stats, record = counted_loop(recorded_loop)(  # pyright: ignore[reportAssignmentType]
-        keep_stages=rule.keep_stages or moving or root or dense,
+        keep_stages=keep_stages or moving or root or dense,
         max_steps=max_steps,
         **arguments,
         **kwargs,

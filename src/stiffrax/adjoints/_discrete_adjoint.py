@@ -39,7 +39,7 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     Forward mode pushes tangents ahead by the same equations, not transposed.
 
     Derivatives reach `y0`, `args`, whatever the vector field and `SaveAt(fn=...)` close over, and
-    `t0`, `t1` and `SaveAt(ts=...)`: the ends of steps follow `t0` and `t1` as diffrax moves them,
+    `t0`, `t1` and `SaveAt(ts=...)`: the ends of steps follow `t0` and `t1`,
     and what is saved between them moves along the polynomial of its step; the time of an event
     follows by the implicit function theorem. With every `SaveAt` and `SubSaveAt`; under `jit` and
     `vmap`; by `jax.grad`, `jax.jvp`, `jax.linearize`, and forward over either (`jax.hessian`,
@@ -51,7 +51,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     - `memory`: `"full"` keeps the stages of all steps, `max_steps * (s + 1) * n` numbers. `"steps"`
       keeps the starts of steps only, `max_steps * n`, and solves for the stages once more, to
       rounding: its gradients differ from those of `"full"` by the tolerance of the forward
-      iteration, and are NaN if a step cannot be solved again.
+      iteration, and are NaN if a step cannot be solved again. Where times move, an event has a root
+      finder or `dense=True`, all stages are kept; of Rosenbrock and trained methods otherwise none.
     - `recurrence`: `"scan"` takes the steps in turn as affine maps; `"associative"` composes the
       maps in a logarithmic number of rounds, for accelerators; `"solve"` solves one system a step
       in turn. By default `"scan"` up to n = 64 (back over Rosenbrock steps, n = 3), and `"solve"`

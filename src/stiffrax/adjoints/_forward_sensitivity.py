@@ -132,8 +132,9 @@ def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: An
 def _by_chunks(sensitivities: Any, parameters: Array, chunk: int | None) -> tuple[Any, Any]:
     """The solve, and the derivatives of its saved values along every parameter."""
     size = parameters.size
-    chunk = min(size if chunk is None else chunk, size)
-    count = math.ceil(size / chunk)
+    # Of arrays that hold no number there is one empty direction.
+    chunk = max(1, min(size if chunk is None else chunk, size))
+    count = max(1, math.ceil(size / chunk))
     directions = jnp.eye(count * chunk, size, dtype=parameters.dtype)
     if count == 1:
         return sensitivities(directions)

@@ -127,11 +127,14 @@ def refuse_derivative(
         )
     for name, flags in perturbed.items():
         if any(x is not False for x in jax.tree.leaves(flags)):
-            other = "diffrax.RecursiveCheckpointAdjoint()" if moves_times else _EVERYTHING
+            other = _INSTEAD if moves_times else _EVERYTHING
+            but = " (not of a time at which the field jumps: end a solve there, and start another)"
+            but = but if name == "stepsize_controller" else ""
             raise ValueError(
                 f"`adjoint={adjoint}()` was asked for the gradient with respect to `{name}`; it "
                 "gives gradients with respect to `y0`, `args`, and whatever the vector field and "
-                f"`SaveAt(fn=...)` close over. Write `adjoint={other}`, or `jax.lax.stop_gradient`."
+                f"`SaveAt(fn=...)` close over. Write `adjoint={other}`, or "
+                f"`jax.lax.stop_gradient`{but}."
             )
 
 
