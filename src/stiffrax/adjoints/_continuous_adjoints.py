@@ -1,7 +1,7 @@
 """The continuous adjoints: a linear differential equation, solved back in time."""
 
 import abc
-import numbers
+from numbers import Real
 from typing import ClassVar, cast, final
 
 import equinox as eqx
@@ -30,10 +30,8 @@ class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
         name = type(self).__name__
         check_choice(name, "failed", self.failed, "zero", "nan")
         check_tolerances(name, self.rtol, self.atol, positive=True)
-        for tolerance in ("rtol", "atol"):
-            needed = "one number of Python"
-            value = getattr(self, tolerance)
-            check_instance(tolerance, value, numbers.Real, needed, f"{tolerance}=1e-6")
+        for x in ("rtol", "atol"):
+            check_instance(x, getattr(self, x), Real, "one number of Python", f"{x}=1e-6")
         check_count("max_steps", self.max_steps, write="max_steps=4096")
 
     @property

@@ -129,7 +129,7 @@ def refuse_derivative(
         if any(x is not False for x in jax.tree.leaves(flags)):
             other = _INSTEAD if moves_times else _EVERYTHING
             but = " (not of a time at which the field jumps: end a solve there, and start another)"
-            but = but if name == "stepsize_controller" else ""
+            but *= name == "stepsize_controller"
             raise ValueError(
                 f"`adjoint={adjoint}()` was asked for the gradient with respect to `{name}`; it "
                 "gives gradients with respect to `y0`, `args`, and whatever the vector field and "

@@ -36,9 +36,10 @@ def solve_in_chunks(
 
     **Arguments:**
 
-    - `solve`: a function of one lane that returns arrays, such as the end of a solve with
-      `throw=False`, its result and its number of steps. It is compiled once a call; decorated by
-      `jax.jit` once for all calls with chunks of one size, with what it closes over as it was then.
+    - `solve`: a function of one lane that returns arrays (of a key `jax.random.key_data`), such as the
+      end of a solve with `throw=False`, its result and its number of steps. It is compiled once a
+      call; decorated by `jax.jit` once for all calls with chunks of one size, with what it closes
+      over as it was then.
     - `lanes`: arrays with the lanes along their first axis; keys of random numbers too.
     - `chunk`: lanes in a batch; with a mesh rounded up to a multiple of its devices.
     - `cost`: by which lanes are sorted: a number for each, or a function of one lane, such as the
