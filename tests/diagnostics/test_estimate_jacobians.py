@@ -64,3 +64,10 @@ def test_unknown_kind_is_refused():
 def test_too_few_neighbors_are_refused():
     with pytest.raises(ValueError, match="`num_neighbors=2`"):
         estimate_jacobians(linear_runs(), 2)
+
+
+def test_units_of_the_states_cost_no_digits():
+    data, size = linear_runs(), np.array([1e-15, 1e4])
+    fields = estimate_jacobians(srx.Trajectories.from_arrays(TS, data.ys * size), 8, theiler=0)
+    expected = np.broadcast_to(MATRIX, fields.shape)
+    np.testing.assert_allclose(fields / size[:, None] * size, expected, atol=1e-8)

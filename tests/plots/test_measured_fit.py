@@ -48,3 +48,18 @@ def test_of_a_run_whose_solve_failed_nothing_is_drawn_but_its_data(found, monkey
     a, _ = srx.plots.measured_fit(fit)
     (area,) = (x for x in a.collections if isinstance(x, PolyCollection))
     assert area.get_paths() == []
+
+
+def test_no_other_run_than_the_one_drawn_is_solved(found, monkeypatch):
+    fit, _ = found
+    solve, solved = srx.ParameterFit.band, []
+    monkeypatch.setattr(
+        srx.ParameterFit,
+        "band",
+        lambda self, data, **options: (
+            solved.append(data.run_names) or solve(self, data=data, **options)
+        ),
+    )
+    name = fit.data.run_names[-1]
+    srx.plots.measured_fit(fit, run=name, points=5)
+    assert solved == [(name,)]

@@ -204,3 +204,11 @@ class TestSbml:
         monkeypatch.setitem(sys.modules, "libsbml", None)
         with pytest.raises(ImportError, match="stiffrax\\[petab\\]"):
             srx.to_sbml(HIRES, np.ones(8))
+
+
+def test_coefficients_that_are_not_finite_are_named():
+    model = srx.Polynomial(1, 1, coefficients=[[0.0, np.nan]])
+    with pytest.raises(ValueError, match="got nan for the term `y1` in output 1"):
+        srx.to_reactions(model)
+    with pytest.raises(ValueError, match="got inf for `A -> B`"):
+        srx.to_mhchem(srx.ReactionNetwork(["A -> B"], rates=[np.inf]))

@@ -1,5 +1,6 @@
 """Rate equations of networks, without a list of all monomials."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
@@ -21,3 +22,9 @@ def test_rates_that_are_not_finite_are_named():
     network = srx.ReactionNetwork(["A -> B"]).with_coefficients([np.nan])
     with pytest.raises(ValueError, match="Only finite rates make equations, got nan for `A -> B`"):
         srx.to_sympy(network)
+
+
+def test_a_function_that_is_switched_off_needs_no_formula():
+    table = {"decay": lambda y: y[0], "table": lambda y: jnp.interp(y[0], jnp.arange(2.0), y[:1])}
+    model = srx.Library(table, 1, coefficients=[[-1.0, 0.0]], active=[[True, False]])
+    assert srx.to_text(model) == "dy1/dt = -y1"

@@ -54,3 +54,19 @@ def test_without_args_they_are_asked_for(field, what):
 def test_a_field_under_a_mass_matrix_is_no_rate_of_change():
     with pytest.raises(ValueError, match="has a mass matrix"):
         srx.to_sympy(system(lambda t, y, args: -y, mass=2 * jnp.eye(1)))
+
+
+def test_states_without_names_have_numbers():
+    model = srx.Polynomial(1, 1, coefficients=[[0.0, -1.0]])
+    assert srx.to_text(srx.System(model)) == "dy1/dt = -y1"
+    assert srx.compare(srx.System(model), model).summary().startswith("recovered 1 of 1")
+
+
+def test_an_input_is_given_as_a_number():
+    feed = {"feed": ("step", {"t": [0.0, 1.0], "feed": [1.0, 2.0]})}
+    data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0], [0.5]], names=["A"], inputs=feed)
+    found = system(lambda t, y, args: args["feed"](t) - y)
+    with pytest.raises(ValueError, match="as inputs do"):
+        srx.to_sympy(found, args=data.conditions(0))
+    given = data.conditions(0).replace(feed=3.0)
+    assert srx.to_sympy(found, args=given) == (3 - sympy.Symbol("A"),)

@@ -65,6 +65,9 @@ FUNCTIONS = {
     "bounds": lambda y: jax.lax.clamp(0.5, y, 1.0) + jax.nn.relu6(5 * y),
     "counts": lambda y: y * jnp.sum(y > 0.5).astype(float),
     "truths": lambda y: jnp.where(jnp.all(y > 0.5) ^ jnp.any(y > 1), y, 0.0),
+    "chosen truths": lambda y: jnp.where(
+        jnp.where(y > 0.5, y > 1, y < 0.35) & (y[2] < 0.5), y, 0.0
+    ),
     "largest place": lambda y: y * jnp.argmax(y).astype(float),
     "running totals": lambda y: jnp.cumsum(y) + jnp.cumprod(y) - jax.lax.cummax(y, reverse=True),
     "logarithms of sums": lambda y: jax.nn.logsumexp(y) + jax.nn.softmax(y),

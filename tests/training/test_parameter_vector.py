@@ -57,3 +57,9 @@ def test_a_network_of_which_all_is_off_has_none():
 def test_a_rate_that_another_fit_left_below_zero_begins_there():
     network = srx.ReactionNetwork(["A -> B"]).with_coefficients([-1.0])
     assert ParameterVector(srx.System(network)).start.tolist() == [0.0]
+
+
+def test_names_that_differ_by_an_underscore_are_two_parameters():
+    parameters = {"k": jnp.array(1.0), "_k": jnp.array(2.0)}
+    found = ParameterVector(srx.System(lambda t, y, args: -y, jnp.ones(1), parameters=parameters))
+    assert {"parameters.k", "parameters._k"} <= set(found.names)

@@ -203,7 +203,8 @@ class Measurements(eqx.Module):
             array a run. A row of which neither a value nor the time is finite is left out.
         - `names`: of the columns; `y1, y2, ...` without.
         - `units`: of the columns, one text each.
-        - `sd`: standard deviations that broadcast against `values`; NaN where they are not known.
+        - `sd`: standard deviations that broadcast against `values`; NaN throughout columns of
+            which they are not known.
         - `constants`: one number a run, or one for all, by the name of the condition.
         - `inputs`: known functions of time, each by its name as a pair of `"step"`, `"linear"` or
             `"cubic"` and a table with its times, as `from_table` takes.

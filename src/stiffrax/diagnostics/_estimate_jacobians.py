@@ -66,7 +66,9 @@ def estimate_jacobians(
             f"unknowns each: write `num_neighbors={4 * n}`."
         )
     found = find_neighborhoods(data, num_neighbors, theiler=theiler)
-    flat = np.asarray(data.ys).reshape(-1, n)
+    # In units of the states' ranges: in their own, rounding would hide the small ones.
+    size = np.ptp(np.asarray(data.ys)[np.asarray(data.mask)], axis=0)
+    flat = np.asarray(data.ys).reshape(-1, n) / size
     flows = np.full((len(flat), n, n), np.nan)
     pairs = zip(np.asarray(found.centers), np.asarray(found.neighbors), strict=True)
     for center, neighbors in pairs:
@@ -74,7 +76,8 @@ def estimate_jacobians(
             flat[neighbors] - flat[center], flat[neighbors + 1] - flat[center + 1]
         )
     flows = flows.reshape(*data.ys.shape, n)
-    return flows if kind == "flow" else _of_field(flows, found.dt)
+    flows = flows if kind == "flow" else _of_field(flows, found.dt)
+    return flows * size[:, None] / size
 
 
 def _linear_fit(

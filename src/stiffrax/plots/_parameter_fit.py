@@ -49,7 +49,7 @@ def measured_fit(
     ```
     """
     data = fit.data if data is None else data
-    i = run_number(data.run_names, run)
+    data, i = data.select([run_number(data.run_names, run)]), 0
     band = fit.band(data=data, points=points, log_time=log_time)
     lower, upper = fit.error_limits(data)
     panels = panels_of(axes, data.num_columns)

@@ -151,7 +151,8 @@ def to_sympy(
     - `names`: the names of the states in their order; default those that the model has itself
         (species of a network, names of a `SymbolicModel`), else `y1 ... yn`. Others take their places.
     - `args`: the `args` with which parts are traced; of a fitted [`stiffrax.System`][] the conditions
-        of a run, `fit.conditions("a")`. Without, its functions have its `parameters` alone.
+        of a run, `fit.conditions("a")`, with numbers for inputs, `.replace(feed=3.0)`. Without, its
+        functions have its `parameters` alone.
     - `digits`: significant digits to which numbers are rounded; default all. Whole exponents and
         fractions stay.
     - `threshold`: coefficients of at most this size are left out: of a linear model its own, of any
@@ -274,7 +275,8 @@ def as_system(
         equations = paramax.unwrap(equations)
         names = names_for(equations, names)
         expressions = to_sympy(equations, names)
-        states = symbol_names(names, getattr(equations, "num_states", len(names or ())))
+        count = len(expressions if names is None else names)
+        states = symbol_names(names, getattr(equations, "num_states", count))
     else:
         expressions = as_expressions(equations)
         states = symbol_names(names, len(expressions) if names is None else len(names))

@@ -147,6 +147,8 @@ def choose(which: Any, cases: list[Any]) -> Any:
     if pieces and all(x.is_Integer for x, _ in pieces):
         return sympy.Piecewise(*((cases[int(x)], condition) for x, condition in pieces))
     if isinstance(which, Boolean):
+        if all(isinstance(x, Boolean) and not isinstance(x, sympy.Symbol) for x in cases):
+            return sympy.ITE(which, cases[1], cases[0])
         return sympy.Piecewise((cases[1], which), (cases[0], True))
     if getattr(which, "is_Integer", False):
         return cases[int(which)]

@@ -18,6 +18,7 @@ from ..models._reaction_network import rate_columns, side_text
 from ._equations import names_for
 from ._latex_symbols import latex_symbol
 from ._numbers import check_digits
+from ._sums_of_terms import finite_coefficients, finite_rates
 
 # The most reactions with the same reactants. With five, two products, and five species that change,
 # there are 20 choose 5, 15,504, sets to try, in a second; with eight 44 choose 5, a million.
@@ -132,11 +133,11 @@ def to_reactions(
 def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, ...], Any]]:
     """The coefficients of each product of species, over the equations."""
     if isinstance(model, ReactionNetwork):
+        finite_rates(model)
         # In the order of a polynomial's monomials.
         order = lambda one: (sum(one[0]), [-x for x in one[0]])  # noqa: E731
         return sorted(rate_columns(model).items(), key=order)
-    coefficients = np.where(model.active, model.coefficients, 0).T
-    return zip(map(tuple, model.exponents.tolist()), coefficients, strict=True)
+    return zip(map(tuple, model.exponents.tolist()), finite_coefficients(model).T, strict=True)
 
 
 def _split(
@@ -202,7 +203,7 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
     )
     check_digits(digits)
     kept, lines = network.kept(), []
-    for text, rate in zip(kept.reactions(), np.asarray(kept.rates), strict=True):
+    for text, rate in zip(kept.reactions(), finite_rates(kept), strict=True):
         left, right = (_in_mhchem(side) for side in text.split(" -> "))
         value = float(np.format_float_scientific(rate))  # the digits that single precision has
         number = f"{value!r}" if digits is None else f"{value:.{digits}g}"

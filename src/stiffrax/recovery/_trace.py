@@ -188,7 +188,7 @@ def _cond(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 # What a user wrote, where the name of the primitive does not tell.
-_TABLE = "`jnp.interp` or `jnp.searchsorted`"
+_TABLE = "`jnp.interp` or `jnp.searchsorted`, as inputs do"
 _ORIGINS = {"lt_to": _TABLE, "le_to": _TABLE, "SearchSorted": _TABLE}
 
 # A formula of more rounds than that is none that anybody reads.

@@ -49,10 +49,11 @@ class LeastSquaresFit(eqx.Module):
     - `num_failed`: segments whose step could not be solved at the solution.
     - `failure`: the first of them, and why it failed; empty if there is none.
     - `num_residuals`: how many numbers are fitted.
-    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free),
-        of the natural logarithm on a logarithmic scale; infinite where the samples do not determine
-        one, and all of them where no more numbers are fitted than there are parameters, whose
-        residuals say nothing of the noise; NaN if a segment could not be solved.
+    - `standard_errors`: of the free parameters, a model-shaped tree (zero where nothing is free; known
+        parts and plain numbers stay what they are), of the natural logarithm on a logarithmic scale,
+        and as without bounds, also of a number that ends at one; infinite where the samples do not
+        determine one, and all of them where no more numbers are fitted than there are parameters,
+        whose residuals say nothing of the noise; NaN if a segment could not be solved.
     - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python

@@ -169,7 +169,9 @@ def _name(path: tuple[Any, ...]) -> str:
     for key in path:
         if isinstance(key, jax.tree_util.SequenceKey):
             name += f"[{key.idx}]"
-        else:
+        elif isinstance(key, jax.tree_util.GetAttrKey):
             # A private field, such as the known part of a model, is read by a property.
-            name += f".{str(getattr(key, 'name', getattr(key, 'key', key))).lstrip('_')}"
+            name += f".{key.name.lstrip('_')}"
+        else:
+            name += f".{getattr(key, 'key', key)}"
     return name.removeprefix(".")
