@@ -8,7 +8,7 @@ import pytest
 
 import stiffrax as srx
 import stiffrax.training._session as session_module
-from stiffrax.training._starts_held_out import check_starts_trained
+from stiffrax.training._new_runs import check_starts_trained
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 DATA = srx.Trajectories.from_arrays(TS, np.exp(-np.outer(TS, [1.0, 3.0]))[None])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stiffrax.training._whole_files import write_whole
+from stiffrax.training._checkpoint import write_whole
 
 
 def test_a_file_is_replaced_by_the_new_one(tmp_path):

@@ -12,7 +12,6 @@ from ._error_measures import (
     ScaledMSE as ScaledMSE,
     sample_weights as sample_weights,
 )
-from ._failed_prediction import failed_step as failed_step
 from ._homotopy_loss import HomotopyLoss as HomotopyLoss
 from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
@@ -41,6 +40,6 @@ from ._noise import (
     StudentNoise as StudentNoise,
 )
 from ._roughness_penalty import RoughnessPenalty as RoughnessPenalty
-from ._segment_loss import SegmentLoss as SegmentLoss
+from ._segment_loss import SegmentLoss as SegmentLoss, failed_step as failed_step
 from ._simulation import Simulation as Simulation, Simulator as Simulator
 from ._trajectory_loss import TrajectoryLoss as TrajectoryLoss

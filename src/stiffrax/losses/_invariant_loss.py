@@ -15,8 +15,7 @@ from .._arguments import check_count, real_numbers
 from .._trees import is_none
 from ..data import Trajectories, unit_of_rounding
 from ..solvers import FixedStepFlow, orthonormalize, predict_lanes, push_forward
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._model_and_data import check_data, check_model
 
 
@@ -145,7 +144,7 @@ class InvariantLoss(AbstractLoss):
             raise ValueError(
                 f"{len(self.exponents)} `exponents` were given for {n} states: give {n} or fewer."
             )
-        ts, ys, mask = (jnp.asarray(x).reshape(-1, *np.shape(x)[2:]) for x in _arrays(data))
+        ts, ys, mask = (x.reshape(-1, *x.shape[2:]) for x in data.arrays)
         present = jnp.argsort(~mask, stable=True)
         places = jnp.linspace(0, 1, self.starts) * (jnp.sum(mask) - 1).astype(float)
         chosen = present[places.astype(int)]
@@ -197,10 +196,6 @@ def _checked_weight(name: str, value: Any) -> np.ndarray:
             f"would have no least value. Write `{name}=1.0`."
         )
     return weight
-
-
-def _arrays(data: Trajectories) -> tuple[Any, Any, Any]:
-    return data.ts, data.ys, data.mask
 
 
 class _Moments(NamedTuple):

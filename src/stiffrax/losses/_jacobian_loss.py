@@ -11,8 +11,7 @@ from jaxtyping import Array
 from .._arguments import check_count, real_numbers
 from ..data import Trajectories
 from ..solvers import FixedStepFlow, predict_lanes
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._model_and_data import check_data, check_model
 
 

@@ -16,8 +16,7 @@ from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
 from ._columns import columns_with_spread
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
 from ._simulation import (
     Simulation,

@@ -1,12 +1,27 @@
-"""What all losses have in common: they are called, added and weighted."""
+"""What all losses have in common: they are called, added and weighted, their parts checked."""
 
 import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
+import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from .._arguments import check_instance
+from ._error_measures import AbstractErrorMeasure
+
+_KINDS = {
+    "solver": (diffrax.AbstractSolver, "a solver", "solver=stiffrax.RadauIIA5()"),
+    "measure": (AbstractErrorMeasure, "a measure of errors", "measure=stiffrax.ScaledMAE()"),
+    "adjoint": (diffrax.AbstractAdjoint, "an adjoint", "adjoint=stiffrax.DiscreteAdjoint()"),
+    "controller": (
+        diffrax.AbstractStepSizeController | None,
+        "a step size controller of diffrax or stiffrax",
+        "controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)",
+    ),
+}
 
 
 @final
@@ -201,3 +216,18 @@ def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:
 def fix_to_data(loss: Callable[..., Any], data: Any) -> Callable[..., Any]:
     """`loss.for_data(data)`; a plain function has nothing to fix."""
     return loss.for_data(data) if isinstance(loss, AbstractLoss) else loss
+
+
+def check_parts(**parts: Any) -> None:
+    """Refuses parts of another kind than their name says."""
+    for name, part in parts.items():
+        check_instance(name, part, *_KINDS[name])
+    inner = parts.get("controller")
+    while isinstance(inner, diffrax.ClipStepSizeController):
+        inner = inner.controller
+    if isinstance(inner, diffrax.ConstantStepSize):
+        raise ValueError(
+            "`controller=ConstantStepSize()` was given, and a loss has no size of its steps. Write "
+            "`stiffrax.SegmentLoss(solver, substeps=4)`, or "
+            "`controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)`."
+        )

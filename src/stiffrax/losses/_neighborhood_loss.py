@@ -16,8 +16,7 @@ from .._trees import is_none
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow, predict_lanes
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._model_and_data import check_data, check_model
 
 # The second order is taken by central differences over this share of the way to the neighbor. It adds

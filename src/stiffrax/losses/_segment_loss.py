@@ -22,9 +22,7 @@ from ..solvers import (
     scan_window,
 )
 from ._error_measures import AbstractErrorMeasure, ScaledMSE, finite_samples
-from ._failed_prediction import failed_step
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._model_and_data import check_data, check_model
 
 
@@ -152,3 +150,17 @@ class SegmentLoss(AbstractLoss):
             return y, y
 
         return scan_window(predict, ys[0], ts, ys, mask)
+
+
+def failed_step(model: Any, ta: Any, tb: Any, ya: Any, yb: Any) -> str:
+    """Why the step from sample `ya` at `ta` to sample `yb` at `tb` could not be solved.
+
+    Found afterwards, by calling the model at both samples: steps report no cause, so that solved ones
+    pay nothing for it.
+    """
+    model = paramax.unwrap(model)
+    where = f"the step from t = {float(ta):.6g} to {float(tb):.6g}"
+    for t, y in ((ta, ya), (tb, yb)):
+        if not np.all(np.isfinite(np.asarray(model(jnp.asarray(t), jnp.asarray(y), None)))):
+            return f"{where}: the model is not finite at t = {float(t):.6g}, y = {np.asarray(y)}"
+    return f"{where}: its equations were not solved, or the solution left the range of numbers"

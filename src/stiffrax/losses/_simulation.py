@@ -82,7 +82,7 @@ class Simulator(eqx.Module):
                 "`System(..., states=[...])` with a name for each."
             )
         schedule = make_schedule(data, states, system.jump_ts, n)
-        ts, run = jnp.asarray(data.ts), _numbers(data)
+        ts, run = jnp.asarray(data.ts), jnp.arange(len(data))
 
         def solve(*lane: Any) -> tuple[Array, Array]:
             run, ts, ends, (added, seen), y0, begins = lane
@@ -209,10 +209,6 @@ class Simulator(eqx.Module):
         return jnp.where(rests, y, y0), ~rests & (span > 0)
 
 
-def _numbers(data: Measurements) -> Array:
-    return jnp.arange(len(data))
-
-
 def _initial_states(
     system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
 ) -> tuple[Float[Array, "runs ..."], Bool[Array, " runs"]]:
@@ -234,9 +230,10 @@ def _initial_states(
         rest = rest if given.then is None else _vector(given.then(rest, args), states)
         return rest, failed
 
+    runs = jnp.arange(len(data)), spans
     if isinstance(system.initial_state, SteadyState):
-        return solve_runs(start, simulator.adjoint, _numbers(data), spans)
-    return jax.vmap(start)(_numbers(data), spans)
+        return solve_runs(start, simulator.adjoint, *runs)
+    return jax.vmap(start)(*runs)
 
 
 def _initial_state(

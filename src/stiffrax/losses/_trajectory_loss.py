@@ -16,9 +16,7 @@ from ..adjoints import default_adjoint
 from ..data import Trajectories, cut_windows, default_scale
 from ..solvers import RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
-from ._failed_prediction import failed_solve
-from ._loss import AbstractLoss, LossValue
-from ._loss_parts import check_parts
+from ._loss import AbstractLoss, LossValue, check_parts
 from ._model_and_data import check_data, check_model
 from ._solve_runs import solve_runs, value_of_runs
 
@@ -153,7 +151,8 @@ class TrajectoryLoss(AbstractLoss):
         ts, ys, mask = (x[run] for x in data.arrays)
         solution = loss._solution(model, ts, ys[0], mask)
         what = f"run {data.run_names[run]}" if self.window is None else f"window {run}"
-        return failed_solve(what, ts[0], solution)
+        cause = diffrax.RESULTS[solution.result].strip()
+        return f"the solve of {what} from t = {float(ts[0]):.6g}: {cause}"
 
     def _solve_all(
         self, model: Any, data: Trajectories

@@ -1,14 +1,13 @@
 """Fitting models to data."""
 
 from ._fit import Fit as Fit, fit as fit
-from ._fit_homotopy import fit_homotopy as fit_homotopy
+from ._fit_homotopy import HomotopySchedule as HomotopySchedule, fit_homotopy as fit_homotopy
 from ._fit_least_squares import (
     LeastSquaresFit as LeastSquaresFit,
     fit_least_squares as fit_least_squares,
 )
 from ._fit_parameters import fit_parameters as fit_parameters
 from ._history import History as History
-from ._homotopy_schedule import HomotopySchedule as HomotopySchedule
 from ._parameter_fit import Estimate as Estimate, ParameterFit as ParameterFit
 from ._prediction_band import Band as Band
 from ._profile import Profile as Profile

@@ -4,8 +4,10 @@ import dataclasses
 import functools as ft
 import hashlib
 import json
+import os
 import re
 import types
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -17,7 +19,6 @@ import numpy as np
 
 from ._history import History
 from ._training_loop import TrainingState
-from ._whole_files import write_whole
 
 _FORMAT = 7
 
@@ -90,6 +91,24 @@ def _with_keys(numbers: Any, like: Any) -> Any:
         return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
 
     return jax.tree.map(restored, numbers, like)
+
+
+def write_whole(path: Path, write: Callable[[Any], Any]) -> None:
+    """Writes beside the file and renames: the file is the old one or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    if os.name != "posix":
+        return  # a folder cannot be opened there
+    # The new name itself must reach the disk too.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def check_folder(path: str | PathLike[str]) -> None:

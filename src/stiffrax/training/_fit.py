@@ -29,9 +29,9 @@ from ..models._own_names import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
+from ._new_runs import check_starts_trained
 from ._progress import progress_bar
 from ._session import Judgement, Session
-from ._starts_held_out import check_starts_trained
 from ._training_loop import Training, TrainingState, check_optimizer
 
 # Ranges of states that differ by more are worth a warning. Chosen, not measured; what scaling is worth

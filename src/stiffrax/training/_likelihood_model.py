@@ -1,7 +1,8 @@
 """The cost of parameters with its Gauss-Newton model, for many parameters in one program."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -105,6 +106,25 @@ class LikelihoodModel:
         found = np.asarray(self._evaluated(x).noise[0], float)
         named = zip(self.data.names, found, estimated, strict=True)
         return {name: float(sd) for name, sd, own in named if own}
+
+    def with_noise(self, data: Measurements, noise: Mapping[str, float]) -> Measurements:
+        """Other data whose unknown standard deviations are those that a fit of these found."""
+        sd, values, mask = (np.array(x) for x in (data.sd, data.values, data.mask))
+        own = self.likelihood.for_data(data)
+        noises, estimated = own.by_column(data), own.estimates(self.vector.given, data)
+        for j in np.flatnonzero(estimated):
+            name = data.names[j]
+            if name not in noise:
+                raise ValueError(
+                    f"Column {name!r} has no standard deviation, and the fit estimated those of "
+                    f"{sorted(noise)} alone. Write `sd={{{name!r}: ...}}` where the data are read."
+                )
+            # Rows that runs start from may be zero: they are no residuals.
+            relative = noises[j].on_logarithms & (values[..., j] > 0)
+            size = np.where(relative, values[..., j], 1.0)
+            unknown = mask[..., j] & (sd[..., j] == 0)
+            sd[..., j] = np.where(unknown, noise[name] * size, sd[..., j])
+        return dataclasses.replace(data, sd=sd)
 
     def score(self, x: Float[np.ndarray, " p"]) -> float:
         """The negative log-likelihood alone at one point, infinite where a solve fails."""

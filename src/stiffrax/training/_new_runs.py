@@ -1,4 +1,4 @@
-"""Refuses predictions of runs that would begin, or be seen, as another run of the fit is."""
+"""Refuses runs, to predict or held out, that would begin or be seen as another of the fit is."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from ..data import Conditions, Measurements
 from ..losses import states_of
-from ..models import SteadyState, System
+from ..models import SteadyState, System, split_trainable
 from ._likelihood_model import LikelihoodModel
 
 _ANSWERS = "eq ne lt le gt ge add radd sub rsub mul rmul mod and or index int float bool hash array"
@@ -91,6 +91,46 @@ def is_run_of(
     return bool(all(same))
 
 
+def check_starts_trained(system: System, data: Measurements, held_out: Measurements) -> None:
+    """Refuses a run held out that starts by a parameter that the number of no other run leads to."""
+    parameters, rest = split_trainable(system)
+
+    def start(parameters: Any, args: Any, number: Array) -> Array:
+        whole = paramax.unwrap(eqx.combine(parameters, rest))
+        given = _start_of(whole)
+        args = dataclasses.replace(args, run=number, parameters=whole.parameters)
+        y = given(args) if callable(given) else given[number]
+        y = jnp.concatenate([jnp.ravel(jnp.asarray(x, float)) for x in jax.tree.leaves(y)])
+        # Weights by which no sum of states is zero.
+        return jnp.sum(y * jnp.sqrt(1.0 + jnp.arange(y.size, dtype=float)))
+
+    @eqx.filter_jit
+    def by_number(parameters: Any, args: Any, numbers: Array) -> Any:
+        """The derivatives of the start, were it that of the run of each number."""
+        return jax.vmap(lambda number: jax.grad(start)(parameters, args, number))(numbers)
+
+    known = _start_of(paramax.unwrap(system))
+    if not jax.tree.leaves(parameters) or not (callable(known) or _has_rows(known)):
+        return
+    firsts = np.asarray(data.first_values()), np.asarray(held_out.first_values())
+    for i, name in enumerate(held_out.run_names):
+        if is_run_of(data, held_out, i, *firsts):
+            continue
+        numbers = jnp.asarray([held_out.numbers[i], *data.numbers])
+        slopes = by_number(parameters, held_out.conditions(i), numbers)
+        used = [np.asarray(x).reshape(len(numbers), -1) != 0 for x in jax.tree.leaves(slopes)]
+        own, *others = np.concatenate(used, axis=1)
+        # By a number that another run has, it would start as that one.
+        taken = held_out.numbers[i] in data.numbers and np.any(own != others)
+        if taken or np.any(own & ~np.any(others, axis=0)):
+            raise ValueError(
+                f"Run {name!r} is held out, and it would start by a parameter that stands for one run, "
+                "a row of `initial_state` or what `args.run` leads to: no run that is trained on says "
+                "what it is. Write `srx.fixed(...)` around starts that are known, or leave `held_out` "
+                "out."
+            )
+
+
 def _unseen(
     model: LikelihoodModel, x: Float[np.ndarray, " p"], acting: Float[np.ndarray, " p"]
 ) -> np.ndarray:
@@ -100,12 +140,20 @@ def _unseen(
     return np.array([i for i in range(len(x)) if acting[i] == 0 and arrays[i] in seen], int)
 
 
+def _start_of(system: System) -> Any:
+    """The initial state, or the one that a steady state is reached from."""
+    given = system.initial_state
+    return given.initial_state if isinstance(given, SteadyState) else given
+
+
+def _has_rows(start: Any) -> bool:
+    return eqx.is_array(start) and start.ndim == 2
+
+
 def _tells_runs_apart(system: System, data: Measurements) -> bool:
     """Whether rows of the initial state or a function of the system go by the number of the run."""
     system = paramax.unwrap(system)
-    start = system.initial_state
-    start = start.initial_state if isinstance(start, SteadyState) else start
-    if eqx.is_array(start) and start.ndim == 2:
+    if _has_rows(_start_of(system)):
         return True
     true = dataclasses.replace(data.conditions(0), parameters=system.parameters)
     args = eqx.tree_at(lambda c: c.run, true, _Unknown())

@@ -13,7 +13,6 @@ from .._arguments import check_count
 from ..data import Conditions, Measurements, common_units
 from ..losses import Simulation, check_columns, check_measurements
 from ._box_trust_region import Box, Found
-from ._known_noise import with_noise
 from ._likelihood_model import LikelihoodModel
 from ._new_runs import check_runs_known
 from ._parameter_errors import ParameterErrors, check_level
@@ -322,7 +321,7 @@ class ParameterFit:
         model = self._on(data)
         if model is self._model:
             return model
-        return model.on(with_noise(self._model, model.data, self.noise))
+        return model.on(self._model.with_noise(model.data, self.noise))
 
     def _measured(self, data: Measurements | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What was measured, whether its noise is on logarithms, and its spread."""

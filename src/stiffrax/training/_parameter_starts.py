@@ -11,10 +11,9 @@ import numpy as np
 from ..data import Measurements
 from ..models import split_trainable
 from ._box_trust_region import Found
-from ._checkpoint import check_folder, digest_of
+from ._checkpoint import check_folder, digest_of, write_whole
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
-from ._whole_files import write_whole
 
 _FORMAT = 3
 _COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")

@@ -1,7 +1,6 @@
 """Many solves in chunks: bounded memory, lanes of like cost together, and a run that goes on."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable
 from os import PathLike
@@ -15,8 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from .._arguments import check_count
+from ._checkpoint import digest_of, write_whole
 from ._progress import progress_bar
-from ._whole_files import write_whole
 
 
 def solve_in_chunks(
@@ -85,7 +84,7 @@ def solve_in_chunks(
     shapes, structure = jax.tree.flatten(results)
     store = None
     if checkpoint is not None:
-        store = _Store(checkpoint, lanes, order, chunk=size, results=_kinds(results))
+        store = _Store(checkpoint, digest_of(lanes, order, size, results))
     out = [np.zeros((count, *x.shape), x.dtype) for x in shapes]
     firsts = range(0, count, size)
     bar = progress_bar(progress, len(firsts), "chunks")
@@ -119,12 +118,6 @@ def _with_plain_keys(solve: Callable, lanes: PyTree) -> tuple[Callable, PyTree]:
 
     plain = structure.unflatten(map(np.asarray, plain))
     return (solve_plain if any(is_key) else solve), plain
-
-
-def _kinds(tree: PyTree) -> str:
-    """Where each array is, and of which shape and type."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return str([(jax.tree_util.keystr(at), x.shape, str(x.dtype)) for at, x in leaves])
 
 
 def _order_by(cost: Any, count: int) -> np.ndarray:
@@ -167,13 +160,8 @@ _kept = functools.lru_cache(maxsize=16)(_batched)
 class _Store:
     """A folder of chunks that are done, and of which run."""
 
-    def __init__(
-        self, path: str | PathLike[str], lanes: PyTree, order: np.ndarray, **settings: Any
-    ):
-        digest = hashlib.sha256(order.tobytes())
-        for x in jax.tree.leaves(lanes):
-            digest.update(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
-        settings = {"lanes": digest.hexdigest(), **settings}
+    def __init__(self, path: str | PathLike[str], digest: str):
+        settings = {"of": digest}
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = self.path / "settings.json"

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._arguments import check_instance
+from .._trees import select
 from ..data import Measurements, Trajectories
 from ..losses import LossValue, evaluate_loss
 from ..models import within_bounds
@@ -74,7 +75,7 @@ class TrainingState(eqx.Module):
         better = better & jnp.isfinite(found.value) & allowed
         new = self.parameters, found.value, found.num_failed, solved, self.step
         where = lambda s: (s.best, s.best_value, s.best_failed, s.best_solved, s.best_step)  # noqa: E731
-        return eqx.tree_at(where, self, _select(better, new, where(self)))
+        return eqx.tree_at(where, self, select(better, new, where(self)))
 
 
 @final
@@ -164,13 +165,13 @@ class Training(eqx.Module):
         moved = _stays_finite(*map(jax.tree.leaves, (state.parameters, parameters)))
         usable = differentiable & moved & _stays_finite(state.optimizer, optimizer)
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, state.parameters, state.safe)
-        elsewhere = _select(all_failed, halfway, state.parameters)
+        elsewhere = select(all_failed, halfway, state.parameters)
         state = state.judged(found, self.keep_best & differentiable)
         state = dataclasses.replace(
             state,
-            parameters=_select(usable, parameters, elsewhere),
-            optimizer=_select(usable, optimizer, state.optimizer),
-            safe=_select(differentiable, state.parameters, state.safe),
+            parameters=select(usable, parameters, elsewhere),
+            optimizer=select(usable, optimizer, state.optimizer),
+            safe=select(differentiable, state.parameters, state.safe),
             step=state.step + 1,
             num_skipped=state.num_skipped + (~usable).astype(int),
             unusable=jnp.where(usable, 0, state.unusable + 1),
@@ -178,10 +179,6 @@ class Training(eqx.Module):
         )
         row = (x.astype(found.value.dtype) for x in (found.value, norm, found.num_failed))
         return state, jnp.stack(list(row))
-
-
-def _select(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _stays_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:

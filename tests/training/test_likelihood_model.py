@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import stiffrax as srx
-from stiffrax.training._known_noise import with_noise
+from stiffrax.training._likelihood_model import LikelihoodModel
 
 
 def test_a_start_of_zero_under_noise_on_logarithms_has_a_spread_too(unchecked_types):
@@ -17,4 +17,5 @@ def test_a_start_of_zero_under_noise_on_logarithms_has_a_spread_too(unchecked_ty
         likelihood=srx.LikelihoodLoss(noise=srx.LogNormalNoise()),
         vector=SimpleNamespace(given=system),
     )
-    np.testing.assert_allclose(with_noise(model, data, {"A": 0.1}).sd[0, :, 0], [0.1, 0.3, 0.5])
+    found = LikelihoodModel.with_noise(model, data, {"A": 0.1})
+    np.testing.assert_allclose(found.sd[0, :, 0], [0.1, 0.3, 0.5])
