@@ -259,10 +259,11 @@ def test_a_column_without_a_name_is_left_out_where_that_is_said(written):
     assert data.names == ("A",)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_samples_in_another_encoding_are_read_as_measurements(written, encoding):
-    with pytest.raises(ValueError, match="is not UTF-8. Write `srx.Measurements.from_csv"):
-        srx.Trajectories.from_csv(written("run,t,µ\na,0,1\n", encoding=encoding))
+def test_samples_in_latin_1_are_read_with_a_word(written):
+    path = written("run,t,µ\na,0,1\na,1,2\n", encoding="latin-1")
+    with pytest.warns(UserWarning, match="read as Latin-1"):
+        data = srx.Trajectories.from_csv(path)
+    assert data.names == ("µ",)
 
 
 @pytest.mark.parametrize("start", ["PK\x03\x04", "PAR1"])

@@ -9,14 +9,18 @@ from ._table import few
 
 @final
 class Renaming(NamedTuple):
-    """New names by the old ones, and columns that are left out; with their units or without."""
+    """New names by the old ones, and columns that are left out; with their units or without.
+
+    `as_written`: whether a unit is part of a name, and a column may have none.
+    """
 
     rename: Mapping[str, str] = {}
     ignore: Sequence[str] = ()
+    as_written: bool = False
 
     def name(self, written: str) -> tuple[str, str]:
         """The name and the unit of what is written; the unit is empty where there is none."""
-        name, unit = name_and_unit(written)
+        name, unit = (written, "") if self.as_written else name_and_unit(written)
         return self.rename.get(written, self.rename.get(name, name)), unit
 
     def leaves_out(self, written: str) -> bool:
@@ -74,7 +78,7 @@ def name_columns(
         name, unit = renaming.name(written)
         if renaming.leaves_out(written) or not (name or filled[j]):
             continue
-        if not name:
+        if not name and not renaming.as_written:
             raise ValueError(
                 f"Column {j + 1} of {source} has no name. Give it one in the file, or leave it out: "
                 "write `ignore=['']`."

@@ -82,7 +82,7 @@ class Table(NamedTuple):
             )
         return seen or (
             f"holds {cell!r}, which is no number; correct it, or leave it empty if it was not "
-            "measured."
+            "measured (of `Trajectories` leave its row out)."
         )
 
 

@@ -4,7 +4,7 @@ import codecs
 import csv
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -22,6 +22,8 @@ _BINARY = {b"PK\x03\x04": "an Excel file", b"\xd0\xcf\x11\xe0": "an Excel file",
 _COMMENT = re.compile(r"#(?!N/A|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!)", re.IGNORECASE)
 # By the mark at their beginning.
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# Cells of which the last begins with a quote, and has none that ends it.
+_OPEN = re.compile(r'(?!#)(?:(?:("(?:[^"]|"")*"(?!")|[^",;\t])[^,;\t]*)?[,;\t])*"(?:[^"]|"")*')
 # A name and its unit are one cell, though there is a space between them.
 _WORD = r"[^\s\[(]+(?:\s*[\[(][^\])]*[\])])?"
 
@@ -77,8 +79,7 @@ def _lines(path: Path) -> tuple[list[Line], list[Line]]:
                 f"{path} is {what}, no text. Read it with pandas or Polars and write "
                 "`Measurements.from_table(frame)`."
             )
-    numbered = [(n, line) for n, line in enumerate(_text(path, content).splitlines(), 1)]
-    numbered = [(n, line) for n, line in numbered if line.strip()]
+    numbered = [(n, line) for n, line in _whole_lines(_text(path, content)) if line.strip()]
     comments = [(n, line) for n, line in numbered if _COMMENT.match(line)]
     return [(n, line) for n, line in numbered if not _COMMENT.match(line)], comments
 
@@ -96,6 +97,19 @@ def _text(path: Path, content: bytes) -> str:
     except UnicodeDecodeError:
         warnings.warn(f"{path} is not UTF-8 and was read as Latin-1.", stacklevel=5)
         return content.decode("latin-1")
+
+
+def _whole_lines(text: str) -> Iterator[Line]:
+    """Each line with those on which a cell in quotes goes on, and the number of the first."""
+    lines, first, is_open = text.splitlines(keepends=True), 1, False
+    for number, line in enumerate(lines, 1):
+        first = first if is_open else number
+        if '"' in line:
+            is_open = _OPEN.fullmatch('"' * is_open + line) is not None
+        if not is_open:
+            yield first, "".join(lines[first - 1 : number]).rstrip("\r\n")
+    if is_open:  # no quote closes it
+        yield from enumerate(lines[first - 1 :], first)
 
 
 def _with_header(
@@ -182,7 +196,9 @@ def _is_number(cell: str) -> bool:
 def _cells(line: str, separator: str) -> list[str]:
     if separator == " ":
         return re.findall(_WORD, line)
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    # By another separator a cell that goes over several lines is several rows.
+    rows = csv.reader(line.splitlines(keepends=True), delimiter=separator)
+    return [cell.strip() for row in rows for cell in row]
 
 
 def _separator(path: Path, lines: list[tuple[int, str]]) -> str:

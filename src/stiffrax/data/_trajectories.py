@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ._column_names import Renaming
 from ._run_names import check_run_names, held_out_runs, select_runs
 from ._sample_runs import check_run, pad_runs, runs_from_arrays
 from ._state_names import check_names
-from ._trajectories_csv import runs_from_csv, write_csv
+from ._text_table import read_csv
+from ._trajectories_csv import runs_of_samples, write_csv
 from ._windows import cut_arrays
 
 
@@ -117,16 +119,19 @@ class Trajectories(eqx.Module):
         run: str | None = "run",
         time: str = "t",
         states: Sequence[str] | None = None,
+        separator: str | None = None,
+        decimal: str | None = None,
     ) -> "Trajectories":
         """Trajectories from a CSV file with one row a sample and the names in the first row.
 
         **Arguments:**
 
-        - `path`: the file, comma separated. A missing sample is a row left out.
+        - `path`: the file. A missing sample is a row left out.
         - `run`: the column that names the run of a row, or `None` if the file is one run. The rows
             of a run need not be adjacent.
         - `time`: the column of times.
         - `states`: the columns to read as states. Default: all others, in the file's order.
+        - `separator`, `decimal`: as [`stiffrax.Measurements.from_csv`][] finds or takes them.
 
         **Returns:** `Trajectories` whose state names are the column names.
 
@@ -134,7 +139,9 @@ class Trajectories(eqx.Module):
         without samples, and whatever `from_arrays` refuses; row and column are named (the header is
         row 1).
         """
-        runs, names = runs_from_csv(path, run, time, states)
+        written = Renaming(as_written=True)
+        table = read_csv(path, written, separator=separator, decimal=decimal)
+        runs, names = runs_of_samples(table, run, time, states)
         return cls._from_runs(list(runs.values()), names, list(runs))
 
     @classmethod
