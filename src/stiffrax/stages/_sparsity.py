@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
-import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
@@ -17,40 +16,15 @@ from ..linear_algebra import (
     SparseMatrix,
     dissect,
     dissect_band,
-    factor_shifted_band,
-    factor_shifted_sparse,
 )
 from ._detect_pattern import detect_pattern
-from ._mass import Mass
-from ._probes import probe, probe_part, refuse_entries_outside, spread_groups
-from ._sparse_mass import is_outside, sparse_mass
+from ._patterned import AbstractPatterned
+from ._probes import probe, probe_part, spread_groups
 from ._stage_system import FlatField
-from ._structure import AbstractStructure, Dense, shifted
+from ._structure import Dense
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-
-def _sparse_jacobian(
-    written: str, pattern: Pattern, field: FlatField, t: Array, y: Float[Array, " n"]
-) -> SparseMatrix:
-    columns, direction, product = probe(field, t, y, pattern.groups, pattern.num_groups)
-    values = columns[pattern.groups[pattern.columns], pattern.rows]
-    terms = values * direction[pattern.columns]
-    zero = jnp.zeros_like(y)
-    sums = [zero.at[pattern.rows].add(x) for x in (terms, jnp.abs(terms))]
-    return SparseMatrix(refuse_entries_outside(written, values, product, *sums), pattern)
-
-
-def _factor(shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None) -> Any:
-    of_type = [shifted(shift, hJ.values.dtype) for shift in shifts]
-    if hJ.pattern.block is not None:
-        return factor_shifted_band(of_type, hJ, M, hJ.pattern.block)
-    return factor_shifted_sparse(of_type, hJ, M)
-
-
-def _solve(factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-    return jnp.stack([f.solve(b) for f, b in zip(factors, rhs, strict=True)])
 
 
 @functools.lru_cache(maxsize=32)
@@ -69,7 +43,7 @@ def _band(n: int, lower: int, upper: int) -> Pattern:
 
 
 @final
-class Banded(AbstractStructure):
+class Banded(AbstractPatterned):
     r"""A Jacobian that is zero below and above a band around its diagonal.
 
     In blocks of `max(lower, upper)` rows the matrix is block tridiagonal. With blocks of up to three
@@ -121,43 +95,21 @@ class Banded(AbstractStructure):
                 "Jacobian."
             )
 
-    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        return _sparse_jacobian(self.written, self._pattern(y.size), field, t, y)
-
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        pattern = self._pattern(y.size)
+        pattern = self.pattern_for(y.size)
         columns = probe_part(field, t, y, self.lower + self.upper + 1)
         return SparseMatrix(columns[pattern.columns % len(columns), pattern.rows], pattern)
 
-    def mass_matrix(self, mass: Mass) -> SparseMatrix:
-        return sparse_mass(mass, self._pattern(len(mass.entries)))
-
-    def leaves_out(self, mass: Mass) -> Array | bool:
-        return is_outside(mass, self._pattern(len(mass.entries)))
-
-    def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
-        return _factor(shifts, hJ, M)
-
-    def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
-        return _solve(factors, rhs)
+    def pattern_for(self, n: int) -> Pattern:
+        return _band(n, self.lower, self.upper)
 
     @property
     def written(self) -> str:
         return f"Banded({self.lower}, {self.upper})"
 
-    @property
-    def has_pattern(self) -> bool:
-        return True
-
-    def as_sparse(self, jacobian: SparseMatrix, n: int) -> SparseMatrix:
-        return jacobian
-
-    def _pattern(self, n: int) -> Pattern:
-        return _band(n, self.lower, self.upper)
-
 
 @final
-class Sparsity(AbstractStructure):
+class Sparsity(AbstractPatterned):
     """A Jacobian whose pattern of zeros is known.
 
     Columns that share no row are evaluated together in one forward-mode sweep, in groups found by
@@ -255,50 +207,32 @@ class Sparsity(AbstractStructure):
         """Groups of columns that are evaluated together."""
         return self.pattern.num_groups
 
-    def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        self._check_size(y.size)
-        return _sparse_jacobian(self.written, self.pattern, field, t, y)
-
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        self._check_size(y.size)
-        pattern, groups = self.pattern, spread_groups(self.pattern.groups)
+        pattern, groups = self.pattern_for(y.size), spread_groups(self.pattern.groups)
         columns = probe(field, t, y, groups, int(groups.max()) + 1).columns
         return SparseMatrix(columns[groups[pattern.columns], pattern.rows], pattern)
 
-    def _check_size(self, size: int) -> None:
-        n = self.pattern.n
-        if n != size:
+    def pattern_for(self, n: int) -> Pattern:
+        if n != (size := self.pattern.n):
             raise ValueError(
-                f"A pattern of shape {(n, n)} was given for a state of {size} "
+                f"A pattern of shape {(size, size)} was given for a state of {n} "
                 "components; it needs one row and one column for each."
             )
-
-    def mass_matrix(self, mass: Mass) -> SparseMatrix:
-        return sparse_mass(mass, self.pattern)
-
-    def leaves_out(self, mass: Mass) -> Array | bool:
-        return is_outside(mass, self.pattern)
+        return self.pattern
 
     def factor(self, shifts: np.ndarray, hJ: SparseMatrix, M: SparseMatrix | None = None) -> Any:
         if self.dense is None:
-            return _factor(shifts, hJ, M)
+            return super().factor(shifts, hJ, M)
         return self.dense.factor(shifts, hJ.as_matrix(), None if M is None else M.as_matrix())
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         if self.dense is None:
-            return _solve(factors, rhs)
+            return super().solve(factors, rhs)
         return self.dense.solve(factors, rhs)
-
-    @property
-    def has_entries(self) -> bool:
-        return True
 
     @property
     def has_pattern(self) -> bool:
         return self.dense is None
-
-    def as_sparse(self, jacobian: SparseMatrix, n: int) -> SparseMatrix:
-        return jacobian
 
 
 def _pattern_of(given: Any) -> Pattern:

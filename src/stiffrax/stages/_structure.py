@@ -180,7 +180,7 @@ def _dtype_of(shifts: np.ndarray, dtype: Any) -> Any:
 
 def complex_of(dtype: Any) -> Any:
     """The complex dtype of the same precision."""
-    return jnp.complex128 if dtype == jnp.float64 else jnp.complex64
+    return jnp.promote_types(dtype, jnp.complex64)
 
 
 def shifted(shift: Any, dtype: Any) -> Array:
@@ -258,12 +258,8 @@ def factor_shifted(
 
 
 def _single(tree: Any) -> Any:
-    def narrow(x: Any) -> Any:
-        if x.dtype == jnp.float64:
-            return x.astype(jnp.float32)
-        return x.astype(jnp.complex64) if x.dtype == jnp.complex128 else x
-
-    return jax.tree.map(narrow, tree)
+    narrow = {"float64": jnp.float32, "complex128": jnp.complex64}
+    return jax.tree.map(lambda x: x.astype(narrow.get(x.dtype.name, x.dtype)), tree)
 
 
 @final
