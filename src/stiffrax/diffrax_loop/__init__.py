@@ -12,6 +12,11 @@ from ._enclosing_solve import (
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
     report_is_read as report_is_read,
 )
+from ._error_control import (
+    ErrorLeaf as ErrorLeaf,
+    scaled_error as scaled_error,
+    smallest_step as smallest_step,
+)
 from ._events import (
     close_event as close_event,
     event_mask as event_mask,
@@ -42,8 +47,6 @@ from ._save_buffers import (
     with_room_for_states as with_room_for_states,
     with_tangents as with_tangents,
 )
-from ._scaled_error import ErrorLeaf as ErrorLeaf, scaled_error as scaled_error
-from ._smallest_step import smallest_step as smallest_step
 from ._solve_loop import (
     solve_loop as solve_loop,
     start_of as start_of,

@@ -1,10 +1,15 @@
-"""The quotient of an error and its scale: zero where the error is, and infinite."""
+"""What error control needs: errors divided by their scale, and the smallest step worth trying."""
 
 from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Shaped
+
+# In units of the spacing of floating-point numbers, as in SciPy: nine tenths of five spacings are
+# rounded to five again, so that a rejected step would be tried again as it was, for ever.
+_SPACINGS = 10
 
 
 def scaled_error(error: Float[ArrayLike, "*n"], scale: Any) -> Float[Array, "*n"]:
@@ -27,3 +32,10 @@ class ErrorLeaf(eqx.Module):
 
     def __truediv__(self, scale: Any) -> Float[Array, "*n"]:
         return scaled_error(self.value, scale)
+
+
+def smallest_step(t: Any) -> Shaped[Array, ""]:
+    """Below this a rejected step is not worth a smaller one: `t` and `t + h` are all but the same."""
+    t = jnp.abs(lax.stop_gradient(jnp.asarray(t)))
+    limits = jnp.finfo(t.dtype)
+    return _SPACINGS * jnp.maximum(limits.eps * t, limits.tiny)
