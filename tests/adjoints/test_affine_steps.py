@@ -18,7 +18,7 @@ TABLEAUS = [srx.tableaus.radau_iia(3), srx.tableaus.gauss(2), srx.tableaus.lobat
 
 
 def run(name, chunk, nodes, p_bar, end):
-    start, _, V = RECURRENCES[name](chunk).back(end, entering(chunk, nodes, p_bar))
+    start, _, V = RECURRENCES[name](chunk).run(end, entering(chunk, nodes, p_bar), back=True)
     return start, V
 
 
@@ -82,9 +82,8 @@ def test_factors_are_computed_and_judged_once_for_all_that_is_solved(monkeypatch
 
     def twice(ends):
         equations, given = RECURRENCES["scan"](chunk), entering(chunk, nodes, p_bar)
-        return jax.vmap(lambda end: equations.back(end, given)[0])(ends), equations.back(
-            ends[0], given
-        )
+        back = functools.partial(equations.run, given=given, back=True)
+        return jax.vmap(lambda end: back(end)[0])(ends), back(ends[0])
 
     jaxpr = jax.make_jaxpr(twice)(jnp.ones((9, 3)))
     assert sorted(calls) == ["equations_hold", "factor_blocks"]

@@ -44,8 +44,8 @@ def test_cotangents_of_end_and_polynomial_are_pulled_to_the_start(solver, getkey
     linearized = linearize(system, powers @ coefficients)
     G = linearized.from_polynomial(p_bar)
     matrix = stacked_matrix(solver.tableau.A_inverse.T, linearized.hJ_T)
-    V = jnp.linalg.solve(matrix, linearized.from_end(y1_bar) + G)
-    start = linearized.start_from_end(y1_bar, V) + linearized.start_from_polynomial(p_bar, G)
+    V = jnp.linalg.solve(matrix, linearized.right_sides(y1_bar) + G)
+    start = linearized.across(y1_bar, V) + linearized.start_from_polynomial(p_bar, G)
     np.testing.assert_allclose(start, pull((y1_bar, p_bar))[0], rtol=1e-10)
 
 

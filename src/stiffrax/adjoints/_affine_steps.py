@@ -128,19 +128,10 @@ class AbstractRecurrence(eqx.Module):
     def run(
         self, first: Float[Array, " n"], given: Entering, *, back: bool
     ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
-        """What leaves the last step passed, what enters each of them, and all stages."""
+        """What leaves the last step passed, what enters each of them, and all stages.
 
-    def back(
-        self, end: Float[Array, " n"], given: Entering
-    ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
-        """The cotangents of the first start, of the ends of all steps and of all stages."""
-        return self.run(end, given, back=True)
-
-    def ahead(
-        self, start: Float[Array, " n"], given: Entering
-    ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
-        """The tangents of the last end, of the starts of all steps and of all stages."""
-        return self.run(start, given, back=False)
+        Cotangents `back` from an end, tangents ahead from a start.
+        """
 
 
 @final

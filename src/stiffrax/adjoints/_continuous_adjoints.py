@@ -20,9 +20,10 @@ from ._sweeps import SavedTangents, SolveTangents
 class AbstractContinuousAdjoint(AbstractRecordedAdjoint):
     """An adjoint that solves `lambda' = -J^T lambda` along the recorded solution."""
 
-    rtol: eqx.AbstractVar[float]
-    atol: eqx.AbstractVar[float]
-    max_steps: eqx.AbstractVar[int]
+    rtol: float = eqx.field(static=True, default=1e-6)
+    atol: float = eqx.field(static=True, default=1e-9)
+    max_steps: int = eqx.field(static=True, default=4096)
+    failed: Failed = eqx.field(static=True, default="zero")
 
     any_solver: ClassVar[bool] = False
 
@@ -114,11 +115,6 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     ```
     """
 
-    rtol: float = eqx.field(static=True, default=1e-6)
-    atol: float = eqx.field(static=True, default=1e-9)
-    max_steps: int = eqx.field(static=True, default=4096)
-    failed: Failed = eqx.field(static=True, default="zero")
-
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """Radau IIA, its own rule for the integral."""
         del num_stages
@@ -154,11 +150,6 @@ class GaussAdjoint(AbstractContinuousAdjoint):
 
     ```
     """
-
-    rtol: float = eqx.field(static=True, default=1e-6)
-    atol: float = eqx.field(static=True, default=1e-9)
-    max_steps: int = eqx.field(static=True, default=4096)
-    failed: Failed = eqx.field(static=True, default="zero")
 
     nodes: int | None = eqx.field(converter=plain_integer, static=True, default=None)
 
@@ -203,11 +194,6 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     ```
     """
 
-    rtol: float = eqx.field(static=True, default=1e-6)
-    atol: float = eqx.field(static=True, default=1e-9)
-    max_steps: int = eqx.field(static=True, default=4096)
-    failed: Failed = eqx.field(static=True, default="zero")
-
     @property
     def uses_quadrature(self) -> bool:
         """The integral is made of the dense output of the adjoint."""
@@ -246,11 +232,6 @@ class ImexAdjoint(AbstractContinuousAdjoint):
 
     ```
     """
-
-    rtol: float = eqx.field(static=True, default=1e-6)
-    atol: float = eqx.field(static=True, default=1e-9)
-    max_steps: int = eqx.field(static=True, default=4096)
-    failed: Failed = eqx.field(static=True, default="zero")
 
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """KenCarp4."""

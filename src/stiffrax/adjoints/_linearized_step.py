@@ -174,14 +174,6 @@ class LinearizedStep(eqx.Module):
         return tuple(d * units if d else None for d in self.tableau.d.tolist())
 
     def right_sides(self, y1_bar: Float[Array, "n *c"]) -> Float[Array, "mn *c"]:
-        """Those of the stages for a cotangent of the end."""
-        return self.from_end(y1_bar)
-
-    def across(self, y1_bar: Float[Array, "n *c"], V: Float[Array, "mn *c"]) -> Array:
-        """The cotangent of the start."""
-        return self.start_from_end(y1_bar, V)
-
-    def from_end(self, y1_bar: Float[Array, "n *c"]) -> Float[Array, "mn *c"]:
         """`G` for a cotangent of the end of the step."""
         d = jnp.asarray(self.tableau.d, y1_bar.dtype)
         return jnp.multiply.outer(d, y1_bar).reshape(-1, *y1_bar.shape[1:])
@@ -194,7 +186,7 @@ class LinearizedStep(eqx.Module):
         """The cotangent of `h f_0` for those of the polynomial, where the first stage is explicit."""
         return jnp.asarray(self.tableau.polynomial_explicit, p_bar.dtype) @ p_bar
 
-    def start_from_end(
+    def across(
         self, y1_bar: Float[Array, "n *c"], V: Float[Array, "mn *c"]
     ) -> Float[Array, "n *c"]:
         """The cotangent of the start of the step, without what enters at its polynomial."""

@@ -133,12 +133,12 @@ class StepEquations(AbstractRecordedSteps):
 
         def corrected(state: tuple) -> tuple:
             (end, starts, U), rest = state
-            change = equations.ahead(nothing, Entering(rest, still))
+            change = equations.run(nothing, Entering(rest, still), back=False)
             left = pushed(change[2].reshape(Z.shape), no_sources)[0]
             rest = rest + left + right_sides(change[1])
             return (end + change[0], starts + change[1], U + change[2]), rest
 
-        solution = equations.ahead(start, Entering(sources, still))
+        solution = equations.run(start, Entering(sources, still), back=False)
         rest = pushed(solution[2].reshape(Z.shape), along)[0] + right_sides(solution[1])
         state = corrected((solution, rest))
         if chunk.is_sparse:
@@ -173,7 +173,7 @@ class StepEquations(AbstractRecordedSteps):
         chunk = Chunk(linearized, used, self.solver.exact_linear_solver)
         nodes, end = nodes[:-1], nodes[-1]
         equations, given = RECURRENCES[recurrence](chunk), entering(chunk, nodes, polynomials)
-        start, ends, V = equations.back(end, given)
+        start, ends, V = equations.run(end, given, back=True)
         G = chunk.right_sides(ends)
         G = G if given.stages is None else G + given.stages
         slope_bar = None
@@ -195,7 +195,9 @@ class StepEquations(AbstractRecordedSteps):
 
         def corrected(state: tuple) -> tuple:
             start, V, by, rest = state
-            change, ends, correction = equations.back(jnp.zeros_like(end), Entering(rest, still))
+            change, ends, correction = equations.run(
+                jnp.zeros_like(end), Entering(rest, still), back=True
+            )
             *more, Z_bar = pulled(correction, no_slope)
             rest = rest + Z_bar.reshape(rest.shape) + chunk.right_sides(ends)
             by = jax.tree.map(jnp.add, by, more)

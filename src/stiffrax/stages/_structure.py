@@ -180,7 +180,7 @@ def _dtype_of(shifts: np.ndarray, dtype: Any) -> Any:
 
 def complex_of(dtype: Any) -> Any:
     """The complex dtype of the same precision."""
-    return jnp.promote_types(dtype, jnp.complex64)
+    return jnp.complex128 if dtype == jnp.float64 else jnp.complex64
 
 
 def shifted(shift: Any, dtype: Any) -> Array:
