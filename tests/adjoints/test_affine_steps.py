@@ -82,7 +82,7 @@ def test_factors_are_computed_and_judged_once_for_all_that_is_solved(monkeypatch
 
     def twice(ends):
         equations, given = RECURRENCES["scan"](chunk), entering(chunk, nodes, p_bar)
-        back = functools.partial(equations.run, given=given, back=True)
+        back = ft.partial(equations.run, given=given, back=True)
         return jax.vmap(lambda end: back(end)[0])(ends), back(ends[0])
 
     jaxpr = jax.make_jaxpr(twice)(jnp.ones((9, 3)))
