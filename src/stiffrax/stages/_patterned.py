@@ -18,11 +18,11 @@ class AbstractPatterned(AbstractStructure):
     """A structure that knows where the Jacobian is not zero."""
 
     @abc.abstractmethod
-    def pattern_for(self, n: int) -> Pattern:
+    def _pattern(self, n: int) -> Pattern:
         """Where the Jacobian of `n` components is not zero."""
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        pattern = self.pattern_for(y.size)
+        pattern = self._pattern(y.size)
         columns, direction, product = probe(field, t, y, pattern.groups, pattern.num_groups)
         values = columns[pattern.groups[pattern.columns], pattern.rows]
         terms = values * direction[pattern.columns]
@@ -32,7 +32,7 @@ class AbstractPatterned(AbstractStructure):
         return SparseMatrix(values, pattern)
 
     def mass_matrix(self, mass: Mass) -> SparseMatrix:
-        pattern = self.pattern_for(len(mass.entries))
+        pattern = self._pattern(len(mass.entries))
         if mass.is_diagonal:
             values = jnp.where(pattern.is_diagonal, mass.entries[pattern.rows], 0)
         else:
@@ -42,7 +42,7 @@ class AbstractPatterned(AbstractStructure):
     def leaves_out(self, mass: Mass) -> Array | bool:
         if mass.is_diagonal:
             return False
-        pattern = self.pattern_for(len(mass.entries))
+        pattern = self._pattern(len(mass.entries))
         inside = jnp.zeros(mass.entries.shape, bool).at[pattern.rows, pattern.columns].set(True)
         return jnp.any(~inside & (mass.entries != 0))
 

@@ -96,11 +96,11 @@ class Banded(AbstractPatterned):
             )
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        pattern = self.pattern_for(y.size)
+        pattern = self._pattern(y.size)
         columns = probe_part(field, t, y, self.lower + self.upper + 1)
         return SparseMatrix(columns[pattern.columns % len(columns), pattern.rows], pattern)
 
-    def pattern_for(self, n: int) -> Pattern:
+    def _pattern(self, n: int) -> Pattern:
         return _band(n, self.lower, self.upper)
 
     @property
@@ -208,11 +208,11 @@ class Sparsity(AbstractPatterned):
         return self.pattern.num_groups
 
     def part(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> SparseMatrix:
-        pattern, groups = self.pattern_for(y.size), spread_groups(self.pattern.groups)
+        pattern, groups = self._pattern(y.size), spread_groups(self.pattern.groups)
         columns = probe(field, t, y, groups, int(groups.max()) + 1).columns
         return SparseMatrix(columns[groups[pattern.columns], pattern.rows], pattern)
 
-    def pattern_for(self, n: int) -> Pattern:
+    def _pattern(self, n: int) -> Pattern:
         if n != (size := self.pattern.n):
             raise ValueError(
                 f"A pattern of shape {(size, size)} was given for a state of {n} "
