@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, final
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,8 +15,6 @@ from ..data import Conditions, Measurements
 from ..losses import states_of
 from ..models import SteadyState, System, split_trainable
 from ._likelihood_model import LikelihoodModel
-
-_ANSWERS = "eq ne lt le gt ge add radd sub rsub mul rmul mod and or index int float bool hash array"
 
 
 def check_runs_known(
@@ -155,22 +153,27 @@ def _tells_runs_apart(system: System, data: Measurements) -> bool:
     system = paramax.unwrap(system)
     if _has_rows(_start_of(system)):
         return True
-    true = dataclasses.replace(data.conditions(0), parameters=system.parameters)
-    args = eqx.tree_at(lambda c: c.run, true, _Unknown())
+    args = dataclasses.replace(data.conditions(0), parameters=system.parameters)
     y = jnp.zeros(len(states_of(system, data)))
-    # What fails for the run itself says nothing, and fails by its own message where it is solved.
-    return any(
-        _works(function, y, true) and not _works(function, y, args)
-        for function in _functions(system)
-    )
+    return any(_reads_run(function, y, args) for function in _functions(system))
 
 
-def _works(function: Callable[..., Any], y: Float[Array, " n"], args: Conditions) -> bool:
+def _reads_run(function: Callable[..., Any], y: Float[Array, " n"], args: Conditions) -> bool:
+    """Whether a function goes by the number of the run, or fails only where that is traced."""
+
+    def of_number(run: Any) -> Any:
+        return function(y[0], y, dataclasses.replace(args, run=run))
+
+    known = False
     try:
-        jax.eval_shape(lambda t, y: function(t, y, args), y[0], y)
+        jax.eval_shape(lambda: of_number(args.run))
+        known = True
+        jaxpr = jax.make_jaxpr(of_number)(args.run).jaxpr
     except Exception:  # whatever an index or an array makes of it
-        return False
-    return True
+        # What fails for the run itself says nothing, and fails by its own message where it is solved.
+        return known
+    read = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
+    return any(x is jaxpr.invars[0] for x in read)
 
 
 def _functions(system: System) -> Iterator[Callable[..., Any]]:
@@ -188,19 +191,3 @@ def _functions(system: System) -> Iterator[Callable[..., Any]]:
         start = start.initial_state
     if callable(start):
         yield lambda _t, _y, args: start(args)
-
-
-@final
-class _Unknown:
-    """In the place of a run's number: whoever looks at it fails."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise LookupError(name)
-
-
-def _fail(*_: Any) -> NoReturn:
-    raise LookupError
-
-
-for _name in (*_ANSWERS.split(), "jax_array"):
-    setattr(_Unknown, f"__{_name}__", _fail)
