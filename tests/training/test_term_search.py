@@ -11,9 +11,8 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.training import _term_search
-from stiffrax.training._compressed_residuals import CompressedResiduals
+from stiffrax.training._compressed_residuals import CompressedResiduals, Misfit
 from stiffrax.training._fit_least_squares import fit_windows
-from stiffrax.training._misfit import Misfit
 from stiffrax.training._sample_windows import padded_windows
 from stiffrax.training._term_judge import TermJudge
 from stiffrax.training._term_search import TermSearch

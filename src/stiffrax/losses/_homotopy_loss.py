@@ -1,6 +1,6 @@
 """The error of the model coupled to the data, by which training moves from easy to hard."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -77,6 +77,7 @@ class HomotopyLoss(AbstractLoss):
     alpha: float
     strength: Array
     target: SmoothingSpline | None
+    is_of_one_data_set: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -118,11 +119,6 @@ class HomotopyLoss(AbstractLoss):
             (self.trajectory.for_data(data), target, coupling),
             is_leaf=is_none,
         )
-
-    @property
-    def is_of_one_data_set(self) -> bool:
-        """Whether the loss knows one data set only: it does."""
-        return True
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error of the coupled solutions, and the number of runs whose solve failed."""

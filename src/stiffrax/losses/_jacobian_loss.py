@@ -1,6 +1,6 @@
 """The error of a model's Jacobians."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import diffrax
 import jax
@@ -57,6 +57,7 @@ class JacobianLoss(AbstractLoss):
     jacobians: Array
     flow_solver: diffrax.AbstractSolver | None
     substeps: int
+    is_of_one_data_set: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -75,11 +76,6 @@ class JacobianLoss(AbstractLoss):
                 "Write `flow_solver=srx.RadauIIA5()` beside it."
             )
         self.flow_solver = flow_solver
-
-    @property
-    def is_of_one_data_set(self) -> bool:
-        """Whether the loss knows one data set only: it does."""
-        return True
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of Jacobians of the model that are not finite."""

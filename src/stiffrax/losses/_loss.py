@@ -163,8 +163,8 @@ class WeightedSum(AbstractLoss):
 
     def first_failure(self, model: Any, data: Any) -> str:
         """That of the first loss that has one."""
-        losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
-        return next(filter(None, (loss.first_failure(model, data) for loss in losses)), "")
+        failures = (loss.first_failure(model, data) for loss in self._proper)
+        return next(filter(None, failures), "")
 
     def for_data(self, data: Any) -> "WeightedSum":
         """Every loss for the data."""
@@ -173,19 +173,22 @@ class WeightedSum(AbstractLoss):
     @property
     def window(self) -> int | None:
         """What all losses agree on, or else whole runs."""
-        windows = {loss.window for loss in self.losses if isinstance(loss, AbstractLoss)}
+        windows = {loss.window for loss in self._proper}
         return windows.pop() if len(windows) == 1 else None
 
     @property
     def has_plain_functions(self) -> bool:
         """Whether some of the losses are functions of model and data."""
-        return not all(isinstance(loss, AbstractLoss) for loss in self.losses)
+        return len(self._proper) < len(self.losses)
 
     @property
     def is_of_one_data_set(self) -> bool:
         """Whether any of the losses is."""
-        losses = [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
-        return any(loss.is_of_one_data_set for loss in losses)
+        return any(loss.is_of_one_data_set for loss in self._proper)
+
+    @property
+    def _proper(self) -> list[AbstractLoss]:
+        return [loss for loss in self.losses if isinstance(loss, AbstractLoss)]
 
 
 def weighted_terms(loss: Callable[..., Any]) -> list[tuple[Any, Callable[..., Any]]]:

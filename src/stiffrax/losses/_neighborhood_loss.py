@@ -1,7 +1,7 @@
 """The error of neighbors predicted from the tangent flow of a center."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import diffrax
 import equinox as eqx
@@ -91,6 +91,7 @@ class NeighborhoodLoss(AbstractLoss):
     distributions: bool
     measure: AbstractErrorMeasure
     neighborhoods: Neighborhoods | None
+    is_of_one_data_set: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -173,11 +174,6 @@ class NeighborhoodLoss(AbstractLoss):
             raise ValueError("The loss has no neighbors to draw from: call `loss.for_data(data)`.")
         drawn = self.neighborhoods.draw(key, centers, neighbors)
         return eqx.tree_at(lambda loss: loss.neighborhoods, self, drawn)
-
-    @property
-    def is_of_one_data_set(self) -> bool:
-        """Whether the loss knows one data set only: it does."""
-        return True
 
     def evaluate(self, model: Any, data: Trajectories) -> LossValue:
         """The error, and the number of centers whose prediction failed."""

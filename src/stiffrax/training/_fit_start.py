@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ._compressed_residuals import CompressedResiduals
+from ._compressed_residuals import CompressedResiduals, Misfit
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt
-from ._misfit import Misfit
 from ._progress import progress_bar
 from ._window_residuals import WindowResiduals, mean_slope_step
 

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ._compressed_residuals import CompressedResiduals
+from ._compressed_residuals import CompressedResiduals, Misfit
 from ._free_parameters import FreeParameters
-from ._misfit import Misfit
 from ._progress import progress_bar
 
 # Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly, and

@@ -177,10 +177,7 @@ class _Parts(eqx.Module):
         """The predictions at one point, differentiable forward."""
         return self.likelihood.simulate(self.system(x), self.data, diffrax.ForwardMode())
 
-    @eqx.filter_jit
-    def predict(self, x: Float[Array, " p"]) -> Simulation:
-        """As `simulate`, compiled."""
-        return self.simulate(x)
+    predict = eqx.filter_jit(simulate)
 
     @eqx.filter_jit
     def sensitivities(self, x: Float[Array, " p"]) -> tuple[Array, Array]:

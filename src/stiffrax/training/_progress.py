@@ -2,20 +2,13 @@
 
 import os
 import sys
+import types
 from typing import Any
 
-
-class _Silent:
-    """Stands in for a progress bar."""
-
-    def update(self, n: int = 1) -> None:
-        pass
-
-    def set_postfix_str(self, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+# Stands in for a progress bar.
+_SILENT = types.SimpleNamespace(
+    **dict.fromkeys(("update", "set_postfix_str", "close"), lambda *_: None)
+)
 
 
 def progress_bar(show: bool | None, total: int, description: str) -> Any:
@@ -23,7 +16,7 @@ def progress_bar(show: bool | None, total: int, description: str) -> Any:
     if show is None:
         show = sys.stderr.isatty() and not os.environ.get("CI") and _has_tqdm()
     if not show:
-        return _Silent()
+        return _SILENT
     if not _has_tqdm():
         raise ValueError(
             "`progress=True` was given, which needs tqdm. Install it with "

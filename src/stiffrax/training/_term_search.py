@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ._compressed_residuals import CompressedResiduals
+from ._compressed_residuals import CompressedResiduals, Misfit
 from ._fit_least_squares import LeastSquaresFit
 from ._free_parameters import FreeParameters
-from ._misfit import Misfit
 from ._subset_selection import addition_path, best_subset, elimination_path, without_terms
 from ._term_judge import TermJudge
 
