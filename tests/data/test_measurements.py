@@ -161,7 +161,7 @@ def test_a_cubic_input_never_overshoots():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: srx.Measurements.from_arrays([0.0], np.zeros((2, 1))), "`ts` has shape"),
+        (lambda: srx.Measurements.from_arrays([0.0], np.zeros((2, 1))), "`ts` has"),
         (lambda: srx.Measurements.from_arrays([0.0], np.zeros(1)), "`values` has shape"),
         (lambda: srx.Measurements.from_arrays([0.0, 1.0], [[NAN], [NAN]]), "no measured cell"),
         (
@@ -265,14 +265,19 @@ def test_rows_that_are_padded_by_nan_are_none():
 @pytest.mark.parametrize(
     ("ts", "values", "options", "message"),
     [
-        ([[0, 1], [0]], [[[1], [2]], [[1], [2]]], {}, "`ts` has shape"),
-        ([0, 1], [[[1], [2]], [[1]]], {}, r"`ts` has shape \(2,\); for `values` with \[2, 1\]"),
-        ([[0, 1], [0]], [[[1], [2]], [[1, 2]]], {}, r"`values\[1\]` has shape \(1, 2\)"),
-        ([[0, 1], [0]], [[1, 2], [1]], {}, r"`values\[0\]` has shape \(2,\)"),
-        ([0, 1], [[1], [2]], {"sd": [[0.1], [0.2], [0.3]]}, r"`sd` has shape \(3, 1\); it needs a"),
+        ([[0, 1], [0]], [[[1], [2]], [[1], [2]]], {}, r"`ts` has \[2, 1\] entries"),
+        ([0, 1], [[[1], [2]], [[1]]], {}, r"`ts` has \[2, 2\] entries, .* `values` \[2, 1\]"),
+        ([[0, 1], [0]], [[[1], [2]], [[1, 2]]], {}, r"`values` has shape \[\(2, 1\), \(1, 2\)\]"),
+        ([[0, 1], [0]], [[1, 2], [1]], {}, r"`values` has shape \[\(2,\), \(1,\)\]"),
+        (
+            [0, 1],
+            [[1], [2]],
+            {"sd": [[0.1], [0.2], [0.3]]},
+            r"`sd` has shape \[\(3, 1\)\]; it needs a",
+        ),
         ([0, 1], [[1], [2]], {"units": "mM"}, r"`units='mM'` was given; .* Write `units=\['mM'\]`"),
         ([0, 1], [[1], [2]], {"constants": "c.csv"}, "arrays need one number a run by the name"),
-        ([], np.ones((0, 0, 1)), {}, "none of them zero"),
+        ([], np.ones((0, 0, 1)), {}, "none of them empty"),
         ([0], np.ones((1, 1)), {"run_names": "a"}, r"Write `run_names=\['a'\]`"),
     ],
 )

@@ -29,6 +29,10 @@ def test_runs_may_have_their_own_times():
     np.testing.assert_array_equal(from_arrays(ts, YS).ts, ts)
 
 
+def test_times_of_the_only_run_may_have_an_axis_of_runs():
+    np.testing.assert_array_equal(from_arrays(TS[None], YS[0]).ts, TS[None])
+
+
 def test_lists_of_numbers_are_arrays():
     assert from_arrays([0, 1], [[1.0], [2.0]]).ys.shape == (1, 2, 1)
 
@@ -103,39 +107,42 @@ def test_half_precision_is_a_floating_type():
             r"`ys` has dtype int64.*np.asarray\(ys, ",
         ),
         (lambda: from_arrays(TS, [[1], [2], [3], [4]]), "`ys` has dtype int64"),
-        (lambda: from_arrays(TS, YS + 0j), "`ys` has dtype complex128.*not supported.*imaginary"),
-        (lambda: from_arrays(TS + 0j, YS), "`ts` has dtype complex128.*not supported"),
-        (lambda: from_arrays(TS, YS.astype(str)), "`ys` has dtype <U.*numbers are needed"),
+        (lambda: from_arrays(TS, YS + 0j), "`ys` .* dtype complex128; .* as two"),
+        (lambda: from_arrays(TS + 0j, YS), "`ts` .* dtype complex128; it needs real numbers"),
+        (lambda: from_arrays(TS, YS.astype(str)), "`ys` .* dtype <U.*needs real numbers"),
         (lambda: from_arrays(TS, YS > 1), "`ys` has dtype bool"),
         (
             lambda: from_arrays(TS, YS, mask=np.ones((3, 4))),
             "`mask` has dtype float64.*True: p",
         ),
         # shapes
-        (lambda: from_arrays(TS, YS[0, :, 0]), r"`ys` has shape \(4,\).*write `ys\[..., None\]`"),
+        (lambda: from_arrays(TS, YS[0, :, 0]), r"`ys` has shape \(4,\).*n = 1 for a single column"),
         (lambda: from_arrays(TS, YS[None]), r"`ys` has shape \(1, 3, 4, 2\)"),
         (lambda: from_arrays(TS, []), r"`ys` has shape \(0,\)"),
-        (lambda: from_arrays(TS, YS[:0]), "`ys` holds no run"),
-        (lambda: from_arrays(TS, YS[..., :0]), "`ys` has no states"),
+        (lambda: from_arrays(TS, YS[:0]), r"`ys` has shape \(0, 4, 2\).*none of them empty"),
+        (lambda: from_arrays(TS, YS[..., :0]), r"`ys` has shape \(3, 4, 0\)"),
         (lambda: from_arrays(1.0, YS), r"`ts` has shape \(\)"),
+        (lambda: from_arrays(TS[:, None], YS[0]), r"`ts` has \[1, 1, 1, 1\] .* `ys` \[4\] rows"),
+        (lambda: from_arrays(TS[:3], YS[:2]), r"`ts` has \[3, 3\] entries, .* `ys` \[4, 4\] rows"),
+        (lambda: from_arrays([TS, TS], YS), r"`ts` has \[4, 4\] entries, .* `ys` \[4, 4, 4\] rows"),
         (
-            lambda: from_arrays(TS[None], YS[0]),
-            r"`ts` has shape \(1, 4\).*with shape \(4,\)",
+            lambda: from_arrays(TS, YS, mask=np.ones((3, 3), bool)),
+            r"`mask` has \[3, 3, 3\] entries",
         ),
-        (lambda: from_arrays(TS[:3], YS), "`ts` has 3 entries for run 0, but `ys` has 4 samples"),
-        (lambda: from_arrays([TS, TS], YS), "`ts` holds 2 runs, but `ys` holds 3"),
-        (lambda: from_arrays(TS, YS, mask=np.ones((3, 3), bool)), "`mask` has 3 entries for run 0"),
         (
             lambda: from_arrays(TS, YS, mask=np.ones((3, 4, 2), bool)),
-            r"`mask` has shape \(3, 4, 2\).*\(times,\), \(runs, times\)",
+            r"`mask` has shape \(3, 4, 2\).*\(times,\) for all runs alike, \(runs, times\)",
         ),
         (
             lambda: from_arrays([TS, TS], [YS[0], YS[0, :, :1]]),
-            r"`ys\[1\]` has 1 states",
+            r"`ys` has shape \[\(4, 2\), \(4, 1\)\]",
         ),
-        (lambda: from_arrays([TS, TS], [YS[0], YS[0, :3, 0]]), r"`ys\[1\]` has shape \(3,\)"),
+        (
+            lambda: from_arrays([TS, TS], [YS[0], YS[0, :3, 0]]),
+            r"`ys` has shape \[\(4, 2\), \(3,\)\]",
+        ),
         # runs
-        (lambda: from_arrays(TS[:0], YS[0, :0]), "the run in `ys` is empty"),
+        (lambda: from_arrays(TS[:0], YS[0, :0]), r"`ys` has shape \(0, 2\)"),
         (lambda: from_arrays(TS[:1], YS[:, :1]), "run 0 of `ys` has one sample.*two or more"),
         (
             lambda: from_arrays(TS, YS, mask=np.arange(3)[:, None] + np.zeros((1, 4)) != 1),

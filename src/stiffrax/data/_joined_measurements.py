@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._known_input import KnownInput
+from ._ragged import stacked
 
 
 def joined(parts: Sequence[Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def joined(parts: Sequence[Any]) -> dict[str, Any]:
     cells = {x: [_cells(getattr(part, x), part, names, longest) for part in parts] for x in _CELLS}
     constants = _known_of_all("constants", parts)
     return {
-        "ts": np.concatenate([_repeated(part.ts, longest) for part in parts]),
+        "ts": stacked(row for part in parts for row in part.ts),
         **{x: np.concatenate(rows) for x, rows in cells.items()},
         "starts": np.concatenate([np.asarray(part.starts) for part in parts]),
         "constants": {
@@ -50,17 +51,6 @@ def joined(parts: Sequence[Any]) -> dict[str, Any]:
 
 
 _CELLS = ("values", "mask", "sd")
-
-
-def _padded(rows: np.ndarray, count: int, fill: float) -> np.ndarray:
-    """With a number on the second axis up to a length."""
-    missing = (len(rows), count - rows.shape[1], *rows.shape[2:])
-    return np.concatenate([rows, np.full(missing, fill)], axis=1)
-
-
-def _repeated(ts: np.ndarray, count: int) -> np.ndarray:
-    """With the last time of each run up to a length."""
-    return ts[:, np.minimum(np.arange(count), ts.shape[1] - 1)]
 
 
 def _cells(cells: Any, part: Any, names: tuple[str, ...], longest: int) -> np.ndarray:
@@ -104,10 +94,8 @@ def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
 
 def _input(parts: Sequence[KnownInput]) -> KnownInput:
     """The input of all runs; rows and jumps that a run does not have are at infinite times."""
-    rows = max(part.ts.shape[1] for part in parts)
-    jumps = max(part.jump_ts.shape[1] for part in parts)
     return KnownInput(
-        np.concatenate([_padded(np.asarray(x.ts), rows, np.inf) for x in parts]),
-        np.concatenate([_padded(np.asarray(x.coefficients), rows, 0.0) for x in parts]),
-        np.concatenate([_padded(np.asarray(x.jump_ts), jumps, np.inf) for x in parts]),
+        stacked((row for x in parts for row in x.ts), np.inf),
+        stacked((row for x in parts for row in x.coefficients), 0.0),
+        stacked((row for x in parts for row in x.jump_ts), np.inf),
     )

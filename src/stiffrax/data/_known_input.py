@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._ragged import stacked
 from ._table import Table
 
 KINDS = ("step", "linear", "cubic")
@@ -57,12 +58,11 @@ class KnownInput(eqx.Module):
 
 def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownInput:
     """From the times and values of each run."""
-    rows = max(len(ts) for ts, _ in runs)
-    times = np.full((len(runs), rows), np.inf)
-    coefficients, jumps = np.zeros((len(runs), rows, 4)), []
-    for i, (ts, values) in enumerate(runs):
-        times[i, : len(ts)] = ts
-        coefficients[i, : len(ts), 0] = values
+    coefficients, jumps = [], []
+    for ts, values in runs:
+        rows = np.zeros((len(ts), 4))
+        rows[:, 0] = values
+        coefficients.append(rows)
         if kind == "step":
             jumps.append(ts[1:][np.diff(values) != 0])
             continue
@@ -70,16 +70,14 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
         speeds = np.abs(slopes)
         jumps.append(ts[1:-1][speeds[1:] > _STEEPER * speeds[:-1]])
         if len(ts) > 1 and kind == "linear":
-            coefficients[i, : len(ts) - 1, 1] = slopes
+            rows[:-1, 1] = slopes
         elif len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
-            coefficients[i, : len(ts) - 1] = PchipInterpolator(ts, values).c[::-1].T
-    jump_ts = np.full((len(runs), max(map(len, jumps))), np.inf)
-    for own, found in zip(jump_ts, jumps, strict=True):
-        own[: len(found)] = found
-    return KnownInput(times, coefficients, jump_ts)
+            rows[:-1] = PchipInterpolator(ts, values).c[::-1].T
+    times = stacked((ts for ts, _ in runs), np.inf)
+    return KnownInput(times, stacked(coefficients, 0.0), stacked(jumps, np.inf))
 
 
 def input_of_runs(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ._known_input import KnownInput
+from ._ragged import stacked
 from ._run_checks import check_cells, check_dose, run_starts
 
 
@@ -33,15 +34,8 @@ def padded_runs(
         check_cells(label, names, *run, ~np.isnan(run.values))
     for dose in doses:
         check_dose(dose)
-    longest = max(len(run.ts) for run in runs.values())
-
-    def padded(rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([rows, np.repeat(rows[-1:], longest - len(rows), axis=0)])
-
-    ts = np.stack([padded(run.ts) for run in runs.values()])
-    values = np.stack([padded(run.values) for run in runs.values()])
-    sd = np.stack([padded(run.sd) for run in runs.values()])
-    present = np.stack([np.arange(longest) < len(run.ts) for run in runs.values()])
+    ts, values, sd = (stacked(x) for x in zip(*runs.values(), strict=True))
+    present = stacked([np.ones(len(run.ts), bool) for run in runs.values()], False)
     mask = np.isfinite(values) & present[..., None]
     return {
         "ts": ts,

@@ -9,6 +9,7 @@ from .._arguments import real_numbers
 from ._column_names import Renaming, check_sequence
 from ._column_roles import input_kinds
 from ._measured_runs import MeasuredRun, padded_runs
+from ._ragged import along_runs, is_ragged, runs_of
 from ._run_checks import per_run
 from ._run_names import check_run_names
 from ._second_tables import check_time_units, run_doses, run_inputs, second_tables
@@ -31,9 +32,9 @@ def measurements_from_arrays(
     """The fields of `Measurements`."""
     names = check_sequence("names", names, "['A']")
     units = check_sequence("units", units, "['mM']")
-    given = _runs(values)
+    given, _ = runs_of("values", values, 2)
     num_columns = given[0].shape[1]
-    times, spreads = _times(ts, given), _spreads(sd, given)
+    times, spreads = along_runs("ts", ts, "values", given)[0], _spreads(sd, given)
     names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
     names = check_names("`names`", names, num_columns)
     titles = ("",) * num_columns if units is None else _units(units, num_columns)
@@ -60,73 +61,20 @@ def measurements_from_arrays(
     return padded_runs(runs, names, titles, known, functions, given, start)
 
 
-def _runs(values: Any) -> list[np.ndarray]:
-    """One array a run."""
-    if _is_ragged(values):
-        runs = [real_numbers(f"values[{i}]", x) for i, x in enumerate(values)]
-    else:
-        array = real_numbers("values", values)
-        if array.ndim not in (2, 3) or 0 in array.shape:
-            raise ValueError(
-                f"`values` has shape {array.shape}; it needs (runs, times, columns), or (times, "
-                "columns) for one run, none of them zero."
-            )
-        runs = [array] if array.ndim == 2 else list(array)
-    for i, run in enumerate(runs):
-        if run.ndim != 2 or run.shape[1] != runs[0].shape[1] or 0 in run.shape:
-            raise ValueError(
-                f"`values[{i}]` has shape {run.shape} and `values[0]` {runs[0].shape}; runs of "
-                "different lengths need (times, columns) each, with the same columns. Write NaN "
-                "where a run has none of a column."
-            )
-    return runs
-
-
-def _is_ragged(values: Any) -> bool:
-    try:
-        np.asarray(values)
-    except ValueError:  # runs of different lengths
-        return True
-    return False
-
-
-def _times(ts: Any, runs: list[np.ndarray]) -> list[np.ndarray]:
-    if _is_ragged(ts):
-        times = [real_numbers(f"ts[{i}]", t) for i, t in enumerate(ts)]
-    else:
-        array = real_numbers("ts", ts)
-        times = [array] * len(runs) if array.ndim == 1 else list(np.atleast_1d(array))
-    lengths = [(len(run),) for run in runs]
-    if [t.shape for t in times] != lengths:
-        shape = [t.shape for t in times] if _is_ragged(ts) else np.shape(ts)
-        counts = [len(run) for run in runs]
-        raise ValueError(
-            f"`ts` has shape {shape}; for `values` with {counts} rows it needs as many times for "
-            "each run: (runs, times), (times,) for all runs alike, or a list of one array a run."
-        )
-    return times
-
-
 def _spreads(sd: Any, runs: list[np.ndarray]) -> list[np.ndarray]:
-    ragged, array = _is_ragged(sd), np.asarray(np.nan)
-    if ragged:
+    if is_ragged(sd):
         given = [real_numbers(f"sd[{i}]", x) for i, x in enumerate(sd)]
     else:
         array = real_numbers("sd", np.nan if sd is None else sd)
-        given = list(array) if array.ndim == 3 and len(array) > 1 else [array] * len(runs)
-    spreads = []
-    for i, run in enumerate(runs):
-        one = given[i] if len(given) == len(runs) else np.empty((0, 0))
-        one = one[0] if one.ndim == 3 else one
-        try:
-            spreads.append(np.broadcast_to(one, run.shape))
-        except ValueError:
-            shape = [x.shape for x in given] if ragged else array.shape
-            raise ValueError(
-                f"`sd` has shape {shape}; it needs a number, one for each column, or the shape of "
-                f"`values`, which is {run.shape} in run {i}."
-            ) from None
-    return spreads
+        given = list(array) if array.ndim == 3 else [array]
+    given = given * len(runs) if len(given) == 1 else given
+    try:
+        return [np.broadcast_to(x, run.shape) for x, run in zip(given, runs, strict=True)]
+    except ValueError:
+        raise ValueError(
+            f"`sd` has shape {[x.shape for x in given]}; it needs a number, one for each column, or "
+            f"the shape of `values`, which is {[run.shape for run in runs]}, run by run."
+        ) from None
 
 
 def _run(ts: np.ndarray, values: np.ndarray, sd: np.ndarray) -> MeasuredRun:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ._ragged import stacked
+
 
 def resampled(data: Any, points: int, log_time: bool) -> Any:
     """The runs of measurements with so many steps from start to last row, and their rows among them.
@@ -14,9 +16,7 @@ def resampled(data: Any, points: int, log_time: bool) -> Any:
     With `log_time` equal steps of the logarithm of the time since the start, from the first row on.
     """
     runs = zip(np.asarray(data.ts), np.asarray(data.starts), strict=True)
-    found = [_times(*run, points, log_time) for run in runs]
-    longest = max(map(len, found))
-    ts = np.stack([np.append(run, np.repeat(run[-1:], longest - len(run))) for run in found])
+    ts = stacked(_times(*run, points, log_time) for run in runs)
     # A system without an initial state starts there. Noise on logarithms refuses zeros.
     first = np.asarray(data.first_values())[:, None]
     values = np.where((ts == ts[:, :1])[:, :, None], first, 1.0)

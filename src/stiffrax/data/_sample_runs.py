@@ -1,10 +1,12 @@
-"""Runs of samples: out of arrays, checked, padded to one array."""
+"""Runs of samples: out of arrays, and checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
-import jax.numpy as jnp
 import numpy as np
+
+from .._arguments import real_numbers
+from ._ragged import along_runs, runs_of
 
 
 @final
@@ -21,26 +23,23 @@ class Run(NamedTuple):
     locate: Callable[[int, int | None], str]
 
 
-def as_float64(name: str, values: Any, *, integers: bool = False) -> np.ndarray:
-    """`values` as a NumPy float64 array, refusing what would change meaning on the way."""
-    array = np.asarray(values)
-    # jnp.issubdtype, for it also knows bfloat16.
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+def _samples(name: str, values: Any) -> np.ndarray:
+    """States as float64: what is an integer may be a count, and truth values a mistake."""
+    if (dtype := np.asarray(values).dtype).kind in "biu":
         raise ValueError(
-            f"`{name}` has dtype {array.dtype}, but complex numbers are not supported: pass real "
-            "and imaginary part as separate states."
-        )
-    if jnp.issubdtype(array.dtype, jnp.integer) and not integers:
-        raise ValueError(
-            f"`{name}` has dtype {array.dtype}, but states must be floating point numbers: write "
+            f"`{name}` has dtype {dtype}, but states must be floating point numbers: write "
             f"`np.asarray({name}, dtype=float)`."
         )
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+    return real_numbers(name, values)
+
+
+def _flags(name: str, values: Any) -> np.ndarray:
+    if (array := np.asarray(values)).dtype != bool:
         raise ValueError(
-            f"`{name}` has dtype {array.dtype}, but numbers are needed: write "
-            f"`np.asarray({name}, dtype=float)` if its entries are numbers."
+            f"`{name}` has dtype {array.dtype}, but booleans are needed (True: present): write "
+            "`np.asarray(mask, dtype=bool)`."
         )
-    return array.astype(np.float64)
+    return array
 
 
 def check_run(run: Run) -> None:
@@ -74,43 +73,13 @@ def check_run(run: Run) -> None:
         )
 
 
-def pad_runs(
-    ts: Sequence[np.ndarray], ys: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stacks runs of any length; each is padded by repeats of its last sample.
-
-    NaN padding was rejected: it would enter the vector field, and a NaN that is masked afterwards
-    still makes the gradient NaN.
-    """
-    times = max(len(t) for t in ts)
-    last = [np.minimum(np.arange(times), len(t) - 1) for t in ts]
-    mask = np.stack([np.arange(times) < len(t) for t in ts])
-    return (
-        np.stack([t[i] for t, i in zip(ts, last, strict=True)]),
-        np.stack([y[i] for y, i in zip(ys, last, strict=True)]),
-        mask,
-    )
-
-
 def runs_from_arrays(ts: Any, ys: Any, mask: Any) -> list[Run]:
     """The runs in `ts`, `ys`, `mask`, without the samples that `mask` declares missing."""
-    states, single = _split("ys", ys, 2, "(times, n), (runs, times, n)")
-    if not states:
-        raise ValueError("`ys` holds no run: give at least one.")
-    states = [as_float64("ys", y) for y in states]
-    _check_widths(states)
-    times, shared = _per_run("ts", ts, states, single)
-    times = [as_float64("ts", t, integers=True) for t in times]
-    if mask is None:
-        present = [np.ones(len(y), dtype=bool) for y in states]
-    else:
-        present, _ = _per_run("mask", mask, states, single)
-        for run in present:
-            if run.dtype != bool:
-                raise ValueError(
-                    f"`mask` has dtype {run.dtype}, but booleans are needed (True: present): "
-                    "write `np.asarray(mask, dtype=bool)`."
-                )
+    states, single = runs_of("ys", ys, 2, _samples)
+    times, shared = along_runs("ts", ts, "ys", states)
+    present = [np.ones(len(y), bool) for y in states]
+    if mask is not None:
+        present, _ = along_runs("mask", mask, "ys", states, _flags)
     return [
         _run_of_arrays(i, times[i], states[i], present[i], single=single, shared=shared)
         for i in range(len(states))
@@ -131,65 +100,3 @@ def _run_of_arrays(
     if mask.size and not mask.any():
         title += " (its `mask` is False throughout)"
     return Run(title, ts[kept], ys[kept], locate)
-
-
-def _split(name: str, values: Any, ndim: int, shapes: str) -> tuple[list[np.ndarray], bool]:
-    """`values` run by run, and whether it was a single run; `ndim` is that of one run."""
-    try:
-        dense = np.asarray(values)
-    except ValueError:  # runs of different lengths
-        runs = [np.asarray(run) for run in values]
-        for i, run in enumerate(runs):
-            if run.ndim != ndim:
-                raise ValueError(
-                    f"`{name}[{i}]` has shape {run.shape}, but `{name}` needs the shape {shapes}, "
-                    "or a list with one array a run."
-                ) from None
-        return runs, False
-    if dense.ndim == ndim:
-        return [dense], True
-    if dense.ndim == ndim + 1:
-        return list(dense), False
-    hint = f": for one state write `{name}[..., None]`" if 0 < dense.ndim < ndim else ""
-    raise ValueError(
-        f"`{name}` has shape {dense.shape}, but the shape {shapes}, or a list with one array a "
-        f"run, is needed{hint}."
-    )
-
-
-def _per_run(
-    name: str, values: Any, states: list[np.ndarray], single: bool
-) -> tuple[list[np.ndarray], bool]:
-    """`values` (`ts` or `mask`) as one array a run; and whether all runs share one."""
-    runs, shared = _split(name, values, 1, "(times,), (runs, times)")
-    if shared:
-        runs = runs * len(states)
-    elif single:
-        raise ValueError(
-            f"`{name}` has shape ({len(runs)}, {len(runs[0]) if runs else 0}), but `ys` is one run "
-            f"of {len(states[0])} samples: pass `{name}` with shape ({len(states[0])},)."
-        )
-    if len(runs) != len(states):
-        raise ValueError(
-            f"`{name}` holds {len(runs)} runs, but `ys` holds {len(states)}: give each run its own "
-            f"`{name}`, or one of shape (times,) for all."
-        )
-    for i, (run, ys) in enumerate(zip(runs, states, strict=True)):
-        if len(run) != len(ys):
-            raise ValueError(
-                f"`{name}` has {len(run)} entries for run {i}, but `ys` has {len(ys)} samples: "
-                "the two must be equal."
-            )
-    return runs, shared
-
-
-def _check_widths(states: list[np.ndarray]) -> None:
-    widths = [ys.shape[1] for ys in states]
-    if min(widths) == 0:
-        raise ValueError("`ys` has no states (its last axis is empty): give at least one.")
-    for i, width in enumerate(widths):
-        if width != widths[0]:
-            raise ValueError(
-                f"`ys[{i}]` has {width} states, but `ys[0]` has {widths[0]}: all runs must have "
-                "the same states."
-            )

@@ -4,12 +4,12 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import real_numbers
+from ._ragged import stacked
 from ._trajectories import Trajectories
 
 _FEWEST_SAMPLES = 5
@@ -58,19 +58,11 @@ class SmoothingSpline(diffrax.AbstractPath):
     def for_runs(cls, data: Trajectories, alpha: float = 0.0) -> "SmoothingSpline":
         """One spline a run, stacked: map over it with `jax.vmap`."""
         splines = [cls(ts, ys, alpha) for ts, ys in data]
-        times = max(len(spline.ts) for spline in splines)
-
-        def pad(spline: "SmoothingSpline") -> "SmoothingSpline":
-            rows = times - len(spline.ts)
-            ts = jnp.concatenate([spline.ts, jnp.full(rows, jnp.inf, spline.ts.dtype)])
-            # An empty interval after the last sample is never asked for within the run.
-            coefficients = jax.tree.map(
-                lambda c: jnp.concatenate([c, jnp.zeros((rows, c.shape[1]), c.dtype)]),
-                spline.coefficients,
-            )
-            return eqx.tree_at(lambda s: (s.ts, s.coefficients), spline, (ts, coefficients))
-
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(pad, splines))
+        ts = stacked((spline.ts for spline in splines), np.inf)
+        # An empty interval after the last sample is never asked for within the run.
+        pieces = zip(*(spline.coefficients for spline in splines), strict=True)
+        new = jnp.asarray(ts), tuple(jnp.asarray(stacked(x, 0.0)) for x in pieces)
+        return eqx.tree_at(lambda s: (s.ts, s.coefficients), splines[0], new)
 
     @property
     def t0(self) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._column_names import Renaming
+from ._ragged import stacked
 from ._run_names import check_run_names, held_out_runs, select_runs
-from ._sample_runs import check_run, pad_runs, runs_from_arrays
+from ._sample_runs import check_run, runs_from_arrays
 from ._state_names import check_names
 from ._text_table import read_csv
 from ._trajectories_csv import runs_of_samples, write_csv
@@ -148,9 +149,14 @@ class Trajectories(eqx.Module):
     def _from_runs(cls, runs, names, run_names) -> "Trajectories":
         for run in runs:
             check_run(run)
-        ts, ys, mask = pad_runs([run.ts for run in runs], [run.ys for run in runs])
-        names = check_names("`names`", names, ys.shape[-1])
-        return cls(ts, ys, mask, names, tuple(str(name) for name in run_names))
+        names = check_names("`names`", names, runs[0].ys.shape[-1])
+        return cls._of([(run.ts, run.ys) for run in runs], names, map(str, run_names))
+
+    @classmethod
+    def _of(cls, runs, names, run_names) -> "Trajectories":
+        ts, ys = (stacked(x) for x in zip(*runs, strict=True))
+        mask = stacked([np.ones(len(t), bool) for t, _ in runs], False)
+        return cls(ts, ys, mask, names, tuple(run_names))
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Writes `run, t` and the states, every double in full; `from_csv` reads the same data."""
@@ -166,8 +172,7 @@ class Trajectories(eqx.Module):
         **Raises:** `ValueError` on a run that does not exist, is given twice, or if none is given.
         """
         chosen = select_runs(runs, self.run_names)
-        ts, ys, mask = pad_runs(*zip(*(self[i] for i in chosen), strict=True))
-        return Trajectories(ts, ys, mask, self.names, tuple(self.run_names[i] for i in chosen))
+        return self._of([self[i] for i in chosen], self.names, (self.run_names[i] for i in chosen))
 
     def split(self, held_out: Any) -> tuple["Trajectories", "Trajectories"]:
         """The runs to train on and the runs held out from training.
