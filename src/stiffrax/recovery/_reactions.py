@@ -16,9 +16,9 @@ from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
 from ..models._reaction_network import rate_columns, side_text
 from ._equations import names_for
-from ._latex_symbols import latex_symbol
 from ._numbers import check_digits
 from ._sums_of_terms import finite_coefficients, finite_rates
+from ._text import latex_symbol
 
 # The most reactions with the same reactants. With five, two products, and five species that change,
 # there are 20 choose 5, 15,504, sets to try, in a second; with eight 44 choose 5, a million.

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 from .._arguments import check_instance
 from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
-from ._latex_symbols import latex_symbol
 from ._numbers import with_decimal
 from ._parse import parse
 
 if TYPE_CHECKING:
     import sympy
+
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa mu nu xi rho sigma tau upsilon phi chi "
+    "psi omega"
+).split()
 
 
 def to_text(
@@ -166,3 +170,14 @@ def to_latex(
         for state, row in zip(states, rows, strict=True)
     )
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def latex_symbol(name: str) -> str:
+    """A symbol that no other name has; SymPy takes parts of names for accents and Greek letters."""
+    found = re.fullmatch(r"([^_]*?)(\d*)", name)
+    stem, digits = found.groups() if found else (name, "")
+    if stem in _GREEK:
+        stem = f"\\{stem}"
+    elif len(stem) != 1 or stem == "_":
+        stem = "\\mathrm{" + stem.replace("_", r"\_") + "}"
+    return f"{stem}_{{{digits}}}" if digits else stem
