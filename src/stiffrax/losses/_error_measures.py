@@ -26,11 +26,9 @@ class AbstractErrorMeasure(eqx.Module):
     over all present samples `k` and states `i`. A subclass says what $\rho$ is. A sample that could
     not be predicted, in any of its states, has no error and takes part in no sum.
 
-    Fields: `scale`, the size of each state in its unit, or `None`: then it is taken from the data,
-    the range of each state, or is one where there are weights, which are then in the units of the
-    states; and `weight`, `w` for each state, or a function `weight(t, y) -> w` of a sample, or `None`
-    for one. Weights are those of what is predicted: losses that start at samples start at one of
-    weight zero too, so leave out a sample that is wrong.
+    Fields: `scale` and `weight`, as [`stiffrax.ScaledMAE`][] takes them. Weights are those of what is
+    predicted: losses that start at samples start at one of weight zero too, so leave out a sample
+    that is wrong.
 
     ```python
     >>> import equinox as eqx, jax.numpy as jnp, stiffrax as srx

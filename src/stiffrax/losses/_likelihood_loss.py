@@ -18,12 +18,7 @@ from ..solvers import RadauIIA5
 from ._columns import columns_with_spread
 from ._loss import AbstractLoss, LossValue, check_parts
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
-from ._simulation import (
-    Simulation,
-    Simulator,
-    check_starts,
-    starting_cells,
-)
+from ._simulation import Simulation, Simulator, check_starts, starting_cells
 
 # A spread that is estimated, relative to the largest measurement: below it residuals show the
 # tolerances of the solve, or rounding, of which it is the second. Chosen, not measured.
@@ -54,8 +49,7 @@ class LikelihoodLoss(AbstractLoss):
         default 1e-12 of what each state starts with in the run, or is dosed with; for a state that
         starts at zero, of the smallest that does not; where all do, of the least that any would gain
         in the run by its rate at the start (the greatest rate at jumps and rows of inputs as well).
-    - `adjoint`: of gradients; by default [`stiffrax.DiscreteAdjoint`][] with the solvers of
-        stiffrax, `diffrax.RecursiveCheckpointAdjoint` with `LearnableRungeKutta` and others.
+    - `adjoint`: of gradients; by default that of [`stiffrax.TrajectoryLoss`][].
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.
     - `max_steps`: the most steps of a solve.
 

@@ -101,7 +101,6 @@ class RoughnessPenalty(AbstractSummand):
         rough, size = predict_lanes(changes, *samples)
         present = mask.reshape(-1)
         good = present & jnp.isfinite(rough) & jnp.isfinite(size)
-        # A model gains nothing from Jacobians that are large.
         total = lax.stop_gradient(jnp.sum(jnp.where(good, size, 0)))
         tiny = jnp.finfo(ys.dtype).tiny
         value = self.weight * jnp.sum(jnp.where(good, rough, 0)) / jnp.maximum(total, tiny)

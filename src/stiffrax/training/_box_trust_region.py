@@ -5,7 +5,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float
 
-from ._curvature import Curvature
+from ._curvature import Curvature, gain_of
 from ._lockstep import Evaluation, Search
 
 # A search has converged where no step in the largest box, between the bounds, is predicted to lower
@@ -125,5 +125,4 @@ def _model_step(
     if free.size:
         found = lsq_linear(C[:, free], -c, (low[free], high[free]), method="bvls", max_iter=200)
         step[free] = np.clip(found.x, low[free], high[free])
-    gain = 0.5 * (c @ c - np.sum((C @ step + c) ** 2))
-    return step * box.scale, max(float(gain), 0.0)
+    return step * box.scale, max(gain_of(model, step), 0.0)

@@ -24,10 +24,8 @@ _BLIND = 1e-3
 class Misfit(NamedTuple):
     """The predictions that failed, and the norm of the residuals of all others.
 
-    A prediction that failed has no residual. Any number put in its place could be preferred to that
-    of a poor prediction, so that fits would lead to parameters for which solves fail. Two models are
-    therefore compared by the number of failures, and where it is the same by the norm; one whose
-    residuals leave the range of numbers is worse than any other.
+    Two models are compared by the number of failures, for the reason that `LossValue` gives, and where
+    it is the same by the norm; one whose residuals leave the range of numbers is worse than any other.
     """
 
     num_failed: int
@@ -86,10 +84,7 @@ class CompressedResiduals:
         return CompressedResiduals(eqx.tree_at(where, self.residuals, number), self.windows)
 
     def values(self, model: Any) -> Float[Array, "blocks windows rows n"]:
-        """Every weighted residual, without derivatives; with free starts that of the start first.
-
-        NaN where a sample could not be predicted.
-        """
+        """`WindowResiduals.values` of all blocks."""
         return jnp.stack([_values(self.residuals, model, block) for block in self._blocks])
 
     def misfit(self, model: Any) -> Misfit:

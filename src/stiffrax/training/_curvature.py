@@ -49,7 +49,7 @@ class Curvature:
         """From a step, in units of the scale, and what it gained."""
         old, new = _rows(here, scale), _rows(there, scale)
         plain, augmented = (
-            abs(_gain(rows, step) - gained) for rows in (old, self._with_missing(old))
+            abs(gain_of(rows, step) - gained) for rows in (old, self._with_missing(old))
         )
         H, change = new[:, :-1].T @ new[:, :-1], _gradient(new) - _gradient(old)
         miss = change - H @ step - self._missing @ step
@@ -78,6 +78,7 @@ def _gradient(rows: np.ndarray) -> np.ndarray:
     return rows[:, :-1].T @ rows[:, -1]
 
 
-def _gain(rows: np.ndarray, step: np.ndarray) -> float:
+def gain_of(rows: np.ndarray, step: np.ndarray) -> float:
+    """By how much a step lowers the model of these rows."""
     C, c = rows[:, :-1], rows[:, -1]
     return 0.5 * float(c @ c - np.sum((C @ step + c) ** 2))

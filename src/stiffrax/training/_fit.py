@@ -55,7 +55,7 @@ class Fit(eqx.Module):
     - `num_skipped`: steps not taken because loss, gradient, or what the optimizer made of it were not
         finite.
     - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, `"not finite"`, or
-        `"all solves failed"`, in twenty steps in a row, each halfway back to where one did not.
+        `"all solves failed"`, in twenty steps in a row.
     - `failure`: the first solve that fails with `last_model`, and why; empty if none did in the last
         step.
 
@@ -109,12 +109,10 @@ def fit(
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \,
     \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
 
-    Steps run in compiled loops of about half a second: a small model is not held up by Python. A
-    step whose loss or gradient is not finite, or what the optimizer makes of it, is skipped and
-    counted. Solves that fail take part in no
-    sum and are counted (`history.num_failed`); where all of them fail there is no gradient, and the
-    parameters go back halfway to where one did not. Ctrl-C ends the training and
-    returns what it has found so far.
+    Steps run in compiled loops of about half a second: a small model is not held up by Python. Solves
+    that fail take part in no sum and are counted (`history.num_failed`); where all of them fail the
+    parameters go back halfway to where one did not. Ctrl-C ends the training and returns what it has
+    found so far.
 
     **Arguments:**
 

@@ -41,9 +41,7 @@ _BLOCK = 32
 class Minimum(NamedTuple):
     """Where the search ended, and the misfits on the way there.
 
-    `gradient` is the projected gradient: see `projected_gradient`. `stopped` is `"converged"`,
-    `"failures"` (nothing that was solved can be predicted better, but not all was solved),
-    `"stalled"`, `"enough"`, `"not finite"` or `"steps"`.
+    `gradient` and `stopped` are those of `LeastSquaresFit`, or `"enough"`: see `levenberg_marquardt`.
     """
 
     model: Any

@@ -170,7 +170,6 @@ class _Parts(eqx.Module):
     cells: Int[Array, " cells"]
 
     def system(self, x: Float[Array, " p"]) -> Any:
-        """The system at one point."""
         return filled(self.given, x, self.places)
 
     def simulate(self, x: Float[Array, " p"]) -> Simulation:
@@ -181,8 +180,6 @@ class _Parts(eqx.Module):
 
     @eqx.filter_jit
     def sensitivities(self, x: Float[Array, " p"]) -> tuple[Array, Array]:
-        """What is predicted, and its derivatives."""
-
         def values(x: Array) -> tuple[Array, Array]:
             found = self.simulate(x).values
             return found, found
@@ -192,7 +189,6 @@ class _Parts(eqx.Module):
 
     @eqx.filter_jit
     def judge(self, x: Float[Array, " p"]) -> Judgement:
-        """The spread and the residuals of all cells."""
         system, found = self.system(x), self.simulate(x)
         judged = self.likelihood.judged(system, found, self.data)
         spread = self.likelihood.spread(system, judged, self.data)
@@ -201,7 +197,6 @@ class _Parts(eqx.Module):
 
     @eqx.filter_jit
     def score(self, x: Float[Array, " p"]) -> Array:
-        """The negative log-likelihood alone."""
         system, found = self.system(x), self.simulate(x)
         found = self.likelihood.judged(system, found, self.data)
         cost = jnp.sum(self.likelihood.terms(system, found, self.data).cost)

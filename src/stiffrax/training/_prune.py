@@ -13,11 +13,7 @@ from ..data import Trajectories
 from ..losses import check_data, check_model
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
-from ._fit_least_squares import (
-    LeastSquaresFit,
-    check_options,
-    fit_windows,
-)
+from ._fit_least_squares import LeastSquaresFit, check_options, fit_windows
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
 from ._sample_windows import padded_windows

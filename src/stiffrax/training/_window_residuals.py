@@ -160,11 +160,8 @@ class WindowResiduals(eqx.Module):
 
             def one_part(k: Array, carry: Any) -> Any:
                 a, b = k / self.substeps, (k + 1) / self.substeps
-                part = (
-                    *(_between(ta, tb, x) for x in (a, b)),
-                    *(_between(ya, yb, x) for x in (a, b)),
-                )
-                return advance(carry, part)
+                ends = (ta, tb), (ya, yb)
+                return advance(carry, tuple(_between(*pair, x) for pair in ends for x in (a, b)))
 
             end = lax.fori_loop(0, self.substeps, one_part, carry)
             return self._coupled(end, yb, measured), end
