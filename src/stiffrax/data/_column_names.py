@@ -100,9 +100,9 @@ def check_found(renaming: Renaming, headers: Iterable[tuple[str, Sequence[str]]]
     sources = few(source for source, _ in headers)
     written = list(dict.fromkeys(name for _, header in headers for name in header))
     bare = [name_and_unit(name)[0] for name in written]
-    for old in renaming.rename:
-        if old not in written and old not in bare:
-            raise ValueError(f"`rename` has {old!r}, which is no column of {sources}: {written}.")
-    for old in renaming.ignore:
-        if old not in written and old not in bare:
-            raise ValueError(f"`ignore` has {old!r}, which is no column of {sources}: {written}.")
+    for argument, names in (("rename", renaming.rename), ("ignore", renaming.ignore)):
+        for old in names:
+            if old not in {*written, *bare}:
+                raise ValueError(
+                    f"`{argument}` has {old!r}, which is no column of {sources}: {written}."
+                )

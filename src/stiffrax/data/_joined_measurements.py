@@ -62,10 +62,7 @@ def _cells(cells: Any, part: Any, names: tuple[str, ...], longest: int) -> np.nd
 
 
 def common_units(parts: Sequence[Any], names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The units of columns by name, which must be those of all data sets.
-
-    **Raises:** `ValueError` for a column in two units.
-    """
+    """The units of columns by name, which must be those of all data sets."""
     units = {}
     for part in parts:
         for name, unit in zip(part.names, part.units, strict=True):

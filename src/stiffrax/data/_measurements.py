@@ -249,21 +249,8 @@ class Measurements(eqx.Module):
     @classmethod
     def from_trajectories(cls, data: Trajectories) -> "Measurements":
         """All states of every sample as measured columns."""
-        mask = np.broadcast_to(np.asarray(data.mask)[..., None], data.ys.shape)
-        return cls(
-            ts=np.asarray(data.ts),
-            values=np.where(mask, data.ys, 0.0),
-            mask=np.array(mask),
-            sd=np.zeros(data.ys.shape),
-            starts=np.asarray(data.ts)[:, 0],
-            constants={},
-            inputs={},
-            doses=(),
-            names=data.names,
-            units=("",) * len(data.names),
-            run_names=data.run_names,
-            numbers=tuple(range(len(data))),
-        )
+        ts, ys = map(list, zip(*data, strict=True))
+        return cls.from_arrays(ts, ys, names=data.names, run_names=data.run_names)
 
     def to_trajectories(self) -> Trajectories:
         """The rows in which everything was measured, as samples of states.

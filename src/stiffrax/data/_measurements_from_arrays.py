@@ -13,7 +13,7 @@ from ._ragged import along_runs, is_ragged, runs_of
 from ._run_checks import per_run
 from ._run_names import check_run_names
 from ._second_tables import check_time_units, run_doses, run_inputs, second_tables
-from ._state_names import check_names
+from ._state_names import state_names
 
 
 def measurements_from_arrays(
@@ -35,8 +35,7 @@ def measurements_from_arrays(
     given, _ = runs_of("values", values, 2)
     num_columns = given[0].shape[1]
     times, spreads = along_runs("ts", ts, "values", given)[0], _spreads(sd, given)
-    names = [f"y{j + 1}" for j in range(num_columns)] if names is None else names
-    names = check_names("`names`", names, num_columns)
+    names = state_names(names, num_columns)
     titles = ("",) * num_columns if units is None else _units(units, num_columns)
     if isinstance(run_names, Iterable) and not isinstance(run_names, str):
         run_names = [str(x) for x in run_names]

@@ -11,12 +11,7 @@ def unit_of_rounding(x: Any, present: Any = True, axis: Any = None) -> Any:
     """That of single precision where all numbers have it, and else that of their type. Traceable.
 
     Samples of a solve in single precision are no better known for being stored in double.
-
-    **Arguments:**
-
-    - `x`: numbers.
-    - `present`: which of them count.
-    - `axis`: over which they are taken together.
+    `present` says which numbers count, `axis` over which they are taken together.
     """
     xp: Any = jnp if isinstance(x, jax.Array) else np
     own, single = (float(jnp.finfo(dtype).eps) for dtype in (x.dtype, jnp.float32))

@@ -29,9 +29,7 @@ class CutTable(NamedTuple):
 
 def cut_runs(table: Table, columns: ColumnRoles) -> CutTable:
     """Sorts the rows by run and time. Runs in which nothing was measured are left out."""
-    ts = table.numbers("time", columns.time)
-    for row in np.flatnonzero(~np.isfinite(ts)):
-        raise ValueError(f"{table.locate(int(row), columns.time)} is no finite time.")
+    ts = table.known("time", columns.time, "is no finite time")
     values = np.stack([table.numbers("columns", name) for name in columns.measured], axis=1)
     sd = np.stack([_spread(table, columns.sd.get(x), len(ts)) for x in columns.measured], axis=1)
     labels = ["0"] * len(ts) if columns.run is None else table.labels("run", columns.run)

@@ -119,9 +119,7 @@ def _input(
     """An input of a table of its own, with a column of times; without one of runs for all alike."""
     time = _time_column(table, time)
     column = _run_column(table, run)
-    ts = table.numbers("time", time)
-    for row in np.flatnonzero(~np.isfinite(ts)):
-        raise ValueError(f"{table.locate(int(row), time)} is no finite time.")
+    ts = table.known("time", time, "is no finite time")
     places = None if column is None else rows_by_label(table.labels("run", column))
     if places is None:
         return input_of_runs(table, name, kind, ts, [np.arange(len(ts))] * len(runs))
@@ -158,12 +156,8 @@ def run_doses(
             f"run, the time, `state`, `amount` and `seen`. Leave it out, in the table or by "
             f"`ignore=[{unknown[0]!r}]`."
         )
-    ts, amounts = table.numbers("doses", time), table.numbers("doses", "amount")
-    for name, values in ((time, ts), ("amount", amounts)):
-        for row in np.flatnonzero(~np.isfinite(values)):
-            raise ValueError(
-                f"{table.locate(int(row), name)} is empty; a dose has a time and an amount."
-            )
+    fault = "is empty; a dose has a time and an amount"
+    ts, amounts = (table.known("doses", name, fault) for name in (time, "amount"))
     states = table.labels("doses", "state")
     seen = table.columns.get("seen", [0.0] * len(ts))
     labels = [None] * len(ts) if column is None else table.labels("run", column)

@@ -103,12 +103,9 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     """`a, b, c, d` of `a + b s + c s^2 + d s^3` on each interval."""
     from scipy.interpolate import PPoly, make_smoothing_spline
 
-    columns = []
-    for y in ys.T:
-        pieces = PPoly.from_spline(make_smoothing_spline(ts, y, lam=alpha))
-        derivatives = [pieces.derivative(k)(ts[:-1]) if k else pieces(ts[:-1]) for k in range(4)]
-        columns.append([d / f for d, f in zip(derivatives, (1, 1, 2, 6), strict=True)])
-    return [np.stack(parts, axis=1) for parts in zip(*columns, strict=True)]
+    pieces = [PPoly.from_spline(make_smoothing_spline(ts, y, lam=alpha)) for y in ys.T]
+    # At both ends three intervals have no length.
+    return list(np.stack([x.c[::-1, 3:-3] for x in pieces], axis=-1))
 
 
 def _check(ts: np.ndarray, ys: np.ndarray, alpha: float) -> None:

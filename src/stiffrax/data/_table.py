@@ -51,6 +51,13 @@ class Table(NamedTuple):
                 raise ValueError(f"{self.locate(row, name)} {self._no_number(argument, name, row)}")
         return np.array(cells, float)
 
+    def known(self, argument: str, name: str, fault: str) -> np.ndarray:
+        """The column as numbers, all of which must be finite; `fault` says of another what it is."""
+        numbers = self.numbers(argument, name)
+        for row in np.flatnonzero(~np.isfinite(numbers)):
+            raise ValueError(f"{self.locate(int(row), name)} {fault}.")
+        return numbers
+
     def labels(self, argument: str, name: str) -> list[str]:
         """The column as names, each as it was written."""
         cells = self.column(argument, name)

@@ -16,15 +16,7 @@ def check_time_precision(times: Any, present: Any, names: tuple[str, ...]) -> No
     """Refuses times that are rounded by too much of what lies between them on the way to JAX.
 
     A segment between two samples at one time fits any model; one that is longer than measured gives
-    another rate.
-
-    **Arguments:**
-
-    - `times`: of each run, sorted; what is traced, or an array of JAX already, is not looked at.
-    - `present`: which of them count.
-    - `names`: of the runs.
-
-    **Raises:** `ValueError` with the run and the two times.
+    another rate. Times are sorted in each run; what is traced, or an array of JAX, is not looked at.
     """
     if not (isinstance(times, np.ndarray) and isinstance(present, np.ndarray)):
         return

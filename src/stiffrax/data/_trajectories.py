@@ -13,7 +13,7 @@ from ._column_names import Renaming
 from ._ragged import stacked
 from ._run_names import check_run_names, held_out_runs, select_runs
 from ._sample_runs import check_run, runs_from_arrays
-from ._state_names import check_names
+from ._state_names import check_names, state_names
 from ._text_table import read_csv
 from ._trajectories_csv import runs_of_samples, write_csv
 from ._windows import cut_arrays
@@ -106,8 +106,7 @@ class Trajectories(eqx.Module):
         integer or complex states, runs of fewer than two samples, names that cannot be symbols.
         """
         runs = runs_from_arrays(ts, ys, mask)
-        if names is None:
-            names = [f"y{i + 1}" for i in range(runs[0].ys.shape[1])]
+        names = state_names(names, runs[0].ys.shape[1])
         if run_names is None:
             run_names = [str(i) for i in range(len(runs))]
         return cls._from_runs(runs, names, run_names)
@@ -149,7 +148,6 @@ class Trajectories(eqx.Module):
     def _from_runs(cls, runs, names, run_names) -> "Trajectories":
         for run in runs:
             check_run(run)
-        names = check_names("`names`", names, runs[0].ys.shape[-1])
         return cls._of([(run.ts, run.ys) for run in runs], names, map(str, run_names))
 
     @classmethod

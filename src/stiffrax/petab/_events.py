@@ -43,9 +43,6 @@ def read_events(
     """Additions to states; what an event sets becomes a rule in `rules`, a function of time.
 
     An event is triggered where a condition of constants is true.
-
-    **Raises:** `ValueError` for events that states trigger, for other changes of states, and where
-    the order of events is open.
     """
     import sympy
 

@@ -32,11 +32,11 @@ class Formulas:
     def __init__(self, model: SbmlModel, inputs: Sequence[str]):
         self.states = tuple(model.rates)
         self._rates = model.rates
-        self._inputs = tuple(inputs)
         self._scales = model.scales
         self.state_names = tuple(
             amount_name(name) if name in model.scales else name for name in self.states
         )
+        self._given = [time_symbol(), *map(symbol, self.state_names), *map(symbol, inputs)]
         self._definitions: dict[Any, Any] = {}
         import sympy
 
@@ -81,8 +81,7 @@ class Formulas:
     ) -> Callable[..., Any]:
         """Expressions, all formulas changed, as one function of time, states and inputs."""
         expressions = list(map(change, expressions))
-        given = [time_symbol(), *map(symbol, self.state_names), *map(symbol, self._inputs)]
-        used = self._in_order(expressions, set(given))
+        given, used = self._given, self._in_order(expressions)
         definitions = {x: change(self._definitions[x]) for x in used}
         if len(used) > _MANY:
             function = grouped_function(given, definitions, expressions)
@@ -102,8 +101,7 @@ class Formulas:
 
     def expanded(self, expression: Any) -> Any:
         """The expression by what is given, with all definitions put in."""
-        given = [time_symbol(), *map(symbol, self.state_names), *map(symbol, self._inputs)]
-        for x in reversed(self._in_order([expression], set(given))):
+        for x in reversed(self._in_order([expression])):
             expression = expression.xreplace({x: self._definitions[x]})
         return expression
 
@@ -112,18 +110,17 @@ class Formulas:
 
         Put in, chains of definitions would grow exponentially with their length.
         """
-        given = {*map(symbol, self.state_names), *map(symbol, self._inputs), time_symbol()}
-        used = [self._definitions[x] for x in self._in_order([expression], given)]
+        used = [self._definitions[x] for x in self._in_order([expression])]
         return set().union(*(e.free_symbols for e in (expression, *used)))
 
     def formulas(self) -> list[Any]:
         """All formulas that are evaluated while a run is solved."""
         return [*self._rates.values(), *self._definitions.values()]
 
-    def _in_order(self, expressions: list[Any], given: set[Any]) -> list[Any]:
+    def _in_order(self, expressions: list[Any]) -> list[Any]:
         """The definitions that the expressions need, each after those that it needs."""
         order: list[Any] = []
-        done, open_ = set(given), set()
+        done, open_ = set(self._given), set()
         # Not recursive: chains of rules may be deeper than the stack of Python.
         stack = [(x, False) for e in reversed(expressions) for x in _symbols(e)]
         while stack:

@@ -89,9 +89,6 @@ class Inputs(eqx.Module):
         """The model with parameters and conditions in the place of its own values.
 
         `runs`: the conditions before and during each.
-
-        **Raises:** `ValueError` for one that a formula of the model gives at all times, and for empty
-        cells of which the value is not known.
         """
         import sympy
 
@@ -160,10 +157,7 @@ def given_name(name: str) -> str:
 
 
 def read_conditions(table: Any, parameters: tuple[str, ...]) -> Inputs:
-    """From the condition table of `petab`.
-
-    **Raises:** `ValueError` for a cell that is neither a number nor a parameter.
-    """
+    """From the condition table of `petab`."""
     targets = tuple(str(name) for name in table.columns if name != "conditionName")
     numbers, sources = [], []
     for condition, row in table.iterrows():

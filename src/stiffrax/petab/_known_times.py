@@ -96,11 +96,7 @@ class KnownTimes:
                     )
 
     def doses(self, given: Iterable[Any], runs: Iterable[tuple[str, int]]) -> list[Dose]:
-        """The doses of each run, named with its condition.
-
-        **Raises:** `ValueError` where an estimated parameter sets time or amount, and for several
-        at one time that overwrite each other.
-        """
+        """The doses of each run, named with its condition."""
         doses: list[Dose] = []
         overwrites: dict[tuple[str, float, str], bool] = {}
         runs = list(runs)

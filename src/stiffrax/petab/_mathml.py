@@ -24,10 +24,7 @@ def symbol(name: str) -> Any:
 
 
 def read_formula(node: Any) -> Any:
-    """The expression of a syntax tree of libsbml.
-
-    **Raises:** `ValueError` for delays and other functions that no formula has.
-    """
+    """The expression of a syntax tree of libsbml."""
     import sympy
 
     libsbml = load_package("libsbml")

@@ -39,11 +39,7 @@ class Row(NamedTuple):
 def read_columns(
     observables: Any, measurements: Any, known: set[str]
 ) -> tuple[list[Column], list[Row]]:
-    """The columns of all measurements, and the place of each.
-
-    **Raises:** `ValueError` for observables without a formula, for numbers of parameters that do
-    not fit, and for noise that is not read.
-    """
+    """The columns of all measurements, and the place of each."""
     definitions = {name: _definition(name, row, known) for name, row in observables.iterrows()}
     found: dict[tuple[Any, ...], tuple[Any, Any]] = {}
     places = []

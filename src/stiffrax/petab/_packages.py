@@ -5,10 +5,7 @@ from typing import Any
 
 
 def load_package(name: str) -> Any:
-    """A module of the package `petab`, or of one that comes with it.
-
-    **Raises:** `ImportError` that says what to install.
-    """
+    """A module of the package `petab`, or of one that comes with it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -18,10 +18,7 @@ _BASES = {"lin": None, "log": 1.0, "log10": math.log(10)}
 
 
 def read_parameters(table: Any) -> dict[str, Any]:
-    """Each parameter with its scale and bounds, by its name.
-
-    **Raises:** `ValueError` for a scale that PEtab does not have, and numbers that do not fit it.
-    """
+    """Each parameter with its scale and bounds, by its name."""
     found = {}
     for name, row in table.iterrows():
         scale = _scale(name, row)

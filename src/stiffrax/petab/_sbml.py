@@ -47,10 +47,7 @@ def amount_name(state: str) -> str:
 
 
 def read_sbml(document: Any) -> SbmlModel:
-    """The model of a document of libsbml.
-
-    **Raises:** `ValueError` naming what is not read.
-    """
+    """The model of a document of libsbml."""
     model = _prepared(document)
     values = _values(model)
     rules, rates = _rules(model)

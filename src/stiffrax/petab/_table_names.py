@@ -10,8 +10,6 @@ def check_names(tables: Any, inputs: Inputs, identifiers: set[str]) -> None:
     """Refuses columns of the condition table and parameters that nothing reads.
 
     `identifiers`: those of the model.
-
-    **Raises:** `ValueError` with the name.
     """
     observables, measured = tables.observable_df, tables.measurement_df
     texts = [observables[x] for x in ("observableFormula", "noiseFormula")]

@@ -29,11 +29,7 @@ class Runs(NamedTuple):
 
 
 def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Row]) -> Runs:
-    """From the measurement table of `petab`; `names` are those of the columns.
-
-    **Raises:** `ValueError` for conditions that do not exist, and for steady states that are
-    measured after another one.
-    """
+    """From the measurement table of `petab`; `names` are those of the columns."""
     runs: dict[tuple[int, int, bool], list[int]] = {}
     times = table["time"].to_numpy(float)
     for k, (_, line) in enumerate(table.iterrows()):
