@@ -67,7 +67,8 @@ def peers(path, problem, options):
     rng = random_numbers(vector, options.starts, 0, jax.random.key(options.key))
     points = draw_starts(vector, options.starts, rng)
     ids = [name.split(".")[-1] for name in vector.names]
-    named = [[dict(zip(ids, vector.values(x), strict=True)) for x in draws] for draws in points]
+    values = np.exp(points, out=points.copy(), where=vector.log)
+    named = [[dict(zip(ids, x, strict=True)) for x in draws] for draws in values]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(named, file)
         file.flush()

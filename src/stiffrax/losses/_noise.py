@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -193,10 +193,7 @@ class LogNormalNoise(AbstractGaussianNoise):
     ```
     """
 
-    @property
-    def on_logarithms(self) -> bool:
-        """Whether residuals are those of logarithms: they are."""
-        return True
+    on_logarithms: ClassVar[bool] = True
 
 
 @final

@@ -43,7 +43,7 @@ def digest_of(*trees: Any) -> str:
 
 
 def _add(digest: Any, x: Any) -> None:
-    x = jax.random.key_data(x) if _is_key(x) else x
+    x = jax.random.key_data(x) if is_key(x) else x
     if isinstance(x, np.ndarray | np.generic | jax.Array):
         digest.update(f"{x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
         return
@@ -77,18 +77,21 @@ def _parts(x: Any) -> list[Any] | None:
     return [jax.tree.leaves(x), getattr(x, "__dict__", {})] if node else None
 
 
-def _is_key(x: Any) -> bool:
+def is_key(x: Any) -> bool:
+    """Whether an array holds typed keys of random numbers."""
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def numbers_of(tree: Any) -> Any:
     """Its arrays as those of NumPy; random keys, which an optimizer may hold, as their data."""
-    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x), tree)
 
 
-def _with_keys(numbers: Any, like: Any) -> Any:
+def with_keys(numbers: Any, like: Any) -> Any:
+    """The numbers with their keys, where `like` has some."""
+
     def restored(x: Any, like: Any) -> Any:
-        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if is_key(like) else x
 
     return jax.tree.map(restored, numbers, like)
 
@@ -166,7 +169,7 @@ class Store(NamedTuple):
                 held_out_loss=np.zeros(judged),
             )
             numbers, history = eqx.tree_deserialise_leaves(file, (numbers_of(state), history))
-            return _with_keys(numbers, state), history
+            return with_keys(numbers, state), history
 
 
 def _header(path: str | PathLike[str], line: bytes) -> dict[str, Any]:

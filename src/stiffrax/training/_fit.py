@@ -207,7 +207,8 @@ def fit(
 
 def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any, Any]:
     """The model, the runs to train on and those to judge by, if any; all checked."""
-    for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
+    likelihoods = [x for x in jax.tree.leaves(loss, is_leaf=_is_likelihood) if _is_likelihood(x)]
+    for one in likelihoods:
         data = one.check(model, data)  # before any run is held out: runs keep their numbers
         if isinstance(held_out, Trajectories | Measurements):
             held_out = one.check(model, held_out)
@@ -217,7 +218,7 @@ def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any, A
     if held_out is not None and not isinstance(held_out, Trajectories | Measurements):
         data, held_out = data.split(held_out)
     _check_states(model, data, held_out)
-    for one in filter(_is_likelihood, jax.tree.leaves(loss, is_leaf=_is_likelihood)):
+    for one in likelihoods:
         check_cells_to_fit(one, model, data)
     if isinstance(data, Trajectories):
         warn_if_unscaled(model, data)

@@ -94,11 +94,6 @@ class ParameterVector:
         """The system with these numbers."""
         return filled(self.given, x, self.places)
 
-    def values(self, x: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " parameters"]:
-        """What the numbers stand for, in the units of the parameters."""
-        with np.errstate(over="ignore"):
-            return np.where(self.log, np.exp(np.where(self.log, x, 0.0)), x)
-
     def index(self, name: str) -> int:
         """The place of a parameter, by its name or the end of it, `k_on` of `field.k_on`."""
         found = [i for i, own in enumerate(self.names) if own == name]

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from .._arguments import check_count
-from ._checkpoint import digest_of, write_whole
+from ._checkpoint import digest_of, is_key, numbers_of, with_keys, write_whole
 from ._progress import progress_bar
 
 
@@ -106,18 +105,9 @@ def solve_in_chunks(
 
 def _with_plain_keys(solve: Callable, lanes: PyTree) -> tuple[Callable, PyTree]:
     """Lanes as arrays of NumPy, which hold no typed keys of random numbers, and the solve for them."""
-    leaves, structure = jax.tree.flatten(lanes)
-    is_key = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in leaves]
-    kinds = [jax.random.key_impl(x) if key else None for x, key in zip(leaves, is_key, strict=True)]
-    plain = [jax.random.key_data(x) if key else x for x, key in zip(leaves, is_key, strict=True)]
-
-    def solve_plain(lane: PyTree) -> PyTree:
-        pairs = zip(jax.tree.leaves(lane), kinds, strict=True)
-        given = [x if kind is None else jax.random.wrap_key_data(x, impl=kind) for x, kind in pairs]
-        return solve(structure.unflatten(given))
-
-    plain = structure.unflatten(map(np.asarray, plain))
-    return (solve_plain if any(is_key) else solve), plain
+    if any(map(is_key, jax.tree.leaves(lanes))):
+        return lambda lane: solve(with_keys(lane, lanes)), numbers_of(lanes)
+    return solve, numbers_of(lanes)
 
 
 def _order_by(cost: Any, count: int) -> np.ndarray:
