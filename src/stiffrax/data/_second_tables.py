@@ -69,8 +69,8 @@ def run_constants(
 
     The column that names the runs is called `run`, or as in the table of measurements.
     """
-    column = _run_column(table, run)
-    if column is None:
+    column, places = _run_column(table, run), _rows(table, "as `constants`", runs, run)
+    if places is None:
         if len(table) != 1:
             raise ValueError(
                 f"{table.source}, given as `constants`, has {len(table)} rows and the columns "
@@ -79,19 +79,11 @@ def run_constants(
             )
         rows = [0] * len(runs)
     else:
-        labels = table.labels("run", column)
-        places = rows_by_label(labels)
         for label, own in places.items():
             if len(own) > 1:
                 raise ValueError(
                     f"{table.source} has two rows for the run {label!r}; it needs one."
                 )
-        missing = [label for label in runs if label not in places]
-        if missing:
-            raise ValueError(
-                f"{table.source}, given as `constants`, has no row for the run {missing[0]!r}; it "
-                f"has {labels}."
-            )
         rows = [int(places[label][0]) for label in runs]
     constants = {}
     for name in table.columns:
@@ -118,18 +110,28 @@ def _input(
 ) -> KnownInput:
     """An input of a table of its own, with a column of times; without one of runs for all alike."""
     time = _time_column(table, time)
-    column = _run_column(table, run)
     ts = table.known("time", time, "is no finite time")
-    places = None if column is None else rows_by_label(table.labels("run", column))
+    places = _rows(table, f"for the input {name!r}", runs, run)
     if places is None:
         return input_of_runs(table, name, kind, ts, [np.arange(len(ts))] * len(runs))
+    return input_of_runs(table, name, kind, ts, [places[label] for label in runs])
+
+
+def _rows(
+    table: Table, what: str, runs: Sequence[str], run: str | None
+) -> dict[str, np.ndarray] | None:
+    """The rows of each run; without a column of runs there are none."""
+    column = _run_column(table, run)
+    if column is None:
+        return None
+    places = rows_by_label(table.labels("run", column))
     for label in runs:
         if label not in places:
             raise ValueError(
-                f"{table.source}, given for the input {name!r}, has no row for the run {label!r}; "
-                f"it has {list(places)}."
+                f"{table.source}, given {what}, has no row for the run {label!r}; it has "
+                f"{list(places)}."
             )
-    return input_of_runs(table, name, kind, ts, [places[label] for label in runs])
+    return places
 
 
 def run_doses(

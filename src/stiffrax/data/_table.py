@@ -79,8 +79,8 @@ class Table(NamedTuple):
         if row == 0 and not seen and any(isinstance(x, float) for x in self.columns[name][1:]):
             if all(isinstance(x, str) for x in firsts):
                 return (
-                    f"holds {cell!r}, which looks like a row of units; delete that row, or write "
-                    "the units into the names, as in `A [mmol/L]`."
+                    f"holds {cell!r}, which looks like a row of units; delete that row. Names "
+                    "of `Measurements` may have units, as in `A [mmol/L]`."
                 )
         if argument == "constants" and self.holds_names(name):
             return (
