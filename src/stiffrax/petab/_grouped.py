@@ -21,13 +21,7 @@ def grouped_function(
     """The expressions as a function of the array of what is given.
 
     Program and compilation grow with the number of forms, not with that of formulas: six hundred
-    reactions written one by one compile for minutes.
-
-    **Arguments:**
-
-    - `given`: symbols of the array.
-    - `definitions`: what else stands in the expressions, each after those that it needs.
-    - `expressions`: what is returned, as an array.
+    reactions written one by one compile for minutes. Each definition stands after those that it needs.
     """
     expressions, guarded = guard_branches(expressions, list(definitions.items()))
     definitions = dict(guarded)

@@ -67,12 +67,9 @@ class Inputs(eqx.Module):
 
     def sets(self, names: tuple[str, ...], args: Any) -> Bool[Array, " names"]:
         """Which of the identifiers the condition sets."""
-        table = np.zeros((len(self.numbers), len(names)), bool)
-        for k, name in enumerate(names):
-            if name in self.targets:
-                j = self.targets.index(name)
-                table[:, k] = self._given[:, j]
-        return jnp.asarray(table)[condition_index(args)]
+        given = dict(zip(self.targets, self._given.T, strict=True))
+        table = [given.get(name, np.zeros(len(self.numbers), bool)) for name in names]
+        return jnp.asarray(np.stack(table, axis=1))[condition_index(args)]
 
     def values(self, condition: int, parameters: dict[str, float]) -> dict[str, float]:
         """The inputs of a condition as numbers."""

@@ -105,9 +105,9 @@ class KnownTimes:
             happens, moment, amount, seen = map(self._formulas.expanded, symbols)
             what = f"an event that adds to `{state}`"
             for run, condition in runs:
-                t = self.number(moment, condition, what)
+                t = float(self._known(moment, condition, what))
                 if self._known(happens, condition, what) and math.isfinite(t):
-                    size = self.number(amount, condition, what)
+                    size = float(self._known(amount, condition, what))
                     if not size:
                         continue
                     key = (run, t, state)
@@ -121,10 +121,6 @@ class KnownTimes:
                     is_seen = bool(self._known(seen, condition, what))
                     doses.append(Dose(run, t, state, size, is_seen))
         return doses
-
-    def number(self, expression: Any, condition: int, what: str) -> float:
-        """The value of an expression of the inputs in a condition."""
-        return float(self._known(expression, condition, what))
 
     def _known(self, expression: Any, condition: int, what: str) -> Any:
         """The expression in a condition as a number, or as true or false."""

@@ -81,8 +81,8 @@ def _definition(name: Any, row: Any, known: set[str]) -> tuple[Any, Any, Abstrac
     spread = read_petab_formula(row["noiseFormula"], known)
     # The noise of an observable may be relative to it.
     spread = spread.xreplace({symbol(str(name)): formula} if name not in known else {})
-    scale = _text(row, "observableTransformation", "lin")
-    kind = _text(row, "noiseDistribution", "normal")
+    scale = text_of(row, "observableTransformation", "lin")
+    kind = text_of(row, "noiseDistribution", "normal")
     noises = {
         ("lin", "normal"): (NormalNoise(), 1),
         ("log", "normal"): (LogNormalNoise(), 1),
@@ -99,7 +99,8 @@ def _definition(name: Any, row: Any, known: set[str]) -> tuple[Any, Any, Abstrac
     return formula, spread * factor, noise
 
 
-def _text(row: Any, column: str, default: str) -> str:
+def text_of(row: Any, column: str, default: str) -> str:
+    """What a cell says, or what it means where it is empty or not there."""
     value = row.get(column, default)
     return value.strip() if isinstance(value, str) and value.strip() else default
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..losses import AbstractSummand
 from ..models import Parameter, bounded, fixed, positive
+from ._observables import text_of
 
 # Numbers of the table that are closer than this part of them are the same.
 _ROUNDING = 1e-9
@@ -71,8 +72,7 @@ def _is_estimated(name: Any, row: Any) -> bool:
 
 
 def _scale(name: Any, row: Any) -> str:
-    scale = row.get("parameterScale", "lin")
-    scale = scale.strip() if isinstance(scale, str) and scale.strip() else "lin"
+    scale = text_of(row, "parameterScale", "lin")
     if scale not in _BASES:
         raise ValueError(f"Parameter `{name}` has the scale {scale!r}; PEtab has {list(_BASES)}.")
     return scale
