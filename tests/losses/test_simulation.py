@@ -144,9 +144,30 @@ class TestStartsAtZero:
         np.testing.assert_allclose(atol, 1e-12 * 1e-13 * 100, rtol=1e-6)
 
     def test_rates_are_not_asked_where_a_start_is_known(self, monkeypatch):
-        field = lambda t, y, args: jnp.array([1e-13, jnp.nan])
+        asked = []
+
+        def field(t, y, args):
+            jax.debug.callback(lambda: asked.append(t))
+            return jnp.array([1e-13, jnp.nan])
+
         atol = self.atol_of(monkeypatch, "run", field, [2.0, 0.0])
         np.testing.assert_allclose(atol, [2e-12, 2e-12], rtol=1e-6)
+        jax.effects_barrier()
+        assert not asked
+
+    def test_it_has_no_derivative_by_what_the_field_closes_over(self, monkeypatch):
+        def atol(k):
+            field = lambda t, y, args: k * jnp.array([3e-13, 1e-13]) - y
+            return self.atol_of(monkeypatch, "rest", field, [0.0, 0.0])
+
+        assert not np.any(jax.jvp(atol, (1.0,), (1.0,))[1])
+
+    def test_a_state_that_hardly_changes_at_first_is_not_what_others_are_measured_by(
+        self, monkeypatch
+    ):
+        field = lambda t, y, args: jnp.array([1.0, 1e-200])
+        atol = self.atol_of(monkeypatch, "run", field, [0.0, 0.0])
+        np.testing.assert_allclose(atol, 1e-12 * 100 * 1e-9, rtol=1e-6)
 
     def test_a_field_that_rests_has_no_size(self, monkeypatch):
         atol = self.atol_of(monkeypatch, "run", lambda t, y, args: -y, [0.0, 0.0])

@@ -12,9 +12,10 @@ from ._ragged import stacked
 from ._table import Table
 
 KINDS = ("step", "linear", "cubic")
-# A solve whose steps have grown on a slow function steps over a pulse unless it is told of its begin.
-# Chosen, not measured.
-_STEEPER = 10
+# A solve whose steps have grown on a slow function steps over a pulse unless it is told of its begin:
+# where the speed grows by this factor, for this part of the range, which digits of a logged input are
+# not. Chosen, not measured.
+_STEEPER, _RISE = 10, 0.02
 
 
 @final
@@ -31,7 +32,7 @@ class KnownInput(eqx.Module):
     - `ts`: times of the rows, in the unit of time, infinite where a run has fewer.
     - `coefficients`: `c`, in the unit of the input over powers of time.
     - `jump_ts`: times at which a solve stops, infinite where a run has fewer: where the function jumps,
-        or begins to change ten times as fast as before.
+        or begins to change ten times as fast as before, by 2 % of its range or more.
 
     ```python
     >>> import stiffrax as srx
@@ -68,7 +69,8 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
             continue
         slopes = np.diff(values) / np.diff(ts)
         speeds = np.abs(slopes)
-        jumps.append(ts[1:-1][speeds[1:] > _STEEPER * speeds[:-1]])
+        rises = np.abs(np.diff(values)) > _RISE * np.ptp(values)
+        jumps.append(ts[1:-1][(speeds[1:] > _STEEPER * speeds[:-1]) & rises[1:]])
         if len(ts) > 1 and kind == "linear":
             rows[:-1, 1] = slopes
         elif len(ts) > 1:

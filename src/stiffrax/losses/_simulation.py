@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..data import Conditions, Measurements
+from ..linear_algebra import recompute_where
 from ..models import SteadyState, System
 from ..solvers import MassMatrixTerm
 from ..stages import stop_gradient
@@ -25,6 +26,8 @@ _TIMES_TO_REST, _TOLERANCES_AT_REST = 1e6, 100.0
 # This part of the size of a state: a species that reacts at once may be 1e-9 of the others, as in
 # Robertson's reaction, and needs its three digits.
 _PART_OF_SIZE = 1e-12
+# And of the largest gain where all start at zero. Chosen, not measured.
+_LEAST_GAIN = 1e-9
 
 
 @final
@@ -159,13 +162,22 @@ class Simulator(eqx.Module):
         if self.atol is not None:
             return self.atol
         field, args, y0, added = stop_gradient((field, args, y0, added))
-        rates = jnp.abs(jax.vmap(lambda t: jnp.asarray(field(t, y0, args)))(times))
-        gained = span * jnp.max(rates, axis=0, where=jnp.isfinite(rates), initial=0)
         size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0))
         known = (size > 0) & jnp.isfinite(size)
-        sizes = jnp.where(jnp.any(known), size, gained)
-        least = jnp.min(sizes, where=(sizes > 0) & jnp.isfinite(sizes), initial=jnp.inf)
-        return _PART_OF_SIZE * jnp.where(known, size, jnp.where(jnp.isfinite(least), least, 1))
+        least = jnp.min(size, where=known, initial=jnp.inf)
+
+        def by_rates() -> Array:
+            rates = jnp.abs(jax.vmap(lambda t: jnp.asarray(field(t, y0, args)))(times))
+            gained = span * jnp.max(rates, axis=0, where=jnp.isfinite(rates), initial=0)
+            largest = jnp.max(gained)
+            # What changes by next to nothing at these times is not what the others are measured by.
+            gains = jnp.maximum(gained, _LEAST_GAIN * largest)
+            least = jnp.min(gains, where=gained > 0, initial=jnp.inf)
+            return jnp.where(largest > 0, least, 1)
+
+        least = recompute_where(~jnp.any(known), by_rates, least)
+        # The field may close over what is differentiated.
+        return lax.stop_gradient(_PART_OF_SIZE * jnp.where(known, size, least))
 
     def _solve(
         self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array, atol: Any

@@ -46,7 +46,8 @@ class Ending(eqx.Module):
 
     def polynomial(self, coefficients: Array) -> Array:
         """Of the values within the step, from its start on."""
-        return jnp.where(self.ends | self.lost, 0.0, coefficients)
+        stays = jnp.where(self.ends, 0.0, coefficients)
+        return jnp.where(self.lost, jnp.inf, stays)
 
     def start(self, y0: PyTree[ArrayLike]) -> PyTree[Array]:
         """Of that polynomial.
