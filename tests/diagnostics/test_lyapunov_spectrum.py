@@ -72,6 +72,53 @@ def test_every_exponent_of_a_stiff_field_is_right_or_nan(options, fast):
     assert np.isnan(spectrum.standard_errors[1]) == np.isnan(fast)
 
 
+def test_a_tolerance_of_each_state_is_that_of_its_tangents():
+    controller = diffrax.PIDController(1e-7, jnp.array([1e-7, 1e-8, 1e-9]))
+    options = {"time": 2.0, "burn_in": 12.0, "solver": diffrax.Tsit5(), "controller": controller}
+    with jax.numpy_rank_promotion("allow"):
+        spectrum = lyapunov_spectrum(linear, jnp.ones(3), num_exponents=2, **options)
+    np.testing.assert_allclose(spectrum.exponents, [0.5, -1.0], rtol=1e-5)
+
+
+def test_no_exponent_gets_lost_in_a_usual_tolerance_also_a_traced_one():
+    @jax.jit
+    def exponents(rtol):
+        controller = diffrax.PIDController(rtol, 1e-6)
+        options = {"time": 2.0, "burn_in": 12.0, "solver": diffrax.Tsit5()}
+        spectrum = lyapunov_spectrum(linear, jnp.ones(3), controller=controller, **options)
+        return spectrum.exponents
+
+    np.testing.assert_allclose(exponents(1e-3), [0.5, -1.0, -3.0], rtol=1e-2)
+
+
+def test_exponents_of_a_rotation_are_zero_whatever_half_the_step_makes_of_their_rounding():
+    def turn(t, y, args):
+        return jnp.stack([y[1], -y[0]])
+
+    options = {"time": 5.0, "burn_in": 1.0, "step": 0.1, "solver": diffrax.Tsit5()}
+    spectrum = lyapunov_spectrum(turn, jnp.ones(2), **options)
+    np.testing.assert_allclose(spectrum.exponents, 0, atol=1e-8)
+
+
+def test_half_the_step_starts_where_the_step_does_in_each_interval():
+    # Orbits of the two part within five intervals.
+    options = {"time": 50.0, "interval": 5.0, "step": 0.02, "solver": diffrax.Tsit5()}
+    spectrum = lyapunov_spectrum(
+        LORENZ.vector_field, STARTS[0], burn_in=5.0, num_exponents=1, **options
+    )
+    np.testing.assert_allclose(spectrum.exponents, [0.9056], rtol=0.2)
+
+
+def test_a_direction_that_a_map_makes_zero_has_no_exponent():
+    def late(n, y, args):
+        return y * jnp.where(n < 99, 0.5, jnp.array([0.9, 0.0]))
+
+    options = {"time": 100, "burn_in": 0, "discrete": True}
+    spectrum = lyapunov_spectrum(late, jnp.ones(2), **options)
+    assert spectrum.num_failed == 0
+    np.testing.assert_array_equal(jnp.isnan(spectrum.exponents), [False, True])
+
+
 def test_exponents_do_not_depend_on_the_unit_of_the_states():
     def field(t, y, size):
         return jnp.stack([y[0] * (1 - y[1] / size), -100 * (y[1] - y[0])])

@@ -1,6 +1,5 @@
 """Lyapunov exponents and the dimension made of them."""
 
-import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -155,17 +154,19 @@ def lyapunov_spectrum(
         map, rounded to whole intervals. The burn-in also turns the frame into the directions of growth.
     - `num_exponents`: the `k` largest; default all `n`.
     - `interval`: time between two orthonormalizations, 0.1 by default; shorter than about
-        `13 / (lambda_1 - lambda_k)`, or with `step` 28, so that no direction gets lost in tolerances
-        or rounding. Exponents of directions that get lost are NaN.
+        `a / (lambda_1 - lambda_k)`, so that no direction gets lost in tolerances or rounding: `a` is
+        13, with `step` 28, in single precision 5 and 9, and 3 for a tolerance of 1e-3. Exponents of
+        directions that get lost, or become zero, are NaN.
     - `step`: the largest fixed step. Without it steps are adaptive. Exponents that differ by more than
-        5 % with half the step, over as many intervals as `blocks`, are NaN: fast decay in a long step
-        is that of the method.
+        5 % (and `1e-6 / interval`) with half the step, over as many intervals as `blocks`, are NaN:
+        fast decay in a long step is that of the method.
     - `solver`: any diffrax solver, `diffrax.Dopri8` by default; for the slow exponents of stiff fields
         [`stiffrax.RadauIIA5`][]. The fast ones need short steps and intervals. A `structure=` of the
         Jacobian is that with `step`.
     - `controller`: of adaptive steps; by default `diffrax.PIDController(1e-9, 1e-9)`, in single
-        precision with 1e-5 for both, of states in units of the largest one in `y0`. One given has the
-        states as they are, beside tangents of length one.
+        precision with 1e-5 for both, of states in units of the largest one in `y0`: all but the first
+        exponent are wrong if a state begins far below its later size, and is not zero. One given
+        has the states as they are, beside tangents of length one; its `norm` sees both.
     - `discrete`: `field` is a map.
     - `args`: passed on to `field`.
     - `blocks`: of each start, for the standard errors.
@@ -209,7 +210,7 @@ def lyapunov_spectrum(
     plain = controller is not None or step is not None or discrete
     unit = jnp.ones(starts.shape[-1], starts.dtype) if plain else _size_of(starts)
     field, solver, finer = _InUnits(field, unit), solver or diffrax.Dopri8(), None
-    noise = float(jnp.finfo(starts.dtype).eps)
+    noise = jnp.finfo(starts.dtype).eps
     if discrete:
         flow = MapFlow(field, args)
     elif step is not None:
@@ -222,7 +223,7 @@ def lyapunov_spectrum(
     y1, rates, again = _measure(flow, finer, starts / unit[None], num_exponents, interval, counts)
     finite = jnp.all(jnp.isfinite(rates), axis=(1, 2))
     mean, error = _mean_and_error(rates, finite, blocks)
-    lost = _lost(mean * interval, math.log(1e3 * noise), rates[:, :blocks], again, finite)
+    lost = _lost(mean, rates, again, finite, interval, noise)
     order = jnp.argsort(-(mean + lost))
     return LyapunovSpectrum(
         exponents=(mean + lost)[order],
@@ -235,13 +236,14 @@ def lyapunov_spectrum(
     )
 
 
-def _controller(given: Any, dtype: Any) -> tuple[Any, float]:
-    """The one given or by default, and its tolerance."""
+def _controller(given: Any, dtype: Any) -> tuple[Any, Array]:
+    """The one given or by default, and its largest tolerance."""
     # Single precision holds no more.
     noise = 1e-9 if dtype == jnp.float64 else 1e-5
     controller = diffrax.PIDController(rtol=noise, atol=noise) if given is None else given
-    found = (getattr(controller, name, noise) for name in ("rtol", "atol"))
-    return controller, max(float(np.max(x)) for x in found)
+    inner = getattr(controller, "controller", controller)
+    found = (jnp.max(jnp.asarray(getattr(inner, x, noise), dtype)) for x in ("rtol", "atol"))
+    return controller, jnp.maximum(*found)
 
 
 def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
@@ -252,15 +254,21 @@ def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
 
 
 def _lost(
-    grown: Float[Array, " k"], least: float, rates: Array, again: Array | None, finite: Array
+    mean: Float[Array, " k"], rates: Array, again: Any, finite: Array, interval: float, noise: Any
 ) -> Float[Array, " k"]:
     """NaN for directions lost in noise in an interval, or that finer steps see otherwise, else zero."""
+    grown, known = mean * interval, finite[:, None, None]
+    # What is left is so much larger than its error that the rate is known to a few percent.
+    least = jnp.log(jnp.minimum(1e3 * noise, noise**0.5))
     bad = grown - jnp.maximum(jnp.max(grown), 0) < least
+    # A direction that was zero once stays so.
+    zero = 0.99 * jnp.log(jnp.finfo(mean.dtype).tiny)
+    bad = bad | (jnp.min(rates, axis=(0, 1), where=known, initial=0) * interval < zero)
     if again is not None:
-        pair = jnp.stack([again - rates, again])
-        apart, size = jnp.mean(jnp.abs(pair), axis=(1, 2), where=finite[None, :, None, None])
-        bad = bad | ~(apart <= 0.05 * size + 1e-3 * jnp.max(size))
-    return jnp.where(bad, jnp.nan, 0).astype(grown.dtype)
+        pair = jnp.stack([again - rates[:, : again.shape[1]], again]) * interval
+        apart, size = jnp.mean(jnp.abs(pair), axis=(1, 2), where=known[None])
+        bad = bad | ~(apart <= 0.05 * size + 1e-3 * jnp.max(size) + 1e-6 + 1e3 * noise)
+    return jnp.where(bad, jnp.nan, 0).astype(mean.dtype)
 
 
 @final
@@ -294,7 +302,13 @@ def _measure(
         y, turned, _ = stretching_rates(flow, t0, y, frame, interval, burn_in)
         t0 = t0 + burn_in * interval
         if finer is not None:
-            *_, again = stretching_rates(finer, t0, y, turned, interval, few)
+            # From where the coarse steps begin each interval: orbits of chaos part.
+            def compare(carry: Any, i: Array) -> tuple[Any, Array]:
+                t = t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
+                *_, seen = stretching_rates(finer, t, *carry, interval, 1)
+                return stretching_rates(flow, t, *carry, interval, 1)[:2], seen[0]
+
+            _, again = lax.scan(compare, (y, turned), jnp.arange(few))
         y, _, rates = stretching_rates(flow, t0, y, turned, interval, count)
         return y, rates, again
 

@@ -62,9 +62,12 @@ class AdaptiveFlow(eqx.Module):
         """The state and the tangents one interval later."""
 
         def rates(t: Any, both: tuple[Array, Array], args: Any) -> Any:
-            return _pushed(lambda y: self.field(t, y, args), *both)
+            rate, pushed = _pushed(lambda y: self.field(t, y, args), both[0], both[1].T)
+            return rate, pushed.T
 
-        return self._end(rates, t, (y, tangents))
+        # The last axis is that of the state, as in tolerances of a state each.
+        y, tangents = self._end(rates, t, (y, tangents.T))
+        return y, tangents.T
 
     def _end(self, field: Callable[..., Any], t: Array, y: Any) -> Any:
         solution = diffrax.diffeqsolve(
