@@ -210,7 +210,7 @@ def lyapunov_spectrum(
     plain = controller is not None or step is not None or discrete
     unit = jnp.ones(starts.shape[-1], starts.dtype) if plain else _size_of(starts)
     field, solver, finer = _InUnits(field, unit), solver or diffrax.Dopri8(), None
-    noise = jnp.finfo(starts.dtype).eps
+    noise = jnp.asarray(jnp.finfo(starts.dtype).eps)
     if discrete:
         flow = MapFlow(field, args)
     elif step is not None:
