@@ -261,8 +261,8 @@ def _lost(
     # What is left is so much larger than its error that the rate is known to a few percent.
     least = jnp.log(jnp.minimum(1e3 * noise, noise**0.5))
     bad = grown - jnp.maximum(jnp.max(grown), 0) < least
-    # A direction that was zero once stays so.
-    zero = 0.99 * jnp.log(jnp.finfo(mean.dtype).tiny)
+    # A direction that was once lost in rounding, as where a derivative is singular.
+    zero = jnp.log(10 * jnp.asarray(jnp.finfo(mean.dtype).eps))
     bad = bad | (jnp.min(rates, axis=(0, 1), where=known, initial=0) * interval < zero)
     if again is not None:
         pair = jnp.stack([again - rates[:, : again.shape[1]], again]) * interval
