@@ -304,9 +304,9 @@ def _measure(
         if finer is not None:
             # From where the coarse steps begin each interval: orbits of chaos part.
             def compare(carry: Any, i: Array) -> tuple[Any, Array]:
-                t = t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
-                *_, seen = stretching_rates(finer, t, *carry, interval, 1)
-                return stretching_rates(flow, t, *carry, interval, 1)[:2], seen[0]
+                (y, frame), t = carry, t0 + i.astype(t0.dtype) * jnp.asarray(interval, t0.dtype)
+                *_, seen = stretching_rates(finer, t, y, frame, interval, 1)
+                return stretching_rates(flow, t, y, frame, interval, 1)[:2], seen[0]
 
             _, again = lax.scan(compare, (y, turned), jnp.arange(few))
         y, _, rates = stretching_rates(flow, t0, y, turned, interval, count)
