@@ -113,6 +113,25 @@ def test_steady_states_are_looked_for_in_the_time_of_the_runs_that_begin_so(monk
     assert starts.ravel().tolist() == [1.0]
 
 
+def test_runs_that_do_not_begin_at_rest_begin_as_without_a_steady_state(monkeypatch):
+    def rest(self, system, args, y0, span):
+        return jnp.where(span > 0, 2 * y0, y0), span < 0
+
+    monkeypatch.setattr(Simulator, "_rest", rest)
+    constants = {"rests": [1.0, 0.0], "dose": [5.0, 7.0]}
+    data = srx.Measurements.from_arrays(TS, np.ones((2, 3, 1)), names=["A"], constants=constants)
+    resting = srx.SteadyState(
+        lambda args: (1 + args["dose"])[None],
+        {"dose": 0.0},
+        lambda y, args: 0.1 * y,
+        lambda args: args["rests"] > 0,
+    )
+    system = paramax.unwrap(srx.System(still, resting, states=["A"]))
+    simulator = Simulator(diffrax.Bosh3(), 1e-3, None, 9, srx.DiscreteAdjoint())
+    starts, _ = _initial_states(system, ("A",), data, simulator)
+    assert starts.ravel().tolist() == [0.2, 8.0]
+
+
 class TestStartsAtZero:
     """Where nothing has a size to begin with, whatever the unit of the states."""
 

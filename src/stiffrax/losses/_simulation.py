@@ -236,10 +236,13 @@ def _initial_states(
             return _initial_state(given, states, data, args, run), jnp.asarray(False)
         before = given.conditions_before(args)
         y = _initial_state(given.initial_state, states, data, before, run)
+        applies = True if given.applies is None else given.applies(args)
         if given.applies is not None:
-            span = jnp.where(given.applies(args), span, 0)
+            own = _initial_state(given.initial_state, states, data, args, run)
+            y, span = jnp.where(applies, y, own), jnp.where(applies, span, 0)
         rest, failed = simulator._rest(system, before, y, span)
-        rest = rest if given.then is None else _vector(given.then(rest, args), states)
+        if given.then is not None:
+            rest = jnp.where(applies, _vector(given.then(rest, args), states), rest)
         return rest, failed
 
     runs = jnp.arange(len(data)), spans

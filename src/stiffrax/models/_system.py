@@ -77,7 +77,7 @@ class SteadyState(eqx.Module):
     - `conditions`: `args'` from `args`, a function, or a dictionary of the constants that differ.
     - `then`: the initial state from the steady one, `then(y, args)`; the steady state without.
     - `applies`: `applies(args)`, whether a run begins so; all do without. Others begin at
-        `initial_state`.
+        `initial_state`, under their own conditions and without `then`.
 
     Cost: one more solve for each run that begins so, over up to 1e6 times the time that its data
     cover, or the data of all runs where its own are of one time. If those are as well it is 1e6 units
