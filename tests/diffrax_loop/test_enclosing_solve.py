@@ -112,7 +112,22 @@ class Judging(Wrapped):
         return keep, start, start + length, False, state, diffrax.RESULTS.successful
 
 
-def test_only_a_controller_that_hands_errors_on_to_that_of_diffrax_gets_its_kind_of_errors():
+class Logged(diffrax.PIDController):
+    """One that reads the error and has diffrax judge it."""
+
+    def adapt_step_size(self, t0, t1, y0, y1, args, y_error, *rest):
+        jax.debug.callback(list, jax.tree.map(lambda e, y: jnp.abs(e) / y, y_error, y0))
+        return super().adapt_step_size(t0, t1, y0, y1, args, y_error, *rest)
+
+
+class Counted(diffrax.PIDController):
+    """One that hands all on without a look."""
+
+    def adapt_step_size(self, *args):
+        return super().adapt_step_size(*args)
+
+
+def test_only_a_controller_that_hands_errors_on_unread_gets_the_kind_for_that_of_diffrax():
     pid = diffrax.PIDController(rtol=0.01, atol=0.01)
     found = []
 
@@ -121,17 +136,18 @@ def test_only_a_controller_that_hands_errors_on_to_that_of_diffrax_gets_its_kind
             lambda: found.append(enclosing_controller_is_pid()), stepsize_controller, None
         )
 
-    for controller in (pid, Wrapped(pid), Judging(pid)):
+    counted, logged = Counted(rtol=0.01, atol=0.01), Logged(rtol=0.01, atol=0.01)
+    for controller in (pid, Wrapped(pid), counted, Judging(pid), logged, Wrapped(logged)):
         judged(controller)
         judged(diffrax.ClipStepSizeController(controller))
         judged(srx.RecordingController(controller, 10))
-    assert found == [True] * 6 + [False] * 3
+    assert found == [True] * 9 + [False] * 9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()])
 def test_a_controller_of_ones_own_gets_errors_in_the_structure_of_the_state(solver):
-    controller = Judging(diffrax.PIDController(rtol=0.01, atol=0.01))
+    controller = Logged(rtol=0.01, atol=0.01)
     found = jax.jit(
         lambda: diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: {"a": -y["a"]}),

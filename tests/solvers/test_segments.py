@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.solvers import FixedStepFlow
 
 TS = jnp.array([[0.0, 0.1, 0.3, 0.6], [1.0, 1.2, 1.25, 2.0]])
 YS = jnp.array(
@@ -189,6 +190,50 @@ def test_the_samples_that_the_iteration_starts_from_do_not_enter_the_result():
 
 
 @pytest.mark.slow
+def kicked(t, y, args):
+    """Of two branches, 1 and -1, one is left for the other in the second of three tenths."""
+    return 100 * (y - y**3 + jnp.where(jnp.abs(t - 0.2) < 0.05, -10.0, 0.0))
+
+
+# The real roots of the equations of the second and of the third step.
+KICKED = np.roots([10, 0, -9, -np.roots([10, 0, -9, 99])[0].real]).real.min()
+
+
+def test_each_step_of_a_flow_starts_its_iteration_where_the_step_before_has_come_to():
+    flow = FixedStepFlow(kicked, BACKWARD_EULER, 0.3, 3)
+    np.testing.assert_allclose(jax.jit(flow)(jnp.array(0.0), jnp.ones(1)), [KICKED], rtol=1e-9)
+
+
+def test_where_a_sample_is_absent_no_step_is_led_back_to_the_one_before_it():
+    ts, ys = jnp.array([[0.0, 0.3]]), jnp.ones((1, 2, 1))
+    mask = jnp.array([[True, False]])
+    solve = jax.jit(
+        lambda ys: srx.segment_predictions(kicked, ts, ys, BACKWARD_EULER, 3, mask=mask)
+    )
+    predicted = solve(ys)
+    np.testing.assert_allclose(predicted[0, 0], [KICKED], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "needs"),
+    [
+        (diffrax.Kvaerno5(), "`Kvaerno5` was given, which needs the tolerances of an adaptive"),
+        (diffrax.LeapfrogMidpoint(), "`LeapfrogMidpoint` was given, which needs the step before"),
+    ],
+)
+def test_a_solver_that_takes_no_single_step_is_refused(solver, needs):
+    with pytest.raises(ValueError, match=needs):
+        srx.segment_predictions(model, TS, YS, solver)
+
+
+def test_an_implicit_solver_of_diffrax_with_tolerances_predicts_as_well():
+    solver = diffrax.ImplicitEuler(root_finder=diffrax.VeryChord(1e-10, 1e-10))
+    found = jax.jit(FixedStepFlow(lambda t, y, args: -y, solver, 0.2, 2))(
+        jnp.array(0.0), jnp.ones(1)
+    )
+    np.testing.assert_allclose(found, [1 / 1.1**2], rtol=1e-9)
+
+
 def test_more_substeps_come_closer_to_the_solution():
     exact = predict(srx.RadauIIA13(), TS, YS, None, 8)
     errors = [float(jnp.max(jnp.abs(predict(RADAU, TS, YS, None, k) - exact))) for k in (1, 8)]

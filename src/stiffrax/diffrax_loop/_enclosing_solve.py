@@ -30,6 +30,8 @@ def run_with_controller(
     return loop()
 
 
+# Where `adapt_step_size` has the error among its arguments.
+_ERROR = 6
 # Within what checkers of types have wrapped around it.
 _SOLVES = (_DIFFEQSOLVE, inspect.unwrap(run_with_controller).__code__)
 
@@ -48,20 +50,21 @@ def enclosing_steps_are_fixed() -> bool:
 
 
 def enclosing_controller_is_pid() -> bool:
-    """Whether it is diffrax's controller that judges the error, within whatever wraps it."""
+    """Whether diffrax's controller judges the error, and no class of a user's on the way reads it."""
     return _is_judged_by_pid(_enclosing_argument("stepsize_controller"))
 
 
 def _is_judged_by_pid(controller: Any) -> bool:
     if not isinstance(controller, diffrax.AbstractStepSizeController):
         return False
-    if isinstance(controller, diffrax.PIDController):
-        return True
-    # One that calls no other judges itself, whatever it holds.
     adapt = inspect.unwrap(type(controller).adapt_step_size)
     code = getattr(adapt, "__code__", None)
-    if code is not None and "adapt_step_size" not in code.co_names:
-        return False
+    if code is not None and adapt.__module__.partition(".")[0] not in ("diffrax", "stiffrax"):
+        # One that names the error may read it; one that calls no other judges it.
+        if code.co_argcount > _ERROR or "adapt_step_size" not in code.co_names:
+            return False
+    if isinstance(controller, diffrax.PIDController):
+        return True
     is_one = lambda x: isinstance(x, diffrax.AbstractStepSizeController)  # noqa: E731
     return any(map(_is_judged_by_pid, jax.tree.leaves(vars(controller), is_leaf=is_one)))
 

@@ -20,6 +20,7 @@ from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._lanes import predict_lanes
 from ._methods import RadauIIA9
+from ._solver_parts import check_single_steps
 
 Carry = TypeVar("Carry")
 Out = TypeVar("Out")
@@ -48,8 +49,8 @@ def segment_predictions(
     - `model`: the vector field, called as `model(t, y, args)`.
     - `ts`: sample times, increasing along a run; unit of the model's time.
     - `ys`: samples.
-    - `solver`: a solver of stiffrax, by default [`stiffrax.RadauIIA9`][]; or any other diffrax
-        solver.
+    - `solver`: a solver of stiffrax, by default [`stiffrax.RadauIIA9`][]; or another diffrax solver,
+        an implicit one with tolerances in its `root_finder`.
     - `substeps`: equal steps for each pair.
     - `args`: passed to the model.
     - `mask`: `True` where a sample is present. Samples are predicted from the last present one
@@ -58,8 +59,8 @@ def segment_predictions(
     **Returns:** predictions of `ys[:, 1:]`. NaN where no sample comes before, or the step could not
     be solved; others keep value and derivative.
 
-    **Raises:** `ValueError` for wrong shapes, also of what the model returns, a model with a mass, or
-    `substeps` that is no positive integer.
+    **Raises:** `ValueError` for wrong shapes, also of what the model returns, a model with a mass,
+    `substeps` that is no positive integer, or a solver that takes no single step.
 
     Cost: a Jacobian, a factorization and two to four Newton iterations a step; backward, one exact
     factorization of the stage system and one reverse sweep of the model. Other solvers step twice: a
@@ -141,19 +142,20 @@ def predict_segment(
     ya: Array,
     yb: Array,
 ) -> Array:
-    """`substeps` equal steps from `(ta, ya)` to `tb`; `yb` only guides the iteration."""
+    """`substeps` equal steps from `(ta, ya)` to `tb`; `yb` guides the iteration, if it is not `ya`."""
     dt = (tb - ta) / substeps
     slope = (yb - ya) / substeps
 
     def step(y: Array, k: Array) -> tuple[Array, None]:
         t = ta + k * dt
         # From where the solution is to where the data say it will be.
-        target = ya + (k + 1) * slope - y
+        target = jnp.where(slope == 0, 0, ya + (k + 1) * slope - y)
         if isinstance(solver, AbstractImplicitRungeKutta):
             return _implicit_step(solver, model, args, t, dt, y, target), None
         tableau = solver.tableau if isinstance(solver, diffrax.AbstractERK) else None
         if isinstance(tableau, diffrax.ButcherTableau):
             return _explicit_step(tableau, model, args, t, dt, y), None
+        check_single_steps(solver)
         term = diffrax.ODETerm(model)
         state = solver.init(term, t, t + dt, y, args)
         y1, _, _, _, result = solver.step(term, t, t + dt, y, args, state, made_jump=False)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import diffrax
 import lineax as lx
 import optimistix as optx
 
 from .._arguments import check_count, check_instance
+from ..diffrax_loop import use_stepsize_tol
 from ..stages import AbstractStructure, MatrixFree
 
 
@@ -24,6 +26,19 @@ def check_parts(solver: Any) -> None:
         raise ValueError(
             "`mixed_precision=True` was given with `structure=MatrixFree(...)`, which has no "
             "factors to keep in single precision. Leave one of them out."
+        )
+
+
+def check_single_steps(solver: Any) -> None:
+    """Refuses a solver that needs what only `diffeqsolve` gives it."""
+    needs = "the step before" if isinstance(solver, diffrax.LeapfrogMidpoint) else ""
+    if vars(getattr(solver, "root_finder", solver)).get("rtol") is use_stepsize_tol:
+        needs = "the tolerances of an adaptive solve"
+    if needs:
+        raise ValueError(
+            f"`{type(solver).__name__}` was given, which needs {needs}; here it takes single steps. "
+            "Write `stiffrax.RadauIIA5()`, or give tolerances, as in "
+            "`diffrax.Kvaerno5(root_finder=diffrax.VeryChord(1e-10, 1e-10))`."
         )
 
 
