@@ -81,6 +81,18 @@ def test_the_steps_that_are_missing_are_estimated():
     assert needed == pytest.approx(5 + float((2.0 - last["t"]) / last["h"]), abs=0.6)
 
 
+@pytest.mark.parametrize(("t1", "needed"), [(2.0, "needs about 8 steps"), (jnp.inf, None)])
+def test_a_first_step_at_the_limit_of_steps_is_short_of_them(t1, needed):
+    solution = solve("fine")
+    stats = {**solution.stats, "num_steps": 4}
+    stats["last_step"] = {**stats["last_step"], "t": solution.t0, "h": 0.5}
+    stopped = stats, diffrax.RESULTS.max_steps_reached, solution.t0 + t1
+    text = explain(eqx.tree_at(lambda s: (s.stats, s.result, s.t1), solution, stopped))
+    assert "raise `max_steps`" in text
+    assert ("steps in all" in text) is bool(needed)
+    assert (needed or "") in text
+
+
 def test_a_low_order_that_takes_many_steps_is_named():
     setup = dict.fromkeys(("predictive", "unpreconditioned", "undamped"), False)
     stats = {"num_steps": 2159, "num_rejected_by_newton": 0}
@@ -106,7 +118,7 @@ def test_a_solve_by_another_adjoint_is_explained_by_what_is_known():
     first, second, last = explain(solution).splitlines()
     assert first.startswith("Failed: The maximum number of solver steps was reached")
     assert second == f"2 steps, {solution.stats['num_rejected_steps']} of them rejected."
-    assert "`adjoint=stiffrax.DiscreteAdjoint()`" in last
+    assert "not `LearnableRungeKutta`, with `adjoint=stiffrax.DiscreteAdjoint()`" in last
 
 
 @pytest.mark.parametrize("names", [["calm"], "yz"])

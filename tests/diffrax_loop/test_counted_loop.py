@@ -4,6 +4,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import stiffrax as srx
@@ -128,19 +129,22 @@ def test_the_last_attempt_tells_where_it_was():
 
 
 @pytest.mark.slow
-def test_any_root_finder_is_counted():
-    import optimistix as optx
-
+@pytest.mark.parametrize("finder", [optx.Newton, optx.Chord])
+def test_any_root_finder_is_counted(finder):
     sol = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: -y),
-        srx.BackwardEuler(root_finder=optx.Newton(1e-8, 1e-8)),
+        diffrax.ODETerm(lambda t, y, args: -(y**3)),
+        srx.BackwardEuler(root_finder=finder(1e-8, 1e-8)),
         0.0,
         1.0,
         0.5,
         jnp.ones(2),
         adjoint=srx.DiscreteAdjoint(),
     )
-    assert sol.stats["num_newton_iterations"] >= 2
+    iterations = sol.stats["num_newton_iterations"]
+    assert iterations > 2
+    # Beside that of each step for its error: one in each iteration, or one for all of a step.
+    assert sol.stats["num_jacobians"] == 2 + (iterations if finder is optx.Newton else 2)
+    assert sol.stats["num_factorizations"] == sol.stats["num_jacobians"]
 
 
 @pytest.mark.slow

@@ -243,8 +243,25 @@ def test_lyapunov_exponents_are_drawn_without_starts_that_failed():
     lines = srx.plots.lyapunov_convergence(spectrum).get_lines()
     assert [line.get_ydata()[0] for line in lines] == pytest.approx([0.4, -0.8])
     failed = eqx.tree_at(lambda s: s.local, spectrum, local[:1])
-    with pytest.raises(ValueError, match="All 1 starts of the spectrum failed"):
+    with pytest.raises(ValueError, match="and 1 of 1 starts failed"):
         srx.plots.lyapunov_convergence(failed)
+
+
+def test_lyapunov_exponents_are_drawn_without_those_that_got_lost():
+    spectrum = srx.diagnostics.LyapunovSpectrum(
+        exponents=jnp.array([0.5, jnp.nan]),
+        standard_errors=jnp.array([0.1, jnp.nan]),
+        local=jnp.array([[[0.4, jnp.nan], [0.6, jnp.nan]]]),
+        interval=2.0,
+        y1=jnp.zeros((1, 2)),
+        num_failed=jnp.array(0),
+    )
+    ax = srx.plots.lyapunov_convergence(spectrum)
+    assert labels(ax) == ["exponent 1"]
+    assert ax.get_lines()[0].get_ydata() == pytest.approx([0.4, 0.5])
+    none = eqx.tree_at(lambda s: s.exponents, spectrum, jnp.full(2, jnp.nan))
+    with pytest.raises(ValueError, match="no exponent to draw, and 0 of 1 starts"):
+        srx.plots.lyapunov_convergence(none)
 
 
 def test_a_loss_landscape_has_a_curve_for_each_loss():

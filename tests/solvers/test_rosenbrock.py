@@ -255,6 +255,7 @@ def test_solves_without_a_matrix_are_refused_by_name():
         {"linear_solver": lx.GMRES(1e-2, 1e-2)},
         {"linear_solver": lx.Normal(lx.CG(1e-2, 1e-2))},
         {"structure": srx.Dense(lx.BiCGStab(1e-2, 1e-2))},
+        {"structure": srx.Sparsity(np.eye(2), lx.GMRES(1e-2, 1e-2))},
     ],
 )
 def test_linear_solvers_that_iterate_are_refused_by_name(parts):

@@ -58,6 +58,15 @@ def test_tight_tolerances_take_the_steps_of_a_high_order():
     assert int(hires(1e-11).stats["num_steps"]) < int(fixed.stats["num_steps"]) / 2
 
 
+def test_a_state_at_rest_without_atol_leaves_the_estimate_its_order():
+    # As diffrax fills them in.
+    finder, given = srx.SimplifiedNewton(), (1e-2, 0.0, optx.rms_norm)
+    finder = eqx.tree_at(lambda x: (x._rtol, x._atol, x._norm), finder, given)
+    y, estimate = jnp.array([1.0, 0.0]), jnp.array([0.04, 0.0])
+    found = srx.RadauIIA(root_finder=finder)._rescaled(estimate, y, y, 0.5)
+    np.testing.assert_allclose(found, estimate / np.sqrt(4 / np.sqrt(2)))
+
+
 @pytest.mark.slow
 def test_loose_tolerances_cost_few_steps_more_than_the_low_order():
     fixed = SOLVE(srx.RadauIIA5(), jnp.array(1e-4))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._arguments import check_callable, check_state, check_tolerances
 from .._flat_state import real_dtype
-from ..diffrax_loop import ErrorLeaf, StepReport, reporting_norm, scaled_error, smallest_step
+from ..diffrax_loop import StepReport, reporting_norm, scaled_error, smallest_step
 
 
 @final
@@ -195,7 +195,6 @@ def _scaled(
     controller: PredictiveController, y0: PyTree, y1: PyTree, error: PyTree
 ) -> Float[Array, ""]:
     def scale(y0: Array, y1: Array, error: Any) -> Array:
-        error = error.value if isinstance(error, ErrorLeaf) else error
         y1 = jnp.where(jnp.any(jnp.isnan(y1)), y0, y1)
         size = jnp.maximum(jnp.abs(y0), jnp.abs(y1))
         return scaled_error(error, controller.atol + size * controller.rtol)

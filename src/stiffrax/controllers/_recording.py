@@ -55,8 +55,8 @@ class StepHistory(eqx.Module):
 class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
     """An adaptive controller that also keeps size and Newton iterations of every attempted step.
 
-    The steps are those of `controller` alone. Draw the record with [`stiffrax.plots.steps`][] and
-    [`stiffrax.plots.newton_iterations`][].
+    The steps are those of `controller` alone. [`stiffrax.plots.newton_iterations`][] draws the
+    record; with `SaveAt(steps=True, controller_state=True)` [`stiffrax.plots.steps`][] draws sizes.
 
     **Arguments:**
 

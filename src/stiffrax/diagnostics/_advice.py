@@ -106,6 +106,8 @@ def _short_of_steps(solution: diffrax.Solution) -> str:
     left = direction * float(solution.t1) - float(last["t"])
     # Two digits: step sizes change on the way.
     needed = float(f"{taken + left / float(last['h']):.1e}")
+    if not needed < 1e15:
+        return _SHORT_OF_STEPS
     return (
         f"{_SHORT_OF_STEPS}; at the last step size the solve needs about {needed:.0f} steps in all"
     )
@@ -134,4 +136,4 @@ def _is_stuck(solution: diffrax.Solution) -> bool:
     direction = -1 if solution.t1 < solution.t0 else 1
     behind = float(last["t"]) - direction * float(solution.t0)
     # Not `<=` alone: a step that is no number is stuck as well.
-    return not abs(float(last["h"])) > _STUCK * behind or behind == 0
+    return not abs(float(last["h"])) > _STUCK * behind

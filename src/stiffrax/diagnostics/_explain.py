@@ -9,8 +9,8 @@ from .._arguments import check_instance
 from ._advice import advice
 
 _TO_KNOW_MORE = (
-    "To know where, in which component and after how much work, solve a stiffrax solver with "
-    "`adjoint=stiffrax.DiscreteAdjoint()`."
+    "To know where, in which component and after how much work, solve by a stiffrax solver, not "
+    "`LearnableRungeKutta`, with `adjoint=stiffrax.DiscreteAdjoint()`."
 )
 
 
@@ -21,7 +21,8 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
 
     - `solution`: of any solve; for failed ones with `throw=False`. One lane of a batch. With
       `adjoint=stiffrax.DiscreteAdjoint()`, or another adjoint of stiffrax, `solution.stats` counts
-      the work and tells where the solve failed; without, only the number of steps is known.
+      the work and tells where the solve failed; without, and of `LearnableRungeKutta`, only the
+        number of steps is known.
     - `names`: names of the components of the flat state; `y1`, `y2`, ... without.
 
     **Returns:** a few lines of text.

@@ -29,7 +29,7 @@ def kaplan_yorke_dimension(exponents: Any) -> float:
     - `exponents`: in any order, `Float[Array, " k"]`, per unit of time.
 
     **Returns:** the dimension, 0 if all exponents are negative; `nan` if the sum of all that are
-    given is not negative, so that more of them are needed.
+    given is not negative, so that more of them are needed, or one of them is `nan`.
 
     **Raises:** `ValueError` without exponents.
 

@@ -5,16 +5,17 @@ from typing import Any, final
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 # In units of the spacing of floating-point numbers, as in SciPy: nine tenths of five spacings are
 # rounded to five again, so that a rejected step would be tried again as it was, for ever.
 _SPACINGS = 10
 
 
-def scaled_error(error: Float[ArrayLike, "*n"], scale: Any) -> Float[Array, "*n"]:
+def scaled_error(error: Any, scale: Any) -> Float[Array, "*n"]:
     """`error / scale`; zero for an error of zero, also where the scale is zero or not a number, and
     infinite for one that is, also where the scale is."""
+    error = getattr(error, "value", error)
     none, failed = jnp.asarray(error) == 0, jnp.isinf(error)
     return jnp.where(none, 0.0, error / jnp.where(none | failed, 1.0, scale))
 

@@ -134,7 +134,7 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
 
 
 def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
-    """The running mean of every exponent over the time measured, with its standard error.
+    """The running mean of every exponent that is known over the time measured, with its error.
 
     **Arguments:**
 
@@ -143,7 +143,7 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` if all starts failed, or without matplotlib.
+    **Raises:** `ValueError` if none is known, or without matplotlib.
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx
@@ -155,12 +155,14 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
 
     ```
     """
-    local = np.asarray(spectrum.local)
+    known = np.flatnonzero(np.isfinite(spectrum.exponents))
+    local = np.asarray(spectrum.local)[:, :, known]
     local = local[np.all(np.isfinite(local), axis=(1, 2))]
-    if not len(local):
+    if not local.size:
         raise ValueError(
-            f"All {len(spectrum.local)} starts of the spectrum failed; there is no mean to draw. Start "
-            "elsewhere, or with more steps: `lyapunov_spectrum(..., max_steps=...)`."
+            f"The spectrum has no exponent to draw, and {spectrum.num_failed} of {len(spectrum.local)} "
+            "starts failed. Start elsewhere, with more steps, or give a shorter `interval`: "
+            "`lyapunov_spectrum(..., max_steps=..., interval=...)`."
         )
     ax = one_axes(ax)
     # Failed starts are left out as a whole, as they are of the exponents.
@@ -168,8 +170,8 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
     count = np.arange(1, len(local) + 1)
     running = np.cumsum(local, axis=0) / count[:, None]
     times = spectrum.interval * count
-    for k, style in zip(range(running.shape[1]), line_styles(), strict=False):
-        ax.plot(times, running[:, k], label=f"exponent {k + 1}", **style)
+    for k, mean, style in zip(known, running.T, line_styles(), strict=False):
+        ax.plot(times, mean, label=f"exponent {k + 1}", **style)
         value, error = float(spectrum.exponents[k]), float(spectrum.standard_errors[k])
         ax.axhspan(value - error, value + error, color=style["color"], alpha=0.2, lw=0)
     ax.set(xlabel="time", ylabel="Lyapunov exponent")

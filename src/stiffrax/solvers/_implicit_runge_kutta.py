@@ -81,9 +81,9 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     **Arguments:**
 
-    - `root_finder`: any optimistix root finder for the stage equations; by default
-      [`stiffrax.SimplifiedNewton`][], which takes its tolerances from an adaptive controller and
-      converges to rounding under fixed steps.
+    - `root_finder`: any of optimistix; by default [`stiffrax.SimplifiedNewton`][], which takes its
+      tolerances from an adaptive controller and converges to rounding under fixed steps. Others
+      solve for all stages at once, by a linear solver of their own.
     - `root_find_max_steps`: the most iterations a step may take.
     - `linear_solver`: any lineax solver for the linear systems; by default explicit inverses, the
       fastest choice for small ones.

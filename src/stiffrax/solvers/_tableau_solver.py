@@ -42,7 +42,8 @@ class AbstractTableauSolver(diffrax.AbstractImplicitSolver, diffrax.AbstractAdap
     @property
     def exact_linear_solver(self) -> lx.AbstractLinearSolver | None:
         """What solves dense systems that are exact: of derivatives, and of Newton's method proper."""
-        given = self.structure
+        # That of a `Sparsity`, if it has one.
+        given = getattr(self.structure, "dense", self.structure)
         return given.linear_solver if isinstance(given, Dense) else self.linear_solver
 
     @abc.abstractmethod

@@ -13,7 +13,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from ..diffrax_loop import StepReport
+from ..diffrax_loop import StepReport, scaled_error
 from ..stages import AbstractStructure, SimplifiedNewton
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
@@ -215,7 +215,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
         estimate = error if report is None else report.error
 
         def scale(a: Array, b: Array, e: Any) -> Array:
-            return e / (newton.atol + newton.rtol * jnp.maximum(jnp.abs(a), jnp.abs(b)))
+            return scaled_error(e, newton.atol + newton.rtol * jnp.maximum(jnp.abs(a), jnp.abs(b)))
 
         norm = jnp.asarray(newton.norm(jax.tree.map(scale, y0, y1, estimate)))
         usable = jnp.isfinite(norm) & (norm > 0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias, final
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -262,10 +263,9 @@ def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> Stag
         solution.result,
         optx.RESULTS.nonfinite,
     )
-    iterations = jnp.asarray(solution.stats["num_steps"])
-    theta = jnp.asarray(jnp.nan, guess.dtype)
-    none = jnp.asarray(0)
-    found = converged, iterations, theta, result, none, none
+    iterations, one = jnp.asarray(solution.stats["num_steps"]), jnp.asarray(1)
+    exact = one if isinstance(method.root_finder, optx.Chord | diffrax.VeryChord) else iterations
+    found = converged, iterations, jnp.asarray(jnp.nan, guess.dtype), result, 0 * one, exact
     return StageSolution(solution.value, system.hf0, *found)
 
 
