@@ -55,7 +55,7 @@ class StepHistory(eqx.Module):
 class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
     """An adaptive controller that also keeps size and Newton iterations of every attempted step.
 
-    The steps are those of `controller` alone. [`stiffrax.plots.newton_iterations`][] draws the
+    The steps are those of `controller`. [`stiffrax.plots.newton_iterations`][] draws the
     record; with `SaveAt(steps=True, controller_state=True)` [`stiffrax.plots.steps`][] draws sizes.
 
     **Arguments:**

@@ -135,5 +135,5 @@ def _is_stuck(solution: diffrax.Solution) -> bool:
     last = solution.stats["last_step"]
     direction = -1 if solution.t1 < solution.t0 else 1
     behind = float(last["t"]) - direction * float(solution.t0)
-    # Not `<=` alone: a step that is no number is stuck as well.
+    # Not `<=`: a step that is no number is stuck as well.
     return not abs(float(last["h"])) > _STUCK * behind

@@ -22,7 +22,7 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
     - `solution`: of any solve; for failed ones with `throw=False`. One lane of a batch. With
       `adjoint=stiffrax.DiscreteAdjoint()`, or another adjoint of stiffrax, `solution.stats` counts
       the work and tells where the solve failed; without, and of `LearnableRungeKutta`, only the
-        number of steps is known.
+      number of steps is known.
     - `names`: names of the components of the flat state; `y1`, `y2`, ... without.
 
     **Returns:** a few lines of text.

@@ -30,8 +30,6 @@ def run_with_controller(
     return loop()
 
 
-# Where `adapt_step_size` has the error among its arguments.
-_ERROR = 6
 # Within what checkers of types have wrapped around it.
 _SOLVES = (_DIFFEQSOLVE, inspect.unwrap(run_with_controller).__code__)
 
@@ -60,8 +58,8 @@ def _is_judged_by_pid(controller: Any) -> bool:
     adapt = inspect.unwrap(type(controller).adapt_step_size)
     code = getattr(adapt, "__code__", None)
     if code is not None and adapt.__module__.partition(".")[0] not in ("diffrax", "stiffrax"):
-        # One that names the error may read it; one that calls no other judges it.
-        if code.co_argcount > _ERROR or "adapt_step_size" not in code.co_names:
+        # One that names the error, its seventh argument, may read it; without another it judges.
+        if code.co_argcount > 6 or "adapt_step_size" not in code.co_names:
             return False
     if isinstance(controller, diffrax.PIDController):
         return True

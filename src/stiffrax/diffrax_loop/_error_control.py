@@ -15,7 +15,7 @@ _SPACINGS = 10
 def scaled_error(error: Any, scale: Any) -> Float[Array, "*n"]:
     """`error / scale`; zero for an error of zero, also where the scale is zero or not a number, and
     infinite for one that is, also where the scale is."""
-    error = getattr(error, "value", error)
+    error = error.value if isinstance(error, ErrorLeaf) else error
     none, failed = jnp.asarray(error) == 0, jnp.isinf(error)
     return jnp.where(none, 0.0, error / jnp.where(none | failed, 1.0, scale))
 

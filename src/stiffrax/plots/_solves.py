@@ -161,7 +161,7 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
     if not local.size:
         raise ValueError(
             f"The spectrum has no exponent to draw, and {spectrum.num_failed} of {len(spectrum.local)} "
-            "starts failed. Start elsewhere, with more steps, or give a shorter `interval`: "
+            "starts failed. Start elsewhere, or give more steps or a shorter `interval`: "
             "`lyapunov_spectrum(..., max_steps=..., interval=...)`."
         )
     ax = one_axes(ax)

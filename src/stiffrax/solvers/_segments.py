@@ -41,8 +41,7 @@ def segment_predictions(
     $$\hat y_{k+1} = \Phi_h(y_k), \qquad h = t_{k+1} - t_k,$$
 
     with one step of `solver` (or `substeps` equal ones) a pair of consecutive samples, all pairs in
-    one batch. The samples give Newton its start; the derivative is that of the exact step, not
-    of the iteration.
+    one batch. The samples guide Newton; the derivative is that of the exact step.
 
     **Arguments:**
 
@@ -64,7 +63,7 @@ def segment_predictions(
 
     Cost: a Jacobian, a factorization and two to four Newton iterations a step; backward, one exact
     factorization of the stage system and one reverse sweep of the model. Other solvers step twice: a
-    first time to see which steps fail, so that the derivatives of those poison no others.
+    first time to see which steps fail, whose derivatives would poison others.
 
     ??? cite "Reference"
         Fronk and Petzold, *Training stiff neural ordinary differential equations with implicit
@@ -93,7 +92,7 @@ def segment_predictions(
     start = jnp.where(known, last, jnp.argmax(mask, axis=1)[:, None])
     take = jax.vmap(lambda values, i: values[i])
     # An absent sample may hold anything: a present one stands in, so that no lane meets a NaN.
-    first = jax.vmap(lambda values, i: values[i])(ys, jnp.argmax(mask, axis=1))
+    first = take(ys, jnp.argmax(mask, axis=1))
     ys = jnp.where(mask[..., None], ys, first[:, None])
     t_start, y_start = take(ts, start), take(ys, start)
     t_end = jnp.where(known, ts[:, 1:], t_start)

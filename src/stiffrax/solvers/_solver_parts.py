@@ -30,7 +30,7 @@ def check_parts(solver: Any) -> None:
 
 
 def check_single_steps(solver: Any) -> None:
-    """Refuses a solver that needs what only `diffeqsolve` gives it."""
+    """Refuses a solver that needs more than single steps."""
     needs = "the step before" if isinstance(solver, diffrax.LeapfrogMidpoint) else ""
     if vars(getattr(solver, "root_finder", solver)).get("rtol") is use_stepsize_tol:
         needs = "the tolerances of an adaptive solve"
