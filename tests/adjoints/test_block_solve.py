@@ -22,7 +22,8 @@ def solve_all(tableau, hJ_T, rhs, used):
     a = jnp.asarray(tableau.A_inverse.T)
     factors = factor_blocks(a, hJ_T)
     wrong = used & block_solve.unsolved(a, hJ_T, factors, rhs)
-    return block_solve.solve_all(a, hJ_T, factors, rhs, wrong)
+    rows = block_solve.rows_where(wrong, a, hJ_T)
+    return block_solve.solve_all(hJ_T, factors, rows, rhs, wrong)
 
 
 def stiff(key, tableau, n, k=4):

@@ -19,6 +19,7 @@ from ._linearized_step import (
     blocks,
     factor_blocks,
     factor_rows,
+    rows_where,
     solve_all,
     solve_by_rows,
     stacked,
@@ -175,7 +176,8 @@ def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float
         a = jnp.asarray(steps.couplings, hJ.dtype)
         factors = factor_blocks(a, hJ)
         wrong = chunk.used & unsolved(a, hJ, factors, (units,))
-        return lambda rhs: solve_all(a, hJ, factors, rhs, wrong)
+        rows = rows_where(wrong, a, hJ)
+        return lambda rhs: solve_all(hJ, factors, rows, rhs, wrong)
     matrices = chunk.matrices()
     inverses = lax.stop_gradient(factor_rows(matrices))
     return lambda rhs: solve_by_rows(matrices, inverses, stacked(rhs))

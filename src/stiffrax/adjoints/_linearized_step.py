@@ -4,6 +4,7 @@ import functools as ft
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,37 +101,51 @@ def unsolved(
     return jax.vmap(lambda hJ, x, b: ~linear_algebra.equations_hold(a, hJ, x, b))(hJ, x, b)
 
 
+def rows_where(
+    wrong: Bool[Array, " k"], a: Couplings, hJ: Float[Array, "k m n n"]
+) -> ScaledInverse:
+    """Scaled inverses of all steps if one of them is `wrong`, else only their shapes; no derivative.
+
+    Hardly ever needed, and compiled in every gradient: once, for all right-hand sides, and by loops,
+    however small the matrices.
+    """
+
+    def inverses(hJ: Array) -> ScaledInverse:
+        invert = ft.partial(scaled_inverse, unchecked=looped_inverse)
+        return jax.vmap(invert)(stacked_matrix(a, hJ))
+
+    def nothing(hJ: Array) -> ScaledInverse:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(inverses, hJ))
+
+    return lax.cond(eqxi.unvmap_any(wrong), inverses, nothing, lax.stop_gradient(hJ))
+
+
 @jax.custom_jvp
 def solve_all(
-    a: Couplings,
     hJ: Float[Array, "k m n n"],
     factors: BlockFactors,
+    rows: ScaledInverse,
     rhs: tuple[Blocks, ...],
     wrong: Bool[Array, " k"],
 ) -> Float[Array, "k mn r"]:
     """Solves the stage equations of every step, without library factorizations.
 
     By blocks, and by rows for those steps of which the factors are `wrong`: a pivot was close to
-    singular. No derivative is taken of the couplings `a` and of `factors`, those of `hJ`.
+    singular. No derivative is taken of `factors` and `rows`, those of `hJ`.
     """
-    solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
-
-    def again() -> Array:
-        # Hardly ever taken, and compiled in every gradient: by loops, however small the matrices.
-        rows = ft.partial(scaled_inverse, unchecked=looped_inverse)
-        return _solve_rows(jax.vmap(rows)(stacked_matrix(a, hJ)), columns)
-
-    return recompute_where(wrong, again, solution)
+    del hJ  # Its derivative is the rule's.
+    solution = jax.vmap(BlockFactors.solve)(factors, rhs)
+    return recompute_where(wrong, lambda: _solve_rows(rows, stacked(rhs)), solution)
 
 
 @solve_all.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    a, hJ, factors, rhs, wrong = primals
-    _, hJ_dot, _, rhs_dot, _ = tangents
-    solution = solve_all(a, hJ, factors, rhs, wrong)
+    hJ, factors, rows, rhs, wrong = primals
+    hJ_dot, _, _, rhs_dot, _ = tangents
+    solution = solve_all(hJ, factors, rows, rhs, wrong)
     change = library_matmul(hJ_dot, solution.reshape(*hJ.shape[:3], -1))
     change = change + stacked(rhs_dot).reshape(change.shape)
-    return solution, solve_all(a, hJ, factors, (blocks(change),), wrong)
+    return solution, solve_all(hJ, factors, rows, (blocks(change),), wrong)
 
 
 @final

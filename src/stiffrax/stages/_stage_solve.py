@@ -13,7 +13,14 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..linear_algebra import LARGEST_LEFT, library_solve, refine, units_left, with_derivative
+from ..linear_algebra import (
+    LARGEST_LEFT,
+    library_solve,
+    refine,
+    scaled_inverse,
+    units_left,
+    with_derivative,
+)
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
@@ -248,9 +255,20 @@ def _frozen_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
 
 
 def _exact_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
-    system, method = fixed
-    exact = lambda R, Z: solve_linearized(system, Z, R, method.linear_solver)  # noqa: E731
-    return _iteration(fixed, iterate, exact)
+    (system, method), (Z, _) = fixed, iterate
+    hJ, a = system.h * system.stage_jacobians(Z), jnp.asarray(system.tableau.A_inverse, Z.dtype)
+    M = jnp.eye(hJ.shape[-1], dtype=Z.dtype) if system.mass is None else system.mass.as_matrix()
+    # Factored once for the iterate and for those around it that tell how much is rounding: to solve
+    # each anew would be a third of the program of a solve.
+    solve = _factored(method.linear_solver, stacked_mass_matrix(a, M, hJ))
+    return _iteration(fixed, iterate, lambda R, _: solve(R.reshape(-1)).reshape(R.shape))
+
+
+def _factored(linear_solver: lx.AbstractLinearSolver | None, matrix: Array) -> Callable:
+    if linear_solver is None:
+        return scaled_inverse(matrix).solve
+    factors = linear_solver.init(lx.MatrixLinearOperator(matrix), {})
+    return lambda b: library_solve(linear_solver, factors, b, {})
 
 
 def _iterate_any(system: StageSystem, guess: Array, method: StageMethod) -> StageSolution:
