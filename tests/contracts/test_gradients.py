@@ -81,7 +81,7 @@ def assert_equal(found, expected, rtol):
     "name",
     [
         name
-        if name in ("Trapezoid", "RadauIIA5", "Rodas5P")
+        if name in ("Trapezoid", "RadauIIA3", "Rodas5P")
         else pytest.param(name, marks=pytest.mark.slow)
         for name in SOLVERS
     ],
