@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optimistix as optx
 import pytest
 import scipy.integrate
 import scipy.linalg
+from jax import lax
 
 import stiffrax as srx
 
@@ -335,3 +337,32 @@ def test_a_constraint_between_complex_states(mass):
 def test_a_complex_mass_is_refused(mass):
     with pytest.raises(ValueError, match="it needs finite real numbers"):
         srx.MassMatrixTerm(lambda t, y, args: y, mass)
+
+
+@pytest.mark.slow
+def test_an_event_of_a_complex_state_has_its_time_and_gradient_in_every_lane():
+    # y = exp((-a + i w) t) has the real part zero at t = pi / (2 w).
+    def event(parameters):
+        a, w = parameters
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: lax.complex(-a, w) * y),
+            srx.RadauIIA9(control_interior=True),
+            0.0,
+            10.0,
+            None,
+            jnp.array(1.0 + 0j),
+            stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-11),
+            event=diffrax.Event(lambda t, y, args, **_: y.real, optx.Newton(1e-10, 1e-10)),
+            adjoint=srx.DiscreteAdjoint(),
+            max_steps=128,
+        )
+        return solution.ts[-1], solution.ys[-1].imag
+
+    a, w = np.array([0.3, 0.1, 1.0]), np.array([1.0, 2.0, 0.5])
+    by_time, by_state = jax.jit(jax.vmap(jax.jacrev(event)))(jnp.stack([a, w], axis=1))
+    t = np.pi / (2 * w)
+    state = np.exp(-a * t)
+    np.testing.assert_allclose(by_time, np.stack([0 * t, -t / w], axis=1), atol=1e-7)
+    np.testing.assert_allclose(
+        by_state, np.stack([-t, a * t / w], axis=1) * state[:, None], atol=1e-7
+    )
