@@ -360,15 +360,3 @@ def test_a_derivative_that_would_be_that_of_all_states_is_refused(field):
         pytest.raises(ValueError, match=r"`field` returns an array of shape .* of the 2 states"),
     ):
         LOSS.simulate(system, data)
-
-
-@pytest.mark.slow
-def test_constraints_are_kept_without_a_mass_of_the_system():
-    model = srx.ConstrainedField(
-        lambda t, y, args: -y[:1], lambda t, y, args: jnp.sum(y) - 1, num_states=2
-    )
-    ts = np.linspace(0.0, 2.0, 5)
-    ys = np.stack([np.exp(-ts), 1 - np.exp(-ts)], axis=1)
-    data = srx.Measurements.from_arrays(ts, ys, names=["A", "B"])
-    found = srx.LikelihoodLoss().simulate(srx.System(model, jnp.array([1.0, 0.0])), data)
-    np.testing.assert_allclose(found.values[0], ys, rtol=1e-4, atol=1e-12)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.solvers._consistent_start import on_constraints
 
 ROBERTSON = srx.problems.robertson_dae()
 TERM = srx.MassMatrixTerm(ROBERTSON.vector_field, ROBERTSON.mass)
@@ -145,3 +146,34 @@ def test_a_mass_without_constraints_leaves_the_state_as_it_is():
 
 def test_an_infinite_slope_hides_no_constraint():
     np.testing.assert_allclose(start("infinite slope", 0.0, 1.0), [0.0, 2.0])
+
+
+class TestTracedMasses:
+    """`y_1 + y_2` has a derivative, and `y_2^2` is a constraint on the first state."""
+
+    @staticmethod
+    @jax.jit
+    def moved(mass, y):
+        def field(t, y, args):
+            return jnp.stack([-y[0], -y[1], y[2] ** 2 - y[0]])
+
+        return on_constraints(srx.MassMatrixTerm(field, mass), jnp.asarray(0.0), y, None)
+
+    @pytest.mark.parametrize(
+        ("mass", "start", "expected"),
+        [
+            ([1.0, 1.0, 0.0], [4.0, 1.0, 3.0], [4.0, 1.0, 2.0]),
+            ([[1, 0, 0], [0, 1.0, 2.0], [0, 0, 0]], [4.0, 1.0, 3.0], [4.0, 3.0, 2.0]),
+            ([1.0, 1.0, 3.0], [4.0, 1.0, 3.0], [4.0, 1.0, 3.0]),
+            # Without a root, and where the Jacobian is singular, the start is as it was.
+            ([1.0, 1.0, 0.0], [-1.0, 1.0, 3.0], [-1.0, 1.0, 3.0]),
+            ([1.0, 1.0, 0.0], [4.0, 1.0, 0.0], [4.0, 1.0, 0.0]),
+        ],
+    )
+    def test_components_without_a_derivative_move_where_they_can(self, mass, start, expected):
+        found = self.moved(jnp.array(mass), jnp.array(start))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+    def test_what_cannot_move_has_finite_derivatives(self):
+        slope = jax.jacrev(self.moved, 1)(jnp.array([1.0, 1.0, 0.0]), jnp.array([4.0, 1.0, 0.0]))
+        np.testing.assert_array_equal(slope, np.eye(3))

@@ -389,3 +389,10 @@ def test_a_mass_in_units_of_very_different_size_is_not_singular():
     mass = jnp.array([[1.0, 0.0, 0.0], [0.0, 2e-18, 1e-18], [0.0, 1e-18, 2e-18]])
     assert not srx.MassMatrixTerm(lambda t, y, args: -mass @ y, mass).singular
     assert srx.MassMatrixTerm(lambda t, y, args: -y, mass.at[2].set(mass[1])).singular
+
+
+def test_the_mass_of_a_system_is_taken_as_written():
+    system = srx.System(lambda t, y, args: -y, jnp.ones(2), mass=np.array([1.0, 0.0]))
+    term = srx.MassMatrixTerm(system, system.mass)
+    assert term.mass.tolist() == [1.0, 0.0]
+    assert term.singular

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float
 from ..data import Conditions, Measurements
 from ..linear_algebra import recompute_where
 from ..models import SteadyState, System
-from ..solvers import MassMatrixTerm
-from ..stages import stop_gradient
+from ..solvers import MassMatrixTerm, on_constraints
+from ..stages import Dense, stop_gradient
 from ._columns import conditions_of, observe, states_of
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
@@ -130,11 +130,14 @@ class Simulator(eqx.Module):
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
-            solution = self._solve(system, args, begin, stop, y + amount, at, atol)
+            if shown is not None:
+                dosed = (ts == begin)[:, None] & jnp.any(shown != 0)
+                ys = jnp.where(dosed, self._start(system, args, begin, y + shown), ys)
+            if count > 1:
+                y = self._start(system, args, begin, y + amount)
+            solution = self._solve(system, args, begin, stop, y, at, atol)
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
-            if shown is not None:
-                ys = ys + jnp.where((ts == begin)[:, None], shown, 0)
             ys = jnp.where(here[:, None], new[:-1], ys)
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
@@ -142,6 +145,7 @@ class Simulator(eqx.Module):
         times = jnp.concatenate([ends, *(known.ts[0] for known in args.inputs.values())])
         times = jnp.clip(times, ends[0], ends[-1])
         atol = self._atol(system, args, y0, added, times, ends[-1] - ends[0])
+        y0 = self._start(system, args, ends[0], y0)  # what it makes of a zero is rounding, no size
         parts = ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
@@ -182,12 +186,8 @@ class Simulator(eqx.Module):
     def _solve(
         self, field: Any, args: Any, begin: Any, end: Any, y0: Array, ts: Array, atol: Any
     ) -> diffrax.Solution:
-        term = diffrax.ODETerm(field)
-        mass = field.mass if isinstance(field, System) else None
-        if mass is not None:
-            term = MassMatrixTerm(field, mass)
         return diffrax.diffeqsolve(
-            term,
+            _term(field),
             self.solver,
             begin,
             end,
@@ -201,6 +201,11 @@ class Simulator(eqx.Module):
             throw=False,
         )
 
+    def _start(self, field: Any, args: Any, t: Array, y: Array) -> Float[Array, " n"]:
+        """The state with its algebraic components moved to the constraints, by a dense Jacobian."""
+        dense = isinstance(getattr(self.solver, "structure", None), Dense | None)
+        return on_constraints(_term(field), t, y, args) if dense else y
+
     def _rest(
         self, system: System, args: Conditions, y0: Array, span: Array
     ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
@@ -209,16 +214,21 @@ class Simulator(eqx.Module):
         Without a span `y0` is that state.
         """
         long = _TIMES_TO_REST * span
-        frozen: Any = lambda _, y, args: system(args.start, y, args)  # noqa: E731
-        if system.mass is not None:
-            frozen = System(frozen, mass=system.mass)
+        at_start = lambda _, y, args: system(args.start, y, args)  # noqa: E731
+        frozen = eqx.tree_at(lambda s: s.field, system, at_start)
         ts = jnp.stack([long / 10, long])
         atol = self._atol(frozen, args, y0, jnp.zeros_like(y0)[None], jnp.zeros(1), span)
+        y0 = self._start(frozen, args, args.start, y0)
         solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts, atol)
         before, y = jnp.asarray(solution.ys)
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
         rests = jnp.all(change) & (solution.result == diffrax.RESULTS.successful)
         return jnp.where(rests, y, y0), ~rests & (span > 0)
+
+
+def _term(system: Any) -> MassMatrixTerm | diffrax.ODETerm:
+    mass = system.mass if isinstance(system, System) else None
+    return diffrax.ODETerm(system) if mass is None else MassMatrixTerm(system, mass)
 
 
 def _initial_states(

@@ -134,7 +134,8 @@ class System(AbstractMassModel):
         (species of a network, names given to a [`stiffrax.SymbolicModel`][]), else the columns of the
         data, which a fit keeps.
     - `mass`: $M$, a constant `(n, n)` array or its diagonal, in equations of index one; by default that
-        of a [`stiffrax.ConstrainedField`][], else one.
+        of a [`stiffrax.ConstrainedField`][], else one. Algebraic components of starts, and after doses,
+        move to the constraints.
     - `parameters`: what several of these functions share, such as a dictionary of parameters by
         name; they see it as `args.parameters`, and an entry of a dictionary as `args["k"]` too.
     - `jump_ts`: times at which the field jumps; a step ends there. Those of inputs and doses are

@@ -1,6 +1,9 @@
 """Implicit Runge-Kutta methods as diffrax solvers."""
 
-from ._consistent_start import consistent_initial_values as consistent_initial_values
+from ._consistent_start import (
+    consistent_initial_values as consistent_initial_values,
+    on_constraints as on_constraints,
+)
 from ._flows import (
     AdaptiveFlow as AdaptiveFlow,
     FixedStepFlow as FixedStepFlow,

@@ -228,24 +228,43 @@ def consistent_initial_values(
     t0 = jnp.asarray(t0, jnp.result_type(float, t0))
     field, flat, restore = flat_field(lambda t, y: term.vf(t, y, args), t0, y0)
     U, E = jnp.asarray(U, flat.dtype), jnp.asarray(E, flat.dtype)
-    frozen, start, at = stop_gradient(field), stop_gradient(flat), stop_gradient(t0)
-    change, converged = _root(frozen, at, start, U, E)
-    y = flat + E @ change
-    K = _jacobian(frozen, at, start + E @ change, U, E)
-    singular = _is_singular(K)
+    y, singular, converged = _moved(field, t0, flat, U, E)
     # Not a rounding error of this one point: the same all around it.
-    size = jnp.max(jnp.abs(y))
-    wave = _wave(y)
-    nearby = stop_gradient(
-        y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
-    )
-    everywhere = singular & _is_singular(_jacobian(frozen, at, nearby, U, E))
-    # One Newton correction, of rounding, whose derivative is that of the solution.
-    inverse = scaled_inverse(K).as_matrix()
-    y = y - E @ (inverse @ _project(U, field(t0, y)))
+    size, wave = jnp.max(jnp.abs(y)), _wave(y)
+    nearby = y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
+    field, t0, nearby = stop_gradient((field, t0, nearby))
+    everywhere = singular & _is_singular(_jacobian(field, t0, nearby, U, E))
     y = eqx.error_if(y, everywhere, _HIGHER_INDEX)
     y = eqx.error_if(y, singular & ~everywhere, _SINGULAR)
     return restore(eqx.error_if(y, ~converged & ~singular, _NO_ROOT))
+
+
+def on_constraints(term: Any, t: Array, y: Float[Array, " n"], args: Any) -> Float[Array, " n"]:
+    """The same where it can be done, `y` as it is where not; the mass may be traced.
+
+    All components are unknowns then, and `M` times their change is zero.
+    """
+    if not isinstance(term, MassMatrixTerm) or term.singular is False:
+        return y
+    field, y, _ = flat_field(lambda t, y: term.vf(t, y, args), t, y)
+    mass = projected(term, flat_mass(term.mass, y, None))
+    E = jnp.eye(y.size, dtype=y.dtype)
+    U = jax.vmap(mass.out_of_range)(E)
+    moved, singular, converged = _moved(field, t, y, U, E, -mass.as_matrix())
+    return jnp.where(converged & ~singular, moved, y)
+
+
+def _moved(
+    field: FlatField, t: Array, y: Float[Array, " n"], U: Array, E: Array, rest: Any = 0.0
+) -> tuple[Float[Array, " n"], Bool[Array, ""], Bool[Array, ""]]:
+    """The state moved, and whether its Jacobian is singular and the iteration has converged."""
+    frozen, at, start = stop_gradient((field, t, y))
+    change, converged = _root(frozen, at, start, U, E, rest)
+    K = _jacobian(frozen, at, start + E @ change, U, E) + rest
+    singular, y = _is_singular(K), y + E @ change
+    # One Newton correction, of rounding, whose derivative is that of the solution.
+    inverse = jnp.where(singular, 0, scaled_inverse(K).as_matrix())
+    return y - E @ (inverse @ _project(U, field(t, y))), singular, converged
 
 
 def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +330,7 @@ def _is_singular(K: Float[Array, "k k"]) -> Bool[Array, ""]:
 
 
 def _root(
-    field: FlatField, t: Array, y0: Float[Array, " n"], U: Array, E: Array
+    field: FlatField, t: Array, y0: Float[Array, " n"], U: Array, E: Array, rest: Any
 ) -> tuple[Float[Array, " k"], Bool[Array, ""]]:
     eps = jnp.finfo(y0.dtype).eps
 
@@ -321,7 +340,7 @@ def _root(
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, k = carry
         y = y0 + E @ x
-        K = scaled_inverse(_jacobian(field, t, y, U, E))
+        K = scaled_inverse(_jacobian(field, t, y, U, E) + rest)
         g = constraints(y)
         both = K.solve(jnp.stack([g, _change_of(constraints, y)], axis=1))
         dx, size = -both[:, 0], jnp.abs(y) + jnp.abs(E) @ jnp.abs(both[:, 1])

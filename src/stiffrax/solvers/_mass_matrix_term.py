@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jax.core import Tracer
 from jaxtyping import PyTree
 
@@ -82,7 +83,7 @@ class MassMatrixTerm(diffrax.AbstractTerm):
         )
         # Numbers stay numbers where the term is made while something else is being traced.
         with jax.ensure_compile_time_eval():
-            self.mass = jax.tree.map(_floating, mass, is_leaf=is_operator)
+            self.mass = jax.tree.map(_floating, paramax.unwrap(mass), is_leaf=is_operator)
         self.index = None if index is None else _index(index)
         self.singular = _is_singular(self.mass)
 
