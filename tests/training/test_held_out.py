@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
 import stiffrax.training._session as session_module
-from stiffrax.training._new_runs import check_starts_trained
+from stiffrax.training._new_runs import check_numbers_trained
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 DATA = srx.Trajectories.from_arrays(TS, np.exp(-np.outer(TS, [1.0, 3.0]))[None])
@@ -69,11 +70,46 @@ OWN = [
 
 @pytest.mark.parametrize("system", OWN, ids=["rows", "steady", "function"])
 def test_runs_held_out_that_start_by_a_parameter_of_their_own_are_refused(system):
-    with pytest.raises(ValueError, match="Run 'c' is held out, and it would start by a parameter"):
-        check_starts_trained(system, *RUNS.split([2]))
+    with pytest.raises(
+        ValueError, match=r"Run 'c' is held out, and its number.*\['initial_state'\]"
+    ):
+        check_numbers_trained(system, *RUNS.split([2]))
     with pytest.raises(ValueError, match="Run 'd' is held out"):
-        check_starts_trained(system, RUNS, OTHER)
-    check_starts_trained(system, RUNS, RUNS)
+        check_numbers_trained(system, RUNS, OTHER)
+    check_numbers_trained(system, RUNS, RUNS)
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        {"observe": lambda t, y, args: {"A": args["gain"][args.run] * y[0]}},
+        {"sd": lambda t, y, args: args["gain"][args.run]},
+        {"field": lambda t, y, args: -args["gain"][args.run] * y},
+        {
+            "initial_state": srx.SteadyState(
+                jnp.ones(1), then=lambda y, args: args["gain"][args.run, None]
+            )
+        },
+    ],
+    ids=lambda x: next(iter(x)),
+)
+def test_so_are_those_that_are_seen_or_go_on_by_one(functions):
+    parts = {"field": lambda t, y, args: -y, "initial_state": jnp.ones(1)} | functions
+    system = srx.System(**parts, states=["A"], parameters={"gain": srx.positive(np.ones(3))})
+    with pytest.raises(ValueError, match=rf"Run 'c' is held out.*{next(iter(functions))}"):
+        check_numbers_trained(system, *RUNS.split([2]))
+    check_numbers_trained(system, RUNS, RUNS)
+
+
+def test_a_run_of_other_data_with_a_known_row_is_not_taken_for_another():
+    with pytest.raises(ValueError, match="Run 'd' is held out"):
+        check_numbers_trained(started(np.ones((3, 1))), RUNS, OTHER)
+
+
+def test_starts_that_do_not_go_by_the_number_are_not_differentiated(monkeypatch):
+    monkeypatch.setattr(jax, "vmap", None)
+    system = started(lambda args: args["k"][None], parameters={"k": srx.positive(1.0)})
+    check_numbers_trained(system, *RUNS.split([2]))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +123,7 @@ def test_runs_held_out_that_start_by_a_parameter_of_their_own_are_refused(system
     ids=["known", "one", "shared", "shared by others"],
 )
 def test_runs_held_out_may_start_by_what_other_runs_tell(system):
-    check_starts_trained(system, *RUNS.split([2]))
+    check_numbers_trained(system, *RUNS.split([2]))
 
 
 def test_fit_asks_for_starts_units_and_columns_of_runs_held_out():

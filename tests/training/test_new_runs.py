@@ -1,5 +1,7 @@
 """Predictions of runs that the data of a fit do not have, by a model in closed form."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,6 +76,29 @@ def test_a_run_held_out_with_a_known_start_is_not():
     check(rows, kept, out, [1])
 
 
+def test_a_run_of_a_condition_that_leads_to_what_was_not_estimated_is_refused():
+    class ByPlate(Start):
+        def on(self, data):
+            return ByPlate(self.vector.given, data)
+
+        def predict(self, x):
+            offset = self.vector.system(x).parameters["offset"].unwrap()
+            values = offset[self.data.constants["plate"].astype(int)][:, None, None]
+            return srx.Simulation(values, values, values, jnp.zeros(len(values), bool))
+
+    system = srx.System(
+        field, jnp.ones(1), states=["A"], parameters={"offset": srx.positive(np.ones(3))}
+    )
+    data = srx.Measurements.from_arrays(
+        [0.0, 1.0], np.ones((3, 2, 1)), names=["A"], constants={"plate": [0.0, 1.0, 2.0]}
+    )
+    kept, out = data.split([2])
+    model = ByPlate(system, kept)
+    with pytest.raises(ValueError, match=r"depends on one of \['parameters.offset\[2\]'\]"):
+        check_runs_known(model, model.vector.start, out, np.array([1.0, 1.0, 0.0]))
+    check_runs_known(model, model.vector.start, data.select([1]), np.array([1.0, 1.0, 0.0]))
+
+
 class TestByNumber:
     def system(self, **functions):
         parts = {"field": field, "initial_state": srx.positive([1.0])} | functions
@@ -83,6 +108,7 @@ class TestByNumber:
         "functions",
         [
             {"field": lambda t, y, args: -jnp.arange(3.0)[args.run] * y},
+            {"field": jax.jit(lambda t, y, args: -jnp.arange(3.0)[args.run] * y)},
             {"observe": lambda t, y, args: {"A": jnp.where(args.run == 1, 2, 1) * y[0]}},
             {"initial_state": lambda args: jnp.arange(3.0)[args.run, None]},
             {"initial_state": srx.SteadyState(jnp.ones(1), applies=lambda args: args.run > 0)},
@@ -90,7 +116,7 @@ class TestByNumber:
     )
     def test_functions_that_go_by_it_refuse_a_new_run(self, functions, unchecked_types):
         system = self.system(**functions, parameters={"k": srx.positive(1.0)})
-        with pytest.raises(ValueError, match="tells runs apart"):
+        with pytest.raises(ValueError, match=rf"tells runs apart in \['{next(iter(functions))}'\]"):
             check(system, ALL, runs(["d"]), [1] * len(ParameterVector(system)))
 
     @pytest.mark.parametrize(
@@ -103,6 +129,9 @@ class TestByNumber:
             {"initial_state": srx.SteadyState(jnp.ones(1), applies=lambda args: args.start > 0)},
             # What the new runs lack is said where they are solved.
             {"field": lambda t, y, args: -args["ligand"] * y},
+            {"field": jax.jit(lambda t, y, args: -args["k"] * y)},
+            {"observe": eqx.filter_jit(lambda t, y, args: {"A": args["k"] * y[0]})},
+            {"initial_state": jax.checkpoint(lambda args: args["k"][None])},
         ],
     )
     def test_functions_that_do_not_take_any_run(self, functions, unchecked_types):

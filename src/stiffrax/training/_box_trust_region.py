@@ -87,7 +87,7 @@ def minimize(
             return Found(x, here, k, failed_steps, "interrupted")
         failed_steps += not there.usable
         gained = here.cost - there.cost if there.usable else -np.inf
-        tried = gained < NO_GAIN
+        tried = there.usable and gained < NO_GAIN
         length = np.max(np.abs(step / box.scale))
         if gained < _POOR * gain:
             size = min(size, length) / 4

@@ -29,7 +29,7 @@ from ..models._own_names import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
-from ._new_runs import check_starts_trained
+from ._new_runs import check_numbers_trained
 from ._progress import progress_bar
 from ._session import Judgement, Session
 from ._training_loop import Training, TrainingState, check_optimizer
@@ -239,7 +239,7 @@ def _check_states(model: Any, data: Any, held_out: Any) -> None:
         common_units([data, held_out])
         if isinstance(model, System):
             check_columns(model, data, held_out)
-            check_starts_trained(model, data, held_out)
+            check_numbers_trained(model, data, held_out)
     if not (isinstance(data, Trajectories) and isinstance(held_out, Trajectories)):
         return
     if not are_in_order(data.names, held_out.names):

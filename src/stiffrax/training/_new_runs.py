@@ -9,12 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float
 
 from ..data import Conditions, Measurements
 from ..losses import states_of
 from ..models import SteadyState, System, split_trainable
 from ._likelihood_model import LikelihoodModel
+
+_WRITE = (
+    "Write its numbers in, a start by `system = eqx.tree_at(lambda s: s.initial_state, fit.system, "
+    "srx.fixed(jnp.array([...])))`, then `loss.simulate(system, data)`."
+)
 
 
 def check_runs_known(
@@ -23,29 +29,23 @@ def check_runs_known(
     data: Measurements,
     acting: Float[np.ndarray, " p"],
 ) -> None:
-    """Refuses runs that the data of a fit do not have, where the system tells runs apart.
+    """Refuses runs that the data of a fit do not have, where nothing says what holds for them.
 
-    By their number, that is, which in other data says nothing. `acting`: of each parameter how much
-    the data of the fit depend on it.
+    The system tells runs apart by their number, which in other data says nothing, or they depend on
+    what no run of the fit does. `acting`: of each parameter how much the data of the fit depend on it.
     """
-    known = dict(zip(model.data.numbers, model.data.run_names, strict=True))
-    firsts = np.asarray(model.data.first_values()), np.asarray(data.first_values())
-    new = [i for i in range(len(data)) if not is_run_of(model.data, data, i, *firsts)]
-    system, names = model.vector.system(x), list(known.values())
-    if not new or not _tells_runs_apart(system, data):
-        return
-    for i in new:
+    new, system = _new_runs(model.data, data), model.vector.system(x)
+    names, parts = list(model.data.run_names), _parts_by_number(system, data) if new else []
+    for i in new if parts else []:
         run, number = data.run_names[i], data.numbers[i]
-        if number in known:
+        if number in model.data.numbers:
+            other = names[model.data.numbers.index(number)]
             raise ValueError(
-                f"Run {run!r} has the number {number}, which is that of run {known[number]!r} in the "
-                f"data of the fit, {names}, and the system tells runs apart by `args.run` or by rows "
-                "of `initial_state`. Say what holds for it: `system = eqx.tree_at(lambda s: "
-                "s.initial_state, fit.system, srx.fixed(jnp.array([...])))`, then `loss.simulate("
-                "system, data)`."
+                f"Run {run!r} has the number {number}, which is that of run {other!r} in the data of "
+                f"the fit, {names}, and the system tells runs apart in {parts}. {_WRITE}"
             )
     lost = _unseen(model, x, acting)
-    if not lost.size:
+    if not new or not lost.size:
         return
     moved = x.copy()
     moved[lost] += model.vector.scale[lost]
@@ -54,79 +54,78 @@ def check_runs_known(
     for i in [i for i in new if np.any(changed[i])]:
         raise ValueError(
             f"Run {data.run_names[i]!r} depends on one of {[model.vector.names[k] for k in lost]}, on "
-            f"which the runs of the fit, {names}, do not: nothing says what it is. Fit with that run, "
-            "or write its number in, as in `system = eqx.tree_at(lambda s: s.initial_state, "
-            "fit.system, srx.fixed(jnp.array([...])))`, then `loss.simulate(system, data)`."
+            f"which the runs of the fit, {names}, do not: nothing says what it is. Fit with that run. "
+            f"{_WRITE}"
         )
 
 
-def is_run_of(
-    fitted: Measurements,
-    data: Measurements,
-    i: int,
-    fitted_first: Float[np.ndarray, "runs columns"],
-    data_first: Float[np.ndarray, "others others_columns"],
-) -> bool:
-    """Whether a run has number and name of a run of the fit.
+def _new_runs(fitted: Measurements, data: Measurements) -> list[int]:
+    """The runs of data that have not number and name of a run of the fit.
 
     A name that is the number, as all runs have without a column `run`, says nothing: then what is
     measured at the start and the constants must agree as well.
     """
-    if data.numbers[i] not in fitted.numbers:
-        return False
-    j = fitted.numbers.index(data.numbers[i])
-    if data.run_names[i] != fitted.run_names[j]:
-        return False
-    if data.run_names[i] != str(data.numbers[i]):
-        return True
-    shared = data.constants.keys() & fitted.constants.keys()
-    same = [data.constants[name][i] == fitted.constants[name][j] for name in shared]
-    same.append(data.starts[i] == fitted.starts[j])
-    own = dict(zip(data.names, data_first[i], strict=True))
-    for name, value in zip(fitted.names, fitted_first[j], strict=True):
-        if np.isfinite(value) and np.isfinite(own.get(name, np.nan)):
-            same.append(value == own[name])
-    return bool(all(same))
+    firsts = np.asarray(fitted.first_values()), np.asarray(data.first_values())
+
+    def is_new(i: int) -> bool:
+        if data.numbers[i] not in fitted.numbers:
+            return True
+        j = fitted.numbers.index(data.numbers[i])
+        if data.run_names[i] != fitted.run_names[j]:
+            return True
+        if data.run_names[i] != str(data.numbers[i]):
+            return False
+        shared = data.constants.keys() & fitted.constants.keys()
+        same = [data.constants[name][i] == fitted.constants[name][j] for name in shared]
+        same.append(data.starts[i] == fitted.starts[j])
+        own = dict(zip(data.names, firsts[1][i], strict=True))
+        for name, value in zip(fitted.names, firsts[0][j], strict=True):
+            if np.isfinite(value) and np.isfinite(own.get(name, np.nan)):
+                same.append(value == own[name])
+        return not all(same)
+
+    return list(filter(is_new, range(len(data))))
 
 
-def check_starts_trained(system: System, data: Measurements, held_out: Measurements) -> None:
-    """Refuses a run held out that starts by a parameter that the number of no other run leads to."""
+def check_numbers_trained(system: System, data: Measurements, held_out: Measurements) -> None:
+    """Refuses a run held out that goes by a parameter that the number of no other run leads to."""
+    new, parts = _new_runs(data, held_out), _parts_by_number(system, held_out)
     parameters, rest = split_trainable(system)
+    y = jnp.linspace(1.0, 2.0, len(states_of(system, data)))  # no state by which a rate is zero
 
-    def start(parameters: Any, args: Any, number: Array) -> Array:
+    def total(parameters: Any, args: Any, numbers: Array) -> Array:
         whole = paramax.unwrap(eqx.combine(parameters, rest))
-        given = _start_of(whole)
-        args = dataclasses.replace(args, run=number, parameters=whole.parameters)
-        y = given(args) if callable(given) else given[number]
-        y = jnp.concatenate([jnp.ravel(jnp.asarray(x, float)) for x in jax.tree.leaves(y)])
-        # Weights by which no sum of states is zero.
-        return jnp.sum(y * jnp.sqrt(1.0 + jnp.arange(y.size, dtype=float)))
 
-    @eqx.filter_jit
-    def by_number(parameters: Any, args: Any, numbers: Array) -> Any:
-        """The derivatives of the start, were it that of the run of each number."""
-        return jax.vmap(lambda number: jax.grad(start)(parameters, args, number))(numbers)
+        def values(number: Array) -> Array:
+            seen = dataclasses.replace(args, run=number, parameters=whole.parameters)
+            found = [f(args.start, y, seen) for name, f in _functions(whole) if name in parts]
+            return _sum(*(jnp.ravel(jnp.asarray(x, float)) for x in jax.tree.leaves(found)))
 
-    known = _start_of(paramax.unwrap(system))
-    if not jax.tree.leaves(parameters) or not (callable(known) or _has_rows(known)):
-        return
-    firsts = np.asarray(data.first_values()), np.asarray(held_out.first_values())
-    for i, name in enumerate(held_out.run_names):
-        if is_run_of(data, held_out, i, *firsts):
-            continue
-        numbers = jnp.asarray([held_out.numbers[i], *data.numbers])
-        slopes = by_number(parameters, held_out.conditions(i), numbers)
-        used = [np.asarray(x).reshape(len(numbers), -1) != 0 for x in jax.tree.leaves(slopes)]
-        own, *others = np.concatenate(used, axis=1)
-        # By a number that another run has, it would start as that one.
-        taken = held_out.numbers[i] in data.numbers and np.any(own != others)
-        if taken or np.any(own & ~np.any(others, axis=0)):
+        return _sum(jax.vmap(values)(numbers))
+
+    slopes = eqx.filter_jit(jax.grad(total))
+    for i in new if parts else []:
+        own, args = held_out.numbers[i], held_out.conditions(i)
+        # By a number that another run has, it would be taken for that one.
+        bad = own in data.numbers
+        if not bad and jax.tree.leaves(parameters):
+            numbers = np.full(len(data), own), np.array(data.numbers)
+            found = (slopes(parameters, args, jnp.asarray(x)) for x in numbers)
+            used = jax.tree.map(lambda a, b: np.any((a != 0) & (b == 0)), *found)
+            bad = any(jax.tree.leaves(used))
+        if bad:
             raise ValueError(
-                f"Run {name!r} is held out, and it would start by a parameter that stands for one run, "
-                "a row of `initial_state` or what `args.run` leads to: no run that is trained on says "
-                "what it is. Write `srx.fixed(...)` around starts that are known, or leave `held_out` "
-                "out."
+                f"Run {held_out.run_names[i]!r} is held out, and its number leads in {parts} to a "
+                "parameter of its own, of which no run that is trained on says what it is, or to that "
+                "of another run. Write `srx.fixed(...)` around what is known, and hold out runs of the "
+                "same data, or leave `held_out` out."
             )
+
+
+def _sum(*values: Array) -> Array:
+    """A sum by weights with which no sum of derivatives is zero."""
+    x = jnp.concatenate(values)
+    return jnp.sum(x * (2 + jnp.cos(jnp.arange(x.size, dtype=float))))
 
 
 def _unseen(
@@ -138,24 +137,12 @@ def _unseen(
     return np.array([i for i in range(len(x)) if acting[i] == 0 and arrays[i] in seen], int)
 
 
-def _start_of(system: System) -> Any:
-    """The initial state, or the one that a steady state is reached from."""
-    given = system.initial_state
-    return given.initial_state if isinstance(given, SteadyState) else given
-
-
-def _has_rows(start: Any) -> bool:
-    return eqx.is_array(start) and start.ndim == 2
-
-
-def _tells_runs_apart(system: System, data: Measurements) -> bool:
-    """Whether rows of the initial state or a function of the system go by the number of the run."""
+def _parts_by_number(system: System, data: Measurements) -> list[str]:
+    """The parts of a system in which rows or a function go by the number of the run."""
     system = paramax.unwrap(system)
-    if _has_rows(_start_of(system)):
-        return True
     args = dataclasses.replace(data.conditions(0), parameters=system.parameters)
     y = jnp.zeros(len(states_of(system, data)))
-    return any(_reads_run(function, y, args) for function in _functions(system))
+    return sorted({name for name, function in _functions(system) if _reads_run(function, y, args)})
 
 
 def _reads_run(function: Callable[..., Any], y: Float[Array, " n"], args: Conditions) -> bool:
@@ -172,22 +159,25 @@ def _reads_run(function: Callable[..., Any], y: Float[Array, " n"], args: Condit
     except Exception:  # whatever an index or an array makes of it
         # What fails for the run itself says nothing, and fails by its own message where it is solved.
         return known
-    read = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
-    return any(x is jaxpr.invars[0] for x in read)
+    # A call of a function that is compiled has all of `args` as inputs, used or not.
+    return dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1][0]
 
 
-def _functions(system: System) -> Iterator[Callable[..., Any]]:
-    """All functions that see the conditions, as functions of time and state."""
-    yield system.field
-    yield from (one for one in (system.observe, system.sd) if callable(one))
-    start = system.initial_state
+def _functions(system: System) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """All functions that see the conditions, as functions of time and state, and where they are."""
+    for name in ("field", "observe", "sd"):
+        if callable(getattr(system, name)):
+            yield name, getattr(system, name)
+    start, name = system.initial_state, "initial_state"
     if isinstance(start, SteadyState):
         # The conditions that it returns have the number of the run, which nobody looked at.
-        yield lambda _t, _y, args: start.conditions_before(args).constants
+        yield name, lambda _t, _y, args: start.conditions_before(args).constants
         if start.then is not None:
-            yield lambda _t, y, args: start.then(y, args)
+            yield name, lambda _t, y, args: start.then(y, args)
         if start.applies is not None:
-            yield lambda _t, _y, args: start.applies(args)
+            yield name, lambda _t, _y, args: start.applies(args)
         start = start.initial_state
     if callable(start):
-        yield lambda _t, _y, args: start(args)
+        yield name, lambda _t, _y, args: start(args)
+    elif eqx.is_array(start) and start.ndim == 2:
+        yield name, lambda _t, _y, args: start[args.run]
