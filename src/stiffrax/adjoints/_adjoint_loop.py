@@ -98,7 +98,6 @@ class AdjointTolerances(eqx.Module):
 def _integrals(
     equation: AdjointEquation, h: Array, step: LinearStep
 ) -> tuple[PyTree, PyTree | None]:
-    """The integral over the step, and its error."""
 
     def pull(weights: Array, values: Array) -> PyTree:
         return equation.pull(step.ts, h.astype(weights.dtype) * weights[:, None] * values)

@@ -184,7 +184,6 @@ def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float
 
 
 def _affine_steps(chunk: Chunk, compose: Callable) -> AffineSteps:
-    """Solves every step for all units of what enters it."""
     hJ, _ = chunk.steps.matrices
     sparse = isinstance(hJ, SparseMatrix)
     n, dtype = (hJ.pattern.n, hJ.values.dtype) if sparse else (hJ.shape[-1], hJ.dtype)

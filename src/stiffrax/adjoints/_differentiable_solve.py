@@ -271,7 +271,6 @@ def _change_of_state(
     change: SavedTangents,
     times: TimeTangents | None,
 ) -> Any:
-    """The tangent of all that the loop returns."""
     _, restore = flatten_state(inputs.y0)
     moved_args, moved_fns = (_unless_failed(rule, solved, x) for x in (moved.args, moved.fns))
     ts_dots, ys_dots = [], []

@@ -130,7 +130,6 @@ def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: An
 
 
 def _by_chunks(sensitivities: Any, parameters: Array, chunk: int | None) -> tuple[Any, Any]:
-    """The solve, and the derivatives of its saved values along every parameter."""
     size = parameters.size
     # Of arrays that hold no number there is one empty direction.
     chunk = max(1, min(size if chunk is None else chunk, size))

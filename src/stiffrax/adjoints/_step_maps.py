@@ -57,7 +57,6 @@ class StepMaps(AbstractRecordedSteps):
         return flatten_state(y1)[0], flat(dense_info["coefficients"])
 
     def _ends(self, steps: Step) -> Callable[..., tuple[Array, Array]]:
-        """Ends and polynomials as a function of all that the steps depend on."""
 
         def ends(parameters: PyTree, times: Any, y0: Array) -> tuple[Array, Array]:
             t0, t1 = (steps.t0, steps.t1) if times is None else times
@@ -128,7 +127,6 @@ class StepMaps(AbstractRecordedSteps):
         return start, StepTangents(*bar)
 
     def _one(self, step: Step) -> Callable[..., tuple[Array, Array]]:
-        """End and polynomial of one step as a function of all that it depends on."""
         return lambda parameters, times, y0: self.step(
             parameters, step if times is None else replace(step, t0=times[0], t1=times[1]), y0
         )

@@ -80,7 +80,6 @@ class Sweep(eqx.Module):
         return nodes, jnp.zeros((rows, self.steps.num_powers, size), dtype)
 
     def _take(self, c: Array) -> tuple[Int[Array, " k"], Bool[Array, " k"]]:
-        """The rows of the steps of a chunk, and which of them were taken."""
         index = c * self.chunk + jnp.arange(self.chunk)
         return index, index < self.record.count
 
@@ -90,7 +89,6 @@ class Sweep(eqx.Module):
         return [place.read(nodes, polynomials, base) for place in few]
 
     def _read_all(self, nodes: Any, polynomials: Any) -> SavedTangents:
-        """Reads all slots of the buffers with a slot for each step, and the steps themselves."""
         by_step = [place for place in self.places if place.by_step]
         rows = [place.read(nodes, polynomials, 0) for place in by_step]
         if not self.dense:

@@ -161,7 +161,6 @@ def _product(filled: Array, slots: np.ndarray) -> Array:
 
 
 def _speeds(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
-    """The net rates of progress of reactions with these rate constants."""
     r = mechanism.reactions
     return constants[0] * _product(filled, r.reactants) - constants[1] * _product(
         filled, r.products
@@ -169,7 +168,6 @@ def _speeds(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
 
 
 def _made(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
-    """What the reactions make of each species."""
     speeds = _speeds(mechanism, filled, constants)
     return _matmul(jnp.asarray(mechanism.reactions.stoichiometry, speeds.dtype), speeds)
 

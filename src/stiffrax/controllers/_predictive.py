@@ -176,7 +176,6 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     def _growth(
         self, error: Array, error_order: Any, safety: Any, memory: ControllerMemory, h: Any
     ) -> Array:
-        """By how much the next step is longer, after one with a finite error."""
         exponent = 1 / error_order
         e = jnp.maximum(error, jnp.finfo(error.dtype).eps)
         accept, shrink = error < 1, e**exponent / safety

@@ -144,7 +144,6 @@ def input_kinds(inputs: Any) -> dict[str, Any]:
 
 
 def _spreads(sd: Any) -> Any:
-    """Standard deviations by name, or one number for all columns."""
     if sd is None:
         return {}
     if isinstance(sd, Mapping):

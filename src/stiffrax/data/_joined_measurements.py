@@ -75,7 +75,6 @@ def common_units(parts: Sequence[Any], names: Sequence[str] = ()) -> tuple[str, 
 
 
 def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
-    """Names of constants or inputs, which each data set must have."""
     names = dict.fromkeys(name for part in parts for name in getattr(part, kind))
     for name in names:
         for part in parts:

@@ -95,7 +95,6 @@ def input_of_runs(
 def _given_rows(
     source: str, name: str, ts: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a run in which an input is given, one a time."""
     known = np.isfinite(values)
     if not known.any():
         raise ValueError(f"`inputs` names {name!r}, which is empty in a run of {source}.")

@@ -93,7 +93,6 @@ def _check_unit(table: Table, name: str, spread: Any) -> None:
 
 
 def _named(given: Any) -> list[str]:
-    """The columns that an argument may name."""
     names = [*given, *given.values()] if isinstance(given, Mapping) else given
     return [x for x in names if isinstance(x, str)] if isinstance(names, list | tuple) else []
 

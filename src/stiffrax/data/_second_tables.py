@@ -56,7 +56,6 @@ def second_tables(
 
 
 def _second_table(source: Any, renaming: Renaming, decimal: str | None) -> Table:
-    """A file, a data frame or a mapping."""
     if isinstance(source, str | PathLike):
         return read_csv(source, renaming, likely=decimal)
     return read_table(source, renaming)

@@ -217,7 +217,6 @@ def _measure(
     reference: Array | None,
     repeats: int,
 ) -> tuple[AdjointRow, Array | None]:
-    """One row; and its gradient, if it is finite."""
 
     def value(parameters: PyTree) -> Any:
         found = loss(parameters, adjoint)

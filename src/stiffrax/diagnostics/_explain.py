@@ -100,7 +100,6 @@ def _named(k: int, names: Sequence[str]) -> str:
 
 
 def _iterates(stats: dict) -> bool:
-    """Whether the method is one that iterates: Rosenbrock methods do not."""
     return int(stats["num_newton_iterations"]) > 0
 
 

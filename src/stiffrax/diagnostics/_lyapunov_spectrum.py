@@ -247,7 +247,6 @@ def _controller(given: Any, dtype: Any) -> tuple[Any, Array]:
 
 
 def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
-    """The largest start of each state, never zero."""
     largest = jnp.max(jnp.abs(lax.stop_gradient(starts)), axis=0)
     largest = jnp.where(largest > 0, largest, jnp.max(largest))
     return jnp.where(largest > 0, largest, 1)

@@ -150,7 +150,6 @@ def method_report(tableau: Method) -> MethodReport:
 
 
 def _angle(method: tuple[Any, Any, Any], a_stable: bool, explicit: bool) -> float:
-    """In degrees."""
     if explicit:
         return 0.0
     return 90.0 if a_stable else float(np.degrees(stability_angle(method)))

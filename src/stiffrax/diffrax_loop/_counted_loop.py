@@ -36,8 +36,6 @@ class Counts(eqx.Module):
 
 
 class _CountingController(eqx.Module):
-    """The user's controller, and a count beside its memory."""
-
     controller: diffrax.AbstractStepSizeController
 
     def adapt_step_size(

@@ -188,7 +188,6 @@ def _without_record(final_state: Any, saveat: diffrax.SaveAt) -> Any:
 
 
 def _record_of(final_state: Any, keep_stages: bool) -> StepRecord:
-    """The record that the buffers of a finished loop hold."""
     kept = final_state.dense_infos
     return StepRecord(
         t0=kept["span"][0],

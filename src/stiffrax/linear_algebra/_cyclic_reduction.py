@@ -74,7 +74,6 @@ def factor_shifted_band(
 
 
 def _blocks(band: SparseMatrix, b: int) -> tuple[Array, Array, Array]:
-    """The blocks below, on and above the diagonal, padded to a power of two in number."""
     pattern = band.pattern
     count = 1 << (-(-pattern.n // b) - 1).bit_length()
     values = jnp.append(band.values, jnp.zeros(1, band.values.dtype))

@@ -45,7 +45,6 @@ def factor_fronts(levels: list[Level], values: Inexact[Array, " nnz"]) -> list[A
 
 
 def _from_children(level: Level, left: Array) -> Array:
-    """What the children of each front leave to it."""
     size = left.shape[-1] + 1
     left = jnp.pad(left, ((0, 0), (0, 1), (0, 1)))
     left = left.reshape(level.num_fronts, level.num_children, size, size)

@@ -210,7 +210,6 @@ class _Moments(NamedTuple):
 def _moments(
     points: Float[Array, "points n"], weight: Float[Array, " points"]
 ) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    """The weighted mean and covariance."""
     weight = weight / jnp.sum(weight)
     mean = jnp.sum(weight[:, None] * points, axis=0)
     centered = points - mean[None]

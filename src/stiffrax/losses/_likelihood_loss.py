@@ -170,7 +170,6 @@ class LikelihoodLoss(AbstractLoss):
         return found._replace(failed=found.failed | bad)
 
     def _impossible(self, system: System, found: Simulation, data: Measurements) -> Array:
-        """The cells of solved runs that have no likelihood."""
         given, columns = columns_with_spread(system, data), []
         for j, noise in enumerate(self.by_column(data)):
             value, sd = found.values[:, :, j], found.sd[:, :, j]
@@ -281,7 +280,6 @@ class LikelihoodLoss(AbstractLoss):
 
 
 def _unknown_spreads(data: Measurements) -> frozenset[str]:
-    """The columns of which a measured cell has no standard deviation."""
     if not isinstance(data.sd, np.ndarray) or not isinstance(data.mask, np.ndarray):
         return frozenset(data.names)
     unknown = np.any((data.sd == 0) & data.mask, axis=(0, 1))

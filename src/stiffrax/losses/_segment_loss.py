@@ -117,7 +117,6 @@ class SegmentLoss(AbstractLoss):
         return failed_step(model, ts[run, k], ts[run, k + 1], ys[run, k], ys[run, k + 1])
 
     def _predict_all(self, model: Any, ts: Array, ys: Array, mask: Array) -> Array:
-        """The samples after the first of every window."""
 
         def predict(*window: Array) -> Array:
             return self._predict(model, *window)

@@ -324,5 +324,4 @@ def check_starts(system: System, data: Measurements) -> None:
 
 
 def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
-    """The mean of what is measured at the start of each run."""
     return data.first_values()[:, jnp.asarray([data.names.index(name) for name in states])]

@@ -280,7 +280,6 @@ def rate_columns(network: ReactionNetwork) -> dict[tuple[int, ...], Float[np.nda
 
 
 def _sides(text: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Molecules of each species on both sides of a reaction."""
     sides = str(text).split("->")
     if len(sides) != 2:
         raise ValueError(

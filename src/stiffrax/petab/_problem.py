@@ -3,6 +3,7 @@
 import dataclasses
 import keyword
 import os
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any, final
@@ -30,7 +31,6 @@ from ._parameters import (
     with_values,
 )
 from ._sbml import SbmlModel, read_sbml
-from ._table_names import check_names
 from ._tables import BEFORE, ENDS, RESTS, condition_pairs, read_runs
 
 _simulate = eqx.filter_jit(LikelihoodLoss.simulate)
@@ -149,7 +149,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Problem:
     model = read_sbml(tables.model.sbml_model.getSBMLDocument())
     parameters = read_parameters(tables.parameter_df)
     inputs = read_conditions(tables.condition_df, tuple(parameters))
-    check_names(tables, inputs, model.identifiers)
+    _check_names(tables, inputs, model.identifiers)
     columns, rows = read_columns(tables.observable_df, tables.measurement_df, model.identifiers)
     names = [column.name for column in columns]
     data, cells = read_runs(tables.measurement_df, list(inputs.conditions), names, rows)
@@ -304,7 +304,6 @@ def _spread(formulas: Formulas, inputs: Inputs, columns: Any) -> _ByColumn | Non
 
 
 def _initial_state(formulas: Formulas, inputs: Inputs, data: Measurements) -> Any:
-    """The initial state, or steady state, of each run."""
     formula = _Formula(inputs, formulas.initial_state())
     count = len(formulas.states)
 
@@ -328,3 +327,21 @@ def _initial_state(formulas: Formulas, inputs: Inputs, data: Measurements) -> An
         reset,
         lambda args: args[RESTS] > 0,
     )
+
+
+def _check_names(tables: Any, inputs: Inputs, identifiers: set[str]) -> None:
+    """Refuses columns of the condition table and parameters that nothing reads.
+
+    `identifiers`: those of the model.
+    """
+    observables, measured = tables.observable_df, tables.measurement_df
+    texts = [observables[x] for x in ("observableFormula", "noiseFormula")]
+    texts += [measured[x] for x in ("observableParameters", "noiseParameters") if x in measured]
+    read = {word for text in texts for cell in text for word in re.findall(r"\w+", str(cell))}
+    read |= {inputs.parameters[k] for row in inputs.sources for k in row if k >= 0} | identifiers
+    for name in (*inputs.targets, *inputs.parameters):
+        if name not in read:
+            raise ValueError(
+                f"The tables set `{name}`, which is neither in the model, nor in the formula of an "
+                "observable, nor in a cell: correct the name, or leave it out."
+            )

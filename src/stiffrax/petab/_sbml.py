@@ -170,7 +170,6 @@ def _rules(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _reacts(model: Any, species: Any) -> bool:
-    """Whether reactions change the species."""
     if species.getBoundaryCondition() or species.getConstant():
         return False
     return any(

@@ -185,7 +185,6 @@ def _terms(expression: Any) -> dict[Any, float]:
 
 
 def _order(term: Any) -> tuple[Any, ...]:
-    """Polynomial terms first, by degree."""
     import sympy
 
     symbols = sorted(term.free_symbols, key=str)

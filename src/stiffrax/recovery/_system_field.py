@@ -9,8 +9,6 @@ from ..models import System
 
 @final
 class _NoRun:
-    """Conditions of no run: the parameters of the system alone."""
-
     def __init__(self, parameters: Any):
         self.parameters = parameters
 

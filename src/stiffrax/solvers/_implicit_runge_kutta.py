@@ -147,7 +147,6 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     @property
     def _is_error_controlled(self) -> bool:
-        """Whether an adaptive controller has filled them in."""
         newton = self.root_finder
         return isinstance(newton, SimplifiedNewton) and not newton.given and newton.has_tolerances
 
@@ -254,7 +253,6 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         return solve_stages(system, guess, self._method(frozen, frozen.y0, factors, None, one))
 
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
-        """The tolerances that an adaptive controller filled in, if there is one."""
         newton = self.root_finder
         if not self._is_error_controlled:
             return None
@@ -268,7 +266,6 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         return costs and self._is_error_controlled
 
     def _estimates(self, tolerance: ErrorTolerance | None) -> bool:
-        """Whether anybody asks for the error of a step."""
         return not (self._is_open and tolerance is None and enclosing_steps_are_fixed())
 
     def _attempt(

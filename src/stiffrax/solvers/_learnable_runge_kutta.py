@@ -187,7 +187,6 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
 def _explicit_slopes(
     tableau: AbstractLearnableTableau, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree
 ) -> tuple[PyTree, diffrax.RESULTS]:
-    """One evaluation a stage, each from the slopes before it; the entries above are never read."""
     control = terms.contr(t0, t1)
     slopes: list[PyTree] = []
     for i in range(tableau.num_stages):
@@ -203,7 +202,6 @@ def _explicit_slopes(
 def _implicit_slopes(
     tableau: AbstractLearnableTableau, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree
 ) -> tuple[PyTree, diffrax.RESULTS]:
-    """All slopes at once, by Newton's method."""
     t0, dt, control = step_times(terms, t0, t1)
     field, flat, restore = flat_field(lambda t, y: terms.vf(t, y, args), t0, y0)
     h = jnp.asarray(control, flat.dtype)

@@ -204,7 +204,6 @@ class AbstractRosenbrock(AbstractTableauSolver):
         return RosenbrockSystem(self.tableau, structure, field, t0, dt, h, flat, mass), restore
 
     def _tolerance(self, y0: Y) -> ErrorTolerance | None:
-        """The tolerances that an adaptive controller filled in, if there is one."""
         given = self.root_finder
         if not given.has_tolerances:
             return None
@@ -276,7 +275,6 @@ class AbstractRosenbrock(AbstractTableauSolver):
         worst: Array,
         tolerance: ErrorTolerance | None,
     ) -> StepReport:
-        """The error estimate, with what a controller or an adjoint may want to know beside it."""
         U, none, stages = solution.U, jnp.asarray(0), self.tableau.num_stages
         solves = stages if error is None else stages + self._num_powers + 1
         solves += 0 if tolerance is None else stages + 1

@@ -234,7 +234,6 @@ def _next_level(
 
 
 def _with_rows(coefficients: PyTree[Array], degree: int) -> PyTree[Array]:
-    """A polynomial written as one of higher degree."""
 
     def pad(p: Array) -> Array:
         return jnp.concatenate([p, jnp.zeros((degree - len(p), *p.shape[1:]), p.dtype)])

@@ -68,7 +68,6 @@ def no_linearization(
 def _factors(
     tableau: Tableau, hJ: Any, structure: AbstractStructure, mass: Mass | None
 ) -> SplitFactors:
-    """Those of an iteration and of its error estimate."""
     return factorize(tableau.transform, hJ, structure, mass, tableau.gamma)
 
 

@@ -110,7 +110,6 @@ class Mass(eqx.Module):
 
 
 def _scaled(entries: Float[Array, "n n"]) -> tuple[Array, Array, Array]:
-    """A matrix whose rows and columns have the size one, and their scales."""
     entries = lax.stop_gradient(entries)
     rows, columns = scales(entries)
     return rows[:, None] * entries * columns[None], rows, columns
@@ -133,7 +132,6 @@ def is_operator(x: Any) -> bool:
 
 
 def _entries_of(mass: Any, size: int, shape: tuple[int, ...]) -> Array:
-    """A diagonal or a matrix for one leaf of the state."""
     if is_operator(mass):
         if isinstance(mass, lx.IdentityLinearOperator):
             mass = jnp.ones(size)

@@ -30,7 +30,6 @@ def stacked_matrix(
 def _by_blocks(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
-    """Elimination by blocks of the equations, without pivoting."""
     columns = tuple(rhs[:, :, None])
     return factor_blocks(a, hJ).solve((columns,)).reshape(rhs.shape)
 
@@ -38,7 +37,6 @@ def _by_blocks(
 def _by_rows(
     a: Float[Array, "m m"], hJ: Float[Array, "m n n"], rhs: Float[Array, "m n"]
 ) -> Float[Array, "m n"]:
-    """The scaled inverse of the stacked matrix, with pivoting and one refinement."""
     return scaled_inverse(stacked_matrix(a, hJ)).solve(rhs.reshape(-1)).reshape(rhs.shape)
 
 

@@ -12,7 +12,6 @@ from ._rosenbrock_tableau import RosenbrockTableau
 
 
 def _lower(rows: list[list[float]], size: int) -> np.ndarray:
-    """A square matrix of its strictly lower rows."""
     matrix = np.zeros((size, size))
     for i, row in enumerate(rows):
         matrix[i, : len(row)] = row

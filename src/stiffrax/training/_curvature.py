@@ -61,7 +61,6 @@ class Curvature:
         self._augmented = bool(augmented <= plain or in_turn)
 
     def _with_missing(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of the whole model, curvatures downward turned upward."""
         H = rows[:, :-1].T @ rows[:, :-1] + self._missing
         sizes, modes = np.linalg.eigh(H)
         sizes = np.maximum(np.abs(sizes), _LEAST_CURVATURE * np.max(np.abs(sizes)))

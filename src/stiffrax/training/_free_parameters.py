@@ -95,12 +95,10 @@ class FreeParameters:
 
 
 def _full(node: Any, value: Any) -> Any:
-    """A tree of the numbers of a part that are trained, all of this value."""
     return jax.tree.map(lambda x: jnp.full(x.shape, value), split_trainable(node)[0])
 
 
 def _free_entries(node: Any) -> Any:
-    """Which numbers of a part are not switched off."""
     free = _full(node, True)
     if _is_linear(node):
         free = eqx.tree_at(lambda tree: tree.coefficients, free, jnp.asarray(node.active))

@@ -68,7 +68,6 @@ class Hops:
 
 
 def _first(points: Float[np.ndarray, "draws p"], box: Box, max_steps: int) -> Search[Found]:
-    """A search from the first of several points that can be solved."""
     for x in points:
         found = yield from minimize(x, box, max_steps)
         if found.stopped != "failures":

@@ -141,7 +141,6 @@ class ParameterFit:
         return sum(one.cost <= self.cost + 0.1 for one in self.starts)
 
     def _set_errors(self, errors: ParameterErrors) -> None:
-        """Keeps the errors of the parameters that are at no bound."""
         scale = self._box.scale[self._free]
         own = errors.covariance() * np.outer(scale, scale)
         self.covariance[np.ix_(self._free, self._free)] = own
@@ -209,7 +208,6 @@ class ParameterFit:
         return self._on(data).predict(self.x)
 
     def _on(self, data: Measurements | None) -> LikelihoodModel:
-        """The model of other data, if the fit can say something of their runs."""
         if data is None or data is self.data:
             return self._model
         data = check_measurements(data)

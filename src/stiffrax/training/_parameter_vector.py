@@ -154,7 +154,6 @@ def _terms_by_path(tree: Any, above: tuple[Any, ...] = ()) -> dict[str, _Terms]:
 
 
 def _names(path: tuple[Any, ...], shape: tuple[int, ...]) -> list[str]:
-    """The names of the numbers of an array."""
     return [_name(path) + "".join(f"[{k}]" for k in one) for one in np.ndindex(shape)]
 
 

@@ -154,7 +154,6 @@ def _side(
 
 
 def _crossing(xs: list[float], costs: list[float], level: float) -> float | None:
-    """Where the cost first passes the level, if it does."""
     for k in range(1, len(xs)):
         if costs[k] > level:
             # Near a minimum the root of the rise is linear.

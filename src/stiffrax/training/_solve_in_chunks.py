@@ -111,7 +111,6 @@ def _with_plain_keys(solve: Callable, lanes: PyTree) -> tuple[Callable, PyTree]:
 
 
 def _order_by(cost: Any, count: int) -> np.ndarray:
-    """The lanes in the order in which they are solved."""
     if cost is None:
         return np.arange(count)
     cost = np.asarray(cost)

@@ -261,5 +261,4 @@ def num_terms(model: Any) -> int:
 
 
 def _losses(fit: LeastSquaresFit, sums: np.ndarray) -> np.ndarray:
-    """Losses, as that of the fit, for other sums of squares."""
     return np.sqrt(sums / fit.num_residuals)

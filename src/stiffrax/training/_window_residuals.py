@@ -101,7 +101,6 @@ class WindowResiduals(eqx.Module):
         return rows, failures
 
     def _start(self, model: Any, window: Windows) -> Array:
-        """The state from which the window is predicted."""
         if not self.free_starts:
             return window.ys[0]
 
