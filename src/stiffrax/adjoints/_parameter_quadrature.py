@@ -50,8 +50,6 @@ class AdjointStep(eqx.Module):
 
 @final
 class _Intervals(eqx.Module):
-    """Fractions of the step still to be done, as a stack; `top` of them are left."""
-
     left: Float[Array, " depth"]
     length: Float[Array, " depth"]
     top: Int[Array, ""]

@@ -100,7 +100,6 @@ class RosenbrockEquations(AbstractRecordedSteps):
         return equations
 
     def _right_sides(self, end: Array, polynomial: Array | None) -> Float[Array, "s n"]:
-        """`G` for cotangents of the end of a step and of its polynomial."""
         tableau = self.solver.tableau
         G = jnp.asarray(tableau.m, end.dtype)[:, None] * end[None]
         if polynomial is None:

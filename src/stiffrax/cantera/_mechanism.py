@@ -150,7 +150,6 @@ def _matmul(a: Array, b: Array) -> Array:
 
 
 def _filled(c: Array) -> Array:
-    """Concentrations, and the one with which slots are filled up."""
     return jnp.append(c, jnp.ones(1, c.dtype))
 
 

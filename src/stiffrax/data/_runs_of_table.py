@@ -69,7 +69,6 @@ def _spread(table: Table, sd: Any, count: int) -> np.ndarray:
 
 
 def _constant(table: Table, name: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One number a run."""
     values, numbers = table.numbers("constants", name), []
     for label, own in rows.items():
         known = np.unique(values[own][np.isfinite(values[own])])

@@ -48,7 +48,6 @@ def _alike(
     to_time: str,
     used: Collection[str] | None,
 ) -> Table:
-    """The table with the names of the first one for the run and the time."""
     own_run, own_time = find_run(table, run), find_time(table, time)
     if own_run is None:
         if used is not None:

@@ -290,7 +290,6 @@ def _measure(
     interval: float,
     counts: tuple[int, int, int],
 ) -> tuple[Float[Array, "starts n"], Float[Array, "starts intervals k"], Any]:
-    """Last states and rates, and the first rates again with a finer flow, if there is one."""
     burn_in, count, few = counts
     # Directions in general position: a unit vector may lie in a subspace that the flow never leaves.
     frame = jax.random.normal(jax.random.key(0), (starts.shape[-1], k), starts.dtype)

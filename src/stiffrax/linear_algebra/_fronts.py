@@ -51,8 +51,6 @@ class Level:
 
 @final
 class _Numbering:
-    """Where each unknown is eliminated, and when."""
-
     def __init__(self, tree: Tree, n: int):
         self.level, self.node, self.index, self.rank = (np.zeros(n, int) for _ in range(4))
         count = 0

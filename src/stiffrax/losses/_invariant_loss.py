@@ -166,7 +166,6 @@ class InvariantLoss(AbstractLoss):
     def _follow(
         self, flow: FixedStepFlow, t0: Array, y0: Float[Array, " n"]
     ) -> tuple[Float[Array, "count n"], Float[Array, " k"]]:
-        """The states after the burn-in, and the mean growth rates."""
         k = len(self.exponents)
         frame = jax.random.normal(jax.random.key(0), (y0.size, k), y0.dtype)
 

@@ -58,7 +58,6 @@ def make_schedule(data: Measurements, states: tuple[str, ...], jump_ts: Any, n: 
 def _doses(
     data: Measurements, states: tuple[str, ...], n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times and amounts of each run, and whether a row at the time sees them."""
     own = [[dose for dose in data.doses if dose.run == label] for label in data.run_names]
     most = max(map(len, own))
     times, amounts = np.full((len(own), most), np.inf), np.zeros((len(own), most, n))

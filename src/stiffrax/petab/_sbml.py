@@ -131,7 +131,6 @@ def _prepared(document: Any) -> Any:
 
 
 def _values(model: Any) -> dict[str, Any]:
-    """Numbers and initial assignments of parameters, compartments and species."""
     import sympy
 
     lists = model.getListOfParameters(), model.getListOfCompartments(), model.getListOfSpecies()
@@ -194,7 +193,6 @@ def _rate_law(reaction: Any) -> Any:
 
 
 def _net_rate(model: Any, species: Any) -> Any:
-    """The amount of the species that all reactions make in a unit of time."""
     import sympy
 
     terms = []

@@ -131,7 +131,6 @@ def to_reactions(
 
 
 def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, ...], Any]]:
-    """The coefficients of each product of species, over the equations."""
     if isinstance(model, ReactionNetwork):
         finite_rates(model)
         # In the order of a polynomial's monomials.
@@ -217,7 +216,6 @@ def _in_latex(number: str) -> str:
 
 
 def _in_mhchem(side: str) -> str:
-    """One side, with names in math mode where mhchem would read a subscript or an arrow."""
     if side == "0":
         return r"$\varnothing$"
     return re.sub(r"\b([a-z]\b|\w*_\w*)", lambda name: f"${latex_symbol(name[0])}$", side)

@@ -292,7 +292,6 @@ def stable_parameters(
 def _projected(
     A: Float[np.ndarray, "s s"], b: Float[np.ndarray, " s"], stability: str, order: int
 ) -> StableTableau:
-    """The parts of a method that a stable one has."""
     N = b[:, None] * A - np.outer(b, b) / 2
     S, P = (N - N.T) / 2, (N + N.T) / 2
     free = len(b) if stability == "A" else len(b) - 1

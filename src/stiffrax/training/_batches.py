@@ -57,7 +57,6 @@ class Batches(eqx.Module):
         return items if self.windows is not None else transform(items)
 
     def _chosen(self, key: Array, step: Array, items: Any) -> Int[Array, " size"]:
-        """Windows that no transform has hidden first; all of them where they are less than a batch."""
         size = cast(int, self.size)
         rounds: Any = self.num_items // size
         hidden = None

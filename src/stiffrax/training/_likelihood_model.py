@@ -95,7 +95,6 @@ class LikelihoodModel:
         return Rows(values, column, cells)
 
     def _evaluated(self, x: Float[np.ndarray, " p"]) -> "_Model":
-        """The evaluation at one point, by the program that is there."""
         return self._parts.evaluate(jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))
 
     def noise(self, system: Any, x: Float[np.ndarray, " p"]) -> dict[str, float]:

@@ -123,7 +123,6 @@ class ParameterErrors:
         return along / np.where(self.size > 0, self.size, np.inf)
 
     def _shares(self, along: np.ndarray) -> tuple[np.ndarray, Any]:
-        """What each column has in the variance, and the variance."""
         scaled = self._scaled(along)
         share = np.einsum("...m,jmn,...n->...j", scaled, self._by_column, scaled)
         return share, np.sum(scaled**2, axis=-1)

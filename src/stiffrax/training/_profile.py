@@ -109,7 +109,6 @@ def profile_searches(
 def _side(
     best: Found, box: Box, i: int, sign: float, rise: float, error: float, max_steps: int
 ) -> Search[_Side]:
-    """Outwards from the best point, all other parameters fitted at each stop."""
     wall = box.upper[i] if sign > 0 else box.lower[i]
     held = box._replace(held=(i,))
     start = np.sqrt(2 * rise) * error if np.isfinite(error) else box.scale[i]

@@ -185,8 +185,6 @@ def prune_and_refit(
 
 @final
 class _Residuals(NamedTuple):
-    """Residuals, and how many of them there are."""
-
     steps: CompressedResiduals
     count: int
 
@@ -207,7 +205,6 @@ def _search(
     far: float,
     progress: bool | None,
 ) -> tuple[LeastSquaresFit, tuple[TriedModel, ...]]:
-    """The terms found at each coupling from those at the one before, and all models tried."""
     model, tried = every, ()
     for coupling in couplings_of_search(start):
         options: dict[str, Any] = {"progress": progress} | (COUPLED_FIT if coupling > 0 else {})

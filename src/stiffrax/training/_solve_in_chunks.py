@@ -147,8 +147,6 @@ _kept = functools.lru_cache(maxsize=16)(_batched)
 
 @final
 class _Store:
-    """A folder of chunks that are done, and of which run."""
-
     def __init__(self, path: str | PathLike[str], digest: str):
         settings = {"of": digest}
         self.path = Path(path)

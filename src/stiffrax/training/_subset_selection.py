@@ -111,7 +111,6 @@ def best_subset(
 def _exchanged(
     C: np.ndarray, b: np.ndarray, kept: np.ndarray, droppable: np.ndarray, criterion: Callable
 ) -> tuple[float, Bool[np.ndarray, " p"]]:
-    """The criterion that no term added, dropped or exchanged lowers, and the terms."""
     for _ in range(2 * len(kept)):
         sums = _sums_of_exchanges(C, b, kept, droppable)
         out = np.flatnonzero(kept & droppable)

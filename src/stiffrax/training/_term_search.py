@@ -244,7 +244,6 @@ class TermSearch:
     def _tried(
         self, state: SearchState, model: Any, accepts: Callable[[float], bool]
     ) -> SearchState:
-        """After the refit of a model, and at it if its loss is accepted."""
         fit = self._refit(model)
         if fit is None:
             return state
