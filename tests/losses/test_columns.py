@@ -11,9 +11,11 @@ from lines_without_solves import LOSS, by_formula, measured, system
 
 import stiffrax as srx
 from stiffrax.losses import check_columns, with_states
+from stiffrax.losses._columns import columns_with_spread
 
 A_B = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.4], "B": [0.0, 0.6]})
 B_A = srx.Measurements.from_table({"t": [0.0, 1.0], "B": [0.0, 0.6], "A": [1.0, 0.4]})
+A = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.4]})
 B = srx.Measurements.from_table({"t": [0.0, 1.0], "B": [0.0, 0.6]})
 
 
@@ -63,3 +65,12 @@ def test_arrays_in_the_order_of_the_columns_refuse_others(parts, name):
 def test_what_goes_by_name_takes_any():
     for sd in (None, 0.1, by_name, {"A": 0.1}):
         check_columns(srx.System(decay, observe=by_name, sd=sd), A_B, B_A)
+
+
+def test_a_spread_by_states_that_have_no_names_is_asked_at_the_start_given():
+    def spread(t, y, args):
+        a, b = y
+        return {"A": 0.1 + a * b}
+
+    unnamed = srx.System(decay, jnp.ones(2), observe=lambda t, y, args: {"A": y[0]}, sd=spread)
+    assert columns_with_spread(unnamed, A) == ("A",)

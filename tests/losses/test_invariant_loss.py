@@ -101,6 +101,7 @@ def test_a_start_that_fails_is_counted_and_left_out():
         ([0.0], {"starts": 0}, "`starts=0`"),
         ([0.0], {"weight": -1.0}, "`weight=-1.0` was given; it needs finite numbers"),
         ([0.0], {"weight": [np.nan]}, "`weight=.*not negative"),
+        ([], {"weight": 3.0, "statistics": 1.0}, "was given for 0 exponents"),
         ([0.0], {"statistics": -1.0}, "`statistics=-1.0`"),
     ],
 )

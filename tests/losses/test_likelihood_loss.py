@@ -233,6 +233,13 @@ class TestMessages:
         with pytest.raises(ValueError, match=r"`initial_state` names \['B'\]"):
             srx.LikelihoodLoss()(system, measured())
 
+    def test_a_start_for_each_run_by_names(self):
+        system = srx.System(lambda t, y, args: -y, {"A": jnp.ones(3)}, states=["A"])
+        with pytest.raises(
+            ValueError, match=r"`initial_state` names \['A'\].*each needs one number"
+        ):
+            srx.LikelihoodLoss()(system, measured())
+
     def test_a_model_that_is_no_system(self):
         with pytest.raises(ValueError, match=r"Write `System\(field, initial_state\)`"):
             srx.LikelihoodLoss()(lambda t, y, args: -y, measured())

@@ -119,6 +119,8 @@ def test_model_is_mapped_over_batches():
     ("make", "message"),
     [
         (lambda: scaled(states="logarithm"), "`states='logarithm'`"),
+        (lambda: scaled(t0=1.0, states="log"), "`t0` or `floor` was given without"),
+        (lambda: scaled(floor=1e-8), "`t0` or `floor` was given without"),
         (lambda: scaled(floor=0.0), r"`floor=\[0.0\]`"),
         (lambda: srx.ScaledField(network(), [1.0, 0.0], 1.0), "`y_scale="),
         (lambda: srx.ScaledField(network(), [1.0], -1.0), "`t_scale="),

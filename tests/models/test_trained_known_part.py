@@ -53,6 +53,25 @@ def test_wrapped_numbers_stay_frozen_and_are_values(wrap):
     assert str(srx.to_sympy(frozen)[0]) in ("-2*y1", "-2.0*y1")
 
 
+class Sum(eqx.Module):
+    """A network of known rates beside terms that are learned."""
+
+    known: Any
+    terms: Any
+
+    def __call__(self, t, y, args=None):
+        return self.known(t, y, args) + self.terms(t, y, args)
+
+
+def test_terms_of_fixed_coefficients_are_no_parameters_and_stay_on():
+    known = srx.ReactionNetwork(["A -> 0"], rates=srx.fixed(jnp.array([3.0])))
+    whole = Sum(known, srx.Polynomial(1, 2, coefficients=[[0.0, 1.0, 2.0]]))
+    free = FreeParameters(whole)
+    assert (len(free.index), free.droppable.tolist()) == (3, [True] * 3)
+    kept = free.without(np.array([0, 1]))
+    np.testing.assert_allclose(kept(0.0, jnp.array([2.0])), [-6.0 + 8.0])
+
+
 def test_a_known_part_without_numbers_cannot_be_trained():
     for known in (lambda t, y, args: -y, Decay(srx.fixed(1.0), 0.0)):
         with pytest.raises(ValueError, match="`known` holds no number to train"):

@@ -23,6 +23,12 @@ def test_another_run_is_drawn_with_its_band_and_the_noise_of_the_fit(found):
     np.testing.assert_allclose(heights, 2 * fit.noise["A"], rtol=1e-6)
 
 
+def test_cells_that_were_not_measured_are_not_drawn(found):
+    fit, held = found
+    for panel in srx.plots.measured_fit(fit, data=held, run="c", points=5, measured=False):
+        assert (panel.containers, [line.get_label() for line in panel.get_lines()]) == ([], ["fit"])
+
+
 def test_bars_of_log_normal_noise_stay_positive(found):
     fit, _ = found
     _, b = srx.plots.measured_fit(fit, points=5)

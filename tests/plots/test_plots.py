@@ -1,5 +1,6 @@
 """What the pictures show: labels, scales and the numbers drawn."""
 
+import dataclasses
 import sys
 
 import diffrax
@@ -81,6 +82,13 @@ def test_a_history_has_losses_and_the_gradient_norm_on_scales_of_their_own():
     assert (ax.get_yscale(), beside.get_yscale()) == ("log", "log")
     assert labels(ax) == ["training", "held out"]
     np.testing.assert_array_equal(beside.get_lines()[0].get_ydata(), [3.0, 2.0])
+
+
+def test_a_loss_that_becomes_negative_is_drawn():
+    for name, values in (("solved_loss", [1.0, -1.0]), ("held_out_loss", [-0.5])):
+        history = dataclasses.replace(training_history(), **{name: np.array(values)})
+        ax, _ = srx.plots.history(history)
+        assert ax.get_yscale() == "linear"
 
 
 def test_coefficients_tell_missing_and_extra_terms_apart():

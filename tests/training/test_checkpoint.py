@@ -165,6 +165,16 @@ class Registered:
         self.power = power
 
 
+class Prior:
+    """A penalty that is neither a module nor a function."""
+
+    def __init__(self, mean):
+        self.mean, self.owner = mean, self
+
+    def __call__(self, model, data):
+        return (model.rate - self.mean) ** 2
+
+
 class TestWhatIsCompared:
     """Of a loss, a model and transforms: classes, numbers and static fields, functions by name."""
 
@@ -188,6 +198,9 @@ class TestWhatIsCompared:
             ({"a"}, {"a", "b"}),
             (partly_known(1.0), partly_known(2.0)),
             (Registered(1), Registered(2)),
+            (Prior(1.0), Prior(3.0)),
+            (Prior(1.0).__call__, Prior(3.0).__call__),
+            (jax.jit(Prior(1.0)), jax.jit(Prior(3.0))),
         ],
     )
     def test_what_differs_is_seen(self, one, other):
@@ -202,6 +215,9 @@ class TestWhatIsCompared:
                 object(),
                 {"b": 1, "a": 2},
                 partly_known(1.0),
+                Prior(1.0),
+                jax.jit(lambda x: x),
+                jax.nn.relu,
             )
 
         assert checkpoint.digest_of(made()) == checkpoint.digest_of(made())

@@ -388,3 +388,9 @@ def test_ctrl_c_in_the_last_look_keeps_what_was_trained(monkeypatch):
     result = run(steps=3, held_out=[3], judge_every=50)
     assert result.stopped == "interrupted"
     assert result.history.loss.size == 3
+
+
+def test_one_transform_may_stand_alone():
+    options = {"steps": 2, "held_out": [3]}
+    alone, listed = (run(transforms=x, **options) for x in (srx.Steer(0.1), [srx.Steer(0.1)]))
+    np.testing.assert_array_equal(alone.history.loss, listed.history.loss)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training._fit import _failure
 from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT
 
 TS = np.array([0.0, 0.3, 0.7, 1.2])
@@ -98,3 +99,12 @@ def test_no_fit_with_failures_is_preferred_to_one_without(case):
             assert gradient <= 1.01 * LARGEST_GRADIENT
     best = min(fits, key=lambda fit: fit.loss)
     assert best.num_failed == min(fit.num_failed for fit in fits) or best.loss == np.inf
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_reason_that_is_not_found_loses_nothing(error):
+    class Fails(srx.AbstractLoss):
+        def evaluate(self, model, data):
+            raise error("out of memory")
+
+    assert _failure(Fails(), None, None) == f"a solve, not found for a {error.__name__}"

@@ -9,6 +9,7 @@ import pytest
 
 import stiffrax as srx
 import stiffrax.training._session as session_module
+from stiffrax.losses import AbstractSummand
 from stiffrax.training._new_runs import check_numbers_trained
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
@@ -43,6 +44,25 @@ def test_runs_held_out_that_do_not_fit_the_loss_are_refused_before_a_step(monkey
     other = srx.Measurements.from_arrays(TS, np.ones((4, 2)), names=["A", "B"])
     with pytest.raises(ValueError, match="`data` is a Measurements"):
         held_out(DATA, other, srx.SegmentLoss())
+
+
+class Size(srx.AbstractLoss):
+    def evaluate(self, model, data):
+        value = (model.coefficients**2).sum() + jnp.sum(data.ys)
+        return srx.LossValue(value, jnp.asarray(0), jnp.asarray(8))
+
+
+class Penalty(AbstractSummand):
+    def __call__(self, model, data):
+        return jnp.asarray(5.0)
+
+
+def test_runs_held_out_are_judged_without_what_was_added_to_the_losses():
+    loss = 2.0 * Size() + Penalty() + (lambda model, data: jnp.asarray(7.0))
+    fit = held_out(DATA, DATA, loss)
+    alone = 2.0 * Size()(fit.model, DATA)
+    np.testing.assert_allclose([fit.loss, *fit.history.held_out_loss], [alone] * 2, rtol=1e-12)
+    np.testing.assert_allclose(fit.history.loss[0], 12 + 2 * np.sum(DATA.ys), rtol=1e-12)
 
 
 RUNS = srx.Measurements.from_arrays(

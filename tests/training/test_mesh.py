@@ -6,7 +6,11 @@ import socket
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
+
+import stiffrax as srx
 
 SCRIPT = pathlib.Path(__file__).with_name("shard.py")
 
@@ -53,3 +57,10 @@ def test_two_processes_train_like_one():
     finally:
         for process in processes:
             process.kill()
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_devices_that_are_no_mesh_are_named():
+    data = srx.Trajectories.from_arrays([0.0, 1.0], np.ones((2, 1)))
+    with pytest.raises(ValueError, match="`mesh` is a list; it needs a mesh. Write `mesh=jax"):
+        srx.fit(srx.Polynomial(1, degree=1), data, srx.SegmentLoss(), mesh=jax.devices())

@@ -1,5 +1,8 @@
 """Which numbers of a system are parameters, under which names and bounds; nothing is solved."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,6 +37,23 @@ def test_what_is_switched_off_is_no_parameter_and_stays():
     np.testing.assert_allclose(vector().start, [0.5, 0.2])
     np.testing.assert_allclose(vector().system(np.array([3.0, 4.0])).field.coefficients, [3, 0, 4])
     assert len(vector(active=None)) == 3
+
+
+def test_two_parameters_of_one_name_are_refused():
+    class Rates(eqx.Module):
+        k: Any
+        _k: Any
+
+    rates = Rates(srx.positive(1.0), srx.positive([2.0]))
+    assert ParameterVector(rates).names == ["k", "k[0]"]
+    with pytest.raises(ValueError, match=r"one name of \['k', 'k'\]"):
+        ParameterVector(Rates(srx.positive(1.0), srx.positive(2.0)))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_list_of_names_is_no_name():
+    with pytest.raises(ValueError, match=r"no parameter \['A -> B'\]"):
+        vector().index(["A -> B"])
 
 
 def test_terms_within_terms_are_found():

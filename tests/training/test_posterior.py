@@ -1,6 +1,7 @@
 """The log density of a fit as samplers use it: in batches, in both modes, against a closed form."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training._box_trust_region import Box
 
 TS = np.linspace(0.0, 4.0, 9)
 NOISE = np.random.default_rng(0).normal(size=9)
@@ -33,6 +35,18 @@ def normal():
     design = np.stack([np.ones(9), TS], axis=1)
     covariance = 0.01 * np.linalg.inv(design.T @ design)
     return covariance @ design.T @ (1.0 + 0.5 * TS + 0.1 * NOISE) / 0.01, covariance
+
+
+def test_at_a_bound_the_gradient_is_that_of_the_density():
+    class Model:
+        cost = staticmethod(lambda x: 3 * x[0] + 5 * x[1])
+        log_volume = staticmethod(lambda x: 0.0)
+
+    fit: Any = object.__new__(srx.ParameterFit)
+    fit._model, fit._box = Model, Box(np.array([1.0, 1.0]), np.array([2.0, 4.0]), np.ones(2))
+    for x in ([1.0, 2.0], [2.0, 1.0], [1.5, 2.0]):
+        np.testing.assert_array_equal(jax.grad(fit.log_density)(jnp.array(x)), [-3.0, -5.0])
+    assert fit.log_density(jnp.array([0.0, 2.0])) == -np.inf
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.training._window_residuals import WindowResiduals, mean_slope_step
 
 RATE = 3.0
 
@@ -271,3 +273,18 @@ def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
 def test_a_wrong_option_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         srx.fit_least_squares(linear(), decay(), **change)
+
+
+def test_after_a_failure_nothing_starts_from_a_state_of_no_weight():
+    residuals = WindowResiduals(mean_slope_step, False, coupling=0.5)
+    sample, slopes = jnp.array([5.0, 6.0]), jnp.ones((2, 3))
+
+    def start(end, *measured):
+        y, slope = residuals._coupled((jnp.array(end), slopes), sample, jnp.array(measured))
+        return y.tolist(), slope[:, 0].tolist()
+
+    assert start([np.nan, 2.0], True, True) == ([5.0, 6.0], [0.0, 0.0])
+    assert start([1.0, 2.0], True, False) == ([3.0, 2.0], [0.5, 1.0])
+    y, slope = start([np.nan, 2.0], True, False)
+    assert (y[0], slope[0]) == (5.0, 0.0)
+    assert np.isnan([y[1], slope[1]]).all()

@@ -27,6 +27,7 @@ from ._loss import (
     WeightedSum as WeightedSum,
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
+    losses_of as losses_of,
     weighted_terms as weighted_terms,
 )
 from ._model_and_data import check_data as check_data, check_model as check_model

@@ -65,8 +65,10 @@ def _returned(system: System, name: str, data: Measurements) -> Any:
     given = getattr(system, name)
     if not callable(given):
         return given
-    args = conditions_of(paramax.unwrap(system), data, jnp.asarray(0))
-    y = jnp.zeros(len(states_of(system, data)))
+    whole = paramax.unwrap(system)
+    args = conditions_of(whole, data, jnp.asarray(0))
+    shape = getattr(whole.initial_state, "shape", ()) or (len(states_of(system, data)),)
+    y = jnp.zeros(shape[-1])
     return jax.eval_shape(lambda t, y: paramax.unwrap(given)(t, y, args), y[0], y)
 
 

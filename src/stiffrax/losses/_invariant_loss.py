@@ -108,7 +108,8 @@ class InvariantLoss(AbstractLoss):
         self.exponents = tuple(map(float, values))
         default = 1 / np.maximum(np.abs(values), 1) ** 2
         self.weight = _checked_weight("weight", default if weight is None else weight)
-        if np.shape(self.weight) not in ((), (1,), values.shape):
+        one_for_all = ((), (1,)) if values.size else ()
+        if np.shape(self.weight) not in (*one_for_all, values.shape):
             raise ValueError(
                 f"`weight` of shape {np.shape(self.weight)} was given for {values.size} exponents; it "
                 "needs one number for each of them, or one for all."

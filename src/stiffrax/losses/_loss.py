@@ -216,6 +216,12 @@ def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:
     return LossValue(value, jnp.asarray(0))
 
 
+def losses_of(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The losses of a sum, without penalties and functions."""
+    terms = [(w, one) for w, one in weighted_terms(loss) if isinstance(one, AbstractLoss)]
+    return _sum_of(terms) if terms else loss
+
+
 def fix_to_data(loss: Callable[..., Any], data: Any) -> Callable[..., Any]:
     """`loss.for_data(data)`; a plain function has nothing to fix."""
     return loss.for_data(data) if isinstance(loss, AbstractLoss) else loss

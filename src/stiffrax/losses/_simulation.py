@@ -283,7 +283,7 @@ def _initial_state(
 def _vector(y: Any, states: tuple[str, ...]) -> Array:
     if not isinstance(y, dict):
         return jnp.asarray(y, float)
-    if set(y) != set(states):
+    if set(y) != set(states) or any(map(jnp.ndim, y.values())):
         raise ValueError(
             f"`initial_state` names {sorted(y)}; the states are {list(states)}: each needs one "
             "number."

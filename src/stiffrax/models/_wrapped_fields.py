@@ -57,7 +57,7 @@ class ScaledField(eqx.Module):
     - `t0`: where that clock begins: the time at which all runs start. From elsewhere its first
         gaps are far too long or too short.
 
-    **Raises:** `ValueError` for sizes that are not positive, and for another option than those.
+    **Raises:** `ValueError` for sizes that are not positive, and options that are others or do nothing.
 
     Cost: that of `net`.
 
@@ -111,6 +111,11 @@ class ScaledField(eqx.Module):
         self.states = states
         self.log_time = bool(log_time)
         self.t0 = float(real_numbers("t0", t0))
+        if not self.log_time and (self.t0 or self.floor != 1e-6 and states != "log"):
+            raise ValueError(
+                "`t0` or `floor` was given without a logarithm that it is of. Write `log_time=True`, "
+                "or leave it out."
+            )
 
     @property
     def num_states(self) -> int:

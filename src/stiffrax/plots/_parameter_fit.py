@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ..data import Measurements
+from ..losses import check_measurements
 from ..training import ParameterFit, Profile
 from ._axes import COLORS, one_axes
 from ._trajectories import panels_of, run_number
@@ -16,6 +17,7 @@ def measured_fit(
     *,
     data: Measurements | None = None,
     run: SupportsIndex | str = 0,
+    measured: bool = True,
     points: int = 200,
     log_time: bool = False,
     axes: Any = None,
@@ -28,6 +30,7 @@ def measured_fit(
     - `data`: other runs, such as those held out; their noise is that of the fit where they have none.
         Those of the fit without.
     - `run`: which run, by its number or its name.
+    - `measured`: false for runs to predict, whose cells are no measurements.
     - `points`: along each curve.
     - `log_time`: a logarithmic axis of time, for stiff data; times of zero are left out.
     - `axes`: at least as many axes as columns; by default those of a new figure.
@@ -48,21 +51,22 @@ def measured_fit(
 
     ```
     """
-    data = fit.data if data is None else data
-    data, i = data.select([run_number(data.run_names, run)]), 0
+    data = fit.data if data is None else check_measurements(data)
+    data = data.select([run_number(data.run_names, run)])
     band = fit.band(data=data, points=points, log_time=log_time)
     lower, upper = fit.error_limits(data)
     panels = panels_of(axes, data.num_columns)
     for j, ax in enumerate(panels):
         if log_time:
             ax.set_xscale("log")
-        seen = np.asarray(data.mask)[i, :, j] & ~(log_time & (np.asarray(data.ts)[i] <= 0))
-        ts, values = np.asarray(data.ts)[i, seen], np.asarray(data.values)[i, seen, j]
-        bars = np.stack([values - lower[i, seen, j], upper[i, seen, j] - values])
+        seen = np.asarray(data.mask)[0, :, j] & ~(log_time & (np.asarray(data.ts)[0] <= 0))
+        ts, values = np.asarray(data.ts)[0, seen], np.asarray(data.values)[0, seen, j]
+        bars = np.stack([values - lower[0, seen, j], upper[0, seen, j] - values])
         bars = np.where(bars > 0, bars, 0)
-        ax.errorbar(ts, values, bars, fmt="o", color=COLORS[-1], ms=3, lw=1, label="measured")
-        drawn = band.ts[i] > 0 if log_time else np.full(band.ts[i].shape, True)
-        times, *lines = (x[drawn] for x in (band.ts[i], *(y[i, :, j] for y in band[1:])))
+        if measured:
+            ax.errorbar(ts, values, bars, fmt="o", color=COLORS[-1], ms=3, lw=1, label="measured")
+        drawn = ~(log_time & (band.ts[0] <= 0))
+        times, *lines = (x[drawn] for x in (band.ts[0], *(y[0, :, j] for y in band[1:])))
         ax.plot(times, lines[0], color=COLORS[0], label="fit")
         # Left out, as what is not finite is, a band without an end would look like none.
         edges = zip(lines[1:], ax.get_ylim(), strict=True)

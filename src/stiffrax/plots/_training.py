@@ -13,6 +13,8 @@ from ._axes import COLORS, line_styles, one_axes
 def history(history: History, *, ax: Any = None) -> tuple[Any, Any]:
     """The loss of every step, and on a second scale the norm of its gradient.
 
+    Both are logarithmic, unless a loss is negative.
+
     **Arguments:**
 
     - `history`: `fit(...).history`.
@@ -37,12 +39,13 @@ def history(history: History, *, ax: Any = None) -> tuple[Any, Any]:
     beside = ax.twinx()
     beside.semilogy(history.gradient_norm, color=COLORS[4], lw=0.8, alpha=0.7)
     beside.set_ylabel("gradient norm", color=COLORS[4])
-    ax.semilogy(history.loss, color=COLORS[0], label="training")
-    if history.held_out_loss.size:
-        ax.semilogy(
-            history.held_out_steps, history.held_out_loss, "--", color=COLORS[1], label="held out"
-        )
+    held = history.held_out_loss
+    ax.plot(history.loss, color=COLORS[0], label="training")
+    if held.size:
+        ax.plot(history.held_out_steps, held, "--", color=COLORS[1], label="held out")
         ax.legend()
+    if not np.any(np.append(history.loss, held) < 0):
+        ax.set_yscale("log")
     # The loss is what is looked for: it is drawn over the other.
     ax.set_zorder(beside.get_zorder() + 1)
     ax.patch.set_visible(False)

@@ -83,7 +83,7 @@ def panels_of(axes: Any, n: int, *, share: bool = True) -> np.ndarray:
     panels = np.asarray(axes, dtype=object).reshape(-1)
     if len(panels) < n:
         raise ValueError(
-            f"`axes` holds {len(panels)} axes; {n} are needed, one for each state. Leave `axes` out "
+            f"`axes` holds {len(panels)} axes; {n} are needed, one for each panel. Leave `axes` out "
             "for a new figure."
         )
     return panels[:n]

@@ -20,7 +20,9 @@ import numpy as np
 from ._history import History
 from ._training_loop import TrainingState
 
-_FORMAT = 7
+_FORMAT = 8
+# Compared by their names alone.
+_NAMED = type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType
 
 
 def fingerprint(state: TrainingState, compared: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -42,20 +44,21 @@ def digest_of(*trees: Any) -> str:
     return digest.hexdigest()
 
 
-def _add(digest: Any, x: Any) -> None:
+def _add(digest: Any, x: Any, above: tuple[Any, ...] = ()) -> None:
     x = jax.random.key_data(x) if is_key(x) else x
     if isinstance(x, np.ndarray | np.generic | jax.Array):
         digest.update(f"{x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
         return
-    parts = _parts(x)
-    if parts is None:
-        # Without addresses, which differ from one process to the next.
-        text = getattr(x, "__qualname__", None) or re.sub(r" at 0x\w+", "", repr(x))
-        digest.update(f"{type(x).__qualname__} {text} ".encode())
-        return
-    digest.update(f"{type(x).__qualname__} {len(parts)} ".encode())
-    for part in parts:
-        _add(digest, part)
+    parts = [] if any(x is one for one in above) else _parts(x)
+    text = _text(x) if parts is None else len(parts)
+    digest.update(f"{type(x).__qualname__} {text} ".encode())
+    for part in parts or ():
+        _add(digest, part, (*above, x))
+
+
+def _text(x: Any) -> str:
+    # Without addresses, which differ from one process to the next.
+    return getattr(x, "__qualname__", None) or re.sub(r" at 0x\w+", "", repr(x))
 
 
 def _parts(x: Any) -> list[Any] | None:
@@ -68,13 +71,17 @@ def _parts(x: Any) -> list[Any] | None:
         return sorted(x, key=repr)
     if isinstance(x, ft.partial):
         return [x.func, x.args, x.keywords]
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+    if isinstance(x, _NAMED):
+        return None
+    if dataclasses.is_dataclass(x):
         return [(field.name, getattr(x, field.name, None)) for field in dataclasses.fields(x)]
     if isinstance(x, types.MethodType):
         return [x.__func__, x.__self__]
     # Attributes too: what is registered without leaves holds all that it has in them.
-    node = not jax.tree_util.all_leaves([x])
-    return [jax.tree.leaves(x), getattr(x, "__dict__", {})] if node else None
+    own = getattr(x, "__dict__", {})
+    if not jax.tree_util.all_leaves([x]):
+        return [jax.tree.leaves(x), own]
+    return [_text(x), own] if own else None
 
 
 def is_key(x: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._arguments import check_count
+from .._arguments import check_count, check_instance
 from ..data import Measurements, Trajectories, common_units
 from ..losses import (
     AbstractLoss,
@@ -34,8 +34,7 @@ from ._progress import progress_bar
 from ._session import Judgement, Session
 from ._training_loop import Training, TrainingState, check_optimizer
 
-# Ranges of states that differ by more are worth a warning. Chosen, not measured; what scaling is worth
-# at 1e5 is in docs/benchmarks/robertson.md.
+# Ranges that differ by more are worth a warning. Chosen, not measured.
 _LARGEST_RATIO = 1e3
 
 
@@ -94,7 +93,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 1000,
     batch_size: int | None = None,
-    transforms: Sequence[Callable[..., Any]] = (),
+    transforms: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     held_out: Any = None,
     judge_every: int = 50,
     patience: int | None = None,
@@ -109,10 +108,9 @@ def fit(
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \,
     \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
 
-    Steps run in compiled loops of about half a second: a small model is not held up by Python. Solves
-    that fail take part in no sum and are counted (`history.num_failed`); where all of them fail the
-    parameters go back halfway to where one did not. Ctrl-C ends the training and returns what it has
-    found so far.
+    Solves that fail take part in no sum and are counted (`history.num_failed`); where all of them fail
+    the parameters go back halfway to where one did not. Ctrl-C ends the training and returns what it
+    has found so far.
 
     **Arguments:**
 
@@ -129,8 +127,9 @@ def fit(
     - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them,
         and for what is added to these. By default all.
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
-        such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][].
+        such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][]; or one of them.
     - `held_out`: runs to judge by, as `data`, or which of the runs to hold out, as in `data.split`.
+        Of a sum the losses judge, without penalties and functions.
     - `judge_every`: steps between two looks at the runs held out; one more is taken at the end.
     - `patience`: training stops when so many steps have brought nothing better on them.
     - `seed`: of minibatches and transforms.
@@ -138,9 +137,8 @@ def fit(
         runs without a sample: a function of your own takes means where `data.mask` is true.
     - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
         the end. If it is there, training goes on from it, to the same bits as without interruption.
-        Model, the parameters that it begins with included, loss, transforms and data are compared
-        with those of the file, functions by their names alone. Learning rates are not: optimizers
-        are functions that hold them.
+        Model, initial parameters, loss, transforms and data are compared with those of the file,
+        functions by their names alone, and what an optimizer holds, as learning rates, not at all.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.Fit`][].
@@ -168,8 +166,8 @@ def fit(
     seed, given = check_count("seed", seed, least=0), loss
     model, data, held_out = _parts(model, data, loss, held_out)
     loss = _fixed(loss, data, held_out)
-    # `jax.make_mesh` makes axes that want the sharding of every operation written.
-    mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
+    mesh = _plain(mesh)
+    transforms = (transforms,) if callable(transforms) else tuple(transforms)
     batches = make_batches(loss, data, batch_size, mesh, transformed=bool(transforms))
     parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
@@ -177,7 +175,7 @@ def fit(
         static=place(static),
         loss=place(loss),
         optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adam(1e-3)),
-        transforms=tuple(transforms),
+        transforms=transforms,
         batches=batches,
         seed=place(jnp.asarray(seed)),
         keep_best=batches.size is None and not transforms and held_out is None,
@@ -194,7 +192,7 @@ def fit(
             "initial model": parameters,
             "model": static,
             "loss": given,
-            "transforms": training.transforms,
+            "transforms": transforms,
         }
         settings = fingerprint(
             state, compared, seed=seed, batch_size=batches.size, judge_every=judge_every
@@ -205,11 +203,18 @@ def fit(
     return result_of(training, session.now, stopped, loss, data)
 
 
+def _plain(mesh: Any) -> Mesh | None:
+    write = 'mesh=jax.sharding.Mesh(jax.devices(), ("runs",))'
+    check_instance("mesh", mesh, Mesh | None, "a mesh", write)
+    # `jax.make_mesh` makes axes that want the sharding of every operation written.
+    return None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
+
+
 def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any, Any]:
     """The model, the runs to train on and those to judge by, if any; all checked."""
     likelihoods = [x for x in jax.tree.leaves(loss, is_leaf=_is_likelihood) if _is_likelihood(x)]
     for one in likelihoods:
-        data = one.check(model, data)  # before any run is held out: runs keep their numbers
+        data = one.check(model, data)  # before any run is held out
         if isinstance(held_out, Trajectories | Measurements):
             held_out = one.check(model, held_out)
     for runs in (data, held_out) if isinstance(held_out, Trajectories) else (data,):
@@ -285,7 +290,7 @@ def trained_part(model: Any) -> tuple[Any, Any]:
             f"The model {type(model).__name__} has no floating-point array to train. Pass an "
             "`equinox.Module` with parameters."
         )
-    # An array of NumPy may have a precision that no step keeps, and no checkpoint could be read back.
+    # An array of NumPy may have a precision that no step, and so no checkpoint, keeps.
     return jax.tree.map(jnp.asarray, parameters), static
 
 
@@ -314,8 +319,8 @@ def result_of(
 def _failure(loss: Any, model: Any, data: Any) -> str:
     try:
         return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
-    except KeyboardInterrupt:  # what was trained is not lost for want of a reason
-        return "a solve, not looked for"
+    except (Exception, KeyboardInterrupt) as error:  # what was trained is not lost for a reason
+        return f"a solve, not found for a {type(error).__name__}"
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:

@@ -27,6 +27,11 @@ def _is_linear(node: Any) -> bool:
     return isinstance(node, AbstractTermModel)
 
 
+def _is_trained(node: Any) -> bool:
+    """Whether coefficients of terms, which may be fixed, are trained."""
+    return _is_linear(node) and not is_fixed(node.coefficients)
+
+
 def _is_part(node: Any) -> bool:
     return _is_linear(node) or isinstance(node, Parameter) or is_fixed(node)
 
@@ -76,7 +81,7 @@ class FreeParameters:
         kept = self._unravel_mask(jnp.asarray(mask))
 
         def switch(node: Any, active: Any) -> Any:
-            return node.with_active(active.coefficients) if _is_linear(node) else node
+            return node.with_active(active.coefficients) if _is_trained(node) else node
 
         return jax.tree.map(switch, self._model, kept, is_leaf=_is_part)
 
@@ -100,7 +105,7 @@ def _full(node: Any, value: Any) -> Any:
 
 def _free_entries(node: Any) -> Any:
     free = _full(node, True)
-    if _is_linear(node):
+    if _is_trained(node):
         free = eqx.tree_at(lambda tree: tree.coefficients, free, jnp.asarray(node.active))
     return free
 
@@ -120,7 +125,7 @@ def _droppable(model: Any) -> Any:
         if isinstance(node, PartiallyKnown):
             return _droppable(node.learned), _full(node._known, False)
         dropped = _full(node, False)
-        if _is_linear(node):
+        if _is_trained(node):
             _check_linear(node)
             ones = jnp.ones(node.coefficients.shape, bool)
             dropped = eqx.tree_at(lambda tree: tree.coefficients, dropped, ones)

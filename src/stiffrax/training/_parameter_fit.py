@@ -350,7 +350,8 @@ class ParameterFit:
         x = jnp.asarray(x)
         inside = jnp.all((x >= self._box.lower) & (x <= self._box.upper))
         # Nothing is solved beyond the bounds: the solve would be as long as the stiffest of a batch.
-        within = jnp.clip(x, self._box.lower, self._box.upper)
+        # At a bound `clip` has half the derivative.
+        within = jnp.where(inside, x, jnp.clip(x, self._box.lower, self._box.upper))
         cost = self._model.cost(within) - self._model.log_volume(within)
         return jnp.where(inside & ~jnp.isnan(cost), -cost, -jnp.inf)
 

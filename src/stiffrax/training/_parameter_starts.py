@@ -15,7 +15,7 @@ from ._checkpoint import check_folder, digest_of, write_whole
 from ._lockstep import Evaluation
 from ._parameter_vector import ParameterVector
 
-_FORMAT = 3
+_FORMAT = 4
 _COUNTS = ("steps", "num_failed_steps", "stopped", "hops", "hops_gained")
 
 

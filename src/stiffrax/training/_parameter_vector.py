@@ -78,6 +78,11 @@ class ParameterVector:
                 "The system has no parameter to fit: no floating-point array that is not fixed. "
                 "Write `srx.positive(1.0, 1e-3, 1e3)` for a rate."
             )
+        if len({*self.names}) < len(self.names):
+            raise ValueError(
+                f"Two parameters have one name of {self.names}, without leading underscores. "
+                "Rename a field."
+            )
         self.start = np.concatenate([x for x, *_ in parts])
         self.lower, self.upper, self.log = (
             np.concatenate([np.full(x.size, ends[k]) for x, *ends in parts]) for k in range(3)
@@ -98,7 +103,7 @@ class ParameterVector:
         """The place of a parameter, by its name or the end of it, `k_on` of `field.k_on`."""
         found = [i for i, own in enumerate(self.names) if own == name]
         found = found or [
-            i for i, own in enumerate(self.names) if own.endswith(("." + name, f"[{name!r}]"))
+            i for i, own in enumerate(self.names) if own.endswith((f".{name}", f"[{name!r}]"))
         ]
         if len(found) != 1:
             what = "no parameter" if not found else f"{len(found)} parameters"

@@ -17,8 +17,7 @@ _FLAT = 1e-2
 # Points aimed at on each side, the most there, and how far beyond the interval the last one lies.
 _POINTS, _MOST_POINTS, _BEYOND = 5, 40, 1.2
 # Between points whose costs differ by more than this part of the rise an interval would be guessed,
-# which so many shorter strides avoid (Boehm's `Epo_degradation_BaF3`, whose standard error is four
-# times its interval, had one point on each side, beyond the interval).
+# which so many shorter strides avoid: a standard error may be four times its interval.
 _COARSE, _SHORTER = 0.5, 6
 # The largest change from point to point, on the scale of a parameter, and how fast it may grow.
 _LARGEST_STRIDE, _GROWTH = 1.0, 2.0

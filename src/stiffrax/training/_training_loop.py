@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .._arguments import check_instance
 from .._trees import select
 from ..data import Measurements, Trajectories
-from ..losses import LossValue, evaluate_loss
+from ..losses import LossValue, evaluate_loss, losses_of
 from ..models import within_bounds
 from ._batches import Batches
 
@@ -222,8 +222,9 @@ def advance(
 def judge(
     training: Training, state: TrainingState, held_out: Trajectories | Measurements
 ) -> tuple[TrainingState, Float[Array, ""]]:
-    """The loss on runs held out from training; the best model by that is kept."""
-    found = training.value(state.parameters, held_out)
+    """The losses of runs held out from training; the best model by them is kept."""
+    judging = dataclasses.replace(training, loss=losses_of(training.loss))
+    found = judging.value(state.parameters, held_out)
     return state.judged(found), found.or_infinity
 
 

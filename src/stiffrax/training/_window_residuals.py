@@ -69,7 +69,8 @@ class WindowResiduals(eqx.Module):
     predicted from its start alone.
 
     A segment whose step cannot be solved, or has no finite derivative, has no residual and takes part
-    in no sum: it is counted. The next segment starts from its sample.
+    in no sum: it is counted. The next segment starts from its sample, and fails where a state of it
+    has no weight.
     """
 
     step: Callable[..., Array]
@@ -173,11 +174,11 @@ class WindowResiduals(eqx.Module):
         y, *derivatives = end
         part = jnp.where(measured, self.coupling.astype(y.dtype), 0)
         finite = [jnp.all(jnp.isfinite(x)) for x in end]
-        part = jnp.where(jnp.all(jnp.stack(finite)), part, 1)
+        part = jnp.where(jnp.all(jnp.stack(finite)), part, jnp.where(measured, 1, jnp.nan))
         # Selected, not only weighted with zero: what failed is not finite.
-        drawn = [jnp.where(part < 1, (1 - part) * y + part * sample, sample)]
+        drawn = [jnp.where(part == 1, sample, (1 - part) * y + part * sample)]
         for x in derivatives:
-            drawn.append(jnp.where((part < 1)[:, None], (1 - part)[:, None] * x, 0))
+            drawn.append(jnp.where((part == 1)[:, None], 0, (1 - part)[:, None] * x))
         return tuple(drawn)
 
     def _residual(
