@@ -93,6 +93,18 @@ def test_a_first_step_at_the_limit_of_steps_is_short_of_them(t1, needed):
     assert (needed or "") in text
 
 
+@pytest.mark.parametrize("code", ["max_steps_reached", "dt_min_reached"])
+def test_a_first_step_of_next_to_nothing_is_stuck(code):
+    solution = solve("fine")
+    last = {**solution.stats["last_step"], "t": solution.t0, "h": 1e-70}
+    stats = {**solution.stats, "num_steps": 4, "last_step": last}
+    stopped = stats, getattr(diffrax.RESULTS, code)
+    text = explain(eqx.tree_at(lambda s: (s.stats, s.result), solution, stopped))
+    assert "more steps will not help" in text
+    assert "raise `max_steps`" not in text
+    assert "dtmin" not in text
+
+
 def test_a_low_order_that_takes_many_steps_is_named():
     setup = dict.fromkeys(("predictive", "unpreconditioned", "undamped"), False)
     stats = {"num_steps": 2159, "num_rejected_by_newton": 0}

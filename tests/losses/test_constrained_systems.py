@@ -4,13 +4,15 @@ import types
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses._simulation import Simulator
+from stiffrax.losses._simulation import Simulator, _initial_states
+from stiffrax.solvers import on_constraints
 
 TS = np.array([1.0, 2.0, 3.0])
 
@@ -68,3 +70,35 @@ def test_constraints_are_kept_without_a_mass_of_the_system():
     data = srx.Measurements.from_arrays(ts, measured, names=["A", "B"])
     found = srx.LikelihoodLoss().simulate(srx.System(model), data)
     np.testing.assert_allclose(found.values[0], ys, rtol=1e-4, atol=1e-12)
+
+
+def test_a_run_without_a_consistent_start_leaves_the_gradient_of_the_others_alone():
+    # In the second run 0 = z - sqrt(A - p) has no root.
+    def total(p, starts):
+        field = lambda t, y, args: jnp.stack([-y[0], y[1] - jnp.sqrt(y[0] - p)])
+        term = srx.MassMatrixTerm(field, jnp.array([1.0, 0.0]))
+        moved = jax.vmap(lambda y: on_constraints(term, jnp.asarray(0.0), y, None))(starts)
+        return jnp.sum(jnp.where(starts[:, 0] > p, moved[:, 1], 0))
+
+    starts = jnp.array([[2.0, 0.9], [0.5, 0.9]])
+    value, slope = jax.jit(jax.value_and_grad(total))(1.0, starts)
+    np.testing.assert_allclose([value, slope], [1.0, -0.5], rtol=1e-12)
+
+
+def test_a_state_after_rest_that_no_run_has_leaves_the_gradient_of_the_others_alone():
+    # The second run has no dose to divide by, and no rest.
+    data = srx.Measurements.from_arrays(
+        [TS, TS], np.ones((2, 3, 1)), names=["A"], constants={"dose": [2.0, 0.0]}
+    )
+
+    def total(p):
+        rest = srx.SteadyState(
+            lambda args: jnp.stack([args["p"]]),
+            then=lambda y, args: args["p"] * y / args["dose"],
+            applies=lambda args: args["dose"] > 0,
+        )
+        system = srx.System(lambda t, y, args: 0 * y, rest, states=["A"], parameters={"p": p})
+        return jnp.sum(_initial_states(system, ("A",), data, TestConstraints.simulator)[0])
+
+    # p^2 / 2 and p.
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(3.0), 4.0, rtol=1e-12)

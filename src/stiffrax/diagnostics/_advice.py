@@ -1,6 +1,7 @@
 """What to try after a solve that failed, or that had to fight."""
 
 import diffrax
+import numpy as np
 
 # Beyond this share of steps whose iteration failed, a success is worth a word as well.
 _MANY_REJECTED = 0.2
@@ -135,5 +136,8 @@ def _is_stuck(solution: diffrax.Solution) -> bool:
     last = solution.stats["last_step"]
     direction = -1 if solution.t1 < solution.t0 else 1
     behind = float(last["t"]) - direction * float(solution.t0)
+    # Nothing is behind a first step: it is stuck if it is that short of the whole.
+    behind = behind or abs(float(solution.t1) - float(solution.t0))
+    behind = behind if np.isfinite(behind) else 0.0
     # Not `<=`: a step that is no number is stuck as well.
     return not abs(float(last["h"])) > _STUCK * behind

@@ -7,8 +7,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, PyTree
+
+from .._trees import passing_on
 
 
 @final
@@ -52,19 +53,10 @@ def event_value(event: Any, mask: PyTree, t: Array, y: PyTree, args: PyTree) -> 
     conditions = jax.tree.leaves(event.cond_fn, is_leaf=callable)
     for condition, is_it in zip(conditions, jax.tree.leaves(mask), strict=True):
         # The derivative of another condition may be infinite here, and is multiplied by zero.
-        value = _unless_still(condition, is_it)(*_unless_still((t, y, args), is_it))
+        value = passing_on(condition, is_it)(*passing_on((t, y, args), is_it))
         if jnp.issubdtype(jnp.result_type(value), jnp.floating):
             total = total + jnp.where(is_it, jnp.asarray(value, t.dtype), 0)
     return total
-
-
-def _unless_still(tree: PyTree, moving: Bool[Array, ""]) -> PyTree:
-    """The same values, which have a derivative only where they are `moving`."""
-
-    def one(x: Any) -> Any:
-        return jnp.where(moving, x, lax.stop_gradient(x)) if eqx.is_inexact_array(x) else x
-
-    return jax.tree.map(one, tree)
 
 
 def event_mask(final_state: Any) -> PyTree:

@@ -11,6 +11,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._trees import passing_on
 from ..data import Conditions, Measurements
 from ..linear_algebra import recompute_where
 from ..models import SteadyState, System
@@ -218,7 +219,7 @@ class Simulator(eqx.Module):
         frozen = eqx.tree_at(lambda s: s.field, system, at_start)
         ts = jnp.stack([long / 10, long])
         atol = self._atol(frozen, args, y0, jnp.zeros_like(y0)[None], jnp.zeros(1), span)
-        y0 = self._start(frozen, args, args.start, y0)
+        y0 = jnp.where(span > 0, self._start(frozen, args, args.start, y0), y0)
         solution = self._solve(frozen, args, jnp.zeros_like(long), long, y0, ts, atol)
         before, y = jnp.asarray(solution.ys)
         change = jnp.abs(y - before) <= _TOLERANCES_AT_REST * (atol + self.rtol * jnp.abs(y))
@@ -244,15 +245,21 @@ def _initial_states(
         given, args = system.initial_state, conditions_of(system, data, run)
         if not isinstance(given, SteadyState):
             return _initial_state(given, states, data, args, run), jnp.asarray(False)
+        if given.applies is None:
+            applies, own = jnp.asarray(True), None
+        else:
+            applies = given.applies(args)
+            own = passing_on((given.initial_state, args), ~applies)
+            # What the state of another run is computed from has no derivative here, infinite or not.
+            given, args = passing_on((given, args), applies)
         before = given.conditions_before(args)
         y = _initial_state(given.initial_state, states, data, before, run)
-        applies = True if given.applies is None else given.applies(args)
-        if given.applies is not None:
-            own = _initial_state(given.initial_state, states, data, args, run)
-            y, span = jnp.where(applies, y, own), jnp.where(applies, span, 0)
-        rest, failed = simulator._rest(system, before, y, span)
+        if own is not None:
+            y = jnp.where(applies, y, _initial_state(own[0], states, data, own[1], run))
+        rest, failed = simulator._rest(system, before, y, jnp.where(applies, span, 0))
         if given.then is not None:
-            rest = jnp.where(applies, _vector(given.then(rest, args), states), rest)
+            then = given.then(passing_on(rest, applies), args)
+            rest = jnp.where(applies, _vector(then, states), rest)
         return rest, failed
 
     runs = jnp.arange(len(data)), spans

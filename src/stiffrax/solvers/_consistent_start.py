@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
-from .._trees import along_rows
+from .._trees import along_rows, passing_on
 from ..diffrax_loop import enclosing_adjoint, enclosing_solve_throws, unwrap_term
 from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
@@ -228,7 +228,8 @@ def consistent_initial_values(
     t0 = jnp.asarray(t0, jnp.result_type(float, t0))
     field, flat, restore = flat_field(lambda t, y: term.vf(t, y, args), t0, y0)
     U, E = jnp.asarray(U, flat.dtype), jnp.asarray(E, flat.dtype)
-    y, singular, converged = _moved(field, t0, flat, U, E)
+    change, inverse, singular, converged = _found(*stop_gradient((field, t0, flat)), U, E)
+    y = _corrected(field, t0, flat + E @ change, inverse, U, E)
     # Not a rounding error of this one point: the same all around it.
     size, wave = jnp.max(jnp.abs(y)), _wave(y)
     nearby = y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
@@ -247,24 +248,31 @@ def on_constraints(term: Any, t: Array, y: Float[Array, " n"], args: Any) -> Flo
     if not isinstance(term, MassMatrixTerm) or term.singular is False:
         return y
     field, y, _ = flat_field(lambda t, y: term.vf(t, y, args), t, y)
-    mass = projected(term, flat_mass(term.mass, y, None))
+    mass = stop_gradient(projected(term, flat_mass(term.mass, y, None)))
     E = jnp.eye(y.size, dtype=y.dtype)
     U = jax.vmap(mass.out_of_range)(E)
-    moved, singular, converged = _moved(field, t, y, U, E, -mass.as_matrix())
-    return jnp.where(converged & ~singular, moved, y)
+    frozen = stop_gradient((field, t, y))
+    change, inverse, singular, converged = _found(*frozen, U, E, -mass.as_matrix())
+    ok = converged & ~singular
+    field, t, start = passing_on((field, t, y), ok)
+    return jnp.where(ok, _corrected(field, t, start + E @ change, inverse, U, E), y)
 
 
-def _moved(
+def _found(
     field: FlatField, t: Array, y: Float[Array, " n"], U: Array, E: Array, rest: Any = 0.0
-) -> tuple[Float[Array, " n"], Bool[Array, ""], Bool[Array, ""]]:
-    """The state moved, and whether its Jacobian is singular and the iteration has converged."""
-    frozen, at, start = stop_gradient((field, t, y))
-    change, converged = _root(frozen, at, start, U, E, rest)
-    K = _jacobian(frozen, at, start + E @ change, U, E) + rest
-    singular, y = _is_singular(K), y + E @ change
-    # One Newton correction, of rounding, whose derivative is that of the solution.
-    inverse = jnp.where(singular, 0, scaled_inverse(K).as_matrix())
-    return y - E @ (inverse @ _project(U, field(t, y))), singular, converged
+) -> tuple[Float[Array, " k"], Float[Array, "k k"], Bool[Array, ""], Bool[Array, ""]]:
+    """The change, an inverse there, whether the Jacobian is singular, and whether it converged."""
+    change, converged = _root(field, t, y, U, E, rest)
+    K = _jacobian(field, t, y + E @ change, U, E) + rest
+    singular = _is_singular(K)
+    return change, jnp.where(singular, 0, scaled_inverse(K).as_matrix()), singular, converged
+
+
+def _corrected(
+    field: FlatField, t: Array, y: Float[Array, " n"], inverse: Array, U: Array, E: Array
+) -> Float[Array, " n"]:
+    """One Newton correction, of rounding, whose derivative is that of the solution."""
+    return y - E @ (inverse @ _project(U, field(t, y)))
 
 
 def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray]:

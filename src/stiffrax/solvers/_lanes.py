@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from .._trees import along_rows
+from .._trees import along_rows, passing_on
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 
 Out = TypeVar("Out")
@@ -46,13 +46,10 @@ def predict_healthy(
     """
     healthy, none = jnp.argmin(failed), jnp.all(failed)
 
-    # Under `vmap` both branches are taken, and zero times an infinite derivative is pulled back.
-    def unless_none(x: Any) -> Any:
-        return jnp.where(none, lax.stop_gradient(x), x) if eqx.is_inexact_array(x) else x
-
     chosen = jax.tree.map(lambda x: jnp.where(along_rows(failed, x), x[healthy][None], x), lanes)
     closed = eqx.filter_closure_convert(predict, *jax.tree.map(lambda x: x[0], lanes))
-    closed, chosen = jax.tree.map(unless_none, (closed, chosen))
+    # Under `vmap` both branches are taken.
+    closed, chosen = passing_on((closed, chosen), ~none)
     batch = jax.vmap(lambda lane: closed(*lane))
     return lax.cond(none, lambda _: otherwise, batch, chosen)
 
