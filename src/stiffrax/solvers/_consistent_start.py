@@ -228,7 +228,8 @@ def consistent_initial_values(
     t0 = jnp.asarray(t0, jnp.result_type(float, t0))
     field, flat, restore = flat_field(lambda t, y: term.vf(t, y, args), t0, y0)
     U, E = jnp.asarray(U, flat.dtype), jnp.asarray(E, flat.dtype)
-    change, inverse, singular, converged = _found(*stop_gradient((field, t0, flat)), U, E)
+    frozen = stop_gradient((field, t0, flat))
+    change, inverse, singular, converged = _found(frozen, U, E)
     y = _corrected(field, t0, flat + E @ change, inverse, U, E)
     # Not a rounding error of this one point: the same all around it.
     size, wave = jnp.max(jnp.abs(y)), _wave(y)
@@ -252,16 +253,17 @@ def on_constraints(term: Any, t: Array, y: Float[Array, " n"], args: Any) -> Flo
     E = jnp.eye(y.size, dtype=y.dtype)
     U = jax.vmap(mass.out_of_range)(E)
     frozen = stop_gradient((field, t, y))
-    change, inverse, singular, converged = _found(*frozen, U, E, -mass.as_matrix())
+    change, inverse, singular, converged = _found(frozen, U, E, -mass.as_matrix())
     ok = converged & ~singular
     field, t, start = passing_on((field, t, y), ok)
     return jnp.where(ok, _corrected(field, t, start + E @ change, inverse, U, E), y)
 
 
 def _found(
-    field: FlatField, t: Array, y: Float[Array, " n"], U: Array, E: Array, rest: Any = 0.0
+    frozen: tuple[FlatField, Array, Array], U: Array, E: Array, rest: Any = 0.0
 ) -> tuple[Float[Array, " k"], Float[Array, "k k"], Bool[Array, ""], Bool[Array, ""]]:
     """The change, an inverse there, whether the Jacobian is singular, and whether it converged."""
+    field, t, y = frozen
     change, converged = _root(field, t, y, U, E, rest)
     K = _jacobian(field, t, y + E @ change, U, E) + rest
     singular = _is_singular(K)
