@@ -59,11 +59,28 @@ def test_a_root_in_a_constant_step_moves_with_both_ends():
     np.testing.assert_allclose(found, jax.grad(exactly, (0, 1))(0.1, 2.07), rtol=1e-9, atol=1e-9)
 
 
+ENDS = {"a Boolean": lambda t, y, args, **_: y < 0.6, "a sign": lambda t, y, args, **_: y - 0.6}
+
+
+@pytest.mark.slow_cases("a sign")
+@pytest.mark.parametrize("condition", ENDS.values(), ids=ENDS)
+def test_the_end_of_the_step_that_was_cut_to_the_end_of_the_solve_is_that_of_the_solve(condition):
+    def end(t0, t1):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y), srx.BackwardEuler(), t0, t1, 2.0, jnp.array(1.0),
+            event=diffrax.Event(condition), adjoint=srx.DiscreteAdjoint(), max_steps=4,
+        )  # fmt: skip
+        return jnp.stack([solution.ts[-1], solution.ys[-1]])
+
+    found = jax.jacrev(end, (0, 1))(0.0, 1.0)
+    np.testing.assert_allclose(found, [[0.0, 0.25], [1.0, -0.25]], atol=1e-12)
+
+
 def test_a_stop_at_a_time_that_steps_are_cut_at_stays_there():
     starts, ends = jnp.array([0.1, 0.6, 0.0]), jnp.array([0.6, 0.7, 0.0])
     record = StepRecord(starts, ends, jnp.ones((3, 1)), jnp.ones(1), None, jnp.array(2))
     control = diffrax.ClipStepSizeController(diffrax.PIDController(0.1, 0.1), step_ts=[0.7])
-    times = step_times(record, control, 0.1, 2.0, ends_at_t1=False)
+    times = step_times(record, control, 0.1, 2.0)
     _, moved = times.tangents(jnp.ones(()), jnp.zeros(()), None)
     np.testing.assert_array_equal(moved[:2], [1.0, 0.0])
 
@@ -75,7 +92,7 @@ def test_a_jump_at_infinity_is_none(told, moved):
     starts = jnp.array([0.1, 0.6, 0.7])
     record = StepRecord(starts, starts + 0.1, jnp.ones((3, 1)), jnp.ones(1), None, jnp.array(3))
     control = diffrax.ClipStepSizeController(diffrax.PIDController(0.1, 0.1), jump_ts=told)
-    times = step_times(record, control, 0.1, 2.0, ends_at_t1=False)
+    times = step_times(record, control, 0.1, 2.0)
     found, _ = times.tangents(jnp.ones(()), jnp.zeros(()), None)
     np.testing.assert_array_equal(found, moved)
 

@@ -287,6 +287,24 @@ class TestAFailedSolveIsNoEvent:
         solution = fails(solver, controller=diffrax.ConstantStepSize(), event=event)
         assert solution.result == RESULTS.nonfinite
 
+    @pytest.mark.slow_cases("Rosenbrock23*")
+    @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()], ids=repr)
+    def test_by_a_state_of_a_failed_step_that_is_kept_for_its_size(self, solver):
+        event = diffrax.Event(lambda t, y, args, **_: y - 0.1, optx.Newton(1e-8, 1e-8))
+        controller = diffrax.PIDController(0.1, 1.0, dtmin=0.2)
+        solution = fails(solver, controller=controller, dt0=0.2, event=event)
+        assert solution.result in (RESULTS.nonfinite, RESULTS.nonlinear_divergence)
+
+    def test_by_a_finite_state_to_which_the_iteration_went_astray(self):
+        # No real root of the stage equation: the iteration goes on, and stays finite.
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: jnp.where(t < 0.3, 0.0, 10 * (1 + y**2))),
+            srx.BackwardEuler(), 0.0, 1.0, 0.2, jnp.array(1.0),
+            stepsize_controller=diffrax.PIDController(0.1, 1.0, dtmin=0.2), throw=False,
+            event=diffrax.Event(lambda t, y, args, **_: jnp.abs(y - 1) > 0.01),
+        )  # fmt: skip
+        assert solution.result == RESULTS.nonlinear_divergence
+
 
 def test_no_value_within_the_step_that_fails_is_saved():
     saveat = diffrax.SaveAt(ts=jnp.array([0.05, 0.5]), dense=True)

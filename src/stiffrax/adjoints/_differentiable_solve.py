@@ -147,7 +147,7 @@ def _(
     times, event = None, None
     if moving or root:
         controller, stopped = arguments["stepsize_controller"], stopped_by_event(final_state)
-        followed = step_times(solved.record, controller, inputs.t0, inputs.t1, ~stopped)
+        followed = step_times(solved.record, controller, inputs.t0, inputs.t1)
         times = time_tangents(inputs, moved, solved.record, followed, stopped, solved.ok)
     if root:
         values, subs = saved_values(final_state), subs_of(inputs.saveat)

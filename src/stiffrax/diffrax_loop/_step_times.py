@@ -17,12 +17,11 @@ _SPACINGS = 4
 
 @final
 class StepTimes(eqx.Module):
-    """By how much the ends of steps follow the start and the end of the solve.
+    """By how much ends of steps follow start and end of the solve.
 
     Sizes of steps are held fixed: all ends move with the start, up to the first one that the
-    controller was told to step to; those of constant steps divide what is between both. The last
-    end is that of the solve, unless an event stopped it. Under `diffrax.StepTo` every end is a time
-    of its own.
+    controller was told to step to; those of constant steps divide what is between both. One at the
+    end of the solve moves with that. Under `diffrax.StepTo` every end is a time of its own.
 
     `by_t0`, `by_t1`: of the starts of all steps, and of the end of the last.
     """
@@ -44,7 +43,7 @@ class StepTimes(eqx.Module):
         return nodes[:-1], jnp.where(self.is_last & self.ends_at_t1, t1, nodes[1:])
 
 
-def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any, ends_at_t1: Any) -> StepTimes:
+def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any) -> StepTimes:
     """Reads it off the controller."""
     index = jnp.arange(record.t0.size + 1)
     # Rows after the last step are zeros.
@@ -57,7 +56,7 @@ def step_times(record: StepRecord, controller: Any, t0: Any, t1: Any, ends_at_t1
         by_t1 = jnp.where(known, (nodes - t0) / jnp.where(known, t1 - t0, 1), 0)
     is_last = jnp.arange(record.t0.size) == record.count - 1
     by_t0 = jnp.where(jnp.cumsum(fixed) == 0, 1 - by_t1, 0)
-    return StepTimes(by_t0, by_t1, is_last, jnp.asarray(ends_at_t1))
+    return StepTimes(by_t0, by_t1, is_last, last_end >= t1)
 
 
 def moving_with(init_state: Any, controller: Any, t0: Any, t1: Any) -> Any:

@@ -60,11 +60,12 @@ class Ending(eqx.Module):
     def state(self, y0: Array, y1: Array) -> Array:
         """At the end of the step.
 
-        An event is asked of a fixed step that is lost all the same. One that looks for its root finds
-        none in the polynomial; comparisons are false of what is not a number.
+        An event is asked of a lost step that is kept all the same: a fixed one, one of size `dtmin`.
+        One that looks for its root finds none in the polynomial; comparisons are false of what is
+        not a number.
         """
         y1, event = jnp.where(self.ends, y0, y1), enclosing_event()
-        if not enclosing_steps_are_fixed():
+        if event is None and not enclosing_steps_are_fixed():
             return y1
         looks = event is not None and event.root_finder is not None
         return jnp.where(self.lost, y0 if looks else jnp.nan, y1)
@@ -105,7 +106,7 @@ def step_ending(
     stays = empty | stuck
     lost = jnp.zeros_like(stays) if tried_again else hopeless & ~stays
     ends = stays | lost
-    return Ending(ends, lost | ~solved if fixed else lost, hopeless, code)
+    return Ending(ends, lost | ~solved if fixed or tried_again else lost, hopeless, code)
 
 
 def can_start(
