@@ -66,6 +66,43 @@ def test_a_growing_horizon_counts_from_the_start_of_runs_not_of_segments(size):
     np.testing.assert_array_equal(np.sort(np.asarray(data.ts[:, 1])[seen]), [0.1, 0.1, 0.3, 0.3])
 
 
+def with_arrays(data, *arrays):
+    return eqx.tree_at(lambda d: (d.ts, d.ys, d.mask), data, arrays)
+
+
+def thinned(data):
+    """Every second sample, the longer run last."""
+    return with_arrays(data, *(x[::-1, ::2] for x in (data.ts, data.ys, data.mask)))
+
+
+def copied(data):
+    twice = (jnp.concatenate([x, x]) for x in (data.ts, data.ys, data.mask))
+    return with_arrays(data, *twice)
+
+
+def filled(data):
+    """The samples that the second run lacks are made up."""
+    ts = jnp.broadcast_to(TS, data.ts.shape)
+    return with_arrays(data, ts, 2 * jnp.exp(-ts)[..., None], jnp.ones_like(data.mask))
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    ("transform", "ends"),
+    [(thinned, [0.3, 0.3, 1.5]), (copied, [0.1, 0.3] * 4 + [0.7, 1.5, 2.0] * 2), (filled, [*TS[1:]] * 2)],
+)  # fmt: skip
+def test_each_segment_that_a_transform_leaves_or_makes_is_seen_once(transform, ends, size):
+    steps = range(1 if size is None else len(ends))
+    batches: list[Any] = [drawn(SEGMENTS, size, transform, step) for step in steps]
+    seen = np.concatenate([np.asarray(data.ts[:, 1])[data.mask[:, 1]] for data in batches])
+    np.testing.assert_allclose(np.sort(seen), np.sort(ends))
+
+
+def test_a_batch_of_more_windows_than_a_transform_leaves_is_refused():
+    with pytest.raises(ValueError, match="`batch_size=7` was given; it needs an integer from 1 to 4"):
+        drawn(SEGMENTS, 7, thinned)
+
+
 def test_a_minibatch_under_a_growing_horizon_is_of_samples_that_are_seen():
     data = drawn(SEGMENTS, 4, early)
     assert np.all(data.mask)

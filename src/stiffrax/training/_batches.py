@@ -16,18 +16,6 @@ from ..losses import AbstractLoss, WeightedSum
 
 
 @final
-class Windows(eqx.Module):
-    """Where a minibatch may cut runs: the windows that hold a segment, of all that there are."""
-
-    length: int = eqx.field(static=True)
-    kept: Int[Array | np.ndarray, " windows"]
-
-    def of(self, data: Any) -> Trajectories:
-        """Those of runs that have been transformed; traceable."""
-        return pick_runs(cut_windows(data, self.length), self.kept)
-
-
-@final
 class Batches(eqx.Module):
     """Draws `size` of the runs, or of the windows, for each step, none twice in a round.
 
@@ -39,7 +27,7 @@ class Batches(eqx.Module):
     """
 
     data: Trajectories | Measurements
-    windows: Windows | None
+    window: int | None = eqx.field(static=True)
     size: int | None = eqx.field(static=True)
     num_items: int = eqx.field(static=True)
     sharding: NamedSharding | None = eqx.field(static=True)
@@ -47,23 +35,29 @@ class Batches(eqx.Module):
     def draw(
         self, key: Array, step: Array, transform: Callable[[Any], Any]
     ) -> Trajectories | Measurements:
-        """The runs of one step, transformed; windows are cut from transformed runs."""
-        items: Any = self.data if self.windows is None else self.windows.of(transform(self.data))
+        """The runs of one step, transformed; windows are cut from transformed runs.
+
+        All of them, also those that hold no segment: which do, and how many there are, the transform
+        decides.
+        """
+        cuts = self.window is not None
+        items: Any = cut_windows(cast(Any, transform(self.data)), self.window) if cuts else self.data
         # These are trajectories: `make_batches` has refused batches of others.
         if self.size is not None:
             items = pick_runs(items, self._chosen(key, step, items))
-        if self.size is not None or self.windows is not None:
+        if self.size is not None or cuts:
             items = self._placed(items)
-        return items if self.windows is not None else transform(items)
+        return items if cuts else transform(items)
 
     def _chosen(self, key: Array, step: Array, items: Any) -> Int[Array, " size"]:
-        size = cast(int, self.size)
-        rounds: Any = self.num_items // size
-        hidden = None
-        if self.windows is not None:
+        size, hidden = cast(int, self.size), None
+        count, rounds = self.num_items, self.num_items // size
+        if self.window is not None:
+            count = len(items)
+            _check_size(size, count, "windows of samples")
             hidden = ~jnp.asarray(items.mask)[:, 1]
             rounds = jnp.maximum(jnp.sum(~hidden) // size, 1)
-        order = jax.random.permutation(jax.random.fold_in(key, step // rounds), self.num_items)
+        order = jax.random.permutation(jax.random.fold_in(key, step // rounds), count)
         if hidden is not None:
             order = order[jnp.argsort(hidden[order], stable=True)]
         return jax.lax.dynamic_slice_in_dim(order, (step % rounds) * size, size)
@@ -92,55 +86,65 @@ def make_batches(
             "`batch_size` or `mesh` was given with `Measurements`, whose likelihood needs all runs "
             "in every step: leave both out."
         )
-    windows = windows_of(loss, data, size is not None)
-    num_items = len(data) if windows is None else len(windows.kept)
-    what = "runs" if windows is None else "windows of samples"
-    given, size = size, None if size is None else as_integer(size)
-    if given is not None and (size is None or not 1 <= size <= num_items):
-        raise ValueError(
-            f"`batch_size={given!r}` was given; it needs an integer from 1 to {num_items}, the "
-            f"number of {what}. Leave it out to use all of them in every step."
-        )
-    size = None if size == num_items else size
-    if windows is not None and not transformed:
-        data, windows = windows.of(data), None
+    window = _window_of(loss, data, size is not None)
+    items: Any = data if window is None else _cut(data, window)
+    if size is not None:
+        size = _check_size(size, len(items), "runs" if window is None else "windows of samples")
+    if transformed and window is not None:
+        items = data
+    else:
+        size = None if size == len(items) else size
+        window = None
     if mesh is None:
-        return Batches(jax.tree.map(jnp.asarray, data), windows, size, num_items, None)
+        return Batches(jax.tree.map(jnp.asarray, items), window, size, len(items), None)
     if size is not None and size % mesh.size:
         raise ValueError(
             f"`batch_size={size}` was given with a mesh of {mesh.size} devices; each needs its "
             f"share. Write a multiple of {mesh.size}."
         )
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    if windows is not None:
-        data, windows = replicate((data, windows), mesh)
-        return Batches(data, windows, size, num_items, sharding)
-    runs: Any = data
-    return Batches(put(padded(runs, mesh.size), sharding), None, size, num_items, sharding)
+    if window is not None:
+        return Batches(replicate(items, mesh), window, size, len(items), sharding)
+    return Batches(put(padded(items, mesh.size), sharding), None, size, len(items), sharding)
 
 
-def windows_of(
+def _check_size(size: Any, most: int, what: str) -> int:
+    found = as_integer(size)
+    if found is None or not 1 <= found <= most:
+        raise ValueError(
+            f"`batch_size={size!r}` was given; it needs an integer from 1 to {most}, the number of "
+            f"{what}. Leave it out to use all of them in every step."
+        )
+    return found
+
+
+def _window_of(
     loss: Callable[..., Any], data: Trajectories | Measurements, drawn: bool
-) -> Windows | None:
-    """What a minibatch is drawn from: the windows that the loss asks for, or `None`, whole runs.
+) -> int | None:
+    """The length of what a minibatch is drawn from: windows that the loss asks for, or whole runs.
 
     A plain function in a sum of losses sees whole runs unless minibatches are drawn.
     """
     window = loss.window if isinstance(loss, AbstractLoss) else None
-    if window is None or isinstance(data, Measurements):
+    if isinstance(data, Measurements):
         return None
     if not drawn and isinstance(loss, WeightedSum) and loss.has_plain_functions:
         return None
-    present = cut_windows(data, window).mask
-    return Windows(window, np.flatnonzero(np.asarray(present)[:, 1]))
+    return window
+
+
+def _cut(data: Any, window: int) -> Trajectories:
+    """The windows that hold a segment."""
+    windows = cut_windows(data, window)
+    return pick_runs(windows, np.flatnonzero(np.asarray(windows.mask)[:, 1]))
 
 
 def whole(
     loss: Callable[..., Any], data: Trajectories | Measurements, mesh: Mesh | None
 ) -> Trajectories | Measurements:
     """All runs at once, on the device or devices."""
-    windows = windows_of(loss, data, drawn=False)
-    items: Any = data if windows is None else windows.of(data)
+    window = _window_of(loss, data, drawn=False)
+    items: Any = data if window is None else _cut(data, window)
     if mesh is None:
         return jax.tree.map(jnp.asarray, items)
     return put(padded(items, mesh.size), NamedSharding(mesh, PartitionSpec(mesh.axis_names)))

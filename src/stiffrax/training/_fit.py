@@ -127,7 +127,8 @@ def fit(
     - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them,
         and for what is added to these. By default all.
     - `transforms`: functions `(data, step, key) -> data`, applied in turn to the data of each step,
-        such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][]; or one of them.
+        such as [`stiffrax.Steer`][] and [`stiffrax.GrowingHorizon`][]; or one of them. The number of
+        runs and samples may change.
     - `held_out`: runs to judge by, as `data`, or which of the runs to hold out, as in `data.split`.
         Of a sum the losses judge, without penalties and functions.
     - `judge_every`: steps between two looks at the runs held out; one more is taken at the end.
