@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import optax
 import pytest
 
 import stiffrax as srx
@@ -49,15 +50,27 @@ WRONG = {
     "PIDController\\(atol=\\{'a': 1e-06\\}\\)` was given": lambda: solve_with_tolerances(
         {"a": 1e-6}
     ),
-    "`optimizer` is `'adam'`; it needs an optimizer": lambda: fit(optimizer="adam"),
+    "`optimizer` is `'adam'`; it needs an `optax.GradientTransformation`": lambda: fit(
+        optimizer="adam"
+    ),
     "`seed=1.5` was given": lambda: fit(seed=1.5),
     "`optimizer` is `'sgd'`": lambda: srx.fit_homotopy(
         MODEL, DATA, srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0), optimizer="sgd"
     ),
     "`Steer\\(width='0.1'\\)` was given": lambda: srx.Steer("0.1"),
     "`GrowingHorizon\\(first='1', steps=2\\)`": lambda: srx.GrowingHorizon("1", 2),
-    "values='6', steps=100, ratio=0.6": lambda: srx.HomotopySchedule("6"),
-    "values=6.5, steps=100, ratio=0.6": lambda: srx.HomotopySchedule(6.5),
+    "`values='6'` was given; it needs an integer of at least 2": lambda: srx.HomotopySchedule("6"),
+    "`values=6.5` was given": lambda: srx.HomotopySchedule(6.5),
+    "`positive` is traced, and its numbers are checked": lambda: jax.vmap(srx.positive)(np.ones(2)),
+    "`weight` is traced, and its numbers are checked": lambda: jax.grad(
+        lambda s: srx.SegmentLoss(measure=srx.ScaledMSE(weight=[1.0, s]))(MODEL, DATA)
+    )(0.1),
+    "`steps=True` was given; it needs a positive integer": lambda: srx.HomotopySchedule(steps=True),
+    "`chunk=True` was given; it needs a positive integer": lambda: srx.DiscreteAdjoint(chunk=True),
+    "`optimizer` is a MultiSteps; it needs an `optax.GradientTransformation`": lambda: fit(
+        optimizer=optax.MultiSteps(optax.adam(1e-3), 2)
+    ),
+    "`loss` is a list, which cannot be called": lambda: srx.fit(MODEL, DATA, [srx.SegmentLoss()]),
     "`method` is `None`; it needs a tableau": lambda: srx.LearnableRungeKutta.from_tableau(None),
     "`order=9` was given; it needs an integer from 1 to 8": lambda: srx.LearnableRungeKutta(
         2, key=jax.random.key(0)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from ._flat_state import real_dtype
+from ._trees import is_traced
 
 # Least relative tolerance in units of rounding. Chosen, not measured; RADAU5 refuses below 10.
 _LEAST_TOLERANCE = 16.0
@@ -98,6 +99,11 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
         mixed = array.dtype.kind == "O" and any(isinstance(x, texts) for x in array.flat)
         if not mixed and array.dtype.kind in "biufO" or jnp.issubdtype(array.dtype, jnp.floating):
             return array.astype(float)
+    if is_traced(value):
+        raise ValueError(
+            f"`{name}` is traced, and its numbers are checked. Give them outside of `jax.jit`, "
+            "`jax.grad` and `jax.vmap`, and put traced ones in their place by `equinox.tree_at`."
+        )
     raise ValueError(
         f"`{name}` is a {type(value).__name__} of dtype {given}; it needs real numbers. Convert text "
         "with `float`, and give the real and the imaginary part of a complex quantity as two."

@@ -1,4 +1,4 @@
-"""Trees of arrays: missing leaves, a choice of one of two, what has a derivative, flags for rows."""
+"""Trees of arrays: missing and traced leaves, a choice of one of two, what has a derivative, sizes."""
 
 from typing import Any
 
@@ -6,12 +6,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree
 
 
 def is_none(leaf: Any) -> bool:
     """Whether a leaf is missing; JAX passes over it otherwise."""
     return leaf is None
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf has no value yet."""
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
 
 
 def select(use: Array, new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
@@ -30,6 +36,16 @@ def passing_on(tree: PyTree, where: Bool[Array, ""]) -> PyTree:
         return jnp.where(where, x, lax.stop_gradient(x)) if eqx.is_inexact_array(x) else x
 
     return jax.tree.map(one, tree)
+
+
+def euclidean_norm(x: Array, axis: Any = None) -> Array:
+    """Of numbers of any size: single precision has no squares of 1e-20 or 1e20."""
+    top = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, initial=0.0, keepdims=True))
+    top = jnp.where((top > 0) & jnp.isfinite(top), top, 1)
+    square = jnp.sum((x / top) ** 2, axis=axis)
+    # The derivative of the root is infinite at zero.
+    root = jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+    return top.reshape(square.shape) * root
 
 
 def along_rows(flags: Any, rows: Any) -> Any:

@@ -173,7 +173,9 @@ def test_tolerances_are_positive(kind):
 
 
 def test_a_gauss_rule_has_nodes():
-    with pytest.raises(ValueError, match="positive number of nodes.*nodes=4"):
+    with pytest.raises(
+        ValueError, match="`nodes=0` was given; it needs a positive integer.*nodes=4"
+    ):
         srx.GaussAdjoint(nodes=0)
 
 

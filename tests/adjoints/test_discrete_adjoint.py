@@ -178,7 +178,7 @@ def test_unknown_options_are_refused_with_the_choices(options):
 
 @pytest.mark.parametrize("chunk", [0, -8])
 def test_a_chunk_is_a_positive_number_of_steps(chunk):
-    with pytest.raises(ValueError, match="positive number of steps.*chunk=16"):
+    with pytest.raises(ValueError, match="`chunk=.*positive integer.*chunk=16"):
         srx.DiscreteAdjoint(chunk=chunk)
 
 

@@ -114,7 +114,7 @@ def test_dense_output_is_refused_under_a_gradient():
 
 
 def test_a_chunk_without_parameters_is_refused():
-    with pytest.raises(ValueError, match="positive number of parameters"):
+    with pytest.raises(ValueError, match="`chunk=0` was given; it needs a positive integer"):
         srx.ForwardSensitivity(chunk=0)
 
 

@@ -282,7 +282,7 @@ def test_rows_that_are_padded_by_nan_are_none():
             r"`sd` has shape \[\(3, 1\)\]; it needs a",
         ),
         ([0, 1], [[1], [2]], {"units": "mM"}, r"`units='mM'` was given; .* Write `units=\['mM'\]`"),
-        ([0, 1], [[1], [2]], {"constants": "c.csv"}, "arrays need one number a run by the name"),
+        ([0, 1], [[1], [2]], {"constants": "c.csv"}, "needs one number a run by the name"),
         ([], np.ones((0, 0, 1)), {}, "none of them empty"),
         ([0], np.ones((1, 1)), {"run_names": "a"}, r"Write `run_names=\['a'\]`"),
     ],

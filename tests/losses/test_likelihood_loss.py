@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import stiffrax as srx
 
@@ -59,6 +60,16 @@ class TestStandardDeviations:
         found = value(TIGHT, decay(), measured(self.noisy))
         expected = 5 * (0.5 + np.log(0.1) + 0.5 * np.log(2 * np.pi))
         np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+    def test_a_noise_without_formula_needs_none_where_all_are_given(self):
+        loss = srx.LikelihoodLoss(diffrax.Bosh3(), srx.StudentNoise(4.0))
+        data = jax.tree.map(jnp.asarray, measured(self.noisy, sd=0.2))
+        found = value(loss, decay(), data)
+        expected = -scipy.stats.t.logpdf(self.noisy, 4, np.exp(-TS), 0.2).sum()
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert loss.for_data(data).estimates(decay(), data) == [False]
+        with pytest.raises(Exception, match="StudentNoise cannot estimate"):
+            value(loss, decay(), eqx.tree_at(lambda d: d.sd, data, 0 * data.sd))
 
     @pytest.mark.slow
     def test_runs_held_out_without_any_are_judged_by_the_best_one(self):
@@ -251,6 +262,11 @@ class TestMessages:
     def test_a_noise_that_is_none(self):
         with pytest.raises(ValueError, match="it needs a noise model"):
             srx.LikelihoodLoss(noise=0.1)
+
+    def test_values_of_log_normal_noise_in_arrays_of_jax(self):
+        data = jax.tree.map(jnp.asarray, measured([1.0, 0.5, -0.1, 0.2, 0.1]))
+        with pytest.raises(ValueError, match="has the value -0.1"):
+            srx.LikelihoodLoss(noise=srx.LogNormalNoise())(decay(), data)
 
     def test_a_column_without_noise(self):
         with pytest.raises(ValueError, match="not the column 'A'"):

@@ -1,5 +1,7 @@
 """Losses add, weigh and nest."""
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.losses import evaluate_loss
 
 TS = np.linspace(0.0, 1.0, 6)
 DATA = srx.Trajectories.from_arrays(TS, np.stack([np.exp(-TS), np.exp(-2 * TS)], axis=1))
@@ -77,6 +80,17 @@ def test_fixed_scales_are_those_of_the_data_given():
 def test_loss_that_is_no_number_is_refused(wrong):
     with pytest.raises(ValueError, match="it needs one real number"):
         value(ONE + wrong)
+
+
+def test_a_weight_that_is_no_number_is_refused():
+    loss = jnp.ones(1) * (ONE + penalty)
+    with pytest.raises(ValueError, match="it needs one real number"):
+        eqx.filter_eval_shape(evaluate_loss, loss, MODEL, DATA)
+
+
+def test_a_list_of_losses_has_a_sum():
+    total: Any = sum([ONE, TWO])
+    assert total.losses == (ONE, TWO)
 
 
 def test_sums_with_other_things_are_refused():

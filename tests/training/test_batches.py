@@ -89,8 +89,12 @@ def filled(data):
 @pytest.mark.parametrize("size", [None, 1])
 @pytest.mark.parametrize(
     ("transform", "ends"),
-    [(thinned, [0.3, 0.3, 1.5]), (copied, [0.1, 0.3] * 4 + [0.7, 1.5, 2.0] * 2), (filled, [*TS[1:]] * 2)],
-)  # fmt: skip
+    [
+        (thinned, [0.3, 0.3, 1.5]),
+        (copied, [0.1, 0.3] * 4 + [0.7, 1.5, 2.0] * 2),
+        (filled, [*TS[1:]] * 2),
+    ],
+)
 def test_each_segment_that_a_transform_leaves_or_makes_is_seen_once(transform, ends, size):
     steps = range(1 if size is None else len(ends))
     batches: list[Any] = [drawn(SEGMENTS, size, transform, step) for step in steps]
@@ -99,7 +103,9 @@ def test_each_segment_that_a_transform_leaves_or_makes_is_seen_once(transform, e
 
 
 def test_a_batch_of_more_windows_than_a_transform_leaves_is_refused():
-    with pytest.raises(ValueError, match="`batch_size=7` was given; it needs an integer from 1 to 4"):
+    with pytest.raises(
+        ValueError, match="`batch_size=7` was given; it needs an integer from 1 to 4"
+    ):
         drawn(SEGMENTS, 7, thinned)
 
 

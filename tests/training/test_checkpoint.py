@@ -38,6 +38,8 @@ def loss(model, data):
 
 
 OPTIMIZER = optax.adam(0.01)
+SETTABLE = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+SLOWER = optax.inject_hyperparams(optax.adam)(learning_rate=1e-4)
 
 
 def run(steps, path=None, **options):
@@ -120,6 +122,7 @@ def test_checkpoint_holds_no_pickle(tmp_path):
         ({"seed": 3}, r"another seed \(0 there, 3 here\)"),
         ({"batch_size": 1}, r"another batch_size \(2 there, 1 here\)"),
         ({"optimizer": optax.sgd(0.01)}, "another model and optimizer"),
+        ({"optimizer": SLOWER}, "another model and optimizer"),
         (
             {"data": srx.Trajectories.from_arrays(TS, DATA.ys + 1)},
             "another data",
@@ -132,9 +135,9 @@ def test_checkpoint_holds_no_pickle(tmp_path):
 )
 def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
     path = tmp_path / "run.eqx"
-    run(5, path)
+    run(5, path, optimizer=SETTABLE)
     with pytest.raises(ValueError, match=message):
-        run(10, path, **change)
+        run(10, path, **{"optimizer": SETTABLE} | change)
 
 
 @pytest.mark.slow

@@ -154,11 +154,8 @@ class GaussAdjoint(AbstractContinuousAdjoint):
     nodes: int | None = eqx.field(converter=plain_integer, static=True, default=None)
 
     def __check_init__(self):
-        if self.nodes is not None and (not isinstance(self.nodes, int) or self.nodes < 1):
-            raise ValueError(
-                f"`GaussAdjoint(nodes={self.nodes!r})` was given; it needs a positive number of "
-                "nodes. Write `nodes=4`, or leave it out."
-            )
+        if self.nodes is not None:
+            check_count("nodes", self.nodes, write="nodes=4")
 
     def method(self, num_stages: int) -> AbstractLinearMethod:
         """Radau IIA, and a Gauss rule over its polynomial."""

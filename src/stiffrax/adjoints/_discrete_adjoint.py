@@ -5,7 +5,7 @@ from typing import Any, final
 import diffrax
 import equinox as eqx
 
-from .._arguments import check_choice, plain_integer
+from .._arguments import check_choice, check_count, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed, Memory, Recurrence
 from ._affine_steps import RECURRENCES
@@ -102,11 +102,8 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
         check_choice(name, "memory", self.memory, "full", "steps")
         check_choice(name, "recurrence", self.recurrence, None, *RECURRENCES)
         check_choice(name, "failed", self.failed, "zero", "nan")
-        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
-            raise ValueError(
-                f"`DiscreteAdjoint(chunk={self.chunk!r})` was given; it needs a positive number of "
-                "steps. Write `chunk=16`."
-            )
+        if self.chunk is not None:
+            check_count("chunk", self.chunk, write="chunk=16")
 
     @property
     def keep_stages(self) -> bool:

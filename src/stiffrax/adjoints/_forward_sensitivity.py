@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from .._arguments import check_choice, plain_integer
+from .._arguments import check_choice, check_count, plain_integer
 from .._flat_state import flatten_state
 from .._options import Failed
 from .._trees import along_rows, is_none
@@ -74,11 +74,8 @@ class ForwardSensitivity(AbstractSolveAdjoint):
 
     def __check_init__(self):
         check_choice(type(self).__name__, "failed", self.failed, "zero", "nan")
-        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
-            raise ValueError(
-                f"`ForwardSensitivity(chunk={self.chunk!r})` was given; it needs a positive number "
-                "of parameters. Write `chunk=8`, or leave it out to carry all at once."
-            )
+        if self.chunk is not None:
+            check_count("chunk", self.chunk, write="chunk=8")
 
     def differentiable_solve(self, inputs: SolveInputs, **kwargs: Any) -> Any:
         """Forward with the sensitivities, backward by one product with them."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import real_numbers
+from .._arguments import check_instance, real_numbers
 from ._column_names import Renaming, check_sequence
 from ._column_roles import input_kinds
 from ._measured_runs import MeasuredRun, padded_runs
@@ -45,11 +45,9 @@ def measurements_from_arrays(
     runs = {
         label: _run(t, y, s) for label, t, y, s in zip(labels, times, given, spreads, strict=True)
     }
-    if not isinstance(constants, Mapping | None):
-        raise ValueError(
-            f"`constants` is a {type(constants).__name__}; arrays need one number a run by the name "
-            "of the condition, as in `constants={'T': [298.0, 310.0]}`."
-        )
+    needed = "one number a run by the name of the condition"
+    write = "constants={'T': [298.0, 310.0]}"
+    check_instance("constants", constants, Mapping | None, needed, write)
     known = {k: per_run(k, real_numbers(k, x), len(given)) for k, x in (constants or {}).items()}
     second = second_tables((), _input_kinds(inputs), doses, Renaming(), None)
     check_time_units(None, second.timed(), None)

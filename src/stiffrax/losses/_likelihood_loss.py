@@ -5,12 +5,13 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import check_count, check_instance, check_tolerances
-from .._trees import is_none
+from .._trees import is_none, is_traced
 from ..adjoints import default_adjoint
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
@@ -92,11 +93,8 @@ class LikelihoodLoss(AbstractLoss):
         self.noise = NormalNoise() if noise is None else noise
         given = self.noise.values() if isinstance(self.noise, Mapping) else [self.noise]
         for one in given:
-            if not isinstance(one, AbstractNoise):
-                raise ValueError(
-                    f"`noise={one!r}` was given; it needs a noise model, as in "
-                    "`noise=srx.NormalNoise()`, or a dictionary of them by column."
-                )
+            needed = "a noise model, or a dictionary of them by column"
+            check_instance("noise", one, AbstractNoise, needed, "noise=srx.NormalNoise()")
         check_tolerances("LikelihoodLoss", rtol, 1.0 if atol is None else atol, positive=True)
         self.rtol, self.atol = float(rtol), None if atol is None else float(atol)
         self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint
@@ -106,8 +104,8 @@ class LikelihoodLoss(AbstractLoss):
 
     def for_data(self, data: Any, *others: Any) -> "LikelihoodLoss":
         """This loss knowing which standard deviations are to be estimated, in any of the data."""
-        sets = (_unknown_spreads(check_measurements(one)) for one in (data, *others))
-        unknown = frozenset().union(*sets)
+        sets: list[Any] = [_unknown_spreads(check_measurements(one)) for one in (data, *others)]
+        unknown = None if None in sets else frozenset().union(*sets)
         return eqx.tree_at(lambda x: x._unknown, self, unknown, is_leaf=is_none)
 
     def simulate(
@@ -223,7 +221,13 @@ class LikelihoodLoss(AbstractLoss):
             size = 1.0 if noise.on_logarithms else jnp.max(jnp.where(seen, jnp.abs(values[0]), 0))
             rounding = _UNITS_OF_ROUNDING * float(jnp.finfo(residual.dtype).eps)
             least = max(_SMALLEST_SPREAD, rounding) * size
-            best = jnp.maximum(noise.best_spread(residual, seen, (0, 1)), least)
+            try:
+                best = jnp.maximum(noise.best_spread(residual, seen, (0, 1)), least)
+            except ValueError as fault:
+                if self._unknown is not None or isinstance(data.sd, np.ndarray):
+                    raise
+                # Of traced data only their values tell whether one is needed.
+                best = eqx.error_if(own, jnp.any(seen), str(fault))
             columns.append(jnp.where(own > 0, own, best))
         return jnp.stack(columns, axis=2)
 
@@ -243,7 +247,7 @@ class LikelihoodLoss(AbstractLoss):
         """For each column whether its standard deviation is put in by formula."""
         unknown = _unknown_spreads(data) if self._unknown is None else self._unknown
         given = columns_with_spread(system, data)
-        return [name in unknown and name not in given for name in data.names]
+        return [(unknown is None or name in unknown) and name not in given for name in data.names]
 
     def by_column(self, data: Measurements) -> list[AbstractNoise]:
         """The noise model of each column."""
@@ -279,9 +283,10 @@ class LikelihoodLoss(AbstractLoss):
         return ""
 
 
-def _unknown_spreads(data: Measurements) -> frozenset[str]:
+def _unknown_spreads(data: Measurements) -> frozenset[str] | None:
+    """The columns that lack a standard deviation; `None` of traced data, whose all may."""
     if not isinstance(data.sd, np.ndarray) or not isinstance(data.mask, np.ndarray):
-        return frozenset(data.names)
+        return None
     unknown = np.any((data.sd == 0) & data.mask, axis=(0, 1))
     return frozenset(name for name, one in zip(data.names, unknown, strict=True) if one)
 
@@ -297,6 +302,9 @@ def check_measurements(data: Any) -> Measurements:
         "`stiffrax.Measurements` or `stiffrax.Trajectories`, after the system",
         "Measurements.from_csv(path)",
     )
+    # What is checked are values, which only arrays of NumPy have while a program is traced.
+    known = lambda x: np.asarray(x) if isinstance(x, Array) and not is_traced(x) else x  # noqa: E731
+    data = jax.tree.map(known, data)
     check_measured_times(data)
     return data
 

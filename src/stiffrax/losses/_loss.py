@@ -80,6 +80,8 @@ class AbstractSummand(eqx.Module):
         return _sum_of([*weighted_terms(self), *weighted_terms(other)])
 
     def __radd__(self, other: Any) -> "AbstractLoss":
+        if isinstance(other, int) and other == 0:
+            return self * 1.0  # what `sum` begins with
         if not callable(other):
             return NotImplemented
         return _sum_of([*weighted_terms(other), *weighted_terms(self)])
@@ -158,7 +160,7 @@ class WeightedSum(AbstractLoss):
         total = sum(w * v.value for w, v in zip(self.weights, values, strict=True))
         # What predicts nothing does not hide that all predictions failed.
         predicting = [v.num_solved for v in values if v.num_solved is not None]
-        failed = jnp.asarray(sum(v.num_failed for v in values))
+        failed: Any = sum(v.num_failed for v in values)
         return LossValue(jnp.asarray(total), failed, sum(predicting) if predicting else None)
 
     def first_failure(self, model: Any, data: Any) -> str:
@@ -206,14 +208,16 @@ def _sum_of(terms: list[tuple[Any, Callable[..., Any]]]) -> WeightedSum:
 def evaluate_loss(loss: Callable[..., Any], model: Any, data: Any) -> LossValue:
     """`loss.evaluate(model, data)`; a plain function of model and data is a loss too."""
     if isinstance(loss, AbstractLoss):
-        return loss.evaluate(model, data)
-    value = jnp.asarray(loss(model, data))
+        found = loss.evaluate(model, data)
+    else:
+        found = LossValue(loss(model, data), jnp.asarray(0))
+    value = jnp.asarray(found.value)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise ValueError(
             f"The loss returned {value.dtype} of shape {value.shape}; it needs one real number: "
             "write for example `jnp.mean(...)`."
         )
-    return LossValue(value, jnp.asarray(0))
+    return LossValue(value, jnp.asarray(found.num_failed), found.num_solved)
 
 
 def losses_of(loss: Callable[..., Any]) -> Callable[..., Any]:

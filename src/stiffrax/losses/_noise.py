@@ -6,9 +6,10 @@ from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
+
+from .._trees import euclidean_norm
 
 
 @final
@@ -156,12 +157,8 @@ class AbstractGaussianNoise(AbstractNoise):
 
     def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
         """The root mean square."""
-        # Of residuals of size one: single precision has no squares of 1e-20 or 1e20.
-        size = lax.stop_gradient(jnp.max(jnp.where(mask, jnp.abs(residual), 0)))
-        size = jnp.where((size > 0) & jnp.isfinite(size), size, 1)
-        square = _mean((residual / size) ** 2, mask, axis)
-        # The derivative of the root is infinite at zero, also where nothing is to be estimated.
-        return jnp.where(square > 0, size * jnp.where(square > 0, square, 1) ** 0.5, 0)
+        size = euclidean_norm(jnp.where(mask, residual, 0), axis)
+        return size / jnp.sqrt(_count(mask, axis, size))
 
 
 @final
@@ -222,7 +219,8 @@ class LaplaceNoise(AbstractNoise):
 
     def best_spread(self, residual: Any, mask: Any, axis: Any) -> Array:
         """`sqrt(2)` times the mean absolute residual."""
-        return math.sqrt(2) * _mean(jnp.abs(residual), mask, axis)
+        total = jnp.sum(jnp.where(mask, jnp.abs(residual), 0), axis=axis)
+        return math.sqrt(2) * total / _count(mask, axis, total)
 
 
 @final
@@ -270,6 +268,5 @@ class StudentNoise(AbstractNoise):
         return (self.df + 1) / (self.df + 3), 2 * self.df / (self.df + 3)
 
 
-def _mean(x: Array, mask: Any, axis: Any) -> Array:
-    count = jnp.maximum(jnp.sum(mask, axis=axis), 1)
-    return jnp.sum(jnp.where(mask, x, 0), axis=axis) / count.astype(x.dtype)
+def _count(mask: Any, axis: Any, like: Array) -> Array:
+    return jnp.maximum(jnp.sum(mask, axis=axis), 1).astype(like.dtype)

@@ -9,6 +9,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._trees import euclidean_norm
 from ..data import Trajectories
 from ..solvers import predict_lanes
 from ._loss import AbstractSummand
@@ -78,11 +79,7 @@ class RoughnessPenalty(AbstractSummand):
         mean = jnp.sum(jnp.where(mask, ys, 0), axis=(0, 1), keepdims=True) / count
         # Where there is no sample, the model sees a state that it knows.
         ys = jnp.where(mask, ys, mean)
-        # Of deviations of size one: single precision has no squares of 1e-20 or 1e20.
-        top = jnp.max(jnp.abs(ys - mean), axis=(0, 1), initial=0.0, keepdims=True)
-        top = jnp.where(top > 0, top, 1)
-        scatter = jnp.sqrt(jnp.sum(((ys - mean) / top) ** 2, axis=(0, 1)) / count)
-        deviation = top[0, 0] * scatter
+        deviation = euclidean_norm(ys - mean, (0, 1)) / jnp.sqrt(count)
         scale = jnp.where(deviation > 0, deviation, 1)
         displacements = jax.random.normal(jax.random.key(self.seed), ys.shape, ys.dtype)
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
 from .._mass import AbstractMassModel, check_no_mass
+from .._trees import is_traced
 from ._checks import check_indices, check_output, check_state
 from ._own_names import check_own_names, named_parts, own_names
 from ._parameter import split_trainable
@@ -31,8 +31,7 @@ class _Constant:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Constant) or self.content is other.content:
             return isinstance(other, _Constant)
-        leaves = jax.tree.leaves((self.content, other.content))
-        if any(isinstance(x, Tracer) for x in leaves):
+        if is_traced((self.content, other.content)):
             return False
         return bool(eqx.tree_equal(self.content, other.content))
 

@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
-from .._trees import along_rows, passing_on
+from .._trees import along_rows, is_traced, passing_on
 from ..diffrax_loop import enclosing_adjoint, enclosing_solve_throws, unwrap_term
 from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
@@ -284,7 +283,7 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
             f"A {type(term).__name__} was given; consistent initial values need a "
             "`stiffrax.MassMatrixTerm(vector_field, mass)`."
         )
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(term.mass)):
+    if is_traced(term.mass):
         raise ValueError(
             "A mass matrix was given whose entries are being traced; which components are algebraic "
             "must be known before. Close over the term instead of passing it to `jax.jit`."

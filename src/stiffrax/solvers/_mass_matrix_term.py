@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from .._arguments import check_callable
 from .._flat_state import has_complex
+from .._trees import is_traced
 from ..stages import Mass, is_operator
 
 
@@ -153,7 +154,7 @@ def _index(index: PyTree) -> tuple[int, ...]:
 def _is_singular(mass: PyTree) -> bool | None:
     """Whether the matrix is singular; `None` while its entries are being traced."""
     leaves = jax.tree.leaves(mass, is_leaf=is_operator)
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(mass)):
+    if is_traced(mass):
         return None
     arrays = [jnp.asarray(x.as_matrix() if is_operator(x) else x) for x in leaves]
     with jax.ensure_compile_time_eval():

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float, Inexact
 
+from .._trees import is_traced
 from ._order_conditions import Method, coefficients, is_traceable
 from ._stability_polynomials import limit_at_infinity, stability_interval
 from ._tableau import Tableau
@@ -101,7 +101,7 @@ def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | flo
         return 1 - method.d @ (1 + method.explicit_weights)
     A, b, _ = coefficients(method)
     xp = jnp if is_traceable(A, b) else np
-    known = not any(isinstance(x, Tracer) for x in (A, b))
+    known = not is_traced((A, b))
     if known and np.linalg.matrix_rank(np.asarray(A, float)) < len(b):
         return xp.asarray(limit_at_infinity(A, b), dtype=xp.result_type(A, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -37,17 +37,17 @@ class Batches(eqx.Module):
     ) -> Trajectories | Measurements:
         """The runs of one step, transformed; windows are cut from transformed runs.
 
-        All of them, also those that hold no segment: which do, and how many there are, the transform
-        decides.
+        All windows: which of them hold a segment, and how many there are, the transform decides.
         """
-        cuts = self.window is not None
-        items: Any = cut_windows(cast(Any, transform(self.data)), self.window) if cuts else self.data
+        items: Any = self.data
+        if self.window is not None:
+            items = cut_windows(transform(items), self.window)
         # These are trajectories: `make_batches` has refused batches of others.
         if self.size is not None:
             items = pick_runs(items, self._chosen(key, step, items))
-        if self.size is not None or cuts:
+        if self.size is not None or self.window is not None:
             items = self._placed(items)
-        return items if cuts else transform(items)
+        return transform(items) if self.window is None else items
 
     def _chosen(self, key: Array, step: Array, items: Any) -> Int[Array, " size"]:
         size, hidden = cast(int, self.size), None

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._arguments import check_count, check_instance
+from .._arguments import check_callable, check_count, check_instance
 from ..data import Measurements, Trajectories, common_units
 from ..losses import (
     AbstractLoss,
@@ -36,6 +36,8 @@ from ._training_loop import Training, TrainingState, check_optimizer
 
 # Ranges that differ by more are worth a warning. Chosen, not measured.
 _LARGEST_RATIO = 1e3
+# One object, so that programs are found again.
+_ADAM = optax.adam(1e-3)
 
 
 @final
@@ -139,7 +141,8 @@ def fit(
     - `checkpoint`: a file to which the training is written every `checkpoint_every` seconds and at
         the end. If it is there, training goes on from it, to the same bits as without interruption.
         Model, initial parameters, loss, transforms and data are compared with those of the file,
-        functions by their names alone, and what an optimizer holds, as learning rates, not at all.
+        functions by their names alone. So are the numbers that an optimizer keeps in its state, as
+        `optax.inject_hyperparams` does; those in its functions, as most learning rates, are not.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
     **Returns:** a [`stiffrax.Fit`][].
@@ -175,7 +178,7 @@ def fit(
     training = Training(
         static=place(static),
         loss=place(loss),
-        optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adam(1e-3)),
+        optimizer=check_optimizer(optimizer) or _ADAM,
         transforms=transforms,
         batches=batches,
         seed=place(jnp.asarray(seed)),
@@ -194,11 +197,10 @@ def fit(
             "model": static,
             "loss": given,
             "transforms": transforms,
+            "model and optimizer": state,  # which an optimizer may keep its learning rate in
         }
-        settings = fingerprint(
-            state, compared, seed=seed, batch_size=batches.size, judge_every=judge_every
-        )
-        store = Store(checkpoint, settings, checkpoint_every)
+        same = fingerprint(compared, seed=seed, batch_size=batches.size, judge_every=judge_every)
+        store = Store(checkpoint, same, checkpoint_every)
     session = Session(state, judgement, store)
     stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))
     return result_of(training, session.now, stopped, loss, data)
@@ -213,6 +215,7 @@ def _plain(mesh: Any) -> Mesh | None:
 
 def _parts(model: Any, data: Any, loss: Any, held_out: Any) -> tuple[Any, Any, Any]:
     """The model, the runs to train on and those to judge by, if any; all checked."""
+    check_callable("loss", loss, "loss=stiffrax.SegmentLoss()")
     likelihoods = [x for x in jax.tree.leaves(loss, is_leaf=_is_likelihood) if _is_likelihood(x)]
     for one in likelihoods:
         data = one.check(model, data)  # before any run is held out

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from .._arguments import check_count, is_positive_below
+from .._arguments import check_count, check_instance, is_positive_below
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
@@ -16,6 +16,8 @@ from ._fit import Fit, result_of, trained_part
 from ._progress import progress_bar
 from ._session import Judgement, Session
 from ._training_loop import MOST_STEPS, Training, check_optimizer
+
+_ADAMW = optax.adamw(0.02)
 
 
 @final
@@ -50,14 +52,11 @@ class HomotopySchedule(eqx.Module):
     ratio: float = eqx.field(static=True, default=0.6)
 
     def __check_init__(self):
-        whole = all(isinstance(x, int | np.integer) for x in (self.values, self.steps))
-        enough = whole and self.values >= 2 and self.steps >= 1
-        if not (enough and is_positive_below(self.ratio, float("inf"))):
+        check_count("values", self.values, least=2)
+        check_count("steps", self.steps)
+        if not is_positive_below(self.ratio, float("inf")):
             raise ValueError(
-                f"`HomotopySchedule(values={self.values!r}, steps={self.steps!r}, "
-                f"ratio={self.ratio!r})` "
-                "was given; it needs two values or more, one step or more and a positive ratio. "
-                "Write `HomotopySchedule(values=6, steps=100)`."
+                f"`ratio={self.ratio!r}` was given; it needs a positive number. Write `ratio=0.6`."
             )
 
     @property
@@ -130,18 +129,15 @@ def fit_homotopy(
     ```
     """
     schedule = HomotopySchedule() if schedule is None else schedule
-    if not isinstance(loss, HomotopyLoss):
-        raise ValueError(
-            f"`loss` is a {type(loss).__name__}; homotopy training needs a `HomotopyLoss`: write "
-            "`HomotopyLoss(TrajectoryLoss(...))`."
-        )
+    write = "loss=HomotopyLoss(TrajectoryLoss(...))"
+    check_instance("loss", loss, HomotopyLoss, "a `HomotopyLoss`", write)
     check_count("judge_every", judge_every, most=MOST_STEPS)
     parameters, static = trained_part(model)
     loss = loss.for_data(data)
     training = Training(
         static=static,
         loss=loss,
-        optimizer=optax.with_extra_args_support(check_optimizer(optimizer) or optax.adamw(0.02)),
+        optimizer=check_optimizer(optimizer) or _ADAMW,
         transforms=(),
         batches=make_batches(loss, data, None, None),
         seed=jnp.asarray(0),

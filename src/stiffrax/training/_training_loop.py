@@ -1,7 +1,6 @@
 """The compiled loop of an optax training."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -13,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._arguments import check_instance
-from .._trees import select
+from .._trees import euclidean_norm, select
 from ..data import Measurements, Trajectories
 from ..losses import LossValue, evaluate_loss, losses_of
 from ..models import within_bounds
@@ -33,7 +32,7 @@ def check_optimizer(optimizer: Any) -> Any:
         "optimizer",
         optimizer,
         optax.GradientTransformation | None,
-        "an optimizer of optax",
+        "an `optax.GradientTransformation`",
         "optimizer=optax.adam(1e-3)",
     )
 
@@ -84,7 +83,7 @@ class Training(eqx.Module):
 
     static: PyTree
     loss: Callable[..., Any]
-    optimizer: optax.GradientTransformationExtraArgs
+    optimizer: optax.GradientTransformation
     transforms: tuple[Callable[..., Any], ...]
     batches: Batches
     seed: Array
@@ -140,7 +139,8 @@ class Training(eqx.Module):
             return found.value, found
 
         (_, found), gradient = jax.value_and_grad(value, has_aux=True)(state.parameters)
-        norm = _euclidean_norm(gradient)
+        # Of all entries together. No one name of optax has it in all versions that are supported.
+        norm = euclidean_norm(jnp.stack(list(map(euclidean_norm, jax.tree.leaves(gradient)))))
         all_failed = found.nothing_solved | (jnp.isposinf(found.value) & (norm == 0))
         # Infinite is a function of the user's that contains a loss with a failure.
         valued = jnp.isfinite(found.value) | jnp.isposinf(found.value)
@@ -153,7 +153,7 @@ class Training(eqx.Module):
 
         # Optimizers of optax mix whole and floating numbers, which JAX may be set to refuse.
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = self.optimizer.update(
+            updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
                 gradient,
                 state.optimizer,
                 state.parameters,
@@ -226,12 +226,3 @@ def judge(
     judging = dataclasses.replace(training, loss=losses_of(training.loss))
     found = judging.value(state.parameters, held_out)
     return state.judged(found), found.or_infinity
-
-
-def _euclidean_norm(tree: PyTree[Array]) -> Array:
-    """Of all entries together. No one name of optax has it in all versions that are supported."""
-    sizes = [jnp.abs(x) for x in jax.tree.leaves(tree)]
-    # Of entries of size one: single precision has no squares of 1e20.
-    top = functools.reduce(jnp.maximum, [jnp.max(x, initial=0.0) for x in sizes])
-    top = jnp.where((top > 0) & jnp.isfinite(top), top, 1)
-    return top * jnp.sqrt(sum(jnp.sum((x / top) ** 2) for x in sizes))

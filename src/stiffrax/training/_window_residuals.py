@@ -14,6 +14,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .._trees import euclidean_norm
 from ..linear_algebra import small_inverse
 from ..solvers import predict_segment, scan_window
 from ._sample_windows import Windows
@@ -110,7 +111,7 @@ class WindowResiduals(eqx.Module):
                 lambda _: model, jnp.zeros(0), window, start
             )
             S = S.reshape(-1, start.size)
-            size = _column_sizes(S)
+            size = euclidean_norm(S, 0)
             S, solve = _projection(S)
             new = start - (solve @ residual.reshape(-1)) / jnp.where(size > 0, size, 1)
             return jnp.where(jnp.all(jnp.isfinite(new)), new, start), None
@@ -213,16 +214,9 @@ def _first_weight(window: Windows) -> Float[Array, " n"]:
     return jnp.where(window.mask[0], window.weight[0], 0)
 
 
-def _column_sizes(S: Float[Array, "rows n"]) -> Float[Array, " n"]:
-    """Norms of columns of any size: single precision has no squares of 1e-20 or 1e20."""
-    top = jnp.max(jnp.abs(S), axis=0, initial=0.0)
-    top = jnp.where((top > 0) & jnp.isfinite(top), top, 1)
-    return top * jnp.linalg.norm(S / top[None], axis=0)
-
-
 def _projection(S: Float[Array, "rows n"]) -> tuple[Array, Array]:
     """`S` with unit columns, and what gives its least-squares solution: `(S^T S)^-1 S^T`."""
-    size = _column_sizes(S)
+    size = euclidean_norm(S, 0)
     S = S / jnp.where(size > 0, size, 1)[None]
     # A start that nothing depends on needs the shift, and sums of rounded products one above it.
     shift = max(1e-12, 10 * float(jnp.finfo(S.dtype).eps))
