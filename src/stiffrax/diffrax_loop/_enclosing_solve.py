@@ -5,12 +5,14 @@ while tracing, so that they can be read off the caller's frame. Once diffrax pas
 `solver.init`, or lets a solver say which tolerances it takes under fixed steps, this file goes.
 """
 
+import functools as ft
 import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 
 from ._step_report import asks_for_report
@@ -32,6 +34,27 @@ def run_with_controller(
 
 # Within what checkers of types have wrapped around it.
 _SOLVES = (_DIFFEQSOLVE, inspect.unwrap(run_with_controller).__code__)
+
+
+def traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A solver's `step`, of which a solve keeps the trace.
+
+    diffrax's loop traces a step three times, its derivative seven times: more than a third of what
+    Python does before a first gradient is compiled. What a step reads of its solve is part of the key.
+    """
+    once = eqx.filter_jit(lambda _, *args: step(*args))
+
+    @ft.wraps(step)
+    def traced(*args: Any) -> Any:
+        controller, event = map(_enclosing_argument, ("stepsize_controller", "event"))
+        if controller is None:
+            return step(*args)
+        norm = getattr(controller, "norm", None)
+        looks = event is not None and event.root_finder is not None
+        fixed, is_pid = enclosing_steps_are_fixed(), _is_judged_by_pid(controller)
+        return once((fixed, is_pid, asks_for_report(norm), event is None, looks), *args)
+
+    return traced
 
 
 def enclosing_steps_are_fixed() -> bool:

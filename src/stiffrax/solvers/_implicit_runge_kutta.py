@@ -23,6 +23,7 @@ from ..diffrax_loop import (
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
     report_is_read,
+    traced_once,
 )
 from ..linear_algebra import largest_of_rows, weighted_sum
 from ..stages import (
@@ -186,6 +187,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         mass = None if mass is None or mass.projector is None else mass
         return StepMemory(polynomial, one, one, linearization, consistent, mass)
 
+    @traced_once
     def step(
         self,
         terms: Any,

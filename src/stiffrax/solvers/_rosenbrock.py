@@ -21,6 +21,7 @@ from ..diffrax_loop import (
     asks_for_report,
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
+    traced_once,
 )
 from ..linear_algebra import largest_of_rows, small_matmul, weighted_sum
 from ..stages import (
@@ -143,6 +144,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
             )  # fmt: skip
         return RosenbrockMemory(jnp.ones((), dtype), consistent)
 
+    @traced_once
     def step(
         self,
         terms: Any,
