@@ -42,17 +42,18 @@ def traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
     diffrax's loop traces a step three times, its derivative seven times: more than a third of what
     Python does before a first gradient is compiled. What a step reads of its solve is part of the key.
     """
-    once = eqx.filter_jit(lambda _, *args: step(*args))
+    once = eqx.filter_jit(lambda _, args, given: step(*args, **given))
 
     @ft.wraps(step)
-    def traced(*args: Any) -> Any:
+    def traced(*args: Any, **given: Any) -> Any:
         controller, event = map(_enclosing_argument, ("stepsize_controller", "event"))
         if controller is None:
-            return step(*args)
+            return step(*args, **given)
         norm = getattr(controller, "norm", None)
         looks = event is not None and event.root_finder is not None
         fixed, is_pid = enclosing_steps_are_fixed(), _is_judged_by_pid(controller)
-        return once((fixed, is_pid, asks_for_report(norm), event is None, looks), *args)
+        key = fixed, is_pid, asks_for_report(norm), event is None, looks
+        return once(key, args, given)
 
     return traced
 
