@@ -151,11 +151,11 @@ def check_tolerances(
     if state is not None:
         check_shapes(rtol, atol, state)
         # Known by itself: `atol` may be an array that is traced.
-        known = _numbers(rtol)
+        known = numbers(rtol)
         if known is not None and len(known) == 1 and known[0].size == 1:
             dtype = real_dtype(state)
             _check_precision(dtype, float(known[0].reshape(())))
-    relative, absolute = _numbers(rtol), _numbers(atol)
+    relative, absolute = numbers(rtol), numbers(atol)
     if relative is None or absolute is None:
         return
     known = all(np.all((x >= 0) & np.isfinite(x)) for x in (*relative, *absolute))
@@ -168,9 +168,9 @@ def check_tolerances(
         )
 
 
-def _numbers(tolerance: Any) -> list[np.ndarray] | None:
-    """The numbers of a tolerance, NaN for what is none; `None` where they are traced."""
-    leaves = jax.tree.leaves(tolerance)
+def numbers(given: Any) -> list[np.ndarray] | None:
+    """The numbers in what was given, NaN for what is none; `None` where they are traced."""
+    leaves = jax.tree.leaves(given)
     if not leaves or any(isinstance(x, Tracer | jax.ShapeDtypeStruct) for x in leaves):
         return None
     try:

@@ -254,6 +254,37 @@ def test_parameters_that_do_not_matter_loosen_no_tolerance():
     assert norm(jnp.full(1000, 1e-12), jnp.ones(1000)) == alone
 
 
+def test_a_parameter_of_lower_precision_loosens_no_tolerance_but_its_own():
+    tolerances = AdjointTolerances(1e-10, 0.0, LinearRadau())
+    error, one = jnp.array([1e-8]), jnp.ones(1)
+    narrow = one.astype(jnp.float32)
+
+    def norm(error, narrow_error):
+        integral = {"wide": one, "narrow": narrow}
+        errors = {"wide": 0 * one, "narrow": narrow_error * narrow}
+        return tolerances.norm([error, errors], [one, integral], [one, integral])
+
+    assert norm(error, 0.0) == tolerances.norm([error], [one], [one])
+    assert norm(0 * error, 1e-7) < 1
+    assert norm(0 * error, 1e-3) > 1
+
+
+def test_quadrature_does_not_halve_for_the_rounding_of_a_parameter_of_lower_precision():
+    calls = []
+
+    class Rounded(Constant):
+        def pull(self, ts, weighted):
+            jax.debug.callback(lambda: calls.append(0))
+            return jnp.sum((jnp.exp(ts)[:, None] * weighted).astype(jnp.float32))
+
+    t, one = jnp.ones(()), jnp.ones(1)
+    step, zero = AdjointStep(t, t, one, 0 * one[None]), jnp.zeros((), jnp.float32)
+    total = add_integral(Rounded(jnp.zeros((1, 1))), step, zero, jnp.array(True), 1e-10, 1e-13)
+    jax.effects_barrier()
+    assert total == pytest.approx(np.e - 1, rel=1e-6)
+    assert 0 < len(calls) < 5
+
+
 @pytest.mark.slow
 def test_samples_within_a_step_do_not_count_against_the_bound_on_its_steps():
     ts = jnp.linspace(0.0, 1.0, 17)

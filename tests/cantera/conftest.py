@@ -80,7 +80,7 @@ def stand_in():
             multiplier=lambda i: multiplier,
             molecular_weights=np.array([4.0, 2.0]),
             reference_pressure=1e5,
-            density=0.5,
+            density_mass=0.5,
             P=2e5,
             T=900.0,
             Y=np.array([0.75, 0.25]),

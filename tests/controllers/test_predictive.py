@@ -140,6 +140,11 @@ class TestStepSize:
         _, h, *_ = adapt(controller, 1e-12)
         np.testing.assert_allclose(h, 0.3, rtol=1e-14)
 
+    @pytest.mark.parametrize("bounds", [(1.0, np.array(0.1)), (None, jnp.array(-1.0))])
+    def test_bounds_given_as_arrays_are_checked_as_well(self, bounds):
+        with pytest.raises(ValueError, match="must be positive, and `dtmin` the smaller one"):
+            srx.PredictiveController(1e-3, 1e-3, dtmin=bounds[0], dtmax=bounds[1])
+
 
 def test_solvers_of_other_packages_are_controlled_as_well():
     sol = diffrax.diffeqsolve(

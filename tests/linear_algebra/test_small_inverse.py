@@ -34,6 +34,18 @@ def random_matrix(n, dtype, seed=0):
 
 
 @both_forms
+@pytest.mark.parametrize("n", [3, 4])
+def test_columns_of_very_different_size_do_not_underflow_in_single_precision(n, batched):
+    # Densities in 1/m^3, and a temperature that drives them.
+    matrix = np.eye(n)
+    matrix[:-1, -1] = -1e22
+    expected = np.eye(n)
+    expected[:-1, -1] = 1e22
+    inverse = inverse_of(matrix.astype(np.float32), batched)
+    np.testing.assert_allclose(inverse, expected, rtol=1e-6)
+
+
+@both_forms
 @pytest.mark.parametrize("n", SIZES)
 def test_a_singular_matrix_has_no_finite_inverse_and_raises_nothing(n, batched):
     matrix = random_matrix(n, float)

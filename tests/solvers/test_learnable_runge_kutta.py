@@ -11,6 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import stiffrax as srx
+from stiffrax.solvers._learnable_runge_kutta import _dense_weights
 
 RK4 = (
     np.array([[0, 0, 0, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0]]),
@@ -253,3 +254,10 @@ def test_implicit_kinds_refuse_other_terms():
 def test_it_shows_what_it_is():
     assert repr(solver("explicit")) == "LearnableRungeKutta(explicit, order=4, stages=4)"
     assert repr(solver("L-stable")) == "LearnableRungeKutta(L-stable, order=2, stages=2)"
+
+
+def test_nodes_that_are_equal_but_for_rounding_have_a_straight_line():
+    np.testing.assert_array_equal(_dense_weights(jnp.full(6, 0.1)), jnp.zeros(6))
+    np.testing.assert_allclose(
+        _dense_weights(jnp.array([0.1, 0.1 + 1e-6])) @ jnp.array([0, 1e-6]), -0.5
+    )

@@ -249,6 +249,15 @@ def test_solves_without_a_matrix_are_refused_by_name():
         srx.Rodas5P(structure=srx.MatrixFree())
 
 
+class Own(srx.AbstractStructure):
+    jacobian = factor = solve = lambda self, *args: args  # pyright: ignore[reportAssignmentType]
+
+
+def test_a_structure_that_does_not_say_what_it_leaves_out_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"`Rodas5P\(structure=Own\(...\)\)` was given"):
+        srx.Rodas5P(structure=Own())
+
+
 @pytest.mark.parametrize(
     "parts",
     [

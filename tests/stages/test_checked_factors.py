@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.stages import flat_field
+from stiffrax.stages import Mass, flat_field
 from stiffrax.stages._checked_factors import checked_factors
 
 STRUCTURES = {
@@ -15,8 +16,8 @@ STRUCTURES = {
 }
 
 
-def solved(structure, matrix, h=1.0, dtype=float, y=None):
-    """`(3 - h J)^-1` times the state, for the field `J y`."""
+def solved(structure, matrix, h=1.0, dtype=float, y=None, mass=None):
+    """`(3 M - h J)^-1` times the state, for the field `J y`."""
     matrix, t = jnp.asarray(matrix, dtype), jnp.array(0.0, dtype)
     y = jnp.asarray(np.linspace(0.5, 1.5, len(matrix)) if y is None else y, dtype)
     field, y, _ = flat_field(lambda t, y: matrix @ y, t, y)
@@ -24,7 +25,7 @@ def solved(structure, matrix, h=1.0, dtype=float, y=None):
     @jax.jit
     def solve(y, h):
         at = field, t, y
-        factors = checked_factors(3.0, h, structure.jacobian(*at), structure, None, at)
+        factors = checked_factors(3.0, h, structure.jacobian(*at), structure, mass, at)
         return structure.solve(factors, y[None])[0]
 
     return solve(y, jnp.asarray(h, dtype)), y
@@ -54,6 +55,19 @@ def test_an_entry_of_rounding_is_left_out(structure, dtype):
     found, rhs = solved(STRUCTURES[structure], matrix, dtype=dtype)
     expected = np.linalg.solve(3 * np.eye(6) - matrix, np.asarray(rhs, float))
     np.testing.assert_allclose(found, expected, rtol=1e5 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("solver", [None, lx.LU()], ids=["inverse", "LU"])
+def test_a_solution_is_not_lost_where_units_are_far_apart(solver):
+    # The largest entry of the first column couples next to nothing: it has the units of the second row.
+    # A library exchanges them all the same, and its factors are none where that has lost the digits.
+    matrix, mass = np.diag([-1.0, -1.0, -1.0, -1.0]), np.diag([1.0, 1.0, 1.0, 0.0])
+    matrix[0, 1], matrix[1, 0], matrix[3, 2] = 1.0, 1e-16, 1.0
+    units = np.array([1.0, 1e20, 1.0, 1.0])
+    expected = units * np.linalg.solve(3 * mass - 0.1 * matrix, np.ones(4))
+    matrix = units[:, None] * matrix / units
+    found, _ = solved(srx.Dense(solver), matrix, 0.1, y=units, mass=Mass(jnp.diag(mass)))
+    assert np.allclose(found, expected, rtol=1e-10) or (solver and np.isnan(found).all())
 
 
 def test_factors_that_lose_all_digits_are_none():

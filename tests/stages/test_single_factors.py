@@ -34,6 +34,12 @@ def solved(name, mixed, rtol=1e-10):
     return sol
 
 
+def test_what_overflows_in_single_precision_does_not_pass_for_convergence():
+    # Divided by an infinite entry the residual is zero.
+    factors = SingleFactors(srx.Dense()).factor(np.ones(1), jnp.array([[-1e40]]))
+    assert jnp.isnan(SingleFactors(srx.Dense()).solve(factors, jnp.ones((1, 1))))
+
+
 def test_messages_name_the_structure_that_was_given():
     assert SingleFactors(srx.Banded(1, 2)).written == "Banded(1, 2)"
 

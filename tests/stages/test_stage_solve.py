@@ -11,6 +11,7 @@ import pytest
 import stiffrax as srx
 from stiffrax.stages import (
     Dense,
+    Mass,
     StageMethod,
     StageSystem,
     factorize,
@@ -33,16 +34,17 @@ def solve(
     root_finder=srx.SimplifiedNewton(),
     linear_solver=None,
     max_steps=50,
+    mass=None,
 ):
     h = jnp.asarray(h)
     t = jnp.zeros((), h.dtype)
     field, flat, _ = flat_field(vector_field, t, y0)
-    system = StageSystem(tableau, field, t, h, h, flat, None).with_start_slope()
+    system = StageSystem(tableau, field, t, h, h, flat, None, mass).with_start_slope()
     hJ = jax.lax.stop_gradient(h * field.jacobian(t, flat))
     method = StageMethod(
         root_finder,
         rounding_rule(jax.lax.stop_gradient(flat)),
-        factorize(tableau.transform, hJ, Dense(linear_solver)),
+        factorize(tableau.transform, hJ, Dense(linear_solver), mass),
         srx.SmallInverse() if linear_solver is None else linear_solver,
         max_steps=max_steps,
         retry_exactly=retry,
@@ -93,6 +95,17 @@ def increment_pulled(name, p, y0, h):
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failed_solve_has_derivative_zero(name):
     assert jax.tree.map(float, increment_pulled(*failure(name))) == (0.0, 0.0)
+
+
+def test_a_failed_solve_with_a_singular_mass_has_derivative_zero_in_forward_mode():
+    mass = Mass(jnp.array([1.0, 0.0]))
+
+    @jax.jit
+    def pushed(p):
+        failing = lambda p: solve(lambda t, y: p + jnp.log(y), -jnp.ones(2), mass=mass).Z  # noqa: E731
+        return jax.jvp(failing, (p,), (1.0,))[1]
+
+    np.testing.assert_array_equal(pushed(1.0), jnp.zeros((1, 2)))
 
 
 def test_too_few_iterations_are_reported_as_such():

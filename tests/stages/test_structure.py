@@ -259,6 +259,14 @@ class TestRaises:
         with pytest.raises(ValueError, match=r"Both `linear_solver` and `structure`.*Dense\("):
             srx.RadauIIA5(linear_solver=lx.LU(), structure=srx.Banded(1, 1))
 
+    @pytest.mark.parametrize("solver", [lx.SVD(), lx.AutoLinearSolver(well_posed=False)])
+    def test_a_linear_solver_of_least_squares(self, solver):
+        for parts in ({"linear_solver": solver}, {"structure": srx.Dense(solver)}):
+            with pytest.raises(ValueError, match="may leave equations unsolved"):
+                srx.RadauIIA5(**parts)
+            with pytest.raises(ValueError, match="may leave equations unsolved"):
+                srx.Rodas5P(**parts)
+
     @pytest.mark.parametrize("widths", [(-1, 1), (1, -2), (True, 1)])
     def test_bandwidths(self, widths):
         with pytest.raises(ValueError, match=r"numbers of diagonals.*Banded\(1, 1\)"):

@@ -100,6 +100,16 @@ def test_an_order_that_no_start_leads_to_is_an_error_at_run_time(monkeypatch):
 
 
 @pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("kind", [list, jnp.array], ids=["lists", "arrays"])
+def test_whole_numbers_are_trained_as_well(kind):
+    A, b, c = kind([[0, 0], [1, 0]]), kind([0, 1]), kind([0, 1])
+    tableau = LearnableTableau(A, b, c, kind="explicit", order=2)
+    assert [x.dtype for x in jax.tree.leaves(eqx.filter(tableau, eqx.is_inexact_array))] == [
+        float
+    ] * 3
+
+
+@pytest.mark.usefixtures("unchecked_types")
 def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match=r"it needs \(s, s\), \(s,\)"):
         LearnableTableau(jnp.ones((2, 3)), jnp.ones(2), jnp.ones(2), kind="implicit", order=1)

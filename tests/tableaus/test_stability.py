@@ -267,6 +267,20 @@ def test_of_explicit_methods_too():
     np.testing.assert_allclose(stability_penalty(EULER, [-3.0, -2.0, -0.5]), 1 / 3, rtol=1e-14)
 
 
+@pytest.mark.parametrize("z", [-np.inf, complex(0, np.inf), complex(-np.inf, np.inf), -1e308])
+def test_far_out_is_as_at_infinity(z):
+    assert stability_penalty(EULER, [z]) == np.inf
+    # R at infinity is -1.5.
+    theta = jnp.array([[0.4]]), jnp.ones(1), jnp.array([0.4])
+    np.testing.assert_allclose(stability_penalty(theta, [z]), 0.25, rtol=1e-12)
+    assert stability_penalty(srx.tableaus.radau_iia(3), [z]) == 0
+
+
+def test_what_is_no_number_is_not_stable():
+    assert jnp.isnan(stability_penalty(EULER, [jnp.nan, -1.0]))
+    assert jnp.isnan(stability_penalty((EULER[0], jnp.full(1, jnp.nan), EULER[2]), [-1.0]))
+
+
 def test_its_gradient_is_finite_where_the_method_is_stable_or_R_vanishes():
     gradient = jax.grad(lambda b: stability_penalty((EULER[0], b, EULER[2]), [-1.0, -0.5]))
     np.testing.assert_array_equal(gradient(jnp.ones(1)), [0.0])

@@ -125,3 +125,13 @@ def test_shared_coefficients_cannot_be_overwritten(name):
 
 def test_representation_names_the_method():
     assert repr(gauss(2)) == "Tableau(Gauss 4, order=4, stages=2)"
+
+
+def test_arrays_that_were_given_stay_as_they_are():
+    method = radau_iia(2)
+    b = method.b.copy()
+    made = dataclasses.replace(method, b=b)
+    b[0] = 7.0
+    np.testing.assert_array_equal(made.b, method.b)
+    with pytest.raises(ValueError, match="read-only"):
+        made.b[0] = 1.0

@@ -66,26 +66,28 @@ class AdjointTolerances(eqx.Module):
 
     def norm(self, error: list, old: list, new: list) -> Float[Array, ""]:
         """The largest of some errors; infinite where one, or what it is of, is not a number."""
-        ratio = 1.0
-        rtol = max(self.rtol, *(least_tolerance(x.dtype) for x in jax.tree.leaves(error)))
-        if self.method.order > self.method.error_order:
-            # The estimate is of lower order than the result: ask it for as much less.
-            exponent = self.method.error_order / (self.method.order + 1) - 1
-            ratio = 0.1 * rtol**exponent
+        state = error[0].dtype
 
-        def mean(*trees: PyTree) -> Array:
-            error, old, new = (
-                jnp.concatenate([jnp.abs(x).ravel() for x in jax.tree.leaves(tree)])
-                for tree in trees
-            )
+        def mean(dtype: Any, *leaves: Any) -> Array:
+            rtol, ratio = max(self.rtol, least_tolerance(state), least_tolerance(dtype)), 1.0
+            if self.method.order > self.method.error_order:
+                # The estimate is of lower order than the result: ask it for as much less.
+                exponent = self.method.error_order / (self.method.order + 1) - 1
+                ratio = 0.1 * rtol**exponent
+            error, old, new = (jnp.concatenate([jnp.abs(x).ravel() for x in xs]) for xs in leaves)
             size = jnp.maximum(old, new)
             scaled = error / (ratio * (self.atol + rtol * size))
             scaled = jnp.where(jnp.isfinite(size), scaled, jnp.inf)
             # What is zero, as of a parameter that does not matter, makes no mean smaller.
             count = jnp.sum(error + size > 0, dtype=scaled.dtype)
-            return jnp.sqrt(jnp.sum(scaled**2) / jnp.maximum(count, 1))
+            return jnp.sqrt(jnp.sum(scaled**2) / jnp.maximum(count, 1)).astype(state)
 
-        parts = [mean(*x) for x in zip(error, old, new, strict=True) if jax.tree.leaves(x)]
+        # A parameter of lower precision loosens no tolerance but its own.
+        kinds: dict[Any, list] = {}
+        for i, trees in enumerate(zip(error, old, new, strict=True)):
+            for leaves in zip(*map(jax.tree.leaves, trees), strict=True):
+                kinds.setdefault((i, leaves[0].dtype), []).append(leaves)
+        parts = [mean(dtype, *zip(*leaves, strict=True)) for (_, dtype), leaves in kinds.items()]
         norm = functools.reduce(jnp.maximum, parts)
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 

@@ -1,4 +1,4 @@
-"""Linearized steps as affine maps, of cotangents back or of tangents ahead, composed in three ways."""
+"""Linearized steps as affine maps, composed in three ways."""
 
 import abc
 from collections.abc import Callable

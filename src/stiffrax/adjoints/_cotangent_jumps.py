@@ -1,4 +1,4 @@
-"""Where a continuous adjoint jumps: by the cotangents of saved states, at the times of these."""
+"""Jumps of a continuous adjoint."""
 
 from typing import final
 

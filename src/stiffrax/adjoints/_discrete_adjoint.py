@@ -1,4 +1,4 @@
-"""The derivative of the steps that were taken: ahead or back over them in parallel."""
+"""The derivative of the steps that were taken."""
 
 from typing import Any, final
 

@@ -66,9 +66,9 @@ def add_integral(
     """Adds the integral over a step, if `wanted`; the step is halved until it is accurate.
 
     The error of an interval is the difference to the rule with half as many intervals. It must be
-    below `atol + rtol * total` in every parameter, `total` being the integral so far. In single
-    precision `rtol` is no less than that holds, and an error may be rounding of the adjoint, which
-    falls with the length of the interval alone: what changes of last digits make of the integral.
+    below `atol + rtol * total` in every parameter, `total` being the integral so far. `rtol` is no
+    less than state and parameter hold. In single precision an error may be rounding of the adjoint,
+    which falls with the length of the interval alone: what changes of last digits make of the integral.
     """
     if not jax.tree.leaves(total):
         return total
@@ -91,7 +91,9 @@ def add_integral(
 
         part, error = rule(fine), rule(fine - coarse)
         new = jax.tree.map(jnp.add, total, part)
-        allowed = jax.tree.map(lambda x: atol + rtol * jnp.abs(x), new)
+        allowed = jax.tree.map(
+            lambda x: atol + max(rtol, least_tolerance(x.dtype)) * jnp.abs(x), new
+        )
         if eps > _COARSE:
             k = jnp.arange(values.size, dtype=dtype).reshape(values.shape)
             digits = _OF_ROUNDING * eps * jnp.cos(1.0 + 2.4 * k)

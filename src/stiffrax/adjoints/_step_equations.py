@@ -1,4 +1,4 @@
-"""The stage equations of recorded steps, linearized to push tangents and pull cotangents."""
+"""Recorded steps, linearized."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Recorded steps as maps of their starts, differentiated by JAX: Rosenbrock and trained methods."""
+"""Recorded steps as maps, differentiated by JAX."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The two passes over the accepted steps, chunk by chunk: ahead with tangents, back with cotangents."""
+"""The two passes over the accepted steps, chunk by chunk."""
 
 from collections.abc import Callable
 from dataclasses import replace

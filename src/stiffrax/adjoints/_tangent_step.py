@@ -1,4 +1,4 @@
-"""The linear equations of solved steps themselves, which push tangents ahead in time."""
+"""Equations that push tangents ahead."""
 
 from typing import Any, final
 

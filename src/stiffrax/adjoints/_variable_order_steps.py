@@ -1,4 +1,4 @@
-"""Recorded steps of a solver that changes its method from step to step."""
+"""Recorded steps of several methods."""
 
 from collections.abc import Callable
 from typing import cast, final

@@ -103,7 +103,7 @@ class ConstantVolumeReactor(eqx.Module):
 
         **Raises:** `ValueError` as `Mechanism.from_solution` does.
         """
-        return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.density)))
+        return cls(Mechanism.from_solution(gas), jnp.asarray(float(gas.density_mass)))
 
     def __call__(self, t: Any, y: Float[Array, " states"], args: Any = None) -> Array:
         """Slopes of temperature and mass fractions, 1/s.

@@ -8,11 +8,12 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from .._arguments import check_callable, check_state, check_tolerances
+from .._arguments import check_callable, check_state, check_tolerances, numbers
 from .._flat_state import real_dtype
 from ..diffrax_loop import StepReport, reporting_norm, scaled_error, smallest_step
 
@@ -85,8 +86,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     def __check_init__(self):
         check_tolerances("PredictiveController", self.rtol, self.atol)
         check_callable("norm", self.norm.norm, "norm=optimistix.rms_norm")
-        known = [x for x in (0, self.dtmin, self.dtmax) if isinstance(x, int | float)]
-        if any(not a < b for a, b in itertools.pairwise(known)):
+        known = [x for given in (0, self.dtmin, self.dtmax) for x in numbers(given) or ()]
+        if any(not np.all(a < b) for a, b in itertools.pairwise(known)):
             raise ValueError(
                 f"`PredictiveController(dtmin={self.dtmin}, dtmax={self.dtmax})` was given; both must "
                 "be positive, and `dtmin` the smaller one. Leave out what is not needed."

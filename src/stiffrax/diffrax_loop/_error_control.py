@@ -1,4 +1,4 @@
-"""What error control needs: errors divided by their scale, and the smallest step worth trying."""
+"""What error control needs."""
 
 from typing import Any, final
 

@@ -1,4 +1,4 @@
-"""Events: their conditions with all that they close over, and which of them stopped a solve."""
+"""Events and their conditions."""
 
 from collections.abc import Callable
 from typing import Any, final

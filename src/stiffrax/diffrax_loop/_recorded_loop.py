@@ -1,4 +1,4 @@
-"""diffrax's loop with a record of every accepted step, in the buffers of dense output."""
+"""diffrax's loop with a record of every accepted step."""
 
 from collections.abc import Callable
 from typing import Any, final

@@ -1,4 +1,4 @@
-"""What `SaveAt` keeps of a solve: the buffers in diffrax's state, read and widened."""
+"""What `SaveAt` keeps of a solve."""
 
 from collections.abc import Callable
 from typing import Any, final

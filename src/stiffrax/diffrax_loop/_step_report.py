@@ -1,4 +1,4 @@
-"""What a step says of itself beside its error, and how a controller or an adjoint asks for it."""
+"""What a step says of itself beside its error."""
 
 from typing import Any, final
 

@@ -1,4 +1,4 @@
-"""Coupled stage equations eliminated by blocks without pivoting, and whether to believe the result."""
+"""Stage equations eliminated by blocks without pivoting."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, final

@@ -1,4 +1,4 @@
-"""Inverses of one matrix by elimination of two columns in a pass."""
+"""Elimination by pairs of columns."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A second, dearer computation for the few lanes in which the first one failed."""
+"""A second computation for the few lanes in which the first one failed."""
 
 from collections.abc import Callable
 

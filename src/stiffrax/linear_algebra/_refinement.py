@@ -1,4 +1,4 @@
-"""Solutions by factors that are only about those of the equations, made right or known to be wrong."""
+"""Iterative refinement."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Linear systems solved whatever the units of equations and unknowns: scaled, and refined."""
+"""Linear systems in any units."""
 
 from collections.abc import Callable
 from typing import final

@@ -50,9 +50,17 @@ def small_inverse(matrix: Inexact[Array, "*k n n"]) -> Inexact[Array, "*k n n"]:
     # Rows of size one: in float32 the determinant of a stiff matrix overflows, and the inverse
     # would be zero, which a Newton iteration takes for convergence.
     entries = jnp.maximum(jnp.abs(matrix.real), jnp.abs(matrix.imag))
-    scale = (1 / largest_of_rows(jnp.moveaxis(entries, -1, 0))).astype(matrix.dtype)
-    inverse = (_inverse_2 if n == 2 else _inverse_3)(matrix * scale[..., None])
-    return inverse * scale[..., None, :]
+    rows = 1 / largest_of_rows(jnp.moveaxis(entries, -1, 0))
+    scale = rows.astype(matrix.dtype)
+    matrix = matrix * scale[..., None]
+    if n == 2:
+        return _inverse_2(matrix) * scale[..., None, :]
+    if jnp.finfo(matrix.dtype).maxexp > 128:
+        return _inverse_3(matrix) * scale[..., None, :]
+    # And columns: of two that are small the determinant underflows, where units are far apart.
+    columns = 1 / largest_of_rows(jnp.moveaxis(entries * rows[..., None], -2, 0))
+    columns = columns.astype(matrix.dtype)
+    return columns[..., None] * _inverse_3(matrix * columns[..., None, :]) * scale[..., None, :]
 
 
 def _inverse_2(matrix: Inexact[Array, "*k 2 2"]) -> Inexact[Array, "*k 2 2"]:

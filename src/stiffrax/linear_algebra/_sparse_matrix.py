@@ -1,4 +1,4 @@
-"""Matrices of a fixed pattern: their values from a vector field, their factors, their solutions."""
+"""Matrices of a fixed pattern."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The step shared by every implicit Runge-Kutta method: diffrax on the outside, stages inside."""
+"""The step shared by every implicit Runge-Kutta method."""
 
 import abc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Batches of predictions of which some may leave the range of numbers."""
+"""Batches of predictions."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -226,5 +226,6 @@ def _dense_weights(c: Float[Array, " s"]) -> Float[Array, " s"]:
     """
     centered = c - jnp.mean(c)
     squared = jnp.sum(centered**2)
-    spread = squared > 0
+    # The mean of equal ones is rounded.
+    spread = squared > c.size * (4 * jnp.finfo(c.dtype).eps * jnp.max(jnp.abs(c))) ** 2
     return jnp.where(spread, -centered / (2 * jnp.where(spread, squared, 1)), 0)

@@ -1,4 +1,4 @@
-"""The step shared by every Rosenbrock method: linear systems with one matrix, and no iteration."""
+"""The step shared by every Rosenbrock method."""
 
 import abc
 from collections.abc import Callable
@@ -30,7 +30,6 @@ from ..stages import (
     Dense,
     ErrorTolerance,
     Mass,
-    MatrixFree,
     RosenbrockSolution,
     RosenbrockSystem,
     accepts_error,
@@ -128,11 +127,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         """The coefficients of the method."""
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Y, args: Any) -> RosenbrockMemory:
-        """No step before.
-
-        **Raises:** `ValueError` for a term that is no ordinary differential equation, or a mass
-        matrix that the method or the structure cannot take.
-        """
+        """No step before; **raises** as that of [`stiffrax.RadauIIA5`][]."""
         check_term(terms, may_have_mass=True)
         mass, consistent = mass_of(terms, y0), None
         dtype = real_dtype(y0)
@@ -157,9 +152,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
     ) -> tuple[Y, Y | None, dict[str, Any], RosenbrockMemory, diffrax.RESULTS]:
         """One step: linearize, factorize, go through the stages, estimate the error.
 
-        Called by hand, outside of `diffeqsolve`, it returns the error estimate in units of the
-        state, for a controller of your own: of order `error_order(terms)` in the step, infinite
-        where the step failed. Under fixed steps nobody asks for the estimate, and it is `None`.
+        By hand as that of [`stiffrax.RadauIIA5`][].
         """
         del made_jump
         tableau = self.tableau
@@ -306,12 +299,12 @@ def _check_parts(solver: AbstractRosenbrock) -> None:
     """Refuses parts of another kind, parts that exclude each other, and solves without a matrix."""
     check_linear_algebra(solver)
     name = type(solver).__name__
-    if isinstance(solver.structure, MatrixFree):
+    if solver.structure is not None and not solver.structure.has_entries:
         raise ValueError(
-            f"`{name}(structure=MatrixFree(...))` was given; a Rosenbrock method needs its linear "
-            "systems solved to rounding, which no iteration on products does. Write "
+            f"`{name}(structure={solver.structure.written})` was given; a Rosenbrock method needs the "
+            "exact Jacobian, and its linear systems solved to rounding. Write "
             f"`{name}(structure=stiffrax.Banded(1, 1))`, `BlockDiagonal` or `Sparsity`, or "
-            "`stiffrax.RadauIIA5(structure=stiffrax.MatrixFree(...))`."
+            "`stiffrax.RadauIIA5(structure=...)`."
         )
     linear_solver = solver.exact_linear_solver
     while isinstance(linear_solver, lx.Normal):

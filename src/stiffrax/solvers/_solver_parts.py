@@ -63,3 +63,9 @@ def check_linear_algebra(solver: Any) -> None:
             "Both `linear_solver` and `structure` were given. Write `structure=Dense(solver)`, "
             "or leave one of them out."
         )
+    linear_solver = solver.exact_linear_solver
+    if linear_solver is not None and not linear_solver.assume_full_rank():
+        raise ValueError(
+            f"`linear_solver={type(linear_solver).__name__}(...)` was given, which may leave equations "
+            "unsolved. Write `linear_solver=lineax.LU()`, or leave it out."
+        )

@@ -1,4 +1,4 @@
-"""Radau IIA with a variable order: every step by the member of the family that suits it."""
+"""Radau IIA with a variable order."""
 
 from collections.abc import Callable
 from dataclasses import replace

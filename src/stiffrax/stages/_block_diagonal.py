@@ -1,4 +1,4 @@
-"""Jacobians of equal blocks along the diagonal."""
+"""Block-diagonal Jacobians."""
 
 import functools
 from typing import Any, final

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..linear_algebra import SparseMatrix, largest_size, probed_inverse
+from ..linear_algebra import largest_size, probed_inverse, scaled_inverse
 from ._mass import Mass
 from ._probes import refuse_missing
 from ._stage_system import FlatField
@@ -35,12 +35,12 @@ def checked_factors(
     """
     hJ, y = structure.scaled(h, jacobian), at[2]
     probe = jnp.asarray(np.cos(1.0 + np.arange(y.size)), y.dtype) * units_of(y)
-    if mass is None and isinstance(structure, Dense) and structure.linear_solver is None:
+    if isinstance(structure, Dense) and structure.linear_solver is None:
+        if mass is not None:
+            return scaled_inverse(shift * mass.as_matrix() - hJ).as_matrix()[None]
         diagonal = jnp.asarray(shift * np.eye(y.size), y.dtype)
         return probed_inverse(diagonal - hJ, probe)[None]
     factors = factor_shifted(np.array([shift]), hJ, structure, mass)
-    if not structure.has_entries:
-        return factors
     rhs = shift * (probe if mass is None else mass.times(probe))
     x = structure.solve(factors, rhs[None])[0]
     entries = structure.as_sparse(hJ, y.size)
@@ -55,7 +55,7 @@ def checked_factors(
 
 
 def are_missing(
-    hJ: SparseMatrix,
+    hJ: Any,
     h: Float[Array, ""],
     at: tuple[FlatField, Array, Float[Array, " n"]],
     x: Float[Array, " n"],

@@ -1,4 +1,4 @@
-"""Growing modes that a step does not resolve, told from the powers of its stiff part."""
+"""Growing modes that a step does not resolve."""
 
 from collections.abc import Callable
 from typing import Any

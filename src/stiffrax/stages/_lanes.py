@@ -1,4 +1,4 @@
-"""Lanes of a batch that are done before the others, or failed."""
+"""Lanes of a batch."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""The Jacobian and the factors of a step, kept for the next ones while they still serve."""
+"""Jacobians and factors that outlive a step."""
 
 from dataclasses import replace
 from typing import Any, final

@@ -1,4 +1,4 @@
-"""Jacobians and mass matrices by the entries of a pattern, and sparse factors of them."""
+"""Matrices of a pattern."""
 
 import abc
 from typing import Any

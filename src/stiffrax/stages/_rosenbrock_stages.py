@@ -1,4 +1,4 @@
-"""The stages of a Rosenbrock step: one matrix, as many linear systems as stages, no iteration."""
+"""The stages of a Rosenbrock step."""
 
 from dataclasses import replace
 from typing import Any, final
@@ -20,7 +20,6 @@ from ..linear_algebra import (
 from ._checked_factors import checked_factors
 from ._lanes import linearization_point
 from ._rosenbrock_system import RosenbrockSystem
-from ._structure import Dense
 
 # Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,
 # not measured: of a matrix that is singular in exact numbers rounding leaves a few units.
@@ -99,12 +98,7 @@ def _is_determined(
     """Whether rounding of the matrix leaves digits of the largest component of a solution `u`."""
     structure, mass, size = system.structure, system.mass, jnp.abs(u)
     hJ = structure.scaled(system.h, J)
-    if isinstance(structure, Dense):
-        slopes = library_matmul(jnp.abs(hJ), size)
-    elif structure.has_entries:
-        slopes = jax.tree.map(jnp.abs, structure.as_sparse(hJ, u.size)) @ size
-    else:
-        return jnp.asarray(False)
+    slopes = jax.tree.map(jnp.abs, structure.as_sparse(hJ, u.size)) @ size
     absolute = mass if mass is None else replace(mass, entries=jnp.abs(mass.entries))
     shifted = system.tableau.shift * (size if absolute is None else absolute.times(size))
     rounding = jnp.finfo(u.dtype).eps * (slopes + shifted)

@@ -1,4 +1,4 @@
-"""Whether rounding explains a displacement of Newton's method: measured, not assumed."""
+"""Rounding in Newton's method, measured."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Solved stage equations in the slopes, for tableaus whose coefficients are trained."""
+"""Solved stage equations in the slopes."""
 
 import functools as ft
 from typing import Any, final

@@ -1,4 +1,4 @@
-"""The stage equations with the exact Jacobian at every stage, where its pattern is known."""
+"""Sparse stage equations."""
 
 from typing import final
 

@@ -335,9 +335,10 @@ def _implicit_derivative(primals: Any, tangents: Any) -> Any:
 
     r_dot, hf0_dot = pushed()
     Z_dot = solve_refined(solve, system, Z, -r_dot, -pushed()[0])
-    hf0_dot = None if hf0_dot is None else jnp.where(ok, hf0_dot, 0)
+    # Where a mass is singular no derivative of a failed solve is a number.
+    dots = jax.tree.map(lambda x: jnp.where(ok, x, 0), (Z_dot, hf0_dot))
     t_solution = jax.tree.map(lambda _: None, solution)
-    return (increments, solution), ((Z_dot, hf0_dot), t_solution)
+    return (increments, solution), (dots, t_solution)
 
 
 _stage_increments = with_derivative("stage_increments", _iterate, _implicit_derivative)

@@ -1,4 +1,4 @@
-"""Stopping rules of the stage iteration: to rounding, or to a fraction of the error tolerance."""
+"""Stopping rules of the stage iteration."""
 
 import functools as ft
 from collections.abc import Callable

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from ..linear_algebra import (
-    SparseMatrix,
     library_solve,
     small_inverse,
     small_matmul,
@@ -113,7 +112,7 @@ class AbstractStructure(eqx.Module):
         """Whether it is, and the factors are sparse: exact derivatives of steps are so as well."""
         return False
 
-    def as_sparse(self, jacobian: Any, n: int) -> SparseMatrix:
+    def as_sparse(self, jacobian: Any, n: int) -> Any:
         """A Jacobian, or a mass matrix, of a state of `n` components as entries of a pattern."""
         raise NotImplementedError
 
@@ -141,6 +140,13 @@ class Dense(AbstractStructure):
 
     def jacobian(self, field: FlatField, t: Array, y: Float[Array, " n"]) -> Float[Array, "n n"]:
         return field.jacobian(t, y)
+
+    @property
+    def has_entries(self) -> bool:
+        return True
+
+    def as_sparse(self, jacobian: Float[Array, "n n"], n: int) -> Float[Array, "n n"]:
+        return jacobian
 
     def mass_matrix(self, mass: Mass) -> Float[Array, "n n"]:
         return mass.as_matrix()
@@ -290,9 +296,11 @@ class SingleFactors(AbstractStructure):
         return self.structure.written
 
     def factor(self, shifts: np.ndarray, hJ: Any, M: Any = None) -> Any:
+        # Once more: what is infinite in single precision may not have been.
+        hJ = self.scaled(jnp.ones((), jnp.float32), _single(hJ))
         if M is None:
-            return self.structure.factor(shifts, _single(hJ))
-        return self.structure.factor(shifts, _single(hJ), _single(M))
+            return self.structure.factor(shifts, hJ)
+        return self.structure.factor(shifts, hJ, _single(M))
 
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         # Increments far below one are ordinary in double precision and vanish in single.

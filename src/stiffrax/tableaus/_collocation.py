@@ -79,6 +79,15 @@ def have_same_values(one: Any, other: Any) -> bool:
     return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
 
 
+def keep_arrays(tableau: Any) -> None:
+    """Makes read-only arrays of what was given, and leaves that as it is."""
+    for name, value in vars(tableau).items():
+        if isinstance(value, np.ndarray | list):
+            array = np.array(value)
+            array.flags.writeable = False
+            object.__setattr__(tableau, name, array)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class SplitTransform:
@@ -115,6 +124,8 @@ class SplitTransform:
     to_pair: Complex[np.ndarray, "pairs stages"]
     from_real: Float[np.ndarray, "stages reals"]
     from_pair: Complex[np.ndarray, "stages pairs"]
+
+    __post_init__ = keep_arrays
 
     def __eq__(self, other: object) -> bool:
         return have_same_values(self, other)

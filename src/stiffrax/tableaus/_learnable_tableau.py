@@ -62,6 +62,11 @@ class AbstractLearnableTableau(eqx.Module):
         return jnp.zeros(0)
 
 
+def _trained(x: Any) -> Any:
+    # Whole numbers have no gradient.
+    return x if eqx.is_inexact_array(x) else jnp.asarray(x, float)
+
+
 @final
 class LearnableTableau(AbstractLearnableTableau):
     r"""A Butcher tableau with every coefficient a leaf.
@@ -91,9 +96,9 @@ class LearnableTableau(AbstractLearnableTableau):
     ```
     """
 
-    A: Float[Array, "s s"]
-    b: Float[Array, " s"]
-    c: Float[Array, " s"]
+    A: Float[Array, "s s"] = eqx.field(converter=_trained)
+    b: Float[Array, " s"] = eqx.field(converter=_trained)
+    c: Float[Array, " s"] = eqx.field(converter=_trained)
     kind: str = eqx.field(static=True)
     order: int = eqx.field(static=True)
 

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from ._collocation import have_same_values
+from ._collocation import have_same_values, keep_arrays
 
 
 @final
@@ -55,10 +55,7 @@ class RosenbrockTableau:
     polynomial: Float[np.ndarray, "s k"]
     stiffly_accurate: bool
 
-    def __post_init__(self):
-        for value in vars(self).values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+    __post_init__ = keep_arrays
 
     @property
     def num_stages(self) -> int:

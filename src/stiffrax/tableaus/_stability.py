@@ -246,7 +246,8 @@ def stability_penalty(tableau: Method, region: Any) -> Float[Array, ""]:
     z = jnp.asarray(region)
     dtype = np.promote_types(np.float32, A.dtype) if hasattr(A, "dtype") else jnp.float64
     A, b = jnp.asarray(A, dtype), jnp.asarray(b, dtype)
-    x, y = jnp.real(z).astype(A.dtype), jnp.imag(z).astype(A.dtype)
+    most = jnp.finfo(A.dtype).max
+    x, y = (jnp.clip(u.astype(A.dtype), -most, most) for u in (jnp.real(z), jnp.imag(z)))
     # Beyond one both polynomials over `z^s`, in `1 / z`: their squares leave no range of numbers.
     far = jnp.maximum(jnp.abs(x), jnp.abs(y)) > 1
     size = jnp.hypot(jnp.where(far, x, 1), jnp.where(far, y, 0))
@@ -254,6 +255,6 @@ def stability_penalty(tableau: Method, region: Any) -> Float[Array, ""]:
     above = _squared_modulus(characteristic_polynomial(A - b[None]), x, y, far)
     below = _squared_modulus(characteristic_polynomial(A), x, y, far)
     # Where |R| <= 1 the root is not taken: at R = 0 it has no derivative.
-    grows = above > below
+    grows = ~(above <= below)
     modulus = jnp.sqrt(jnp.where(grows, above, 1) / jnp.where(grows, below, 1))
     return jnp.mean(jnp.where(grows, modulus - 1, 0) ** 2)

@@ -15,6 +15,7 @@ from ._collocation import (
     extended_precision,
     gauss_nodes,
     have_same_values,
+    keep_arrays,
     lobatto_nodes,
     radau_nodes,
     split_transform,
@@ -83,10 +84,7 @@ class Tableau:
     error_weights: Float[np.ndarray, " m"]
     gamma: float
 
-    def __post_init__(self):
-        for value in (*vars(self).values(), *vars(self.transform).values()):
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+    __post_init__ = keep_arrays
 
     @property
     def num_stages(self) -> int:
