@@ -8,7 +8,7 @@ import optimistix as optx
 import pytest
 
 import stiffrax as srx
-from stiffrax.diffrax_loop import enclosing_controller_is_pid, enclosing_solve_throws
+from stiffrax.diffrax_loop import enclosing_controller_is_pid, enclosing_solve_throws, takes_report
 from stiffrax.diffrax_loop._enclosing_solve import run_with_controller
 
 OWN = {
@@ -67,7 +67,7 @@ def test_a_root_finder_with_its_own_tolerances_differentiates_the_steps_that_it_
 class Wrapped(diffrax.AbstractAdaptiveStepSizeController):
     """A controller of a user's, by names of its own."""
 
-    inner: diffrax.PIDController
+    inner: diffrax.AbstractAdaptiveStepSizeController
 
     @property
     def rtol(self):
@@ -120,6 +120,14 @@ class Logged(diffrax.PIDController):
         return super().adapt_step_size(t0, t1, y0, y1, args, y_error, *rest)
 
 
+class Reading(Wrapped):
+    """One that reads the error and hands it on."""
+
+    def adapt_step_size(self, t0, t1, y0, y1, args, y_error, *rest):
+        jax.debug.callback(list, jax.tree.map(lambda e, y: jnp.abs(e) / y, y_error, y0))
+        return self.inner.adapt_step_size(t0, t1, y0, y1, args, y_error, *rest)
+
+
 class Counted(diffrax.PIDController):
     """One that hands all on without a look."""
 
@@ -144,22 +152,57 @@ def test_only_a_controller_that_hands_errors_on_unread_gets_the_kind_for_that_of
     assert found == [True] * 9 + [False] * 9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas5P()])
-def test_a_controller_of_ones_own_gets_errors_in_the_structure_of_the_state(solver):
-    controller = Logged(rtol=0.01, atol=0.01)
-    found = jax.jit(
-        lambda: diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: {"a": -y["a"]}),
-            solver,
-            0.0,
-            1.0,
-            None,
-            {"a": jnp.ones(2)},
-            stepsize_controller=controller,
-        ).ys["a"]
-    )()
-    np.testing.assert_allclose(found[-1], np.exp(-1.0), rtol=0.01)
+def test_a_report_goes_to_a_controller_of_ours_unless_a_class_of_the_users_reads_errors_before_it():
+    ours = srx.PredictiveController(rtol=0.01, atol=0.01)
+    pid = diffrax.PIDController(rtol=0.01, atol=0.01)
+    recording = [srx.RecordingController(x) for x in (pid, Reading(ours))]
+    taking = [ours, Wrapped(ours), diffrax.ClipStepSizeController(ours), *recording]
+    others = [
+        pid,
+        Reading(ours),
+        Reading(recording[0]),
+        diffrax.ClipStepSizeController(Reading(ours)),
+    ]
+    assert [takes_report(x) for x in (*taking, *others)] == [True] * 5 + [False] * 4
+
+
+PREDICTIVE = srx.PredictiveController(0.01, 0.01)
+LOGGED = Logged(rtol=0.01, atol=0.01)
+IN_OURS = srx.RecordingController(Reading(PREDICTIVE), 10)
+PLAIN, DISCRETE = diffrax.RecursiveCheckpointAdjoint(), srx.DiscreteAdjoint()
+RADAU, RODAS = srx.RadauIIA5(), srx.Rodas5P()
+
+
+@pytest.mark.slow_cases("own-*", "in ours")
+@pytest.mark.parametrize(
+    ("controller", "solver", "adjoint"),
+    [
+        pytest.param(LOGGED, RADAU, PLAIN, id="own-1"),
+        pytest.param(LOGGED, RODAS, PLAIN, id="own-2"),
+        pytest.param(Reading(PREDICTIVE), RADAU, DISCRETE, id="around ours, counted"),
+        pytest.param(Reading(PREDICTIVE), RODAS, PLAIN, id="around ours"),
+        pytest.param(IN_OURS, RADAU, PLAIN, id="in ours"),
+    ],
+)
+def test_a_controller_of_ones_own_gets_errors_in_the_structure_of_the_state(
+    controller, solver, adjoint
+):
+    term = diffrax.ODETerm(lambda t, y, args: {"a": -y["a"]})
+    # A step that has been traced under a controller of ours is not that under one around it.
+    for one in [controller.inner, controller] if isinstance(controller, Reading) else [controller]:
+        solution = jax.jit(
+            lambda one=one: diffrax.diffeqsolve(
+                term,
+                solver,
+                0.0,
+                1.0,
+                None,
+                {"a": jnp.ones(2)},
+                stepsize_controller=one,
+                adjoint=adjoint,
+            )
+        )()
+        np.testing.assert_allclose(solution.ys["a"][-1], np.exp(-1.0), rtol=0.01)
 
 
 @pytest.mark.slow

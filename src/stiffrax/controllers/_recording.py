@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._arguments import check_count
-from ..diffrax_loop import ReportingNorm, StepReport, reporting_norm
+from ..diffrax_loop import ReportingNorm, StepReport, reporting_norm, takes_report
 
 
 @final
@@ -132,7 +132,7 @@ class RecordingController(diffrax.AbstractAdaptiveStepSizeController):
         if isinstance(y_error, StepReport):
             report = y_error.restored()
             converged, iterations = report.converged, report.work.newton_iterations
-            if not isinstance(self.controller.norm, ReportingNorm):
+            if not takes_report(self.controller):
                 inner = report.error
         keep, next_t0, next_t1, made_jump, memory, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, inner, error_order, past.memory

@@ -11,6 +11,7 @@ from ._enclosing_solve import (
     enclosing_solve_throws as enclosing_solve_throws,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,
     report_is_read as report_is_read,
+    takes_report as takes_report,
     traced_once as traced_once,
 )
 from ._error_control import (

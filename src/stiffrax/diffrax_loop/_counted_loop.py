@@ -17,9 +17,9 @@ from jaxtyping import Array
 
 from .._flat_state import entry_at, real_dtype
 from .._trees import is_none
-from ._enclosing_solve import run_with_controller
+from ._enclosing_solve import run_with_controller, takes_report
 from ._private_names import use_stepsize_tol
-from ._step_report import ReportingNorm, StepWork, asks_for_report
+from ._step_report import ReportingNorm, StepWork, asks_for_report, plain_norm
 
 # Gauss methods and the trapezoidal rule leave all of it, Radau IIA nothing.
 _UNDAMPED = 0.99
@@ -51,14 +51,13 @@ class _CountingController(eqx.Module):
     ) -> Any:
         memory, counts = controller_state
         report = y_error.restored()
-        knows = asks_for_report(getattr(self.controller, "norm", None))
         keep, next_t0, next_t1, made_jump, memory, result = self.controller.adapt_step_size(
             t0,
             t1,
             y0,
             y1_candidate,
             args,
-            y_error if knows else report.error,
+            y_error if takes_report(self.controller) else report.error,
             error_order,
             memory,
         )
@@ -137,9 +136,7 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
             finder = solver.root_finder
             return finder._norm if hasattr(finder, "_norm") else finder.norm
 
-        asking = solver
-        if not asks_for_report(norm_of(solver)):
-            asking = eqx.tree_at(norm_of, solver, replace_fn=_reporting)
+        asking = eqx.tree_at(norm_of, solver, replace_fn=_reporting)
         dtype = real_dtype(init_state.y)
         counts = _nothing_counted(jnp.asarray(init_state.tprev), dtype)
         init_state = eqx.tree_at(
@@ -171,7 +168,9 @@ def counted_loop(loop: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str,
 
 def _reporting(norm: Any) -> ReportingNorm:
     # Under fixed steps no controller has filled a norm in.
-    return ReportingNorm(optx.rms_norm if norm is use_stepsize_tol else norm)
+    return ReportingNorm(
+        optx.rms_norm if norm is use_stepsize_tol else plain_norm(norm), counts=True
+    )
 
 
 def _statistics(counts: Counts) -> dict[str, Any]:

@@ -49,10 +49,9 @@ def traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
         controller, event = map(_enclosing_argument, ("stepsize_controller", "event"))
         if controller is None:
             return step(*args, **given)
-        norm = getattr(controller, "norm", None)
         looks = event is not None and event.root_finder is not None
         fixed, is_pid = enclosing_steps_are_fixed(), _is_judged_by_pid(controller)
-        key = fixed, is_pid, asks_for_report(norm), event is None, looks
+        key = fixed, is_pid, takes_report(controller), event is None, looks
         return once(key, args, given)
 
     return traced
@@ -76,7 +75,16 @@ def enclosing_controller_is_pid() -> bool:
     return _is_judged_by_pid(_enclosing_argument("stepsize_controller"))
 
 
+def takes_report(controller: Any) -> bool:
+    """Whether a controller of stiffrax gets a `StepReport`, which no class of a user's reads before."""
+    return _reaches(controller, lambda x: type(x).__module__.startswith("stiffrax."))
+
+
 def _is_judged_by_pid(controller: Any) -> bool:
+    return _reaches(controller, lambda x: isinstance(x, diffrax.PIDController))
+
+
+def _reaches(controller: Any, is_judge: Callable[[Any], bool]) -> bool:
     if not isinstance(controller, diffrax.AbstractStepSizeController):
         return False
     adapt = inspect.unwrap(type(controller).adapt_step_size)
@@ -85,17 +93,17 @@ def _is_judged_by_pid(controller: Any) -> bool:
         # One that names the error, its seventh argument, may read it; without another it judges.
         if code.co_argcount > 6 or "adapt_step_size" not in code.co_names:
             return False
-    if isinstance(controller, diffrax.PIDController):
+    if is_judge(controller):
         return True
     is_one = lambda x: isinstance(x, diffrax.AbstractStepSizeController)  # noqa: E731
-    return any(map(_is_judged_by_pid, jax.tree.leaves(vars(controller), is_leaf=is_one)))
+    inner = jax.tree.leaves(vars(controller), is_leaf=is_one)
+    return any(_reaches(x, is_judge) for x in inner)
 
 
 def report_is_read(norm: Any) -> bool:
-    """Whether a `StepReport` is read: the norm that reached the solver asks for one, or the controller
-    would, but that the root finder has a norm of its own."""
+    """Whether a `StepReport` is read: by the controller, or by what counts the work of all steps."""
     controller = _enclosing_argument("stepsize_controller")
-    return asks_for_report(norm) or asks_for_report(getattr(controller, "norm", None))
+    return takes_report(controller) or asks_for_report(norm) and (norm.counts or controller is None)
 
 
 def enclosing_event() -> Any:

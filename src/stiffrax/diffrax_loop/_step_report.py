@@ -71,10 +71,12 @@ class StepReport(eqx.Module):
 class ReportingNorm(eqx.Module):
     """A norm that asks the solver it reaches for a `StepReport` in place of an error.
 
-    A controller's tolerances and norm are all that diffrax hands on to an implicit solver.
+    A controller's tolerances and norm are all that diffrax hands on to an implicit solver. `counts`:
+    whether for diffrax's loop, whatever the controller.
     """
 
     norm: Any
+    counts: bool = eqx.field(static=True, default=False)
 
     def __call__(self, tree: PyTree) -> Any:
         return self.norm(tree)

@@ -18,9 +18,9 @@ from ..diffrax_loop import (
     ErrorLeaf,
     StepReport,
     StepWork,
-    asks_for_report,
     enclosing_controller_is_pid,
     enclosing_steps_are_fixed,
+    report_is_read,
     traced_once,
 )
 from ..linear_algebra import largest_of_rows, small_matmul, weighted_sum
@@ -181,7 +181,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
             error = jax.tree.map(ErrorLeaf, error) if enclosing_controller_is_pid() else error
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)
-        if asks_for_report(self.root_finder.norm):
+        if report_is_read(self.root_finder.norm):
             error = self._report(solution, finite, error, worst, tolerance)
         dense_info = {"y0": ending.start(y0), "coefficients": jax.vmap(restore)(coefficients)}
         memory = RosenbrockMemory(frozen.h, memory.consistent)
