@@ -209,7 +209,7 @@ def to_sympy(
         if not is_finite(row):
             raise ValueError(
                 f"Output {i + 1} of the model is {row} whatever the state is, which makes no equation. "
-                "Look for a division by zero, or for places beyond an array, which JAX reads as NaN."
+                "Look for a division by zero, or for `jnp.take` beyond an array, which is NaN."
             )
     return map_rows(lambda e: round_numbers(e, digits), rows)
 

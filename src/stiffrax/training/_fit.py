@@ -105,7 +105,7 @@ def fit(
     checkpoint_every: float = 10.0,
     progress: bool | None = None,
 ) -> Fit:
-    r"""Trains a model with any optimizer of optax.
+    r"""Trains a model with an optimizer of optax.
 
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \,
     \mathrm{loss}(\mathrm{model}_\theta, \mathrm{data}_k))$$
@@ -120,10 +120,10 @@ def fit(
     - `data`: the measured runs.
     - `loss`: `loss(model, data)`, such as [`stiffrax.SegmentLoss`][] or
         [`stiffrax.TrajectoryLoss`][], a weighted sum of losses, or a function of your own.
-    - `optimizer`: any `optax.GradientTransformation`, schedules and clipping included; by default
-        `optax.adam(1e-3)`. Schedules count the steps taken, not those skipped. Labels and masks are
-        functions of the parameters, `optax.masked(optimizer, lambda parameters: ...)`: what is
-        [`stiffrax.fixed`][] is `None` in them.
+    - `optimizer`: an `optax.GradientTransformation`, schedules and clipping included; by default
+        `optax.adam(1e-3)`. [Not all](../training.md#fit-or-your-own-loop). Schedules count the steps
+        taken, not those skipped. Labels and masks are functions of the parameters,
+        `optax.masked(optimizer, lambda parameters: ...)`: what is [`stiffrax.fixed`][] is `None`.
     - `steps`: how many steps, those of the checkpoint included; of a training that has taken more
         all are kept.
     - `batch_size`: how many runs a step sees; windows of samples, for losses that consist of them,
