@@ -82,7 +82,7 @@ class Wrapped(diffrax.AbstractAdaptiveStepSizeController):
         return self.inner.norm
 
     def wrap(self, direction):
-        return Wrapped(self.inner.wrap(direction))
+        return type(self)(self.inner.wrap(direction))
 
     def init(self, *args):
         return self.inner.init(*args)
@@ -231,3 +231,18 @@ def test_within_a_loop_that_is_run_again_a_solve_still_says_whether_it_throws(mo
     )
     assert seen
     assert not any(seen)
+
+
+def test_a_step_traced_under_a_controller_of_ours_is_not_that_under_one_around_it():
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    for controller in (PREDICTIVE, Reading(PREDICTIVE)):
+        solution = diffrax.diffeqsolve(
+            term,
+            srx.BackwardEuler(),
+            0.0,
+            1.0,
+            0.1,
+            jnp.ones(1),
+            stepsize_controller=controller,
+        )
+        np.testing.assert_allclose(solution.ys, [[np.exp(-1.0)]], rtol=0.05)
