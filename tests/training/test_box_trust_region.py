@@ -19,3 +19,57 @@ def test_on_a_flat_cost_a_step_whose_solve_failed_is_none_that_was_tried(failed,
     (found,) = run_together([minimize(np.zeros(1), box, 100)], evaluate)
     assert found is not None
     assert found.stopped == stopped
+
+
+def of_residuals(residuals):
+    """Evaluations of half a sum of squares in one number, by exact derivatives."""
+
+    def evaluate(xs):
+        found = []
+        for x in xs:
+            rows = np.column_stack([residuals(x[0] + 1e-30j).imag / 1e-30, residuals(x[0]).real])
+            triangle = np.linalg.qr(np.concatenate([rows, np.zeros((2, 2))]), mode="r")
+            cost = 0.5 * float(rows[:, 1] @ rows[:, 1])
+            found.append(Evaluation(cost, triangle, int(not np.isfinite(cost))))
+        return found
+
+    return evaluate
+
+
+TIMES = np.array([0.0, 2.0, 4.0, 6.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("residuals", "start", "scale"),
+    [
+        (lambda k: np.exp(10 * k[None]) - np.exp(5.0), 0.0, 1.0),
+        (lambda k: (np.exp(np.exp(k) * TIMES) - np.exp(np.exp(0.5) * TIMES)) / 1e3, -2.3, 1.0),
+    ],
+)
+def test_a_step_that_overshot_far_does_not_end_a_search_before_its_minimum(residuals, start, scale):
+    box = Box(np.full(1, -5.0), np.full(1, 5.0), np.full(1, scale))
+    evaluate = of_residuals(lambda k: residuals(np.asarray(k)))
+    (found,) = run_together([minimize(np.full(1, start), box, 200)], evaluate)
+    assert found is not None
+    assert found.stopped == "converged"
+    np.testing.assert_allclose(found.x, 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", [1e-11, -1e-16])
+def test_a_start_close_to_zero_on_an_unbounded_scale_does_not_end_a_search(start):
+    ts = np.linspace(0.0, 2.0, 9)
+    box = Box(np.full(1, -np.inf), np.full(1, np.inf), np.full(1, abs(start)), np.full(1, True))
+    evaluate = of_residuals(lambda k: (np.exp(-k * ts) - np.exp(-ts)) / 0.01)
+    (found,) = run_together([minimize(np.full(1, start), box, 200)], evaluate)
+    assert found is not None
+    assert found.stopped == "converged"
+    np.testing.assert_allclose(found.x, 1.0, rtol=1e-4)
+
+
+def test_a_far_step_that_gains_nothing_ends_a_search_on_a_flat_tail():
+    # 1 / a vanishes only at infinity.
+    box = Box(np.full(1, 0.1), np.full(1, np.inf), np.ones(1), np.full(1, True))
+    evaluate = of_residuals(lambda a: np.array([1.0 + 0j, 1.0]) + 1 / np.array([a, -a]))
+    (found,) = run_together([minimize(np.ones(1), box, 200)], evaluate)
+    assert found is not None
+    assert found.stopped == "converged"

@@ -1,6 +1,6 @@
 """Gauss-Newton between bounds, each step in a box that grows and shrinks with its success."""
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,6 @@ from ._lockstep import Evaluation, Search
 
 # A search has converged where no step in the largest box, between the bounds, is predicted to lower
 # the cost by more than the first number, and one that was tried lowered it by less than the second.
-# (With the first box three of twenty searches of Armistead's data ended on the floor of a valley.)
 # A likelihood ratio tells costs apart that differ by about one; the tolerances of a solve, 1e-6,
 # make differences of about 1e-6 (measured: with 1e-6 for the first, searches for the rate of
 # y' = r y^2 stalled at rounding in three starts of four).
@@ -49,11 +48,12 @@ class Found(NamedTuple):
 
 @final
 class Box(NamedTuple):
-    """Bounds, what is a moderate change of each number, and which are held fixed."""
+    """Bounds, a moderate change of each number, which of these are guesses, and what is held fixed."""
 
     lower: Float[np.ndarray, " p"]
     upper: Float[np.ndarray, " p"]
     scale: Float[np.ndarray, " p"]
+    guessed: Any = False
     held: tuple[int, ...] = ()
 
 
@@ -63,22 +63,28 @@ def minimize(
     """A search for the least cost between bounds, from `x`; a step to where a solve fails is none.
 
     Each step minimizes the Gauss-Newton model in the intersection of the bounds with a box around
-    the point, exactly: parameters that the data cannot tell move no further than its walls.
+    the point, exactly: parameters that the data cannot tell move no further than its walls. Where
+    the scale is a guess, a step without walls is tried before the search ends.
     """
     here = known if known is not None else (yield x)
     if here is None:
-        nothing = Evaluation(np.inf, np.full((len(x) + 1,) * 2, np.nan), 1)
-        return Found(x, nothing, 0, 0, "interrupted")
+        here = Evaluation(np.inf, np.full((len(x) + 1,) * 2, np.nan), 1)
+        return Found(x, here, 0, 0, "interrupted")
     if not here.usable:
         return Found(x, here, 0, 0, "failures")
-    size, failed_steps, tried = FIRST_BOX, 0, False
-    curvature = Curvature(len(x))
+    size, failed_steps, tried, far = FIRST_BOX, 0, False, False
+    curvature = Curvature(box.scale)
     for k in range(max_steps):
-        model = curvature.model(here, box.scale)
-        step, gain = _model_step(x, model, box, size)
-        reach = gain if size >= LARGEST_BOX else _model_step(x, model, box, LARGEST_BOX)[1]
+        for model in curvature.models(here):
+            step, gain = _model_step(x, model, box, size)
+            reach = gain if size >= LARGEST_BOX else _model_step(x, model, box, LARGEST_BOX)[1]
+            if reach >= SMALLEST_GAIN:
+                break
         if reach < SMALLEST_GAIN and (tried or reach == 0.0):
-            return Found(x, here, k, failed_steps, "converged")
+            if far or not np.any(box.guessed):
+                return Found(x, here, k, failed_steps, "converged")
+            size, far = np.inf, True
+            continue
         if size < SMALLEST_BOX:
             return Found(x, here, k, failed_steps, "stalled")
         trial = _moved(x, step, box)
@@ -88,13 +94,14 @@ def minimize(
         failed_steps += not there.usable
         gained = here.cost - there.cost if there.usable else -np.inf
         tried = there.usable and gained < NO_GAIN
+        far = far and gained < NO_GAIN
         length = np.max(np.abs(step / box.scale))
         if gained < _POOR * gain:
             size = min(size, length) / 4
         elif gained > _GOOD * gain and length > 0.9 * size:
-            size = min(2 * size, LARGEST_BOX)
+            size = min(2 * size, max(size, LARGEST_BOX))
         if there.usable:
-            curvature.learn(here, there, (trial - x) / box.scale, gained, box.scale)
+            curvature.learn(here, there, trial - x)
         if gained > 0:
             x, here = trial, there
     return Found(x, here, max_steps, failed_steps, "steps")
@@ -117,8 +124,9 @@ def _model_step(
     from scipy.optimize import lsq_linear
 
     C, c = model[:, :-1], model[:, -1]
-    low = np.maximum((box.lower - x) / box.scale, -size)
-    high = np.minimum((box.upper - x) / box.scale, size)
+    walls = np.where(box.guessed, size, min(size, LARGEST_BOX))
+    low = np.maximum((box.lower - x) / box.scale, -walls)
+    high = np.minimum((box.upper - x) / box.scale, walls)
     free = np.flatnonzero(high > low)
     free = free[~np.isin(free, box.held)]
     step = np.zeros(len(x))

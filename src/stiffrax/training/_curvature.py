@@ -27,27 +27,21 @@ class Curvature:
     (1981), there with another update.
     """
 
-    def __init__(self, size: int):
-        self._missing = np.zeros((size, size))
+    def __init__(self, scale: Float[np.ndarray, " p"]):
+        self._scale = scale
+        self._missing = np.zeros((len(scale),) * 2)
         self._augmented = False
 
-    def model(
-        self, here: Evaluation, scale: Float[np.ndarray, " p"]
-    ) -> Float[np.ndarray, "rows q"]:
-        """Rows `[C, c]` of the model in use, in units of the scale."""
-        rows = _rows(here, scale)
-        return self._with_missing(rows) if self._augmented else rows
+    def models(self, here: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+        """Rows `[C, c]` of the model in use, then of the other, in units of the scale."""
+        rows = self._rows(here)
+        other = self._with_missing(rows)
+        return (other, rows) if self._augmented else (rows, other)
 
-    def learn(
-        self,
-        here: Evaluation,
-        there: Evaluation,
-        step: Float[np.ndarray, " p"],
-        gained: float,
-        scale: Float[np.ndarray, " p"],
-    ) -> None:
-        """From a step, in units of the scale, and what it gained."""
-        old, new = _rows(here, scale), _rows(there, scale)
+    def learn(self, here: Evaluation, there: Evaluation, step: np.ndarray) -> None:
+        """From a step."""
+        old, new, step = self._rows(here), self._rows(there), step / self._scale
+        gained = here.cost - there.cost
         plain, augmented = (
             abs(gain_of(rows, step) - gained) for rows in (old, self._with_missing(old))
         )
@@ -60,6 +54,9 @@ class Curvature:
         in_turn = not self._augmented and gained < 0
         self._augmented = bool(augmented <= plain or in_turn)
 
+    def _rows(self, at: Evaluation) -> np.ndarray:
+        return at.triangle * np.append(self._scale, 1.0)
+
     def _with_missing(self, rows: np.ndarray) -> np.ndarray:
         H = rows[:, :-1].T @ rows[:, :-1] + self._missing
         sizes, modes = np.linalg.eigh(H)
@@ -67,10 +64,6 @@ class Curvature:
         sizes = np.maximum(sizes, np.finfo(float).tiny)
         root = np.sqrt(sizes)
         return np.column_stack([root[:, None] * modes.T, modes.T @ _gradient(rows) / root])
-
-
-def _rows(at: Evaluation, scale: Float[np.ndarray, " p"]) -> np.ndarray:
-    return np.column_stack([at.triangle[:, :-1] * scale, at.triangle[:, -1]])
 
 
 def _gradient(rows: np.ndarray) -> np.ndarray:

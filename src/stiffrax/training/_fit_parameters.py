@@ -102,7 +102,7 @@ def fit_parameters(
     check_cells_to_fit(model.likelihood, system, data)
     rng = random_numbers(vector, starts, hops, key)
     points = draw_starts(vector, starts, rng)
-    box = Box(vector.lower, vector.upper, vector.scale)
+    box = Box(vector.lower, vector.upper, vector.scale, vector.guessed)
     seed: Any = rng.bit_generator.seed_seq
     store = StartStore(checkpoint, vector, data, loss, points, (hops, seed.entropy), max_steps)
     todo = [i for i in range(starts) if i not in store.found]

@@ -40,7 +40,7 @@ class ParameterVector:
     - `lower`, `upper`: their bounds, infinite where there are none.
     - `log`: which are logarithms of what they stand for.
     - `scale`: a change that is neither small nor large: one on a logarithmic scale, a tenth of the
-        way between two bounds, else the root mean square of its array, or one.
+        way between two bounds, else the root mean square of its array, or one: `guessed`.
     - `places`: of each array that is trained which of its numbers are in the vector; `None`: all.
     """
 
@@ -88,8 +88,9 @@ class ParameterVector:
             np.concatenate([np.full(x.size, ends[k]) for x, *ends in parts]) for k in range(3)
         )
         self.log = self.log.astype(bool)
-        width = np.where(np.isfinite(self.upper - self.lower), self.upper - self.lower, 0.0)
-        self.scale = np.where(width > 0, width / 10, np.concatenate(sizes))
+        width = self.upper - self.lower
+        self.guessed = ~self.log & ~np.isfinite(width)
+        self.scale = np.where(self.guessed | (width == 0), np.concatenate(sizes), width / 10)
         self.scale = np.where(self.log, 1.0, self.scale)
 
     def __len__(self) -> int:
