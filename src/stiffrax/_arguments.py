@@ -87,18 +87,20 @@ def check_rates(what: str, rates: Any, y: Any) -> None:
 
 
 def real_numbers(name: str, value: Any) -> np.ndarray:
-    """`value` as an array of float64, if it holds real numbers; `None` in it is NaN.
+    """`value` as an array of float64, if it holds real numbers; `None` and what is masked are NaN.
 
     NumPy alone would read numbers out of text, and drop the imaginary parts of complex ones.
     """
     given = None
     with contextlib.suppress(TypeError, ValueError):
-        array = np.asarray(value)
+        held = value if isinstance(value, list | tuple) else [value]
+        masked = any(isinstance(x, np.ma.MaskedArray) for x in held)
+        array = (np.ma.array if masked else np.asarray)(value)
         given = array.dtype
         texts = (str, bytes, np.datetime64, np.timedelta64)
         mixed = array.dtype.kind == "O" and any(isinstance(x, texts) for x in array.flat)
         if not mixed and array.dtype.kind in "biufO" or jnp.issubdtype(array.dtype, jnp.floating):
-            return array.astype(float)
+            return np.ma.filled(array.astype(float), np.nan)
     if is_traced(value):
         raise ValueError(
             f"`{name}` is traced, and its numbers are checked. Give them outside of `jax.jit`, "

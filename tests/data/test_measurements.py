@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.data._column_names import Renaming
+from stiffrax.data._frame_table import read_table
 
 NAN = np.nan
 
@@ -219,6 +221,14 @@ def test_a_cubic_input_never_overshoots():
             r"`T` has shape \(2,\); it needs one number, or \(1,\), one for each run",
         ),
         (
+            lambda: srx.Measurements.from_table({"t": [0], "log(A)": [1], "log(B)": [2]}),
+            r"names two columns 'log', the second by 'log\(B\)'",
+        ),
+        (
+            lambda: srx.Measurements.from_arrays([0.0], [[1.0]], constants={"T": NAN}),
+            r"`T` is \[nan\], run by run; it needs finite numbers",
+        ),
+        (
             lambda: srx.Measurements.from_table(
                 {"t": [0, 1], "A": [1, 2.5], "T": [3, 4]}, constants=["T"]
             ),
@@ -229,6 +239,12 @@ def test_a_cubic_input_never_overshoots():
 def test_what_does_not_fit_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_constants_of_another_number_of_runs_are_refused():
+    with pytest.raises(ValueError, match=r"`T` has shape \(3,\)"):
+        dataclasses.replace(measured(), constants={"T": np.array([298.0, 310.0, 1.0])})
 
 
 def test_rows_to_draw_at_of_a_run_measured_at_its_start_only_all_are_the_start():
@@ -245,6 +261,28 @@ def test_rows_to_draw_at_begin_with_what_was_measured_at_the_start():
     np.testing.assert_allclose(drawn.ts, [[0.0, 0.5, 1.0]])
     np.testing.assert_allclose(drawn.values[0], [[3.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
     assert np.all(drawn.mask)
+
+
+HIDDEN = np.ma.masked_values([1.0, -999.0, 0.4], -999.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [HIDDEN[:, None], np.ma.array([1, -9, 4], mask=HIDDEN.mask)[:, None], [HIDDEN[:, None]]],
+)
+def test_what_is_masked_in_an_array_was_not_measured(values):
+    data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], values)
+    np.testing.assert_array_equal(data.mask[0, :, 0], ~HIDDEN.mask)
+
+
+def test_what_is_masked_in_a_column_was_not_measured():
+    data = srx.Measurements.from_table({"t": [0, 1, 2], "A": HIDDEN})
+    np.testing.assert_array_equal(data.mask[0, :, 0], ~HIDDEN.mask)
+    days = np.ma.array(np.array(["2020-01-01"] * 3, "M8[ns]"), mask=HIDDEN.mask)
+    texts = np.ma.array(list("xyx"), mask=HIDDEN.mask)
+    for column in (days, texts):
+        cells = read_table({"x": column}, Renaming()).given["x"]
+        assert [x is None for x in cells] == HIDDEN.mask.tolist()
 
 
 def test_runs_of_different_lengths_are_lists_of_arrays():

@@ -87,7 +87,7 @@ def test_doses_without_a_run_are_those_of_all():
             {"run": ["c"], "t": [1], "state": ["A"], "amount": [2]},
             "`doses` has one for the run 'c'",
         ),
-        ({"hours": [1], "state": ["A"], "amount": [2]}, "Name the one of times so, in the table"),
+        ({"hours": [1], "state": ["A"], "amount": [2]}, "name the one of times so, in the table"),
         (srx.Dose("a", 2.0, "A", 50.0), r"Write `doses=\[srx.Dose\(run='a', time=2.0"),
         ([("a", 2.0, "A", 50.0)], r"it needs doses. Write `srx.Dose\(run='a'"),
         ([srx.Dose("a", 0.5, "A", np.nan)], "time and amount are finite"),

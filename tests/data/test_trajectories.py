@@ -145,6 +145,11 @@ def test_wrong_argument_is_refused(make, message):
         make()
 
 
+def test_masked_samples_are_refused_and_not_read():
+    with pytest.raises(ValueError, match=r"`ys\[1, 0\]` is nan, .*, or declare it missing with"):
+        srx.Trajectories.from_arrays([0.0, 1.0], np.ma.masked_values([[1.0], [-9.0]], -9.0))
+
+
 def test_arrays_that_do_not_fit_together_are_refused():
     jaxtyping.config.update("jaxtyping_disable", True)  # its own check would come first
     try:

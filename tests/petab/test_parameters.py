@@ -81,6 +81,7 @@ def test_a_uniform_prior_is_in_the_bounds(write, model):
         "b|lin|0|10|3|1|uniform|2;20",
         "c|lin|0|10||1||",
         "d|log|0.1|10||1||",
+        "e|log10|1e-5|1e5|1|1||-2;2",
     )
     assert problem.prior is None
     assert [repr(x) for x in problem.system.parameters.values()] == [
@@ -88,6 +89,7 @@ def test_a_uniform_prior_is_in_the_bounds(write, model):
         "Parameter(3, from 2 to 10)",
         "Parameter(5, from 0 to 10)",
         "Parameter(1, from 0.1 to 10, log scale)",
+        "Parameter(1, from 0.01 to 100, log scale)",
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 import stiffrax as srx
+from stiffrax.training._checkpoint import digest_of
 
 pytest.importorskip("petab.v1")
 
@@ -144,6 +145,18 @@ def test_gradients_of_the_likelihood_are_central_differences(problem):
     value = jax.jit(loss)
     difference = (value(raw + scale) - value(raw - scale)) / (2 * scale)
     assert np.allclose(jax.jit(jax.grad(loss))(raw), difference, rtol=1e-5)
+
+
+def test_what_the_formulas_of_a_problem_compute_is_compared_for_a_checkpoint(write, sbml):
+    def digest(k=2.0, start="1", seen="A"):
+        model = sbml().compartment().species("A").parameter("k", k).initial("A", start)
+        model.reaction("r", {"A": 1}, {}, "k*A")
+        observables = f"observableId|observableFormula|noiseFormula\nobs|{seen}|1"
+        return digest_of(srx.petab.load(write(model, observables=observables)).system)
+
+    assert digest() == digest()
+    others = digest(k=3.0), digest(start="2"), digest(seen="2*A")
+    assert len({digest(), *others}) == 4
 
 
 FOLDER = os.environ.get("PETAB_PROBLEMS")

@@ -165,6 +165,7 @@ AFTER = f"{MEASURED}|preequilibrationConditionId\nobs|main|1|1|pre"
             "noise distribution 'laplace' on the scale 'log'",
         ),
         ({"observables": "observableId|observableFormula\nobs|A"}, "lacks noiseFormula"),
+        ({"measurements": f"{MEASURED}\nobs|c0|-inf|1"}, "times are finite"),
         ({"measurements": f"{MEASURED}\nother|c0|1|1"}, "is of `other`, which is no observable"),
         ({"measurements": f"{MEASURED}\nobs|c9|1|1"}, "names the condition 'c9'"),
         (

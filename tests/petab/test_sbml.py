@@ -78,6 +78,13 @@ def test_local_parameters_of_one_name_and_functions_are_put_in(sbml, write):
     assert field(0.0, start).tolist() == [-(6.0 + 5.0) * 2.0]
 
 
+def test_functions_whose_arguments_are_swapped_are_put_in_at_once(sbml, write):
+    model = sbml().compartment().species("A", 2.0).species("B", 5.0)
+    model.function("flux", "lambda(A, B, 3*A - B)").reaction("r", {"A": 1}, {"B": 1}, "flux(B, A)")
+    field, start, _ = parts(srx.petab.load(write(model)))
+    assert field(0.0, start)[0] == -(3 * 5.0 - 2.0)
+
+
 def test_rules_come_in_any_order_and_initial_assignments_see_the_start(sbml, write):
     model = sbml().compartment().species("A").parameter("p", constant=False)
     model.parameter("q", constant=False).parameter("total").parameter("a", 2.0)

@@ -85,7 +85,8 @@ def name_columns(
             )
         if name in names:
             raise ValueError(
-                f"{source} names two columns {name!r}: give every column its own name."
+                f"{source} names two columns {name!r}, the second by {written!r}: give every column "
+                "its own name."
             )
         places.append(j)
         names.append(name)

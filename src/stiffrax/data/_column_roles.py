@@ -75,23 +75,20 @@ def find_roles(
     return ColumnRoles(run, time, measured, sd, tuple(constants), dict(inputs))
 
 
-def find_time(table: Table, time: str | None) -> str:
+def find_time(
+    table: Table, time: str | None, write: str = "say which one is the time, as in `time='hours'`"
+) -> str:
     """The column of times."""
     if time is not None:
         table.column("time", time)
         return time
-    found = times(table)
+    found = [name for name in table.columns if name in _TIMES]
     if len(found) != 1:
         raise ValueError(
             f"{table.source} has the columns {list(table.columns)}, and not one of the name `t` or "
-            "`time`: say which one is the time, as in `time='hours'`."
+            f"`time`: {write}."
         )
     return found[0]
-
-
-def times(table: Table) -> list[str]:
-    """Columns with the names of times."""
-    return [name for name in table.columns if name in _TIMES]
 
 
 def find_run(table: Table, run: str | None) -> str | None:

@@ -48,10 +48,11 @@ def _column(values: Any) -> Any:
     """The cells; dates and spans of time as text, for those in nanoseconds would be integers."""
     array = np.asarray(values)
     if array.dtype.kind == "M":
-        return np.datetime_as_string(array, unit="auto").tolist()
+        array = np.datetime_as_string(array, unit="auto")
     if array.dtype.kind == "m":
-        return np.vectorize(str, otypes=[object])(array.astype("timedelta64[us]").tolist()).tolist()
-    return array.tolist()
+        array = np.vectorize(str, otypes=[object])(array.astype("timedelta64[us]").tolist())
+    # What is masked is `None`.
+    return np.ma.array(array, mask=np.ma.getmask(values)).tolist()
 
 
 def _value(x: Any) -> Any:

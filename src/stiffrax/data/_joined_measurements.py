@@ -29,19 +29,14 @@ def joined(parts: Sequence[Any]) -> dict[str, Any]:
     units = common_units(parts, names)
     longest = max(part.ts.shape[1] for part in parts)
     cells = {x: [_cells(getattr(part, x), part, names, longest) for part in parts] for x in _CELLS}
-    constants = _known_of_all("constants", parts)
     return {
         "ts": stacked(row for part in parts for row in part.ts),
         **{x: np.concatenate(rows) for x, rows in cells.items()},
-        "starts": np.concatenate([np.asarray(part.starts) for part in parts]),
+        "starts": np.concatenate([part.starts for part in parts]),
         "constants": {
-            name: np.concatenate([np.asarray(part.constants[name]) for part in parts])
-            for name in constants
+            name: np.concatenate(given) for name, given in _known_of_all("constants", parts).items()
         },
-        "inputs": {
-            name: _input([part.inputs[name] for part in parts])
-            for name in _known_of_all("inputs", parts)
-        },
+        "inputs": {name: _input(given) for name, given in _known_of_all("inputs", parts).items()},
         "doses": tuple(dose for part in parts for dose in part.doses),
         "names": names,
         "units": units,
@@ -74,7 +69,7 @@ def common_units(parts: Sequence[Any], names: Sequence[str] = ()) -> tuple[str, 
     return tuple(units.get(name, "") for name in names)
 
 
-def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
+def _known_of_all(kind: str, parts: Sequence[Any]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for part in parts for name in getattr(part, kind))
     for name in names:
         for part in parts:
@@ -85,7 +80,7 @@ def _known_of_all(kind: str, parts: Sequence[Any]) -> list[str]:
                     f"has none. Give it where these data are read: "
                     f"`{kind}={given.replace('T', name, 1)}`."
                 )
-    return list(names)
+    return {name: [getattr(part, kind)[name] for part in parts] for name in names}
 
 
 def _input(parts: Sequence[KnownInput]) -> KnownInput:

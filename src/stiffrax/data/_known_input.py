@@ -57,13 +57,15 @@ class KnownInput(eqx.Module):
         return c[0] + since * (c[1] + since * (c[2] + since * c[3]))
 
 
-def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownInput:
-    """From the times and values of each run."""
+def input_of_runs(
+    table: Table, name: str, kind: str, ts: np.ndarray, rows: Sequence[np.ndarray]
+) -> KnownInput:
+    """A column of a table as an input; `rows` are those of each run."""
+    values = table.numbers("inputs", name)
+    runs = [_given_rows(table.source, name, ts[own], values[own]) for own in rows]
     coefficients, jumps = [], []
     for ts, values in runs:
-        rows = np.zeros((len(ts), 4))
-        rows[:, 0] = values
-        coefficients.append(rows)
+        coefficients.append(np.pad(values[:, None], ((0, 0), (0, 3))))
         if kind == "step":
             jumps.append(ts[1:][np.diff(values) != 0])
             continue
@@ -72,24 +74,14 @@ def known_input(kind: str, runs: list[tuple[np.ndarray, np.ndarray]]) -> KnownIn
         rises = np.abs(np.diff(values)) > _RISE * np.ptp(values)
         jumps.append(ts[1:-1][(speeds[1:] > _STEEPER * speeds[:-1]) & rises[1:]])
         if len(ts) > 1 and kind == "linear":
-            rows[:-1, 1] = slopes
+            coefficients[-1][:-1, 1] = slopes
         elif len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
-            rows[:-1] = PchipInterpolator(ts, values).c[::-1].T
+            coefficients[-1][:-1] = PchipInterpolator(ts, values).c[::-1].T
     times = stacked((ts for ts, _ in runs), np.inf)
     return KnownInput(times, stacked(coefficients, 0.0), stacked(jumps, np.inf))
-
-
-def input_of_runs(
-    table: Table, name: str, kind: str, ts: np.ndarray, rows: Sequence[np.ndarray]
-) -> KnownInput:
-    """A column of a table as an input; `rows` are those of each run."""
-    values = table.numbers("inputs", name)
-    return known_input(
-        kind, [_given_rows(table.source, name, ts[own], values[own]) for own in rows]
-    )
 
 
 def _given_rows(

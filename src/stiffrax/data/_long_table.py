@@ -8,13 +8,13 @@ from ._table import Table
 
 
 def widened(
-    table: Table, long: Any, sd: Any, run: str | None, renaming: Renaming
-) -> tuple[Table, list[str], Any, list[str]]:
+    table: Table, long: Any, asked: Any, sd: Any, run: str | None, renaming: Renaming
+) -> tuple[Table, Any, Any, list[str], list[str]]:
     """One column for each name in the first column of `long`, with the values of the second.
 
     A name that is ignored makes none. Rows that agree in all other columns become one; a variable
-    that comes twice among these is a replicate and gets a row of its own. With it the names, the
-    standard deviations as for a table of columns, and the names as they are written.
+    that comes twice among these is a replicate and gets a row of its own. With it the names `asked`
+    for, or all, their standard deviations, the columns beside them, and the names as written.
     """
     _check(long, sd)
     variable, value = long
@@ -56,12 +56,11 @@ def widened(
     columns = {key: [table.columns[key][part[0]] for part in rows] for key in others}
     given = {key: [table.given[key][part[0]] for part in rows] for key in others}
     columns |= {name: column(name, values) for name in names}
-    spread_of = sd
     if spread is not None:
-        spread_of = {name: f"{name} {spread}" for name in names}
-        columns |= {spread_of[name]: column(name, spreads) for name in names}
+        sd = {name: f"{name} {spread}" for name in names}
+        columns |= {sd[name]: column(name, spreads) for name in names}
         if spread in table.units:
-            units |= dict.fromkeys(spread_of.values(), table.units[spread])
+            units |= dict.fromkeys(sd.values(), table.units[spread])
 
     def locate(row: int, name: str) -> str:
         return table.locate(rows[row][0], name if name in others else value)
@@ -69,7 +68,10 @@ def widened(
     if value in table.units:
         units = dict.fromkeys(names, table.units[value]) | units
     wide = Table(table.source, table.header, {**table.units, **units}, columns, given, locate)
-    return wide, names, spread_of, list(dict.fromkeys(written))
+    asked = names if asked is None else asked
+    if isinstance(sd, dict):
+        sd = {k: x for k, x in sd.items() if k in asked or k not in names}
+    return wide, asked, sd, others, list(dict.fromkeys(written))
 
 
 def _without_ignored(

@@ -51,7 +51,7 @@ def measurements_from_tables(
     headers = [(x.source, x.header) for x in tables] + second.headers()
     left = None
     if long is not None:
-        table, columns, sd, left, written = _widened(table, long, columns, sd, run, renaming)
+        table, columns, sd, left, written = widened(table, long, columns, sd, run, renaming)
         headers.append((f"{table.source}, column {long[0]!r}", written))
     check_found(renaming, headers)
     found = find_roles(
@@ -95,16 +95,3 @@ def _check_unit(table: Table, name: str, spread: Any) -> None:
 def _named(given: Any) -> list[str]:
     names = [*given, *given.values()] if isinstance(given, Mapping) else given
     return [x for x in names if isinstance(x, str)] if isinstance(names, list | tuple) else []
-
-
-def _widened(
-    table: Table, long: Any, columns: Any, sd: Any, run: str | None, renaming: Renaming
-) -> tuple[Table, Any, Any, list[str], list[str]]:
-    """One column a variable, what is asked for of them, and the columns beside the variables."""
-    table, names, sd, written = widened(table, long, sd, run, renaming)
-    spreads = set(sd.values()) if isinstance(sd, dict) else set()
-    left = [name for name in table.columns if name not in names and name not in spreads]
-    columns = names if columns is None else columns
-    if isinstance(sd, dict):
-        sd = {name: x for name, x in sd.items() if name in columns or name not in names}
-    return table, columns, sd, left, written

@@ -25,8 +25,9 @@ def check_runs(data: Any) -> None:
                 "`Measurements.from_arrays` brings arrays into this form."
             )
     check_run_names(data.run_names, runs)
-    for name in ("starts", "numbers"):
-        per_run(name, getattr(data, name), runs)
+    for name, given in {"numbers": data.numbers, "starts": data.starts, **data.constants}.items():
+        if not np.isfinite(per_run(name, given, runs)).all():
+            raise ValueError(f"`{name}` is {given}, run by run; it needs finite numbers.")
     for i, label in enumerate(data.run_names):
         _check_times(label, data.ts[i], data.mask[i].any(axis=1), float(data.starts[i]))
         sd = np.where(data.sd[i] == 0, np.nan, data.sd[i])
@@ -88,7 +89,7 @@ def _check_times(label: str, ts: np.ndarray, measured: np.ndarray, start: float)
     if not measured.any():
         raise ValueError(f"Run {label!r} has no measured cell: leave it out.")
     first = ts[measured].min()
-    if not np.isfinite(ts).all() or not np.isfinite(start):
+    if not np.isfinite(ts).all():
         raise ValueError(
             f"Run {label!r} starts at {start:g} and has rows at {ts.tolist()}; times are finite."
         )

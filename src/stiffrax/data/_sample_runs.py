@@ -80,23 +80,17 @@ def runs_from_arrays(ts: Any, ys: Any, mask: Any) -> list[Run]:
     present = [np.ones(len(y), bool) for y in states]
     if mask is not None:
         present, _ = along_runs("mask", mask, "ys", states, _flags)
-    return [
-        _run_of_arrays(i, times[i], states[i], present[i], single=single, shared=shared)
-        for i in range(len(states))
-    ]
+    runs = []
+    for i, own in enumerate(present):
+        kept = np.flatnonzero(own)
 
+        def locate(sample: int, state: int | None, i: int = i, kept: np.ndarray = kept) -> str:
+            if state is None:
+                return f"`ts{'' if shared else f'[{i}]'}[{kept[sample]}]`"
+            return f"`ys{'' if single else f'[{i}]'}[{kept[sample]}, {state}]`"
 
-def _run_of_arrays(
-    index: int, ts: np.ndarray, ys: np.ndarray, mask: np.ndarray, *, single: bool, shared: bool
-) -> Run:
-    kept = np.flatnonzero(mask)
-
-    def locate(sample: int, state: int | None) -> str:
-        if state is None:
-            return f"`ts{'' if shared else f'[{index}]'}[{kept[sample]}]`"
-        return f"`ys{'' if single else f'[{index}]'}[{kept[sample]}, {state}]`"
-
-    title = "the run in `ys`" if single else f"run {index} of `ys`"
-    if mask.size and not mask.any():
-        title += " (its `mask` is False throughout)"
-    return Run(title, ts[kept], ys[kept], locate)
+        title = "the run in `ys`" if single else f"run {i} of `ys`"
+        if own.size and not own.any():
+            title += " (its `mask` is False throughout)"
+        runs.append(Run(title, times[i][kept], states[i][kept], locate))
+    return runs

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._column_names import Renaming
-from ._column_roles import find_run, find_time, times
+from ._column_roles import find_run, find_time
 from ._dose import Dose
 from ._frame_table import read_table
 from ._known_input import KnownInput, input_of_runs
@@ -69,30 +69,23 @@ def run_constants(
     The column that names the runs is called `run`, or as in the table of measurements.
     """
     column, places = _run_column(table, run), _rows(table, "as `constants`", runs, run)
-    if places is None:
-        if len(table) != 1:
-            raise ValueError(
-                f"{table.source}, given as `constants`, has {len(table)} rows and the columns "
-                f"{list(table.columns)}, none of which names the runs: call it `run`, as in "
-                "`rename={'experiment': 'run'}`."
-            )
-        rows = [0] * len(runs)
-    else:
-        for label, own in places.items():
-            if len(own) > 1:
-                raise ValueError(
-                    f"{table.source} has two rows for the run {label!r}; it needs one."
-                )
-        rows = [int(places[label][0]) for label in runs]
+    if column is None and len(table) != 1:
+        raise ValueError(
+            f"{table.source}, given as `constants`, has {len(table)} rows and the columns "
+            f"{list(table.columns)}, none of which names the runs: call it `run`, as in "
+            "`rename={'experiment': 'run'}`."
+        )
+    for label, own in zip(runs, places, strict=True):
+        if len(own) > 1:
+            raise ValueError(f"{table.source} has two rows for the run {label!r}; it needs one.")
+    rows = [int(own[0]) for own in places]
     constants = {}
     for name in table.columns:
         if name == column:
             continue
         values = table.numbers("constants", name)[rows]
-        for row in np.flatnonzero(~np.isfinite(values)):
-            raise ValueError(
-                f"{table.locate(rows[int(row)], name)} is empty; a constant is needed."
-            )
+        for k in np.flatnonzero(~np.isfinite(values)):
+            raise ValueError(f"{table.locate(rows[k], name)} is empty; a constant is needed.")
         constants[name] = values
     return constants
 
@@ -100,29 +93,23 @@ def run_constants(
 def run_inputs(
     inputs: Mapping[str, tuple[str, Table]], runs: Sequence[str], run: str | None, time: str | None
 ) -> dict[str, KnownInput]:
-    """Inputs by their names; the table of each may name its runs and times as the first one does."""
-    return {name: _input(name, *given, runs, run, time) for name, given in inputs.items()}
+    """Inputs by their names; the table of each may name its runs and times as the first one does.
+
+    One without a column of runs holds for all alike.
+    """
+    found = {}
+    for name, (kind, table) in inputs.items():
+        ts = table.known("time", _time_column(table, time), "is no finite time")
+        rows = _rows(table, f"for the input {name!r}", runs, run)
+        found[name] = input_of_runs(table, name, kind, ts, rows)
+    return found
 
 
-def _input(
-    name: str, kind: str, table: Table, runs: Sequence[str], run: str | None, time: str | None
-) -> KnownInput:
-    """An input of a table of its own, with a column of times; without one of runs for all alike."""
-    time = _time_column(table, time)
-    ts = table.known("time", time, "is no finite time")
-    places = _rows(table, f"for the input {name!r}", runs, run)
-    if places is None:
-        return input_of_runs(table, name, kind, ts, [np.arange(len(ts))] * len(runs))
-    return input_of_runs(table, name, kind, ts, [places[label] for label in runs])
-
-
-def _rows(
-    table: Table, what: str, runs: Sequence[str], run: str | None
-) -> dict[str, np.ndarray] | None:
-    """The rows of each run; without a column of runs there are none."""
+def _rows(table: Table, what: str, runs: Sequence[str], run: str | None) -> list[np.ndarray]:
+    """The rows of each run; without a column of runs all are those of each."""
     column = _run_column(table, run)
     if column is None:
-        return None
+        return [np.arange(len(table))] * len(runs)
     places = rows_by_label(table.labels("run", column))
     for label in runs:
         if label not in places:
@@ -130,7 +117,7 @@ def _rows(
                 f"{table.source}, given {what}, has no row for the run {label!r}; it has "
                 f"{list(places)}."
             )
-    return places
+    return [places[label] for label in runs]
 
 
 def run_doses(
@@ -195,20 +182,14 @@ def _is_true(table: Table, row: int, cell: Any) -> bool:
     if not is_given(cell):
         return False
     words = {"true": True, "false": False, "yes": True, "no": False, "1.0": True, "0.0": False}
-    if str(cell).lower() not in words:
+    if (word := str(cell).lower()) not in words:
         raise ValueError(f"{table.locate(row, 'seen')} holds {cell!r}; write 1 or 0.")
-    return words[str(cell).lower()]
+    return words[word]
 
 
 def _time_column(table: Table, time: str | None) -> str:
-    if time in table.columns:
-        return find_time(table, time)
-    if len(times(table)) != 1:
-        raise ValueError(
-            f"{table.source} has the columns {list(table.columns)}, and not one of the name `t` or "
-            "`time`. Name the one of times so, in the table or by `rename={'hours': 't'}`."
-        )
-    return times(table)[0]
+    write = "name the one of times so, in the table or by `rename={'hours': 't'}`"
+    return find_time(table, time if time in table.columns else None, write)
 
 
 def _run_column(table: Table, run: str | None) -> str | None:

@@ -28,10 +28,9 @@ class Table(NamedTuple):
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
-    def like(self, columns: dict[str, list[Any]], **others: Any) -> "Table":
+    def like(self, columns: dict[str, Any], given: Any = None, units: Any = None) -> "Table":
         """The table with other columns; `_replace` of named tuples counts on `__len__`."""
-        given = others.get("given", self.given)
-        units = others.get("units", self.units)
+        given, units = given or self.given, units or self.units
         return Table(self.source, self.header, units, columns, given, self.locate)
 
     def column(self, argument: str, name: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from ._column_roles import find_run, find_time
 from ._table import Table, few
@@ -19,7 +20,21 @@ def one_table(
         raise ValueError("No file was given: name one or more, as in `['a.csv', 'b.csv']`.")
     to_run = "run" if run is None else run
     to_time = find_time(tables[0], time)
-    tables = [_alike(table, run, time, to_run, to_time, used) for table in tables]
+    tables = list(tables)
+    for i, table in enumerate(tables):
+        own_run, own_time = find_run(table, run), find_time(table, time)
+        if own_run is None:
+            if used is not None:
+                left = [name for name in table.columns if name != own_time and name not in used]
+                check_unnamed_runs(table, own_time, left)
+            labels = [Path(table.source).stem] * len(table)
+            table = table.like(table.columns | {to_run: labels}, table.given | {to_run: labels})
+        new = {own_run: to_run, own_time: to_time}
+        parts: Any = table.columns, table.given, table.units
+        columns, given, units = (
+            {str(new.get(k, k)): x for k, x in cells.items()} for cells in parts
+        )
+        tables[i] = table.like(columns, given, units)
     _check_runs(tables, to_run)
     names = dict.fromkeys(name for table in tables for name in table.columns)
     units = _units(tables)
@@ -38,30 +53,6 @@ def one_table(
     source = few(table.source for table in tables)
     header = [name for table in tables for name in table.header]
     return Table(source, header, units, columns, given, locate)
-
-
-def _alike(
-    table: Table,
-    run: str | None,
-    time: str | None,
-    to_run: str,
-    to_time: str,
-    used: Collection[str] | None,
-) -> Table:
-    own_run, own_time = find_run(table, run), find_time(table, time)
-    if own_run is None:
-        if used is not None:
-            left = [name for name in table.columns if name != own_time and name not in used]
-            check_unnamed_runs(table, own_time, left)
-        labels = [Path(table.source).stem] * len(table)
-        table = table.like(table.columns | {to_run: labels}, given=table.given | {to_run: labels})
-    new = {own_run: to_run, own_time: to_time}
-
-    def renamed(cells: dict) -> dict:
-        return {new.get(name, name): x for name, x in cells.items()}
-
-    units = renamed(table.units)
-    return table.like(renamed(table.columns), given=renamed(table.given), units=units)
 
 
 def _check_runs(tables: Sequence[Table], run: str) -> None:

@@ -227,8 +227,8 @@ class LaplaceNoise(AbstractNoise):
 class StudentNoise(AbstractNoise):
     r"""Student's t noise with `df` degrees of freedom: single outliers hardly count.
 
-    $\sigma$ is the scale of the distribution, not its standard deviation, which is infinite for
-    `df` up to two.
+    $\sigma$, also that of data, is the scale of the distribution, not its standard deviation, which
+    is infinite for `df` up to two.
 
     **Arguments:**
 

@@ -1,5 +1,6 @@
 """The formulas of a model as functions of JAX."""
 
+import functools as ft
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
@@ -83,21 +84,26 @@ class Formulas:
         expressions = list(map(change, expressions))
         given, used = self._given, self._in_order(expressions)
         definitions = {x: change(self._definitions[x]) for x in used}
-        if len(used) > _MANY:
-            function = grouped_function(given, definitions, expressions)
-            return lambda t, y, inputs: function(jnp.stack([jnp.asarray(t, float), *y, *inputs]))
-        # Generated code names variables: an identifier may be a word of Python.
-        named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
-        count = len(self.state_names)
-        names = list(named.values())
-        function = jax_function(
-            [names[0], names[1 : 1 + count], names[1 + count : len(given)]],
-            [expression.xreplace(named) for expression in expressions],
-            [(named[x], formula.xreplace(named)) for x, formula in definitions.items()],
-        )
-        return lambda t, y, inputs: jnp.stack(
-            [jnp.asarray(value, float) for value in function(t, y, inputs)]
-        )
+        is_large = len(used) > _MANY
+        if is_large:
+            made = grouped_function(given, definitions, expressions)
+        else:
+            # Generated code names variables: an identifier may be a word of Python.
+            named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
+            made = jax_function(
+                [list(named.values())[: len(given)]],
+                [expression.xreplace(named) for expression in expressions],
+                [(named[x], formula.xreplace(named)) for x, formula in definitions.items()],
+            )
+
+        def function(of: Any, t: Any, y: Any, inputs: Any) -> Any:
+            del of  # by which a checkpoint tells it from others
+            values = [t, *y, *inputs]
+            if is_large:
+                return made(jnp.stack(values))
+            return jnp.stack([jnp.asarray(x, float) for x in made(values)])
+
+        return ft.partial(function, (self, expressions))
 
     def expanded(self, expression: Any) -> Any:
         """The expression by what is given, with all definitions put in."""

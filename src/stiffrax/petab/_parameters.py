@@ -15,7 +15,7 @@ from ._observables import text_of
 
 # Numbers of the table that are closer than this part of them are the same.
 _ROUNDING = 1e-9
-_BASES = {"lin": None, "log": 1.0, "log10": math.log(10)}
+_BASES = {"lin": 0.0, "log": 1.0, "log10": math.log(10)}
 
 
 def read_parameters(table: Any) -> dict[str, Any]:
@@ -38,10 +38,7 @@ def read_parameters(table: Any) -> dict[str, Any]:
                     "begin between: write one of them into the parameter table."
                 )
         # Text and logarithms round: what was written at a bound is read at it.
-        if value < lower and math.isclose(value, lower, rel_tol=_ROUNDING):
-            value = lower
-        if value > upper and math.isclose(value, upper, rel_tol=_ROUNDING):
-            value = upper
+        value = _close_or(min(max(value, lower), upper), value)
         if not lower <= value <= upper:
             raise ValueError(
                 f"Parameter `{name}` has the nominalValue {value:g}, outside of its bounds "
@@ -84,32 +81,32 @@ def _bounds(name: Any, row: Any, scale: str) -> tuple[float, float]:
     lower = (-math.inf if scale == "lin" else 0.0) if math.isnan(lower) else lower
     upper = math.inf if math.isnan(upper) else upper
     kind, numbers = _prior(name, row)
-    if kind in ("uniform", "parameterScaleUniform") and numbers:
-        base = _BASES[scale]
-        if kind == "parameterScaleUniform" and base is not None:
-            numbers = [math.exp(base * x) for x in numbers]
+    if kind in _UNIFORM and numbers:
+        if kind == "parameterScaleUniform" and scale != "lin":
+            numbers = [math.exp(_BASES[scale] * x) for x in numbers]
         # To rounding, these are the bounds of the table again.
-        if numbers[0] > lower and not math.isclose(numbers[0], lower, rel_tol=_ROUNDING):
-            lower = numbers[0]
-        if numbers[1] < upper and not math.isclose(numbers[1], upper, rel_tol=_ROUNDING):
-            upper = numbers[1]
+        lower = _close_or(lower, max(lower, numbers[0]))
+        upper = _close_or(upper, min(upper, numbers[1]))
     return lower, upper
 
 
+def _close_or(same: float, value: float) -> float:
+    return same if math.isclose(same, value, rel_tol=_ROUNDING) else value
+
+
 def _prior(name: Any, row: Any) -> tuple[str, list[float]]:
-    kind = row.get("objectivePriorType")
-    if not isinstance(kind, str) or not kind.strip():
-        return "parameterScaleUniform", []
-    given = row.get("objectivePriorParameters", math.nan)
-    if kind not in _DENSITIES and kind not in ("uniform", "parameterScaleUniform"):
+    kind = text_of(row, "objectivePriorType", "parameterScaleUniform")
+    given = row.get("objectivePriorParameters", "")
+    given = "" if given != given else str(given).strip()  # an empty cell may be NaN
+    if kind not in (known := [*_DENSITIES, *_UNIFORM]):
         raise ValueError(
             f"Parameter `{name}` has the objectivePriorType {kind!r}; those of PEtab are read: "
-            f"{sorted([*_DENSITIES, 'uniform', 'parameterScaleUniform'])}."
+            f"{sorted(known)}."
         )
-    if kind not in _DENSITIES and isinstance(given, float) and math.isnan(given):
-        return kind, []  # uniform between the bounds
+    if kind in _UNIFORM and not given:
+        return kind, []  # between the bounds
     try:
-        first, second = map(float, str(given).split(";"))
+        first, second = map(float, given.split(";"))
     except ValueError:
         first = second = math.nan
     if not (second > 0 if kind in _DENSITIES else second > first) or math.isnan(first):
@@ -121,6 +118,7 @@ def _prior(name: Any, row: Any) -> tuple[str, list[float]]:
     return kind, [first, second]
 
 
+_UNIFORM = ("uniform", "parameterScaleUniform")
 # Whether the density is Laplace's, and of what of the parameter.
 _DENSITIES = {
     "laplace": (True, "value"),
@@ -197,19 +195,15 @@ def read_prior(table: Any) -> Prior | None:
     """The prior of the estimated parameters; None if all are uniform on their scales."""
     names, kinds = [], []
     for name, row in table.iterrows():
-        kind, numbers = _prior(name, row)
-        flat = kind == "uniform" and _scale(name, row) != "lin"
-        if not _is_estimated(name, row) or not (kind in _DENSITIES or flat):
-            continue
-        names.append(str(name))
-        # Zero for a parameter without a logarithmic scale.
-        kinds.append((kind, _BASES[_scale(name, row)] or 0.0, *(numbers or (0.0, math.inf))))
+        (kind, numbers), base = _prior(name, row), _BASES[_scale(name, row)]
+        if _is_estimated(name, row) and (kind in _DENSITIES or kind == "uniform" and base):
+            names.append(str(name))
+            kinds.append((kind, base, *(numbers or (0.0, math.inf))))
     return Prior(tuple(names), tuple(kinds)) if names else None
 
 
 def with_values(table: Any, values: dict[str, float]) -> Any:
     """The parameter table with other nominal values of what is estimated, within the bounds."""
-    table = table.copy()
     found = []
     for name, row in table.iterrows():
         value = row.get("nominalValue", math.nan)
@@ -217,5 +211,4 @@ def with_values(table: Any, values: dict[str, float]) -> Any:
             lower, upper = _bounds(name, row, _scale(name, row))
             value = min(max(values[str(name)], lower), upper)
         found.append(float(value))
-    table["nominalValue"] = np.array(found)
-    return table
+    return table.assign(nominalValue=np.array(found))

@@ -43,7 +43,7 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
                 raise ValueError(
                     f"A measurement names the condition {given!r}; the conditions are {conditions}."
                 )
-        at_rest = bool(math.isinf(times[k]))
+        at_rest = bool(times[k] == math.inf)
         if at_rest and before is not None:
             raise ValueError(
                 f"Condition {condition!r} is measured at time inf after preequilibration with "
@@ -55,7 +55,7 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
     cells = np.zeros((len(table), 3), int)
     ts, values, spreads = [], [], []
     for i, lines in enumerate(runs.values()):
-        moments = [0.0 if math.isinf(times[k]) else times[k] for k in lines]
+        moments = [0.0 if times[k] == math.inf else times[k] for k in lines]
         places = _rows([(t, rows[k].column) for t, k in zip(moments, lines, strict=True)])
         for k, place in zip(lines, places, strict=True):
             cells[k] = i, place, rows[k].column

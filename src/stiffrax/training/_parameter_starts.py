@@ -35,15 +35,16 @@ class StartStore:
     ):
         self._path = None if path is None else Path(path)
         self._max_steps = max_steps
-        known = split_trainable(vector.given)[1]
-        precision = str(jnp.result_type(float))
-        self._digest = digest_of(vector.names, known, data, loss, points, drawn_by, precision)
         self.found: dict[int, Found] = {}
         # The most steps that each search in the file could take.
         self._of_steps: dict[int, int] = {}
-        if self._path is not None:
-            check_folder(self._path)
-        if self._path is not None and self._path.exists():
+        if self._path is None:
+            return
+        known = split_trainable(vector.given)[1]
+        precision = str(jnp.result_type(float))
+        self._digest = digest_of(vector.names, known, data, loss, points, drawn_by, precision)
+        check_folder(self._path)
+        if self._path.exists():
             self._read(self._path)
 
     def add(self, number: int, found: Found) -> None:
@@ -63,7 +64,7 @@ class StartStore:
         try:
             saved = json.loads(path.read_text())
             known, same = saved.get("format") == _FORMAT, saved["of"] == self._digest
-        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             known, same, saved = False, False, {}
         if not known:
             raise ValueError(
