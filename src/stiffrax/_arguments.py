@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from ._flat_state import real_dtype
+from ._flat_state import inexact, real_dtype
 from ._trees import is_traced
 
 # Least relative tolerance in units of rounding. Chosen, not measured; RADAU5 refuses below 10.
@@ -110,6 +110,17 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
         f"`{name}` is a {type(value).__name__} of dtype {given}; it needs real numbers. Convert text "
         "with `float`, and give the real and the imaginary part of a complex quantity as two."
     )
+
+
+def real_array(name: str, value: Any) -> Array:
+    """`value` as an array of a real floating-point type."""
+    array = inexact(value)
+    if jnp.iscomplexobj(array):
+        raise ValueError(
+            f"`{name}` must be real, got {array.dtype}: make the real and the imaginary part of a "
+            "complex state two states."
+        )
+    return array
 
 
 def check_state(y: Any) -> None:

@@ -72,7 +72,7 @@ def test_constant_state_takes_the_size_given_for_it():
         (lambda: srx.Scaling([[1.0]], 1.0), "`y_scale="),
         (lambda: srx.Scaling("large", 1.0), "`y_scale` is a str .* needs real numbers"),
         (lambda: srx.Scaling([1.0], -2.0), r"`t_scale=\[-2.0\]`"),
-        (lambda: srx.Scaling.from_data(DATA, kind="std"), "`kind='std'`"),
+        (lambda: srx.Scaling.from_data(DATA, kind="std"), "kind='std'"),
         (lambda: srx.Scaling.from_data(constant(0.0), constant=0.0), "`y_scale="),
     ],
 )

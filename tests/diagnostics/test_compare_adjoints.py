@@ -88,9 +88,11 @@ def test_a_loss_that_is_no_number_is_the_callers_mistake():
         srx.diagnostics.compare_adjoints(lambda p, adjoint: p, jnp.ones(1))
 
 
-def test_no_repeats_are_refused():
-    with pytest.raises(ValueError, match="repeats=0"):
-        srx.diagnostics.compare_adjoints(loss, jnp.array(2.0), repeats=0)
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("repeats", [0, 2.5])
+def test_repeats_that_are_no_count_are_refused(repeats):
+    with pytest.raises(ValueError, match=rf"`repeats={repeats}` was given.*Write `repeats=5`"):
+        srx.diagnostics.compare_adjoints(loss, jnp.array(2.0), repeats=repeats)
 
 
 @pytest.mark.slow

@@ -259,7 +259,7 @@ def test_dimension_of_no_exponents_is_refused():
     ("options", "message"),
     [
         ({"y0": jnp.ones((1, 1, 3))}, "3 dimensions"),
-        ({"y0": jnp.ones(3, complex)}, "`y0` is complex"),
+        ({"y0": jnp.ones(3, complex)}, "`y0` must be real, got complex"),
         ({"num_exponents": 4}, "`num_exponents=4`"),
         ({"interval": 0.0}, "`interval=0.0`"),
         ({"interval": 2.0, "discrete": True}, "for maps 1"),

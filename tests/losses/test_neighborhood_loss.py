@@ -193,7 +193,7 @@ def test_other_data_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": 3}, "`order=3`"),
+        ({"order": 3}, "order=3"),
         ({"num_neighbors": 0}, "`num_neighbors=0`"),
         ({"steps": 0}, "`steps=0`"),
         ({"theiler": -1}, "`theiler=-1`"),

@@ -160,3 +160,11 @@ def test_single_precision_puts_no_parameter_beyond_its_bounds_or_to_zero(bounds)
                 found = make(value, *bounds)
                 assert found.raw.dtype == jnp.float32
                 assert found.lower <= float(found.raw) <= found.upper
+
+
+@pytest.mark.parametrize("rates", [[2.0], (2,)])
+def test_a_list_that_is_fixed_is_an_array(rates):
+    network = srx.ReactionNetwork(["A -> B"], rates=srx.fixed(rates))
+    np.testing.assert_array_equal(network(0.0, jnp.ones(2)), [-2.0, 2.0])
+    np.testing.assert_array_equal(srx.fixed([rates, rates]).tree, [rates, rates])
+    assert srx.fixed([jnp.ones(2)]).tree[0].shape == (2,)

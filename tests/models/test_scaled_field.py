@@ -118,7 +118,7 @@ def test_model_is_mapped_over_batches():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: scaled(states="logarithm"), "`states='logarithm'`"),
+        (lambda: scaled(states="logarithm"), "states='logarithm'"),
         (lambda: scaled(t0=1.0, states="log"), "`t0` or `floor` was given without"),
         (lambda: scaled(floor=1e-8), "`t0` or `floor` was given without"),
         (lambda: scaled(floor=0.0), r"`floor=\[0.0\]`"),
@@ -184,3 +184,13 @@ def test_whole_states_are_numbers_like_others():
     model = srx.ScaledField(net, y_scale=[1.0, 1e-3], t_scale=0.5)
     y = np.array([1, 0])
     np.testing.assert_allclose(model(0.0, jnp.asarray(y)), model(0.0, jnp.asarray(y, float)))
+
+
+def test_clock_and_slopes_of_logarithms_are_right_far_above_a_small_floor_in_single_precision():
+    with jax.enable_x64(False):
+        y, options = jnp.ones(1), {"states": "log", "log_time": True, "floor": 1e-20}
+        model = srx.ScaledField(lambda x: jnp.ones(1), [1.0], 1.0, **options)
+        expected = 1 / np.arcsinh(1e20)
+        np.testing.assert_allclose(model(1.0, y), [expected], rtol=1e-5)
+        slopes = jax.jacrev(lambda y: model.features(1.0, y))(y)
+        np.testing.assert_allclose(slopes, [[expected], [0.0]], rtol=1e-5)

@@ -69,3 +69,8 @@ def test_no_other_run_than_the_one_drawn_is_solved(found, monkeypatch):
     name = fit.data.run_names[-1]
     srx.plots.measured_fit(fit, run=name, points=5)
     assert solved == [(name,)]
+
+
+def test_no_profile_is_nothing_to_draw():
+    with pytest.raises(ValueError, match="positive integer, not 0"):
+        srx.plots.profiles({})

@@ -171,3 +171,12 @@ def test_a_constraint_is_no_rate_of_change_to_compare():
         srx.compare(model, model)
     with pytest.raises(ValueError, match="row of 'y2' is a constraint"):
         srx.from_sympy(srx.to_sympy(model))
+
+
+@pytest.mark.parametrize("formula", [sp.exp(x - 800), sp.exp(800 - x), 2 * sp.exp(x - 800)])
+def test_coefficients_that_no_double_is_are_compared(formula):
+    row = only_row(formula, sp.exp(1) * formula)
+    assert math.isclose(row.relative_error, 1 - math.exp(-1), rel_tol=1e-12)
+    same = srx.compare((formula, x), (formula, x), names=["x", "v"])
+    assert (same.num_found, same.largest_relative_error) == (2, 0.0)
+    assert "e-348  " in str(same) or "e+347  " in str(same)

@@ -383,6 +383,11 @@ def test_state_of_another_shape_is_refused():
         srx.from_sympy((x,), (x,))(0.0, jnp.ones(2))
 
 
+def test_a_complex_state_is_refused_and_not_made_real():
+    with pytest.raises(ValueError, match="`y` must be real, got complex128: make"):
+        srx.from_sympy((-x,), (x,))(0.0, jnp.array([1j]))
+
+
 @pytest.mark.parametrize("name", ["e", "E", "exp", "select", "jax", "sqrt", "less", "array", "x0"])
 def test_a_state_may_have_the_name_of_what_generated_code_uses(name):
     x = sympy.Symbol(name)

@@ -93,6 +93,11 @@ def test_two_equations_of_one_state_are_refused():
         srx.from_text("dx/dt = 1\ndx/dt = 2")
 
 
+def test_names_that_python_reads_as_one_are_refused():
+    with pytest.raises(ValueError, match="`names` holds '\N{GREEK SMALL LETTER MU}' twice"):
+        srx.to_text((1, 2), ["\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}"])
+
+
 def test_state_that_is_named_like_the_time_is_refused():
     with pytest.raises(ValueError, match="`names` holds 't', which is the time"):
         srx.from_text("dt/dt = 1")

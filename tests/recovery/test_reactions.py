@@ -1,6 +1,7 @@
 """Reactions out of rate equations, and out of the package."""
 
 import itertools
+import re
 import sys
 import time
 
@@ -177,6 +178,12 @@ class TestSbml:
         y = np.arange(1.0, 12.0) / 8
         expected = network(0.0, jnp.asarray(y))
         np.testing.assert_allclose(sbml_rates(network, y), expected, rtol=1e-12)
+
+    def test_single_precision_has_the_digits_that_were_given(self):
+        pytest.importorskip("libsbml")
+        rates, y = jnp.array([0.1], jnp.float32), np.array([0.3, 0.7], np.float32)
+        text = srx.to_sbml(srx.ReactionNetwork(["A -> B"], rates=rates), y)
+        assert re.findall(r'(?:value|initialAmount)="(.+?)"', text) == ["0.3", "0.7", "0.1"]
 
     def test_what_it_cannot_write_is_refused(self):
         with pytest.raises(ValueError, match="it needs a reaction network"):

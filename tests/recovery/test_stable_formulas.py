@@ -18,6 +18,7 @@ FUNCTIONS = {
     "swish": (lambda t, y, a: jax.nn.silu(y), -1e4),
     "softplus": (lambda t, y, a: jax.nn.softplus(y), -40.0),
     "gamma": (lambda t, y, a: jax.lax.lgamma(y), 200.0),
+    "gamma of what is positive": (lambda t, y, a: jax.lax.lgamma(jnp.exp(y)), 7.0),
     "diode": (lambda t, y, a: 1e-12 * jnp.expm1(y / 0.02), 1e-12),
     "loss": (lambda t, y, a: -jnp.expm1(-y), 1e-12),
 }
@@ -43,7 +44,8 @@ def test_what_an_exponent_adds_is_written_as_a_decimal():
     assert srx.to_text(rows, ["x"]) == "dx/dt = exp(0.125 - 2.5*x)"
     assert srx.to_text(rows, ["x"], digits=2) == "dx/dt = exp(0.12 - 2.5*x)"
     assert "e^{0.125 - 2.5 x}" in srx.to_latex(rows, ["x"])
-    assert srx.to_text((sp.exp(x + sp.Rational(1, 3)) ** x,), ["x"]) == "dx/dt = exp(x + 1/3)**x"
+    power = sp.exp(1 / x + sp.Rational(1, 3)) ** x
+    assert srx.to_text((power,), ["x"]) == "dx/dt = exp(1/3 + 1/x)**x"
 
 
 @pytest.mark.parametrize("write", [srx.to_text, srx.to_latex, srx.from_sympy, srx.compare])

@@ -61,6 +61,46 @@ def test_every_formula_that_is_read_from_jax_comes_back():
     assert round_trip(field) == srx.to_sympy(field, ["x", "v"])
 
 
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda t, y, a: jnp.abs(y * jnp.exp(-2 * t)), "exp(-2*t)*Abs(x)"),
+        (lambda t, y, a: jnp.abs(y * jnp.exp(-3e3 / y)), "exp(-3000/x)*Abs(x)"),
+        (lambda t, y, a: jnp.abs(jnp.abs(y) ** (1 + t)), "Abs(x)**(t + 1)"),
+        (lambda t, y, a: -jnp.nan_to_num(1 / y), "-1/x"),
+        (lambda t, y, a: jnp.where(jnp.isinf(1 / y) | (y >= jnp.inf), 1.0, y), "x"),
+        (lambda t, y, a: jnp.where((y > -jnp.inf) & (1 / y != jnp.inf), y, 1.0), "x"),
+    ],
+    ids="abs Arrhenius power nan_to_num isinf bounds".split(),
+)
+def test_states_are_real_and_finite(function, expected):
+    assert srx.to_text(function, ["x"]) == f"dx/dt = {expected}"
+    assert srx.compare(function, srx.from_text(f"dx/dt = {expected}")).num_extra == 0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t, y, a: -y / (1 + jnp.hypot(y[0], y[1])),
+        lambda t, y, a: jax.nn.softplus(jnp.exp(y)) + jnp.cbrt(jnp.exp(y)),
+        lambda t, y, a: jnp.mod(jnp.exp(y), 1.0) + jax.scipy.special.i0e(jnp.exp(y)),
+    ],
+    ids=["hypot", "softplus", "mod"],
+)
+def test_functions_of_real_parts_and_of_infinities_come_back(function):
+    assert round_trip(function) == srx.to_sympy(function, ["x", "v"])
+
+
+def test_expressions_and_text_are_of_real_states_too():
+    assert srx.to_text((sp.Abs(sp.exp(x)) + sp.re(x),), ["x"]) == "dx/dt = x + exp(x)"
+    assert srx.from_text("dx/dt = Abs(exp(x))") == {"x": sp.exp(x)}
+
+
+def test_truths_are_zeros_and_ones():
+    expected = "dx/dt = Piecewise((1, x < 1), (0, True))"
+    assert srx.to_text(lambda t, y, args: y < 1.0, ["x"]) == expected
+
+
 def test_lines_are_named_after_the_states():
     text = srx.to_text((v, -4 * x + sp.Float(0.5)), ["x", "v"])
     assert text == "dx/dt = v\ndv/dt = 0.5 - 4*x"

@@ -151,6 +151,16 @@ def test_operation_that_is_not_affine_is_not_taken_for_one(function):
         trace(function, SYMBOLS)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda y: jnp.real(jnp.exp(1j * y.astype(complex))), lambda y: jax.lax.complex(y, y).real],
+    ids=["cast", "pair"],
+)
+def test_complex_numbers_are_refused_by_name(function):
+    with pytest.raises(ValueError, match="uses complex numbers: write it with arithmetic"):
+        trace(function, SYMBOLS)
+
+
 def test_state_as_an_index_is_refused():
     with pytest.raises(ValueError, match="turns states into integers"):
         trace(lambda y: y[jnp.argmax(y)], SYMBOLS)
@@ -163,7 +173,10 @@ def test_loop_over_numbers_alone_is_no_obstacle():
 
 @pytest.mark.parametrize(
     "function",
-    [lambda y: y.astype(int), lambda y: 3 * (y > 1).astype(int) // 2],
+    [
+        lambda y: y.astype(int),
+        lambda y: 3 * (y > 1).astype(int) // 2,
+    ],
     ids=["cast", "quotient"],
 )
 def test_state_as_an_integer_is_refused(function):

@@ -270,7 +270,7 @@ def test_more_substeps_remove_the_error_of_a_coarse_method():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"start": "cold"}, "`start='cold'`"),
+        ({"start": "cold"}, "start='cold'"),
         ({"max_steps": 0}, "`max_steps=0`"),
         ({"scale": [1.0, -1.0]}, "`scale="),
         ({"scale": [1.0, 1.0, 1.0]}, "`scale="),

@@ -260,7 +260,7 @@ def test_a_segment_that_cannot_be_solved_spoils_none_after_it():
     [
         ({"window": 0}, "`window=0`"),
         ({"substeps": 0}, "`substeps=0`"),
-        ({"initial_states": "fixed"}, "`initial_states='fixed'`"),
+        ({"initial_states": "fixed"}, "initial_states='fixed'"),
         ({"initial_states": "free"}, "`window=1`"),
         ({"start": "coupled"}, "`start='coupled'` was given with `window=1`"),
         ({"weight": -1.0}, "`weight` of shape"),

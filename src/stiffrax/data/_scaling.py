@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import real_numbers
+from .._arguments import check_choice, real_numbers
 from .._options import Size
 from ._rounding import unit_of_rounding
 from ._trajectories import Trajectories
@@ -71,8 +71,7 @@ class Scaling(eqx.Module):
 
         **Raises:** `ValueError` for another `kind`, and for states without a size.
         """
-        if kind not in ("range", "max"):
-            raise ValueError(f'`kind={kind!r}` was given; write "range" or "max".')
+        check_choice("Scaling.from_data", "kind", kind, "range", "max")
         ys = np.asarray(data.ys)[np.asarray(data.mask)]
         y_scale = np.ptp(ys, axis=0) if kind == "range" else np.max(np.abs(ys), axis=0)
         # A range of rounding errors is none.

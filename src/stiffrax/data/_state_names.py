@@ -1,6 +1,7 @@
 """Names of states and columns, which are symbols of equations."""
 
 import keyword
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -11,7 +12,7 @@ def check_names(argument: str, names: Sequence[str], count: int | None = None) -
             f"{argument} is the string {names!r}, but a sequence of names is needed: write "
             f"[{names!r}] for one state."
         )
-    names = tuple(names)
+    names, read = tuple(names), set()
     if count is not None and len(names) != count:
         raise ValueError(
             f"{argument} has {len(names)} names, but there are {count} states: give one name each."
@@ -23,8 +24,10 @@ def check_names(argument: str, names: Sequence[str], count: int | None = None) -
                 "identifier (letters, digits and underscores, no digit first, no keyword), such "
                 f"as {suggestion(name, i)!r}."
             )
-        if name in names[:i]:
+        name = unicodedata.normalize("NFKC", name)  # as Python reads it
+        if name in read:
             raise ValueError(f"{argument} holds {name!r} twice: give every state its own name.")
+        read.add(name)
     return names
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from .._arguments import check_count
 from ..adjoints import (
     DiscreteAdjoint,
     ForwardSensitivity,
@@ -182,10 +183,7 @@ def compare_adjoints(
 
     ```
     """
-    if repeats < 1:
-        raise ValueError(
-            f"`repeats={repeats}` was given; at least one run is needed. Write `repeats=5`."
-        )
+    check_count("repeats", repeats, write="repeats=5")
     flat, _ = ravel_pytree(eqx.filter(parameters, eqx.is_inexact_array))
     if not flat.size:
         # Two empty gradients agree whatever they are of.

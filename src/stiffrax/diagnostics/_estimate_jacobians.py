@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from .._arguments import check_choice, check_count
 from .._options import JacobianKind
 from ..data import Trajectories, find_neighborhoods
 
@@ -57,14 +58,9 @@ def estimate_jacobians(
 
     ```
     """
-    if kind not in ("field", "flow"):
-        raise ValueError(f'`kind={kind!r}` was given; write "field" or "flow".')
+    check_choice("estimate_jacobians", "kind", kind, "field", "flow")
     n = data.num_states
-    if num_neighbors < n + 1:
-        raise ValueError(
-            f"`num_neighbors={num_neighbors}` was given; a linear fit of {n} states has {n + 1} "
-            f"unknowns each: write `num_neighbors={4 * n}`."
-        )
+    check_count("num_neighbors", num_neighbors, least=n + 1, write=f"num_neighbors={4 * n}")
     found = find_neighborhoods(data, num_neighbors, theiler=theiler)
     # In units of the states' ranges: in their own, rounding would hide the small ones.
     size = np.ptp(np.asarray(data.ys)[np.asarray(data.mask)], axis=0)

@@ -12,7 +12,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._arguments import as_integer, check_count, check_rates
+from .._arguments import check_count, check_rates, real_array
 from .._mass import check_no_mass
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
@@ -196,13 +196,7 @@ def lyapunov_spectrum(
     """
     field = paramax.unwrap(field)
     check_no_mass("`field`", field)
-    starts = jnp.atleast_2d(jnp.asarray(y0))
-    if jnp.iscomplexobj(starts):
-        raise ValueError(
-            "`y0` is complex; exponents are those of a real state. Make the real and the imaginary "
-            "part two states."
-        )
-    starts = starts if jnp.issubdtype(starts.dtype, jnp.floating) else starts.astype(float)
+    starts = jnp.atleast_2d(real_array("y0", y0))
     interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
@@ -354,10 +348,7 @@ def _check(
     n = starts.shape[-1]
     if ndim not in (1, 2):
         raise ValueError(f"`y0` has {ndim} dimensions; it needs shape (n,) or (starts, n).")
-    if as_integer(k) is None or not 1 <= k <= n:
-        raise ValueError(
-            f"`num_exponents={k}` was given; the state has {n} components: write 1 to {n}."
-        )
+    check_count("num_exponents", k, most=n)
     if not interval > 0 or (discrete and interval != 1):
         raise ValueError(
             f"`interval={interval}` was given; it needs a positive time, and for maps 1."

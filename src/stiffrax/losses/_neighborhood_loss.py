@@ -11,7 +11,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import check_count
+from .._arguments import check_choice, check_count
 from .._trees import is_none
 from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow, predict_lanes
@@ -106,8 +106,7 @@ class NeighborhoodLoss(AbstractLoss):
         distributions: bool = False,
         measure: AbstractErrorMeasure | None = None,
     ):
-        if order not in (1, 2):
-            raise ValueError(f"`order={order!r}` was given; write 1 or 2.")
+        check_choice("NeighborhoodLoss", "order", order, 1, 2)
         if annulus is not None and not 0 <= annulus[0] < annulus[1]:
             raise ValueError(
                 f"`annulus={annulus}` was given; it needs two distances in increasing order: "

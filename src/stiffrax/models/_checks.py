@@ -9,6 +9,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import real_array
 from .._flat_state import inexact
 
 
@@ -59,14 +60,7 @@ def check_coefficients(
         raise ValueError(
             f"`active` must hold booleans, got {active.dtype}: write for example `active=c != 0`."
         )
-    if jnp.iscomplexobj(coefficients):
-        raise ValueError(
-            f"`coefficients` must be real, got {coefficients.dtype}: make the real and the "
-            "imaginary part of a complex state two states."
-        )
-    if not jnp.issubdtype(coefficients.dtype, jnp.floating):
-        coefficients = coefficients.astype(float)
-    return jnp.where(active, coefficients, 0), active
+    return jnp.where(active, real_array("coefficients", coefficients), 0), active
 
 
 def holds_parameters(value: Any) -> bool:

@@ -138,8 +138,8 @@ class Library(AbstractLinearModel):
         self.functions = tuple(functions.values())
         self._feature_names = tuple(functions)
         self.num_states = check_count("num_states", num_states)
-        outputs = (
-            self.num_states if num_outputs is None else check_count("num_outputs", num_outputs)
+        outputs = check_count(
+            "num_outputs", self.num_states if num_outputs is None else num_outputs
         )
         self.coefficients, self.active = check_coefficients(
             coefficients, active, (outputs, len(functions))

@@ -135,7 +135,7 @@ def fixed(value: Any) -> Any:
 
     **Arguments:**
 
-    - `value`: what stays as it is; a number alone becomes an array of a floating type.
+    - `value`: what stays as it is; a number, or a list of them, becomes a floating-point array.
 
     **Returns:** a `paramax.NonTrainable`; its value after `paramax.unwrap`.
 
@@ -146,7 +146,8 @@ def fixed(value: Any) -> Any:
 
     ```
     """
-    return paramax.NonTrainable(jnp.asarray(value, float) if np.isscalar(value) else value)
+    plain = isinstance(value, list | tuple) and all(map(np.isscalar, jax.tree.leaves(value)))
+    return paramax.NonTrainable(jnp.asarray(value, float) if plain or np.isscalar(value) else value)
 
 
 def split_trainable(tree: Any) -> tuple[Any, Any]:

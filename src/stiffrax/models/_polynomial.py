@@ -122,8 +122,8 @@ class Polynomial(AbstractLinearModel):
     ):
         self.num_states = check_count("num_states", num_states)
         self.degree = check_count("degree", degree)
-        outputs = (
-            self.num_states if num_outputs is None else check_count("num_outputs", num_outputs)
+        outputs = check_count(
+            "num_outputs", self.num_states if num_outputs is None else num_outputs
         )
         self.coefficients, self.active = check_coefficients(
             coefficients, active, (outputs, len(self.exponents))

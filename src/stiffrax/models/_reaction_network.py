@@ -96,7 +96,9 @@ class ReactionNetwork(AbstractTermModel):
                 f"`species` are {self.species}; the {len(sides)} reactions have {missing} besides. "
                 "Give one reaction or more, and name every species of them."
             )
-        pairs = [tuple(_counts(side, self.species) for side in both) for both in sides]
+        pairs = [
+            tuple(tuple(side.get(x, 0) for x in self.species) for side in both) for both in sides
+        ]
         self._complexes = _checked(pairs, self.species)
         _check_wrapped(rates)
         known, self.active = check_coefficients(paramax.unwrap(rates), active, (len(pairs),))
@@ -251,12 +253,9 @@ class ReactionNetwork(AbstractTermModel):
 
     def __str__(self) -> str:
         rows = [
-            (text, f"{float(rate):.6g}")
+            (text, f"{rate:.6g}")
             for text, rate, on in zip(
-                self.reactions(),
-                np.asarray(self.rates),
-                np.asarray(self.active),
-                strict=True,
+                self.reactions(), self.rates.tolist(), self.active.tolist(), strict=True
             )
             if on
         ]
@@ -317,10 +316,6 @@ def _check_wrapped(rates: Any) -> None:
             "`rates` holds a parameter for single reactions; it needs one for all, or plain numbers. "
             "Write `srx.positive([...], lower, upper)` with a rate for each reaction."
         )
-
-
-def _counts(side: dict[str, int], species: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(side.get(name, 0) for name in species)
 
 
 def _checked(pairs: list[Any], species: tuple[str, ...]) -> tuple[Any, ...]:

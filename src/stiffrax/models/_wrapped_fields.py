@@ -6,11 +6,12 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import paramax
 from jaxtyping import Array, Float
 
-from .._arguments import real_numbers
+from .._arguments import check_choice, real_numbers
 from .._flat_state import inexact
 from .._options import StateFeatures
 from ..data import check_sizes
@@ -105,8 +106,7 @@ class ScaledField(eqx.Module):
             output_scale = self.y_scale
         self.output_scale = tuple(map(float, check_sizes("output_scale", output_scale)))
         (self.t_scale,) = map(float, check_sizes("t_scale", [t_scale]))
-        if states not in ("raw", "scaled", "log"):
-            raise ValueError(f'`states={states!r}` was given; write "raw", "scaled" or "log".')
+        check_choice("ScaledField", "states", states, "raw", "scaled", "log")
         (self.floor,) = map(float, check_sizes("floor", [floor]))
         self.states = states
         self.log_time = bool(log_time)
@@ -156,11 +156,15 @@ class ScaledField(eqx.Module):
 
     def _clock(self, x: Array) -> Array:
         """The derivative of `_logarithm`."""
-        slope = 1 / (self.floor * jnp.arcsinh(1 / self.floor)).astype(x.dtype)
-        return slope / jnp.sqrt(1 + (x / self.floor) ** 2)
+        return jax.jvp(self._logarithm, (x,), (jnp.ones_like(x),))[1]
 
     def _logarithm(self, x: Array) -> Array:
-        return jnp.arcsinh(x / self.floor) / jnp.arcsinh(1 / self.floor).astype(x.dtype)
+        return _arcsinh(x / self.floor) / jnp.arcsinh(1 / self.floor).astype(x.dtype)
+
+
+# In single precision JAX has slopes of zero far out.
+_arcsinh = jax.custom_jvp(jnp.arcsinh)
+_arcsinh.defjvps(lambda dx, y, _: dx / jnp.cosh(y))
 
 
 @named_parts.register(ScaledField)

@@ -160,7 +160,7 @@ def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
 
     **Returns:** the axes used.
 
-    **Raises:** `ValueError` for too few axes, or without matplotlib.
+    **Raises:** `ValueError` for too few axes, no profile, or without matplotlib.
 
     ```python
     >>> import numpy as np, stiffrax as srx

@@ -119,7 +119,7 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
     ```
     """
     rows = comparison.rows
-    sizes = [abs(x) for row in rows for x in (row.true, row.recovered) if x]
+    sizes = [abs(x) for row in rows for x in (row.true, row.recovered) if isinstance(x, float)]
     if not sizes:
         raise ValueError("The comparison has no term to draw; compare systems with terms.")
     ax = one_axes(ax)

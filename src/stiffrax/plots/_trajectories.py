@@ -67,7 +67,7 @@ def trajectories(
 
 
 def _columns(n: int) -> int:
-    return min(n, 4)
+    return max(1, min(n, 4))
 
 
 def panels_of(axes: Any, n: int, *, share: bool = True) -> np.ndarray:

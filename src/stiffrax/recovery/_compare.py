@@ -36,15 +36,15 @@ class ComparisonRow:
 
     state: str
     term: "sympy.Expr"
-    true: float | None
-    recovered: float | None
+    true: "float | sympy.Float | None"
+    recovered: "float | sympy.Float | None"
 
     @property
     def relative_error(self) -> float:
         """`|recovered - true| / |true|`; NaN for a missing or an extra term."""
         if self.true is None or self.recovered is None:
             return math.nan
-        return abs(self.recovered - self.true) / abs(self.true)
+        return float(abs(self.recovered - self.true) / abs(self.true))
 
 
 @final
@@ -172,7 +172,7 @@ def compare(
     return Comparison(tuple(rows))
 
 
-def _terms(expression: Any) -> dict[Any, float]:
+def _terms(expression: Any) -> dict[Any, Any]:
     import sympy
 
     terms: dict[Any, Any] = {}
@@ -181,7 +181,12 @@ def _terms(expression: Any) -> dict[Any, float]:
     for addend in sympy.Add.make_args(expanded):
         coefficient, term = addend.as_independent(*expanded.free_symbols, as_Add=False)
         terms[term] = terms.get(term, 0) + coefficient
-    return {term: float(c) for term, c in terms.items() if c != 0}
+    # No double is the `exp(-800)` in `exp(x - 800)`.
+    return {
+        term: number if 0 < abs(number := float(c)) < math.inf else c.n()
+        for term, c in terms.items()
+        if c != 0
+    }
 
 
 def _order(term: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float
 
+from .._arguments import real_array
 from ..data._state_names import state_names
 from ..models import (
     AbstractLinearModel,
@@ -25,7 +26,14 @@ from ..models._checks import check_state
 from ..models._own_names import named_parts, own_names
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
-from ._numbers import check_digits, drop_small_terms, is_finite, is_real, round_numbers
+from ._numbers import (
+    check_digits,
+    drop_small_terms,
+    is_finite,
+    is_real,
+    of_reals,
+    round_numbers,
+)
 from ._sums_of_terms import linear_rows, network_rows
 from ._system_field import field_of
 from ._trace import trace
@@ -84,10 +92,9 @@ class SymbolicModel(eqx.Module):
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """The value of the expressions; `args` is not used.
 
-        **Raises:** `ValueError` for a `y` that has not one number for each state.
+        **Raises:** `ValueError` for a `y` that has not one real number for each state.
         """
-        y = check_state(y, self.num_states)
-        y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
+        y = real_array("y", check_state(y, self.num_states))
         values = compiled(self.expressions, self.names)(t, y)
         return jnp.stack([jnp.asarray(value, y.dtype) for value in values])
 
@@ -200,8 +207,8 @@ def to_sympy(
     if isinstance(model, ConstrainedField):
         # The model itself says where its parts return other shapes.
         jax.eval_shape(model, 0.0, jnp.ones(size), args)
-        violation = functools.partial(_violation, model)
-        rows = [*read(model.learned), *map(constraint, read(violation))]
+        violation = read(lambda *inputs: jnp.atleast_1d(model.constraint(*inputs)))
+        rows = [*read(model.learned), *map(constraint, violation)]
         rows = [rows[i] for i in np.argsort((*model.differential, *model.algebraic))]
     else:
         rows = read(model)
@@ -211,11 +218,7 @@ def to_sympy(
                 f"Output {i + 1} of the model is {row} whatever the state is, which makes no equation. "
                 "Look for a division by zero, or for `jnp.take` beyond an array, which is NaN."
             )
-    return map_rows(lambda e: round_numbers(e, digits), rows)
-
-
-def _violation(model: ConstrainedField, t: Any, y: Array, args: Any) -> Array:
-    return jnp.atleast_1d(model.constraint(t, y, args))
+    return map_rows(lambda e: round_numbers(of_reals(e), digits), rows)
 
 
 def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: float) -> list[Any]:
@@ -296,7 +299,7 @@ def as_system(
         refuse_constraints(expressions, states)
 
     def as_written(e: Any) -> Any:
-        renamed = e.xreplace({s: sympy.Symbol(str(s)) for s in e.free_symbols})
+        renamed = of_reals(e.xreplace({s: sympy.Symbol(str(s)) for s in e.free_symbols}))
         if not is_real(renamed):
             raise ValueError(
                 f"The equations hold {renamed}, which is not real: a root of a negative number, or the "

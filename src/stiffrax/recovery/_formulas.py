@@ -12,6 +12,17 @@ import numpy as np
 from ._numbers import exponential, is_symbolic, map_elements, to_exponent, to_symbolic
 
 
+def _finite(relation: Any) -> Any:
+    import sympy as sp
+
+    # A formula says nothing of infinities but those that are written.
+    def relate(*sides: Any) -> Any:
+        signs = [{sp.oo: 1, -sp.oo: -1}.get(x, 0) for x in sides]
+        return relation(*(signs if any(signs) else sides))
+
+    return relate
+
+
 @functools.cache
 def elementwise() -> dict[str, Callable[..., Any]]:
     """The functions of SymPy for the primitives that act element by element, by their names."""
@@ -19,6 +30,7 @@ def elementwise() -> dict[str, Callable[..., Any]]:
     from sympy.core.relational import Relational
     from sympy.logic.boolalg import BooleanAtom, BooleanFunction
 
+    @_finite
     def differ(a: Any, b: Any) -> Any:
         # `Ne` of two relations would be no condition that anything else reads.
         is_truth = any(isinstance(x, Relational | BooleanAtom | BooleanFunction) for x in (a, b))
@@ -43,16 +55,16 @@ def elementwise() -> dict[str, Callable[..., Any]]:
         "exp": exponential,
         "exp2": lambda x: 2**x,
         "expm1": lambda x: exponential(x) - 1,
-        "ge": sp.Ge,
-        "gt": sp.Gt,
-        # A formula says nothing of numbers that are not finite.
+        "ge": _finite(sp.Ge),
+        "gt": _finite(sp.Gt),
         "is_finite": lambda _: sp.true,
-        "le": sp.Le,
+        "le": _finite(sp.Le),
         "lgamma": lambda x: sp.log(sp.Abs(sp.gamma(x))),
         "log1p": lambda x: sp.log(1 + x),
         "log2": lambda x: sp.log(x) / sp.log(2),
+        "logaddexp": lambda a, b: sp.log(exponential(a) + exponential(b)),
         "logistic": lambda x: 1 / (1 + exponential(-x)),
-        "lt": sp.Lt,
+        "lt": _finite(sp.Lt),
         "max": sp.Max,
         "min": sp.Min,
         "mul": operator.mul,
@@ -111,16 +123,7 @@ def _pow(_: Any, base: Any, exponent: Any) -> np.ndarray:
     return map_elements(operator.pow, to_symbolic(base), exponent)
 
 
-def _of_sympy(name: str) -> Callable[..., Any]:
-    def function(*arguments: Any) -> Any:
-        import sympy
-
-        return getattr(sympy, name)(*arguments)
-
-    return function
-
-
-def _scatter(combine: Callable[..., Any], neutral: int, other: int) -> Callable[..., Any]:
+def _scatter(name: str, neutral: int, other: int) -> Callable[..., Any]:
     def rule(equation: Any, operand: Any, indices: Any, updates: Any) -> Any:
         # Where an update goes is seen from running it on numbers: all neutral but one.
         result, updates = to_symbolic(operand).copy(), to_symbolic(updates)
@@ -130,7 +133,7 @@ def _scatter(combine: Callable[..., Any], neutral: int, other: int) -> Callable[
             one = jnp.full(updates.size, neutral, dtype).at[k].set(other).reshape(updates.shape)
             moved = equation.primitive.bind(base, jnp.asarray(indices), one, **equation.params)
             for place in np.argwhere(np.asarray(moved) != neutral):
-                result[tuple(place)] = combine(result[tuple(place)], update)
+                result[tuple(place)] = elementwise()[name](result[tuple(place)], update)
         return result
 
     return rule
@@ -196,15 +199,7 @@ def _reduce(name: str) -> Callable[..., Any]:
 
 def _cumulative(name: str) -> Callable[..., Any]:
     def rule(equation: Any, operand: Any) -> np.ndarray:
-        import sympy as sp
-
-        combine = {
-            "cumlogsumexp": lambda a, b: sp.log(exponential(a) + exponential(b)),
-            "cummax": sp.Max,
-            "cummin": sp.Min,
-            "cumprod": operator.mul,
-            "cumsum": operator.add,
-        }[name]
+        combine = elementwise()[name]
         axis, turn = equation.params["axis"], -1 if equation.params["reverse"] else 1
         rows = np.moveaxis(operand, axis, 0)[::turn]
         total = itertools.accumulate(rows, lambda a, b: map_elements(combine, a, b))
@@ -218,11 +213,11 @@ def _cumulative(name: str) -> Callable[..., Any]:
 FORMULAS: dict[str, Callable[..., Any]] = {
     "argmax": _argmax,
     "convert_element_type": _convert,
-    "cumlogsumexp": _cumulative("cumlogsumexp"),
-    "cummax": _cumulative("cummax"),
-    "cummin": _cumulative("cummin"),
-    "cumprod": _cumulative("cumprod"),
-    "cumsum": _cumulative("cumsum"),
+    "cumlogsumexp": _cumulative("logaddexp"),
+    "cummax": _cumulative("max"),
+    "cummin": _cumulative("min"),
+    "cumprod": _cumulative("mul"),
+    "cumsum": _cumulative("add"),
     "dot_general": _dot_general,
     "integer_pow": _integer_pow,
     "pow": _pow,
@@ -232,9 +227,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "reduce_or": _reduce("Or"),
     "reduce_prod": _reduce("Mul"),
     "reduce_sum": _reduce("Add"),
-    "scatter_add": _scatter(operator.add, 0, 1),
-    "scatter_max": _scatter(_of_sympy("Max"), 0, 1),
-    "scatter_min": _scatter(_of_sympy("Min"), 0, -1),
-    "scatter_mul": _scatter(operator.mul, 1, 2),
+    "scatter_add": _scatter("add", 0, 1),
+    "scatter_max": _scatter("max", 0, 1),
+    "scatter_min": _scatter("min", 0, -1),
+    "scatter_mul": _scatter("mul", 1, 2),
     "select_n": _select_n,
 }

@@ -10,11 +10,13 @@ import numpy as np
 from .._arguments import check_count
 
 
-def to_number(value: Any, digits: int | None = None) -> Any:
-    """A SymPy number for a real scalar: `Integer` if it is whole, else `Float`.
+def shortest(value: Any) -> float:
+    """The shortest decimal that rounds to `value` in its precision."""
+    return float(np.format_float_scientific(value))
 
-    Its value is the shortest decimal that rounds to `value` in the precision of `value`: a float32
-    0.1 becomes 0.1, not 0.10000000149.
+
+def to_number(value: Any, digits: int | None = None) -> Any:
+    """A SymPy number for a real scalar: `Integer` if it is whole, else the `shortest` as `Float`.
 
     **Arguments:**
 
@@ -26,7 +28,7 @@ def to_number(value: Any, digits: int | None = None) -> Any:
     value = np.asarray(value)[()]
     if value.dtype.kind in "iu":
         return sympy.Integer(int(value))
-    number = float(np.format_float_scientific(value))
+    number = shortest(value)
     if digits is not None:
         number = float(f"{number:.{digits - 1}e}")
     # From 2^53 on every double is whole, which then says nothing.
@@ -60,6 +62,15 @@ def exponential(argument: Any) -> Any:
 
     constant, rest = argument.as_coeff_Add()
     return sympy.exp(to_rationals(constant) + rest if rest else constant)
+
+
+def of_reals(expression: Any) -> Any:
+    """The expression of real states. To SymPy they are complex: `exp(re(x))`."""
+    import sympy
+
+    if not expression.has(sympy.re, sympy.im):
+        return expression
+    return expression.replace(sympy.re, lambda z: z).replace(sympy.im, lambda _: sympy.S.Zero)
 
 
 def with_decimal(argument: Any) -> Any:

@@ -5,7 +5,7 @@ import itertools
 import operator
 from typing import Any
 
-from ._numbers import exponential, is_real
+from ._numbers import exponential, is_real, of_reals
 
 _OPERATIONS = {
     ast.Mult: operator.mul,
@@ -43,7 +43,7 @@ def parse(formula: str, known: dict[str, Any], line: int) -> Any:
     import sympy
 
     try:
-        expression = _build(ast.parse(formula, mode="eval").body, known)
+        expression = of_reals(_build(ast.parse(formula, mode="eval").body, known))
     except (SyntaxError, RecursionError, TypeError, ArithmeticError) as error:
         raise ValueError(f"Line {line}: {formula!r} cannot be read: {error}.") from error
     except _UnknownError as error:

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,23 +16,13 @@ from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
 from ..models._reaction_network import rate_columns, side_text
 from ._equations import names_for
-from ._numbers import check_digits
+from ._numbers import check_digits, shortest
 from ._sums_of_terms import finite_coefficients, finite_rates
 from ._text import latex_symbol
 
 # The most reactions with the same reactants. With five, two products, and five species that change,
 # there are 20 choose 5, 15,504, sets to try, in a second; with eight 44 choose 5, a million.
 _MOST_PARALLEL = 5
-
-
-class _Split(NamedTuple):
-    """Reactions with the same reactants: products, rates, and what speaks against them."""
-
-    size: int
-    complexity: int
-    misfit: float
-    products: tuple[tuple[int, ...], ...]
-    rates: tuple[float, ...]
 
 
 def to_reactions(
@@ -124,7 +114,7 @@ def to_reactions(
                 "can only be lost by reactions it takes part in. Drop terms, raise `products` or "
                 "`tolerance`, or keep the polynomial."
             )
-        for p, rate in zip(split.products, split.rates, strict=True):
+        for p, rate in zip(*split, strict=True):
             texts.append(f"{_side(q, species)} -> {_side(p, species)}")
             rates.append(rate)
     return ReactionNetwork(texts, species, rates=np.array(rates, model.coefficients.dtype))
@@ -141,8 +131,8 @@ def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, .
 
 def _split(
     q: Int[np.ndarray, " n"], column: Float[np.ndarray, " n"], products: int, tolerance: float
-) -> _Split | None:
-    """The fewest reactions of these reactants that say the column, if there are any."""
+) -> Any:
+    """Products and rates of the fewest reactions of these reactants that say the column, if any."""
     from scipy.optimize import nnls
 
     # Entries that the tolerance allows to miss need no reaction of their own.
@@ -162,18 +152,10 @@ def _split(
         for chosen in itertools.combinations(range(len(groups)), count):
             k, misfit = nnls(changes[:, chosen], column / size)
             if misfit <= tolerance and np.all(k > 0):
-                complexity = int(np.sum(groups[list(chosen)] ** 2))
-                found.append(
-                    _Split(
-                        count,
-                        complexity,
-                        round(misfit, 12),
-                        tuple(tuple(map(int, groups[i])) for i in chosen),
-                        tuple(float(size * x) for x in k),
-                    )
-                )
+                p = groups[list(chosen)]
+                found.append((np.sum(p**2), round(misfit, 12), p.tolist(), (size * k).tolist()))
         if found:
-            return min(found)
+            return min(found)[2:]
     return None
 
 
@@ -204,7 +186,7 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
     kept, lines = network.kept(), []
     for text, rate in zip(kept.reactions(), finite_rates(kept), strict=True):
         left, right = (_in_mhchem(side) for side in text.split(" -> "))
-        value = float(np.format_float_scientific(rate))  # the digits that single precision has
+        value = shortest(rate)
         number = f"{value!r}" if digits is None else f"{value:.{digits}g}"
         lines.append(rf"\ce{{{left} &->[{_in_latex(number)}] {right}}}")
     return "\\\\\n".join(lines)

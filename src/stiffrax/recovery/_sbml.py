@@ -7,6 +7,8 @@ import paramax
 
 from .._arguments import check_instance, real_numbers
 from ..models import ReactionNetwork
+from ._numbers import shortest
+from ._sums_of_terms import finite_rates
 
 
 def to_sbml(network: Any, initial_state: Any) -> str:
@@ -52,25 +54,24 @@ def to_sbml(network: Any, initial_state: Any) -> str:
                 "underscores. Name it otherwise, in `srx.ReactionNetwork(reactions, species)`."
             )
     kept = network.kept()
-    rates = np.asarray(kept.rates, float)
-    for given, values in (("initial_state", amounts), ("network.rates", rates)):
-        if not np.all(np.isfinite(values)):
-            raise ValueError(f"`{given}` is {values}; a model in SBML needs finite numbers.")
+    rates = finite_rates(kept)
+    if not np.all(np.isfinite(amounts)):
+        raise ValueError(f"`initial_state` is {amounts}; a model in SBML needs finite numbers.")
     libsbml = _libsbml()
     document = libsbml.SBMLDocument(3, 2)
     model = document.createModel()
     volume = _free("volume", network)
     _set(model, Id=_free("reactions", network))
     _set(model.createCompartment(), Id=volume, Size=1.0, Constant=True)
-    for name, amount in zip(network.species, amounts, strict=True):
+    for name, amount in zip(network.species, np.asarray(initial_state), strict=True):
         species = model.createSpecies()
-        _set(species, Id=name, Compartment=volume, InitialAmount=float(amount), Constant=False)
+        _set(species, Id=name, Compartment=volume, InitialAmount=shortest(amount), Constant=False)
         _set(species, HasOnlySubstanceUnits=True, BoundaryCondition=False)
     for number, (q, change, rate) in enumerate(
         zip(kept.reactants, kept.stoichiometry, rates, strict=True), start=1
     ):
         constant = _free(f"k{number}", network)
-        _set(model.createParameter(), Id=constant, Value=float(rate), Constant=True)
+        _set(model.createParameter(), Id=constant, Value=shortest(rate), Constant=True)
         reaction = model.createReaction()
         _set(reaction, Id=_free(f"r{number}", network), Reversible=False)
         for create, counts in (

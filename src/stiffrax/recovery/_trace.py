@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import Literal
 from jax.flatten_util import ravel_pytree
 
+from .._flat_state import inexact
 from ._formulas import FORMULAS, choose, elementwise, refuse_whole_numbers
 from ._numbers import is_symbolic, map_elements, to_symbolic
 
@@ -54,7 +55,8 @@ def trace(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
     """
     inputs = [np.asarray(x, dtype=object) for x in arguments]
     dummies = [jax.ShapeDtypeStruct(x.shape, jnp.result_type(float)) for x in inputs]
-    closed = jax.make_jaxpr(lambda *xs: jnp.asarray(function(*xs)))(*dummies)
+    # Truths are no numbers to SymPy.
+    closed = jax.make_jaxpr(lambda *xs: inexact(function(*xs)))(*dummies)
     (output,) = _evaluate(closed.jaxpr, closed.consts, inputs)
     return to_symbolic(output)
 
@@ -83,6 +85,8 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
         return _evaluate(*inner, operands)
     if not symbolic:
         return operands if _widens(equation, *operands) else _run(equation, operands)
+    if jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.complexfloating):
+        _refuse("complex")
     if name in _MOVES:
         return _move(equation, operands, _MOVES[name])
     if name in FORMULAS:
@@ -189,7 +193,7 @@ def _cond(equation: Any, operands: list[Any]) -> list[Any]:
 
 # What a user wrote, where the name of the primitive does not tell.
 _TABLE = "`jnp.interp` or `jnp.searchsorted`, as inputs do"
-_ORIGINS = {"lt_to": _TABLE, "le_to": _TABLE, "SearchSorted": _TABLE}
+_ORIGINS = {"lt_to": _TABLE, "le_to": _TABLE, "SearchSorted": _TABLE, "complex": "complex numbers"}
 
 # A formula of more rounds than that is none that anybody reads.
 _LONGEST_LOOP = 100

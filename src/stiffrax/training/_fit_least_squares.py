@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .._arguments import check_count
+from .._arguments import check_choice, check_count
 from .._options import InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
@@ -226,12 +226,8 @@ def check_options(
     start: str, initial_states: str, window: Any, substeps: Any, max_steps: Any
 ) -> bool:
     """Whether the initial states are free, if all options are such as there are."""
-    if start not in STARTS:
-        raise ValueError(f'`start={start!r}` was given; write "regression", "coupled" or "given".')
-    if initial_states not in ("measured", "free"):
-        raise ValueError(
-            f'`initial_states={initial_states!r}` was given; write "measured" or "free".'
-        )
+    check_choice("fit_least_squares", "start", start, *STARTS)
+    check_choice("fit_least_squares", "initial_states", initial_states, "measured", "free")
     for name, value in (("max_steps", max_steps), ("window", window), ("substeps", substeps)):
         check_count(name, value)
     if initial_states == "free" and window == 1:
