@@ -292,7 +292,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         ).sent()
 
 
-_ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG, lx.LSMR)
+_ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG)
 
 
 def _check_parts(solver: AbstractRosenbrock) -> None:

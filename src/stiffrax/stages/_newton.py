@@ -109,7 +109,7 @@ def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
 
 @final
 class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
-    r"""Newton's method with one frozen Jacobian, for stage systems and any other root.
+    r"""Newton's method with one frozen Jacobian, for stage systems and other real roots.
 
     $$y_{k+1} = y_k - J^{-1} r(y_k), \qquad \theta_k = |\Delta_k| / |\Delta_{k-1}|,$$
 
