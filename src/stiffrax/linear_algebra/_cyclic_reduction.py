@@ -1,14 +1,14 @@
 """Narrow bands by block cyclic reduction: every other block row is eliminated, all at once."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Inexact
 
-from ._scaled_inverse import scaled_inverse
 from ._small_inverse import small_inverse
 from ._sparse_matrix import SparseMatrix
 
@@ -16,30 +16,42 @@ from ._sparse_matrix import SparseMatrix
 # 1,000 cells take 6 ms by cyclic reduction and 120 ms by fronts; above, the inverses of every round
 # make it slower to compile and no faster.
 WIDEST_BLOCK = 3
-# As many block rows, or rows, are left to a dense inverse: the last rounds would save nothing, and
-# above as many rows the library, whose exchanges of rows depend on units, is the faster one.
-# The 8 is chosen, not measured.
-_DENSE_BLOCKS, _DENSE_ROWS = 8, 24
+# As many block rows are left to rounds in a loop, in each of which every row is freed of its neighbors:
+# a round written out halves what is left, and takes as long to compile as all of the loop.
+_LOOPED_BLOCKS = 128
 
 
 @final
 class ReducedBand(eqx.Module):
-    """What each round needs to reduce a right-hand side, and to go back; the inverse of the rest."""
+    """What each round needs to reduce a right-hand side, and to go back.
 
-    rounds: list[tuple[Array, ...]]
-    rest: Array
+    `halving`: of rounds that leave every other row, what the rows before and after add to a row, and
+    how it is found from its own right-hand side and from theirs. `freeing`: of rounds that leave
+    every row, what those farther and farther away add to it; then `inverse` of what is left.
+    """
+
+    halving: list[tuple[Array, ...]]
+    freeing: tuple[Array, Array]
+    inverse: Array
 
     def solve(self, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
         """Solves for one right-hand side."""
-        size = len(self.rest) << len(self.rounds)
-        b = self.rounds[0][2].shape[-1] if self.rounds else size
+        count, b, _ = self.inverse.shape
+        size = count * b << len(self.halving)
         x = jnp.pad(rhs, (0, size - rhs.size)).reshape(-1, b)
         odd = []
-        for from_before, from_after, *_ in self.rounds:
+        for from_before, from_after, *_ in self.halving:
             odd.append(x[1::2])
             x = x[::2] - _apply(from_before, _before(x[1::2])) - _apply(from_after, x[1::2])
-        x = _apply(self.rest, x.reshape(-1)).reshape(x.shape)
-        for (_, _, inverse, L, U), right in zip(reversed(self.rounds), reversed(odd), strict=True):
+
+        def free(x: Array, at: Any) -> tuple[Array, None]:
+            distance, from_before, from_after = at
+            before, after = _neighbors(x, distance)
+            return x - _apply(from_before, before) - _apply(from_after, after), None
+
+        x, _ = lax.scan(free, x, (_distances(count), *self.freeing))
+        x = _apply(self.inverse, x)
+        for (_, _, inverse, L, U), right in zip(reversed(self.halving), reversed(odd), strict=True):
             after = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
             between = _apply(inverse, right - _apply(L, x) - _apply(U, after))
             x = jnp.stack([x, between], axis=1).reshape(-1, b)
@@ -101,26 +113,36 @@ def _before(x: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
 
 
+def _distances(count: int) -> np.ndarray:
+    return 2 ** np.arange((count - 1).bit_length())
+
+
+def _neighbors(x: Array, distance: Array) -> tuple[Array, Array]:
+    """For each row what the rows so far before and after it have; zero beyond the ends."""
+    wide = jnp.pad(x, [(len(x), len(x)), *[(0, 0)] * (x.ndim - 1)])
+    return tuple(
+        lax.dynamic_slice_in_dim(wide, len(x) + step, len(x)) for step in (-distance, distance)
+    )
+
+
 def _reduce(L: Array, D: Array, U: Array) -> ReducedBand:
-    rounds = []
-    while len(D) > max(1, min(_DENSE_BLOCKS, _DENSE_ROWS // D.shape[-1])):
+    halving = []
+    while len(D) > _LOOPED_BLOCKS:
         inverse = jax.vmap(small_inverse)(D[1::2])
         from_before = _times(L[::2], _before(inverse))
         from_after = _times(U[::2], inverse)
-        rounds.append((from_before, from_after, inverse, L[1::2], U[1::2]))
+        halving.append((from_before, from_after, inverse, L[1::2], U[1::2]))
         D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
         L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
-    rest = _assembled(L, D, U)
-    # In closed form units change nothing.
-    inverse = small_inverse(rest) if len(rest) <= WIDEST_BLOCK else scaled_inverse(rest).as_matrix()
-    return ReducedBand(rounds, inverse)
 
+    def free(blocks: tuple[Array, ...], distance: Array) -> tuple[Any, Any]:
+        L, D, U = blocks
+        before, after = _neighbors(jax.vmap(small_inverse)(D), distance)
+        from_before, from_after = _times(L, before), _times(U, after)
+        (L_before, L_after), (U_before, U_after) = (_neighbors(x, distance) for x in (L, U))
+        D = D - _times(from_before, U_before) - _times(from_after, L_after)
+        left = -_times(from_before, L_before), D, -_times(from_after, U_after)
+        return left, (from_before, from_after)
 
-def _assembled(L: Array, D: Array, U: Array) -> Array:
-    count, b, _ = D.shape
-    blocks = jnp.zeros((count, b, count, b), D.dtype)
-    index = jnp.arange(count)
-    blocks = blocks.at[index, :, index].set(D)
-    blocks = blocks.at[index[1:], :, index[:-1]].set(L[1:])
-    blocks = blocks.at[index[:-1], :, index[1:]].set(U[:-1])
-    return blocks.reshape(count * b, count * b)
+    (_, D, _), freeing = lax.scan(free, (L, D, U), _distances(len(D)))
+    return ReducedBand(halving, freeing, jax.vmap(small_inverse)(D))
