@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
+# So few rows are one front, any two of which may be exchanged.
+_ONE_FRONT = 24
+
+
 @functools.lru_cache(maxsize=32)
 def _band(n: int, lower: int, upper: int) -> Pattern:
     rows, offsets = np.arange(n)[:, None], np.arange(-lower, upper + 1)[None]
@@ -35,10 +39,9 @@ def _band(n: int, lower: int, upper: int) -> Pattern:
     rows = np.broadcast_to(rows, columns.shape)
     groups = np.arange(n) % (lower + upper + 1)
     width = max(lower, upper, 1)
-    tree, block = (
-        functools.partial(dissect_band, n, width),
-        width if width <= WIDEST_BLOCK else None,
-    )
+    is_small = n <= _ONE_FRONT
+    block = width if width <= WIDEST_BLOCK and not is_small else None
+    tree = (lambda: [[np.arange(n)]]) if is_small else functools.partial(dissect_band, n, width)
     return Pattern(rows[inside], columns[inside], n, groups, tree, block)
 
 
@@ -51,7 +54,7 @@ class Banded(AbstractPatterned):
 
     $$D_i \leftarrow D_i - L_i D_{i-1}^{-1} U_{i-1} - U_i D_{i+1}^{-1} L_{i+1},$$
 
-    all at once, and after about log2(n) rounds a small matrix is left. Wider bands are eliminated by
+    all at once; the last 128 are freed of their neighbors in a loop, all in every round. Wider bands are eliminated by
     the multifrontal method of [`stiffrax.Sparsity`][]: `max(lower, upper)` unknowns in the middle
     part those before from those after, again and again. Rows are exchanged within the small matrices
     of a round only: made for Newton matrices, whose diagonal blocks weigh most.
