@@ -109,7 +109,6 @@ class RosenbrockEquations(AbstractRecordedSteps):
     def _pull(
         self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
     ) -> tuple[Float[Array, " n"], Float[Array, "s n"]]:
-        """The cotangents of the start, without that of the end, and of the equations."""
         system = self.system(self.parameters, step)
         solve, A, C = _transposed_solve(system, factors), *_couplings(system, G.dtype)
 
@@ -205,7 +204,6 @@ def _times_mass_transposed(system: RosenbrockSystem, v: Float[Array, " n"]) -> F
 
 
 def _transposed_solve(system: RosenbrockSystem, factors: Any) -> Callable[[Array], Array]:
-    """Solves with the matrix of the step transposed; its `factors` have no derivative."""
     structure, zeros = system.structure, jnp.zeros_like(system.y0)
 
     def solve(_: Any, b: Array) -> Array:

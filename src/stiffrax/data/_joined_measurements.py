@@ -49,7 +49,6 @@ _CELLS = ("values", "mask", "sd")
 
 
 def _cells(cells: Any, part: Any, names: tuple[str, ...], longest: int) -> np.ndarray:
-    """The cells of a part in the columns of all, zero where it has none."""
     whole = np.zeros((len(part.run_names), longest, len(names)), np.asarray(cells).dtype)
     places = [names.index(name) for name in part.names]
     whole[:, : part.ts.shape[1], places] = cells

@@ -106,7 +106,6 @@ def run_inputs(
 
 
 def _rows(table: Table, what: str, runs: Sequence[str], run: str | None) -> list[np.ndarray]:
-    """The rows of each run; without a column of runs all are those of each."""
     column = _run_column(table, run)
     if column is None:
         return [np.arange(len(table))] * len(runs)

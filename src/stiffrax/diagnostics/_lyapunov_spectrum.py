@@ -231,7 +231,6 @@ def lyapunov_spectrum(
 
 
 def _controller(given: Any, dtype: Any) -> tuple[Any, Array]:
-    """The one given or by default, and its largest tolerance."""
     # Single precision holds no more.
     noise = 1e-9 if dtype == jnp.float64 else 1e-5
     controller = diffrax.PIDController(rtol=noise, atol=noise) if given is None else given

@@ -171,7 +171,6 @@ def recorded_loop(
 
 
 def _without_record(final_state: Any, saveat: diffrax.SaveAt) -> Any:
-    """The state with dense output as the caller asked for it."""
     kept = (None, None, None)
     if saveat.dense:
         count = final_state.dense_save_index

@@ -134,8 +134,6 @@ def with_tangents(
 
 
 class _Tangent:
-    """A leaf, whatever it holds."""
-
     def __init__(self, tangent: Any):
         self.tangent = tangent
 

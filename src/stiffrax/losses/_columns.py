@@ -61,7 +61,6 @@ def columns_with_spread(system: System, data: Measurements) -> tuple[str, ...]:
 
 
 def _returned(system: System, name: str, data: Measurements) -> Any:
-    """A part of a system, or shapes alone of what it returns."""
     given = getattr(system, name)
     if not callable(given):
         return given

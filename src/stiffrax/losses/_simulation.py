@@ -235,7 +235,6 @@ def _term(system: Any) -> MassMatrixTerm | diffrax.ODETerm:
 def _initial_states(
     system: System, states: tuple[str, ...], data: Measurements, simulator: Simulator
 ) -> tuple[Float[Array, "runs ..."], Bool[Array, " runs"]]:
-    """Where each run starts, and whether it has no steady state to start from."""
     spans = jnp.max(jnp.asarray(data.ts), axis=1) - jnp.asarray(data.starts)
     # A run that is measured at its start alone does not say how slow a system is; others do.
     longest = jnp.max(spans)

@@ -352,5 +352,4 @@ def _conserving(
 
 
 def _all_counts(num_species: int, most: int) -> list[tuple[int, ...]]:
-    """Molecules of each species in every group of up to `most` of them."""
     return [tuple(e) for e in monomials(num_species, most).exponents.tolist()]

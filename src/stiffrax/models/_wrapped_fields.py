@@ -155,7 +155,6 @@ class ScaledField(eqx.Module):
         return since / jnp.asarray(self.t_scale, like.dtype)
 
     def _clock(self, x: Array) -> Array:
-        """The derivative of `_logarithm`."""
         return jax.jvp(self._logarithm, (x,), (jnp.ones_like(x),))[1]
 
     def _logarithm(self, x: Array) -> Array:

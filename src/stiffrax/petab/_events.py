@@ -144,7 +144,6 @@ def _moment(event: Any, label: str) -> _Moment:
 def _set_at_times(
     target: str, given: list[tuple[_Moment, Any]], values: dict[str, Any], rules: dict[str, Any]
 ) -> None:
-    """The value as a function of time, from what events set it to."""
     import sympy
 
     if len(given) > 1:

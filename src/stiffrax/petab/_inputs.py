@@ -46,7 +46,6 @@ class Inputs(eqx.Module):
 
     @property
     def _given(self) -> Bool[np.ndarray, "conditions targets"]:
-        """Which cells of the table hold something."""
         shape = len(self.numbers), len(self.targets)
         given = ~np.isnan(np.array(self.numbers)) | (np.array(self.sources) >= 0)
         return given.reshape(shape)

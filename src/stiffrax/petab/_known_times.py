@@ -123,7 +123,6 @@ class KnownTimes:
         return doses
 
     def _known(self, expression: Any, condition: int, what: str) -> Any:
-        """The expression in a condition as a number, or as true or false."""
         moving = self._moving(condition).keys() & expression.free_symbols
         if moving:
             name = min(map(str, moving))
@@ -139,7 +138,6 @@ class KnownTimes:
         return value
 
     def _moving(self, condition: int) -> dict[Any, Any]:
-        """The inputs that are estimated, and the parameter that each is."""
         estimated = {name: symbol(parameter_name(name)) for name in self._estimated}
         moving = {x: x for x in estimated.values()}
         for name, source in zip(self._inputs.targets, self._inputs.sources[condition], strict=True):
@@ -148,7 +146,6 @@ class KnownTimes:
         return moving
 
     def _with_numbers(self, expression: Any, condition: int) -> Any:
-        """The expression with the inputs that are known put in."""
         import sympy
 
         values = self._inputs.values(condition, self._values)

@@ -73,7 +73,6 @@ def _constants() -> dict[int, Any]:
 
 @functools.cache
 def _functions() -> dict[int, Callable[..., Any]]:
-    """The function of each kind of node, on expressions of its children."""
     import sympy as sp
 
     libsbml = load_package("libsbml")

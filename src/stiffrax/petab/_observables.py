@@ -74,7 +74,6 @@ def read_columns(
 
 
 def _definition(name: Any, row: Any, known: set[str]) -> tuple[Any, Any, AbstractNoise]:
-    """Formula, standard deviation and noise of an observable."""
     import sympy
 
     formula = read_petab_formula(row["observableFormula"], known)

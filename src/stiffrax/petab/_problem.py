@@ -189,7 +189,6 @@ _COLUMNS = {
 
 
 def _read(path: str | os.PathLike[str]) -> Any:
-    """The tables, by the package `petab`."""
     if not str(path).endswith((".yaml", ".yml")):
         raise ValueError(f"`load({str(path)!r})` was given; it needs the YAML file of a problem.")
     with warnings.catch_warnings():
@@ -267,7 +266,6 @@ def _check_measured_at_rest(
 
 
 def _python_name(name: str, names: tuple[str, ...]) -> str:
-    """The name of a state, which may not be a word of Python."""
     while keyword.iskeyword(name):
         name += "_" if f"{name}_" not in names else "__"
     return name
@@ -275,8 +273,6 @@ def _python_name(name: str, names: tuple[str, ...]) -> str:
 
 @final
 class _Formula(eqx.Module):
-    """Compiled formulas as a function of time, states and conditions."""
-
     inputs: Inputs
     function: Callable[..., Any] = eqx.field(static=True)
 

@@ -117,7 +117,6 @@ class _Guard:
         return formula.func(*arguments)
 
     def _branches(self, formula: Any, rest: Any) -> list[tuple[Any, Any]]:
-        """The branches of a piecewise formula that is used where `rest` is positive."""
         import sympy
 
         branches = []

@@ -134,7 +134,6 @@ def _window_of(
 
 
 def _cut(data: Any, window: int) -> Trajectories:
-    """The windows that hold a segment."""
     windows = cut_windows(data, window)
     return pick_runs(windows, np.flatnonzero(np.asarray(windows.mask)[:, 1]))
 

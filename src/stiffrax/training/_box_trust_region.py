@@ -120,7 +120,6 @@ def _moved(
 def _model_step(
     x: np.ndarray, model: np.ndarray, box: Box, size: float
 ) -> tuple[Float[np.ndarray, " p"], float]:
-    """The step to the least of the model in the box, and what it gains there."""
     from scipy.optimize import lsq_linear
 
     C, c = model[:, :-1], model[:, -1]

@@ -272,7 +272,6 @@ def _fixed(loss: Any, data: Any, held_out: Any) -> Any:
 
 
 def _counts(held_out: Any, **counts: Any) -> list[Any]:
-    """The counts as integers of Python, which a checkpoint can hold."""
     found = [
         count if count is None else check_count(name, count, write=f"{name}=100")
         for name, count in counts.items()

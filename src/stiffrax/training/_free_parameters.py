@@ -28,7 +28,6 @@ def _is_linear(node: Any) -> bool:
 
 
 def _is_trained(node: Any) -> bool:
-    """Whether coefficients of terms, which may be fixed, are trained."""
     return _is_linear(node) and not is_fixed(node.coefficients)
 
 

@@ -315,7 +315,6 @@ class ParameterFit:
         return dataclasses.replace(self.data.conditions(run), parameters=shared)
 
     def _judging(self, data: Measurements | None) -> LikelihoodModel:
-        """The model of other data with the noise of this fit."""
         model = self._on(data)
         if model is self._model:
             return model

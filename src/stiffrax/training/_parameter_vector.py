@@ -133,7 +133,6 @@ def filled(system: Any, x: Float[Array | np.ndarray, " parameters"], places: lis
 
 
 def _trained(leaf: Any) -> Any:
-    """The numbers of a leaf that are trained, or `None`."""
     value = leaf.raw if isinstance(leaf, Parameter) else leaf
     return value if eqx.is_inexact_array(value) else None
 

@@ -46,8 +46,6 @@ class TriedModel(NamedTuple):
 
 @final
 class _JudgedFit(NamedTuple):
-    """A fit, and its loss on the data to judge by."""
-
     fit: LeastSquaresFit
     loss: float
 
@@ -122,7 +120,6 @@ class TermSearch:
         return state
 
     def _drop(self, state: SearchState) -> SearchState:
-        """At the smallest model that is accepted in place of this one."""
         while True:
             smaller = self._smaller(state)
             if not smaller.moved_from(state):

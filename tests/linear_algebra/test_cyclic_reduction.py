@@ -1,0 +1,62 @@
+"""Narrow bands by cyclic reduction."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stiffrax as srx
+from stiffrax.linear_algebra._sparse_matrix import SparseMatrix
+
+SHIFT = np.array([3.0 + 1.0j])
+
+
+def band(n, width, seed=0):
+    """A Jacobian whose diagonal weighs, in units that differ from row to row; a right-hand side."""
+    rng = np.random.default_rng(seed)
+    J = np.triu(np.tril(rng.uniform(-1, 1, (n, n)), width), -width)
+    J -= np.diag(2 * width + 1e3 * rng.uniform(size=n))
+    return J, rng.normal(size=n)
+
+
+def sparse(structure, matrix):
+    pattern = structure.jacobian(lambda t, y: y, 0.0, jnp.ones(len(matrix))).pattern
+    return SparseMatrix(jnp.asarray(matrix)[pattern.rows, pattern.columns], pattern)
+
+
+def solved(structure, hJ, rhs):
+    return structure.solve(structure.factor(SHIFT, hJ), (rhs + 0j)[None])[0]
+
+
+# Below and above the rows that are rounds in a loop, filled up or not.
+@pytest.mark.parametrize(("n", "width"), [(128, 1), (129, 1), (100, 3), (300, 2)])
+def test_solutions_are_those_of_dense_matrices(n, width):
+    J, rhs = band(n, width)
+    structure = srx.Banded(width, width)
+    found = solved(structure, sparse(structure, J), jnp.asarray(rhs))
+    expected = np.linalg.solve(SHIFT * np.eye(n) - J, rhs)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_lanes_are_solved_as_each_alone():
+    J, rhs = band(40, 2)
+    structure = srx.Banded(2, 2)
+    hJ, steps = sparse(structure, J), jnp.array([1.0, 1e-3])
+    lanes = jax.vmap(lambda h: solved(structure, structure.scaled(h, hJ), jnp.asarray(rhs)))(steps)
+    for h, lane in zip(steps, lanes, strict=True):
+        expected = np.linalg.solve(SHIFT * np.eye(40) - h * J, rhs)
+        np.testing.assert_allclose(lane, expected, rtol=1e-11)
+
+
+def test_any_two_of_few_rows_may_be_exchanged():
+    # As two constraints in each other's place, in two blocks of rows.
+    J, rhs = band(10, 2)
+    J[[3, 4]] = 0
+    J[3, 4], J[4, 3] = -1.0, -2.0
+    structure = srx.Banded(2, 2)
+    differential = np.ones(10)
+    differential[[3, 4]] = 0
+    mass = sparse(structure, np.diag(differential))
+    factors = structure.factor(np.array([3.0]), sparse(structure, J), mass)
+    expected = np.linalg.solve(np.diag(3 * differential) - J, rhs)
+    np.testing.assert_allclose(structure.solve(factors, jnp.asarray(rhs)[None])[0], expected)
