@@ -7,6 +7,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.linear_algebra._sparse_matrix import SparseMatrix
+from stiffrax.stages import flat_field
 
 SHIFT = np.array([3.0 + 1.0j])
 
@@ -20,12 +21,13 @@ def band(n, width, seed=0):
 
 
 def sparse(structure, matrix):
-    pattern = structure.jacobian(lambda t, y: y, 0.0, jnp.ones(len(matrix))).pattern
+    t, y0 = jnp.array(0.0), jnp.ones(len(matrix))
+    pattern = structure.jacobian(flat_field(lambda t, y: y, t, y0)[0], t, y0).pattern
     return SparseMatrix(jnp.asarray(matrix)[pattern.rows, pattern.columns], pattern)
 
 
 def solved(structure, hJ, rhs):
-    return structure.solve(structure.factor(SHIFT, hJ), (rhs + 0j)[None])[0]
+    return structure.solve(structure.factor(SHIFT, hJ), rhs.astype(complex)[None])[0]
 
 
 # Below and above the rows that are rounds in a loop, filled up or not.

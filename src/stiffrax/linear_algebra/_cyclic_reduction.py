@@ -113,16 +113,16 @@ def _before(x: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
 
 
-def _distances(count: int) -> np.ndarray:
-    return 2 ** np.arange((count - 1).bit_length())
+def _distances(count: int) -> Array:
+    return 2 ** jnp.arange((count - 1).bit_length())
 
 
 def _neighbors(x: Array, distance: Array) -> tuple[Array, Array]:
     """For each row what the rows so far before and after it have; zero beyond the ends."""
-    wide = jnp.pad(x, [(len(x), len(x)), *[(0, 0)] * (x.ndim - 1)])
-    return tuple(
-        lax.dynamic_slice_in_dim(wide, len(x) + step, len(x)) for step in (-distance, distance)
-    )
+    n = len(x)
+    wide = jnp.pad(x, [(n, n), *[(0, 0)] * (x.ndim - 1)])
+    take = lax.dynamic_slice_in_dim
+    return take(wide, n - distance, n), take(wide, n + distance, n)
 
 
 def _reduce(L: Array, D: Array, U: Array) -> ReducedBand:
