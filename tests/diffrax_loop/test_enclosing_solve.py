@@ -233,16 +233,19 @@ def test_within_a_loop_that_is_run_again_a_solve_still_says_whether_it_throws(mo
     assert not any(seen)
 
 
-def test_a_step_traced_under_a_controller_of_ours_is_not_that_under_one_around_it():
-    term = diffrax.ODETerm(lambda t, y, args: -y)
-    for controller in (PREDICTIVE, Reading(PREDICTIVE)):
+def test_another_solve_traces_its_steps_anew_where_what_the_field_reads_has_changed():
+    rate = [1.0]
+    term = diffrax.ODETerm(lambda t, y, args: -rate[0] * y)
+    ends = []
+    for rate[0], t1 in ((1.0, 1.0), (0.0, jnp.array(1.0))):
         solution = diffrax.diffeqsolve(
             term,
             srx.BackwardEuler(),
             0.0,
-            1.0,
+            t1,
             0.1,
             jnp.ones(1),
-            stepsize_controller=controller,
+            stepsize_controller=PREDICTIVE,
         )
-        np.testing.assert_allclose(solution.ys, [[np.exp(-1.0)]], rtol=0.05)
+        ends.append(float(solution.ys[-1, 0]))
+    np.testing.assert_allclose(ends, [np.exp(-1.0), 1.0], rtol=0.05)

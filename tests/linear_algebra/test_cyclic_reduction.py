@@ -64,3 +64,16 @@ def test_any_two_of_few_rows_may_be_exchanged():
     found = solved(structure, sparse(structure, J), jnp.asarray(rhs), mass)
     expected = np.linalg.solve(SHIFT * np.diag(differential) - J, rhs)
     np.testing.assert_allclose(found, expected)
+
+
+def test_an_equation_without_its_own_state_may_stand_in_every_other_row():
+    # As constraints that do not hold the state of their row.
+    J, rhs = band(30, 1)
+    J[::2] = 0
+    J[np.arange(0, 30, 2), np.arange(1, 30, 2)] = 1.0
+    differential = np.arange(30) % 2
+    structure = srx.Banded(1, 1)
+    mass = sparse(structure, np.diag(differential.astype(float)))
+    found = solved(structure, sparse(structure, J), jnp.asarray(rhs), mass)
+    expected = np.linalg.solve(SHIFT * np.diag(differential) - J, rhs)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -8,6 +8,7 @@ while tracing, so that they can be read off the caller's frame. Once diffrax pas
 import functools as ft
 import inspect
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -37,22 +38,32 @@ _SOLVES = (_DIFFEQSOLVE, inspect.unwrap(run_with_controller).__code__)
 
 
 def traced_once(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A solver's `step`, of which a solve keeps the trace.
+    """A solver's `step`, of which a solve keeps the trace, and no other solve.
 
     diffrax's loop traces a step three times, its derivative seven times: more than a third of what
-    Python does before a first gradient is compiled. What a step reads of its solve is part of the key.
+    Python does before a first gradient is compiled. A controller is one object in one solve alone.
     """
-    once = eqx.filter_jit(lambda _, args, given: step(*args, **given))
+    latest: list[Any] = [(lambda: None, None)]
+
+    def compiled() -> Any:
+        def run(arrays: Any, rest: Any) -> Any:
+            args, given = eqx.combine(arrays, jax.tree.unflatten(*rest))
+            return step(*args, **given)
+
+        return jax.jit(run, static_argnums=1)
 
     @ft.wraps(step)
     def traced(*args: Any, **given: Any) -> Any:
-        controller, event = map(_enclosing_argument, ("stepsize_controller", "event"))
+        controller = _enclosing_argument("stepsize_controller")
         if controller is None:
             return step(*args, **given)
-        looks = event is not None and event.root_finder is not None
-        fixed, is_pid = enclosing_steps_are_fixed(), _is_judged_by_pid(controller)
-        key = fixed, is_pid, takes_report(controller), event is None, looks
-        return once(key, args, given)
+        of_solve, once = latest[0]
+        if of_solve() is not controller:
+            once = compiled()
+            latest[0] = weakref.ref(controller), once
+        arrays, rest = eqx.partition((args, given), eqx.is_array)
+        leaves, tree = jax.tree.flatten(rest)
+        return once(arrays, (tree, tuple(leaves)))
 
     return traced
 

@@ -26,18 +26,17 @@ _LOOPED_BLOCKS = 64
 class ReducedBand(eqx.Module):
     """What each round needs to reduce a right-hand side, and to go back.
 
-    `halving`: of rounds that leave every other row, what the rows before and after add to a row, and
-    how it is found from its own right-hand side and from theirs. `freeing`: of rounds that leave
-    every row, what those farther and farther away add to it; then `inverse` of what is left.
+    `halving`: of rounds written out. `looped`: of those in a loop, what the rows before and after add
+    to a row that stays; and for the round in which each row leaves, how it is found.
     """
 
     halving: list[tuple[Array, ...]]
-    freeing: tuple[Array, Array]
-    inverse: Array
+    looped: tuple[Array, Array]
+    leaving: tuple[Array, Array, Array]
 
     def solve(self, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
         """Solves for one right-hand side."""
-        count, b, _ = self.inverse.shape
+        count, b, _ = self.leaving[0].shape
         size = count * b << len(self.halving)
         x = jnp.pad(rhs, (0, size - rhs.size)).reshape(-1, b)
         odd = []
@@ -45,13 +44,21 @@ class ReducedBand(eqx.Module):
             odd.append(x[1::2])
             x = x[::2] - _apply(from_before, _before(x[1::2])) - _apply(from_after, x[1::2])
 
-        def free(x: Array, at: Any) -> tuple[Array, None]:
+        def stay(x: Array, at: Any) -> tuple[Array, None]:
             distance, from_before, from_after = at
             before, after = _neighbors(x, distance)
             return x - _apply(from_before, before) - _apply(from_after, after), None
 
-        x, _ = lax.scan(free, x, (_distances(count), *self.freeing))
-        x = _apply(self.inverse, x)
+        def leave(x: Array, distance: Array) -> tuple[Array, None]:
+            inverse, L, U = self.leaving
+            before, after = _neighbors(x, distance)
+            found = _apply(inverse, x - _apply(L, before) - _apply(U, after))
+            return jnp.where(_leaves(count, distance)[:, None], found, x), None
+
+        distances = _distances(count)
+        x, _ = lax.scan(stay, x, (distances, *self.looped))
+        x = x.at[0].set(_apply(self.leaving[0][0], x[0]))
+        x, _ = lax.scan(leave, x, distances, reverse=True)
         for (_, _, inverse, L, U), right in zip(reversed(self.halving), reversed(odd), strict=True):
             after = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
             between = _apply(inverse, right - _apply(L, x) - _apply(U, after))
@@ -118,6 +125,11 @@ def _distances(count: int) -> Array:
     return 2 ** jnp.arange((count - 1).bit_length())
 
 
+def _leaves(count: int, distance: Array) -> Array:
+    """Which rows leave in the round in which those that stay have been so far from their neighbors."""
+    return jnp.arange(count) % (2 * distance) == distance
+
+
 def _neighbors(x: Array, distance: Array) -> tuple[Array, Array]:
     """For each row what the rows so far before and after it have; zero beyond the ends."""
     n = len(x)
@@ -136,14 +148,23 @@ def _reduce(L: Array, D: Array, U: Array) -> ReducedBand:
         D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
         L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
 
-    def free(blocks: tuple[Array, ...], distance: Array) -> tuple[Any, Any]:
+    count, one = len(D), jnp.eye(D.shape[-1], dtype=D.dtype)
+
+    def reduce(blocks: tuple[Array, ...], distance: Array) -> tuple[Any, Any]:
         L, D, U = blocks
-        before, after = _neighbors(jax.vmap(small_inverse)(D), distance)
-        from_before, from_after = _times(L, before), _times(U, after)
+        leaves = _leaves(count, distance)[:, None, None]
+        stays = (jnp.arange(count) % (2 * distance) == 0)[:, None, None]
+        inverse = jnp.where(leaves, jax.vmap(small_inverse)(jnp.where(leaves, D, one)), 0)
+        before, after = _neighbors(inverse, distance)
+        from_before, from_after = (
+            jnp.where(stays, _times(*x), 0) for x in ((L, before), (U, after))
+        )
         (L_before, L_after), (U_before, U_after) = (_neighbors(x, distance) for x in (L, U))
         D = D - _times(from_before, U_before) - _times(from_after, L_after)
-        left = -_times(from_before, L_before), D, -_times(from_after, U_after)
-        return left, (from_before, from_after)
+        L = jnp.where(stays, -_times(from_before, L_before), L)
+        U = jnp.where(stays, -_times(from_after, U_after), U)
+        return (L, jnp.where(leaves, inverse, D), U), (from_before, from_after)
 
-    (_, D, _), freeing = lax.scan(free, (L, D, U), _distances(len(D)))
-    return ReducedBand(halving, freeing, jax.vmap(small_inverse)(D))
+    (L, inverse, U), looped = lax.scan(reduce, (L, D, U), _distances(count))
+    inverse = inverse.at[0].set(small_inverse(inverse[0]))
+    return ReducedBand(halving, looped, (inverse, L, U))
