@@ -160,6 +160,5 @@ def _is_constant(values: np.ndarray, rows: Collection[np.ndarray]) -> bool:
 
 
 def _repeats(values: np.ndarray, ts: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Whether each known value of a run is exactly the one before."""
     part = values[own][np.argsort(ts[own], kind="stable")]
     return np.diff(part[np.isfinite(part)]) == 0

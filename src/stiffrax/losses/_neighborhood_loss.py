@@ -244,7 +244,6 @@ def _discrepancy(
     measured: Float[Array, "*clouds points n"],
     there: Bool[Array, "*clouds points"],
 ) -> Float[Array, ""]:
-    """The mean squared maximum mean discrepancy; of the clouds that were predicted."""
     usable = jnp.all(jnp.isfinite(predicted), axis=(-2, -1)) & jnp.any(there, axis=-1)
     predicted = jnp.where(usable[..., None, None], predicted, measured)
     size = cloud_size(measured)

@@ -139,8 +139,6 @@ class SegmentLoss(AbstractLoss):
         ys: Float[Array, "times n"],
         mask: Bool[Array, " times"],
     ) -> Float[Array, "times-1 n"]:
-        """The samples after the first, each from the prediction before it."""
-
         model = paramax.unwrap(model)
 
         def predict(y: Array, samples: Any, _: None) -> tuple[Array, Array]:

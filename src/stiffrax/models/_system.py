@@ -32,7 +32,6 @@ def _known(name: str, given: Any) -> Any:
 
 
 def _numbers(name: str, value: Any) -> Any:
-    """Real numbers, traced ones among them."""
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
         return value
     return jnp.asarray(real_numbers(name, value))

@@ -28,8 +28,6 @@ class Addition(NamedTuple):
 
 @final
 class _Moment(NamedTuple):
-    """When an event is triggered and executed, as in `Addition`."""
-
     happens: Any
     trigger: Any
     when: Any

@@ -124,7 +124,6 @@ class Formulas:
         return [*self._rates.values(), *self._definitions.values()]
 
     def _in_order(self, expressions: list[Any]) -> list[Any]:
-        """The definitions that the expressions need, each after those that it needs."""
         order: list[Any] = []
         done, open_ = set(self._given), set()
         # Not recursive: chains of rules may be deeper than the stack of Python.

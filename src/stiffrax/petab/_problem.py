@@ -257,7 +257,6 @@ def _known_times(
 def _check_measured_at_rest(
     times: KnownTimes, columns: Any, data: Measurements, cells: np.ndarray
 ) -> None:
-    """Refuses formulas of time where a steady state is measured."""
     pairs = condition_pairs(data)
     for i, j in sorted({(i, j) for i, _, j in cells.tolist()}):
         if data.constants[ENDS][i]:

@@ -167,7 +167,6 @@ def _as_branches(formula: Any) -> Any:
 
 
 def _risky_arguments(node: Any) -> list[int]:
-    """The arguments by which a node can have an infinite value or derivative."""
     fine = node.is_Pow and node.args[1].is_Integer and node.args[1] >= 0
     harmless = node.is_Function and node.func.__name__ in _HARMLESS
     if fine or harmless or not (node.is_Pow or node.is_Function):

@@ -143,7 +143,6 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
 
     @property
     def _is_open(self) -> bool:
-        """Whether the iteration is ours, and leaves its tolerances to the controller."""
         return isinstance(self.root_finder, SimplifiedNewton) and not self.root_finder.given
 
     @property

@@ -192,7 +192,6 @@ class MatrixFree(AbstractStructure):
     def _preconditioner(
         self, systems: _Systems, k: int
     ) -> Callable[[tuple[Array, ...]], tuple[Array, ...]]:
-        """What solves for real and imaginary part, about."""
         given, point = self.preconditioner, systems.point
         if not isinstance(given, AbstractStructure):
             approximate = given(point.t, point.y, point.h, abs(systems.shifts[k]))

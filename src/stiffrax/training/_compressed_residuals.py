@@ -167,7 +167,6 @@ def _values(residuals: WindowResiduals, model: Any, block: Windows) -> Array:
 
 @eqx.filter_jit
 def _rows(residuals: WindowResiduals, model: Any, block: Windows) -> tuple[Array, Array]:
-    """`[J, r]` of one block, `(rows, p + 1)`, and the number of its failures."""
     trainable, static = split_trainable(model)
     theta, unravel = ravel_pytree(trainable)
 

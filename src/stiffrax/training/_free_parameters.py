@@ -36,7 +36,6 @@ def _is_part(node: Any) -> bool:
 
 
 def _of_parts(entries: Callable[[Any], Any], model: Any) -> Any:
-    """A tree of one entry for each number that is trained."""
     return jax.tree.map(entries, model, is_leaf=_is_part)
 
 
@@ -137,7 +136,6 @@ def _droppable(model: Any) -> Any:
 
 
 def _check_linear(node: Any) -> None:
-    """Refuses a model of terms that is not linear in what is trained of its coefficients."""
     if isinstance(node.coefficients, paramax.AbstractUnwrappable):
         raise ValueError(
             f"The coefficients of the {type(node).__name__} are a {type(node.coefficients).__name__}; "

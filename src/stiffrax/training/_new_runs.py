@@ -138,7 +138,6 @@ def _unseen(
 
 
 def _parts_by_number(system: System, data: Measurements) -> list[str]:
-    """The parts of a system in which rows or a function go by the number of the run."""
     system = paramax.unwrap(system)
     args = dataclasses.replace(data.conditions(0), parameters=system.parameters)
     y = jnp.zeros(len(states_of(system, data)))

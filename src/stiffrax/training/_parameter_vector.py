@@ -138,8 +138,6 @@ def _trained(leaf: Any) -> Any:
 
 
 def _terms_by_path(tree: Any, above: tuple[Any, ...] = ()) -> dict[str, _Terms]:
-    """What each model of terms in a tree says of its coefficients, by their path."""
-
     def is_other(node: Any) -> bool:
         return node is not tree and isinstance(node, AbstractTermModel)
 

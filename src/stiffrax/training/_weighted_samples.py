@@ -95,7 +95,6 @@ def _checked_scale(scale: Any, weight: Any, data: Trajectories) -> Float[np.ndar
 
 
 def _checked_weight(weight: Any, data: Trajectories) -> Float[np.ndarray, "runs times n"]:
-    """The weight of each sample and state: as given, from a function, or one."""
     if weight is None:
         weight = 1.0
     elif callable(weight):
