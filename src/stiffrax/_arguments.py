@@ -93,9 +93,8 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
     """
     given = None
     with contextlib.suppress(TypeError, ValueError):
-        held = value if isinstance(value, list | tuple) else [value]
-        masked = any(isinstance(x, np.ma.MaskedArray) for x in held)
-        array = (np.ma.array if masked else np.asarray)(value)
+        read = _with_masks(value)
+        array = (np.ma.array if isinstance(read, np.ma.MaskedArray) else np.asarray)(read)
         given = array.dtype
         texts = (str, bytes, np.datetime64, np.timedelta64)
         mixed = array.dtype.kind == "O" and any(isinstance(x, texts) for x in array.flat)
@@ -110,6 +109,15 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
         f"`{name}` is a {type(value).__name__} of dtype {given}; it needs real numbers. Convert text "
         "with `float`, and give the real and the imaginary part of a complex quantity as two."
     )
+
+
+def _with_masks(value: Any) -> Any:
+    # NumPy sees the masks of a list's items, and none further within.
+    if isinstance(value, list | tuple):
+        items = list(map(_with_masks, value))
+        if any(isinstance(x, np.ma.MaskedArray) for x in items):
+            return np.ma.array(items)
+    return value
 
 
 def real_array(name: str, value: Any) -> Array:

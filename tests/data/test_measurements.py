@@ -268,7 +268,12 @@ HIDDEN = np.ma.masked_values([1.0, -999.0, 0.4], -999.0)
 
 @pytest.mark.parametrize(
     "values",
-    [HIDDEN[:, None], np.ma.array([1, -9, 4], mask=HIDDEN.mask)[:, None], [HIDDEN[:, None]]],
+    [
+        HIDDEN[:, None],
+        np.ma.array([1, -9, 4], mask=HIDDEN.mask)[:, None],
+        [HIDDEN[:, None]],
+        [[HIDDEN[i : i + 1] for i in range(3)]],
+    ],
 )
 def test_what_is_masked_in_an_array_was_not_measured(values):
     data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], values)

@@ -168,3 +168,10 @@ def test_a_list_that_is_fixed_is_an_array(rates):
     np.testing.assert_array_equal(network(0.0, jnp.ones(2)), [-2.0, 2.0])
     np.testing.assert_array_equal(srx.fixed([rates, rates]).tree, [rates, rates])
     assert srx.fixed([jnp.ones(2)]).tree[0].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "tree", [[{"k": 1.0}], ({"a": 1.0}, 2.0), [[1.0], [1.0, 2.0]], [1.0, None], ["a", "b"], []]
+)
+def test_a_tree_that_is_fixed_stays_as_it_is(tree):
+    assert srx.fixed(tree).tree is tree

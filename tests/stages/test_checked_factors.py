@@ -70,6 +70,16 @@ def test_a_solution_is_not_lost_where_units_are_far_apart(solver):
     assert np.allclose(found, expected, rtol=1e-10) or (solver and np.isnan(found).all())
 
 
+def test_the_residual_of_a_dense_matrix_is_found_in_full_precision_on_accelerators_too():
+    def factors(y):
+        t = jnp.array(0.0)
+        at = flat_field(lambda t, y: -(y**3), t, y)[0], t, y
+        structure = srx.Dense(lx.LU())
+        return checked_factors(3.0, jnp.array(1.0), structure.jacobian(*at), structure, None, at)
+
+    assert "HIGHEST" in str(jax.make_jaxpr(factors)(jnp.ones(6)))
+
+
 def test_factors_that_lose_all_digits_are_none():
     # Nothing but rounding is left on the diagonal, and rows are not exchanged.
     matrix = np.eye(40) * 3 * (1 - 1e-15) + np.eye(40, k=1) - 2 * np.eye(40, k=-1)

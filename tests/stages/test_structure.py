@@ -244,6 +244,17 @@ def test_structures_work_in_a_batch():
     np.testing.assert_allclose(found.ys[0], diffusion("banded").ys, rtol=1e-10)
 
 
+@pytest.mark.parametrize("wrap", [lambda solver: solver, lx.Normal])
+def test_a_linear_solver_of_ones_own_may_say_that_it_assumes_no_full_rank(wrap):
+    class Own(lx.LU):
+        def assume_full_rank(self):
+            return False
+
+    for make in (srx.RadauIIA5, srx.Rodas5P):
+        make(linear_solver=wrap(Own()))
+        make(structure=srx.Dense(wrap(Own())))
+
+
 class TestRaises:
     def test_a_preconditioner_that_is_none(self):
         with pytest.raises(
@@ -259,7 +270,9 @@ class TestRaises:
         with pytest.raises(ValueError, match=r"Both `linear_solver` and `structure`.*Dense\("):
             srx.RadauIIA5(linear_solver=lx.LU(), structure=srx.Banded(1, 1))
 
-    @pytest.mark.parametrize("solver", [lx.SVD(), lx.AutoLinearSolver(well_posed=False)])
+    @pytest.mark.parametrize(
+        "solver", [lx.SVD(), lx.AutoLinearSolver(well_posed=False), lx.Normal(lx.LSMR(1e-3, 1e-3))]
+    )
     def test_a_linear_solver_of_least_squares(self, solver):
         for parts in ({"linear_solver": solver}, {"structure": srx.Dense(solver)}):
             with pytest.raises(ValueError, match="may leave equations unsolved"):

@@ -66,6 +66,16 @@ def test_a_start_close_to_zero_on_an_unbounded_scale_does_not_end_a_search(start
     np.testing.assert_allclose(found.x, 1.0, rtol=1e-4)
 
 
+def test_a_search_by_guessed_scales_counts_no_step_for_which_nothing_was_tried():
+    evaluate, ends = of_residuals(lambda k: np.array([k - 0.5, k - 0.7])), []
+    for guessed in (False, True):
+        box = Box(np.full(1, -np.inf), np.full(1, np.inf), np.ones(1), np.full(1, guessed))
+        (found,) = run_together([minimize(np.zeros(1), box, 30)], evaluate)
+        assert found is not None
+        ends.append((found.stopped, found.steps))
+    assert ends[1] == ends[0]
+
+
 def test_a_far_step_that_gains_nothing_ends_a_search_on_a_flat_tail():
     # 1 / a vanishes only at infinity.
     box = Box(np.full(1, 0.1), np.full(1, np.inf), np.ones(1), np.full(1, True))

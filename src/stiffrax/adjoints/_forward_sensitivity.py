@@ -86,10 +86,6 @@ def _run(inputs: SolveInputs, init_state: Any, **kwargs: Any) -> Any:
     return counted_loop(solve_loop)(**inputs.loop_arguments(init_state, inputs.fns), **kwargs)
 
 
-def _saved(final_state: Any) -> list[PyTree]:
-    return eqx.filter(saved_ys(final_state), eqx.is_inexact_array)
-
-
 @eqx.filter_custom_vjp
 def _solve(inputs: SolveInputs, *, adjoint: ForwardSensitivity, **kwargs: Any) -> Any:
     del adjoint
@@ -109,7 +105,7 @@ def _(perturbed: SolveInputs, inputs: SolveInputs, *, adjoint: Any, **kwargs: An
         out = _run(eqx.combine(restore(parameters), fixed), **kwargs)
         arrays, others = eqx.partition(out, eqx.is_array)
         static.append(others)
-        return _saved(out[0]), arrays
+        return eqx.filter(saved_ys(out[0]), eqx.is_inexact_array), arrays
 
     def sensitivities(directions: Float[Array, "c p"]) -> tuple[Any, list[PyTree]]:
         def one(direction: Array) -> Any:

@@ -127,7 +127,10 @@ def _batch(args: Sequence, axes: Sequence, **params: Any) -> tuple[list, list]:
     pairs = list(zip(args, axes, strict=True))
     size = next(x.shape[axis] for x, axis in pairs if axis is not None)
     # What is linear is batched throughout, so that the transpose sums over no lanes by itself.
-    linear = [_at_front(x, axis, size) for x, axis in pairs[count:]]
+    linear = [
+        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+        for x, axis in pairs[count:]
+    ]
 
     def batched(function: Callable, width: int) -> Callable[..., list[Array]]:
         return jax.vmap(function, in_axes=(*axes[:count], *[0] * width), axis_size=size)
@@ -143,10 +146,6 @@ def _batch(args: Sequence, axes: Sequence, **params: Any) -> tuple[list, list]:
     }
     out = _linear_map.bind(*args[:count], *linear, **(params | new))
     return out, [0] * len(out)
-
-
-def _at_front(x: Array, axis: int | None, size: int) -> Array:
-    return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
 
 
 _linear_map.def_impl(_apply)

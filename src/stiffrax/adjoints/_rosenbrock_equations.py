@@ -110,7 +110,8 @@ class RosenbrockEquations(AbstractRecordedSteps):
         self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
     ) -> tuple[Float[Array, " n"], Float[Array, "s n"]]:
         system = self.system(self.parameters, step)
-        solve, A, C = _transposed_solve(system, factors), *_couplings(system, G.dtype)
+        solve = _transposed_solve(system, factors)
+        A, C = (jnp.asarray(x, G.dtype) for x in (system.tableau.A, system.tableau.C))
 
         def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
             V, slopes = carry
@@ -187,10 +188,6 @@ class RosenbrockEquations(AbstractRecordedSteps):
             return node + jnp.where(used, end + start, end), V
 
         return lax.scan(body, nodes[-1], (dynamic, used, nodes[:-1], polynomials), reverse=True)
-
-
-def _couplings(system: RosenbrockSystem, dtype: Any) -> tuple[Array, Array]:
-    return jnp.asarray(system.tableau.A, dtype), jnp.asarray(system.tableau.C, dtype)
 
 
 def _times_mass_transposed(system: RosenbrockSystem, v: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -112,12 +112,12 @@ class Sweep(eqx.Module):
         def body(carry: tuple) -> tuple:
             c, start, few, buffers = carry
             index, used = self._take(c)
-            times = _masked(tangents.times, index, used)
+            take = lambda x: jnp.where(used, x[jnp.minimum(index, x.size - 1)], 0)  # noqa: E731
             nodes, polynomials = self.steps.pushed(
                 self.record.take(index),
                 used,
                 start,
-                StepTangents(tangents.parameters, times),
+                StepTangents(tangents.parameters, jax.tree.map(take, tangents.times)),
                 self.recurrence,
                 interior=self._interior,
             )
@@ -199,10 +199,6 @@ class Sweep(eqx.Module):
             direct = (self.record.count == 0) & place.filled[:, None]
             y0 = y0 + jnp.sum(jnp.where(direct, rows, 0), axis=0)
         return SolveTangents(y0, bar.parameters, bar.times)
-
-
-def _masked(times: Any, index: Array, used: Array) -> Any:
-    return jax.tree.map(lambda x: jnp.where(used, x[jnp.minimum(index, x.size - 1)], 0), times)
 
 
 def _transposed(read: Callable, like: tuple, cotangents: Any) -> Any:

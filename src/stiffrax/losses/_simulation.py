@@ -271,7 +271,7 @@ def _initial_state(
     given: Any, states: tuple[str, ...], data: Measurements, args: Conditions, run: Array
 ) -> Array:
     if given is None:
-        return _first_rows(states, data)[run]
+        return data.first_values()[run, jnp.asarray([data.names.index(name) for name in states])]
     if callable(given):
         return _vector(given(args), states)
     if isinstance(given, dict):
@@ -327,7 +327,3 @@ def check_starts(system: System, data: Measurements) -> None:
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
             "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
         )
-
-
-def _first_rows(states: tuple[str, ...], data: Measurements) -> Array:
-    return data.first_values()[:, jnp.asarray([data.names.index(name) for name in states])]

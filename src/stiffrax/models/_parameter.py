@@ -1,5 +1,6 @@
 """Parameters with a scale and bounds, and parameters that stay fixed."""
 
+import contextlib
 import math
 from typing import Any, SupportsFloat, final
 
@@ -135,7 +136,8 @@ def fixed(value: Any) -> Any:
 
     **Arguments:**
 
-    - `value`: what stays as it is; a number, or a list of them, becomes a floating-point array.
+    - `value`: what stays as it is; a number, or a list of numbers in rows of one length, becomes a
+        floating-point array.
 
     **Returns:** a `paramax.NonTrainable`; its value after `paramax.unwrap`.
 
@@ -146,8 +148,11 @@ def fixed(value: Any) -> Any:
 
     ```
     """
-    plain = isinstance(value, list | tuple) and all(map(np.isscalar, jax.tree.leaves(value)))
-    return paramax.NonTrainable(jnp.asarray(value, float) if plain or np.isscalar(value) else value)
+    plain, leaves = np.isscalar(value), jax.tree.leaves(value)
+    if type(value) in (list, tuple) and leaves and all(map(np.isscalar, leaves)):
+        with contextlib.suppress(ValueError):
+            plain = np.asarray(value).dtype.kind in "biuf"
+    return paramax.NonTrainable(jnp.asarray(value, float) if plain else value)
 
 
 def split_trainable(tree: Any) -> tuple[Any, Any]:

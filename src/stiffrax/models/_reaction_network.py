@@ -148,7 +148,7 @@ class ReactionNetwork(AbstractTermModel):
         """
         species = check_names("`species`", species)
         left, right = (
-            _all_counts(len(species), check_count(name, count))
+            list(map(tuple, monomials(len(species), check_count(name, count)).exponents.tolist()))
             for name, count in (("reactants", reactants), ("products", products))
         )
         rows = np.zeros((0, len(species)))
@@ -304,7 +304,6 @@ def _molecules(side: str, text: str) -> dict[str, int]:
 
 
 def _check_wrapped(rates: Any) -> None:
-    """Refuses parameters of single rates, and bounds below zero."""
     if isinstance(rates, paramax.AbstractUnwrappable):
         if not getattr(rates, "log", True) and getattr(rates, "lower", 0.0) < 0:
             raise ValueError(
@@ -349,7 +348,3 @@ def _conserving(
         bound = _SAME * (size + (np.abs(rows) @ a)[:, None])
         stays = np.all(np.abs(made - taken) <= bound, axis=0)
         yield from ((a, right[j]) for j in np.flatnonzero(stays) if right[j] != a)
-
-
-def _all_counts(num_species: int, most: int) -> list[tuple[int, ...]]:
-    return [tuple(e) for e in monomials(num_species, most).exponents.tolist()]

@@ -107,7 +107,7 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` if there is no term, or without matplotlib.
+    **Raises:** `ValueError` if there is no coefficient to draw, or without matplotlib.
 
     ```python
     >>> import stiffrax as srx
@@ -121,7 +121,7 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
     rows = comparison.rows
     sizes = [abs(x) for row in rows for x in (row.true, row.recovered) if isinstance(x, float)]
     if not sizes:
-        raise ValueError("The comparison has no term to draw; compare systems with terms.")
+        raise ValueError("The comparison has no coefficient that a float holds; compare others.")
     ax = one_axes(ax)
     low, high = min(sizes) / 3, max(sizes) * 3
     both = [r for r in rows if r.true is not None and r.recovered is not None]

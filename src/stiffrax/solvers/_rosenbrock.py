@@ -296,9 +296,7 @@ _ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG)
 
 
 def _check_parts(solver: AbstractRosenbrock) -> None:
-    """Refuses parts of another kind, parts that exclude each other, and solves without a matrix."""
-    check_linear_algebra(solver)
-    name = type(solver).__name__
+    linear_solver, name = check_linear_algebra(solver), type(solver).__name__
     if solver.structure is not None and not solver.structure.has_entries:
         raise ValueError(
             f"`{name}(structure={solver.structure.written})` was given; a Rosenbrock method needs the "
@@ -306,9 +304,6 @@ def _check_parts(solver: AbstractRosenbrock) -> None:
             f"`{name}(structure=stiffrax.Banded(1, 1))`, `BlockDiagonal` or `Sparsity`, or "
             "`stiffrax.RadauIIA5(structure=...)`."
         )
-    linear_solver = solver.exact_linear_solver
-    while isinstance(linear_solver, lx.Normal):
-        linear_solver = linear_solver.inner_solver
     if isinstance(linear_solver, _ITERATIVE):
         given = type(solver.exact_linear_solver).__name__
         raise ValueError(

@@ -42,8 +42,8 @@ def check_single_steps(solver: Any) -> None:
         )
 
 
-def check_linear_algebra(solver: Any) -> None:
-    """Refuses a linear solver or a structure of another kind, and both at once."""
+def check_linear_algebra(solver: Any) -> Any:
+    """The linear solver, unless it or the structure is of another kind, or both were given."""
     check_instance(
         "linear_solver",
         solver.linear_solver,
@@ -64,8 +64,15 @@ def check_linear_algebra(solver: Any) -> None:
             "or leave one of them out."
         )
     linear_solver = solver.exact_linear_solver
-    if linear_solver is not None and not linear_solver.assume_full_rank():
+    while isinstance(linear_solver, lx.Normal):
+        linear_solver = linear_solver.inner_solver
+    # lineax lets any solver of a user's own say so.
+    if (
+        type(linear_solver).__module__.startswith("lineax.")
+        and not linear_solver.assume_full_rank()
+    ):
         raise ValueError(
             f"`linear_solver={type(linear_solver).__name__}(...)` was given, which may leave equations "
             "unsolved. Write `linear_solver=lineax.LU()`, or leave it out."
         )
+    return linear_solver

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..linear_algebra import largest_size, probed_inverse, scaled_inverse
+from ..linear_algebra import largest_size, library_matmul, probed_inverse, scaled_inverse
 from ._mass import Mass
 from ._probes import refuse_missing
 from ._stage_system import FlatField
@@ -35,7 +35,8 @@ def checked_factors(
     """
     hJ, y = structure.scaled(h, jacobian), at[2]
     probe = jnp.asarray(np.cos(1.0 + np.arange(y.size)), y.dtype) * units_of(y)
-    if isinstance(structure, Dense) and structure.linear_solver is None:
+    dense = isinstance(structure, Dense)
+    if dense and structure.linear_solver is None:
         if mass is not None:
             return scaled_inverse(shift * mass.as_matrix() - hJ).as_matrix()[None]
         diagonal = jnp.asarray(shift * np.eye(y.size), y.dtype)
@@ -44,12 +45,14 @@ def checked_factors(
     rhs = shift * (probe if mass is None else mass.times(probe))
     x = structure.solve(factors, rhs[None])[0]
     entries = structure.as_sparse(hJ, y.size)
-    slopes, shifted = entries @ x, shift * (x if mass is None else mass.times(x))
+    slopes = library_matmul(entries, x) if dense else entries @ x
+    shifted = shift * (x if mass is None else mass.times(x))
     terms = jnp.abs(rhs) + jnp.abs(shifted) + jax.tree.map(jnp.abs, entries) @ jnp.abs(x)
     solved = jnp.abs(rhs - shifted + slopes) <= jnp.sqrt(jnp.finfo(y.dtype).eps) * terms
     found = jnp.where(jnp.all(solved), 1.0, jnp.nan)
-    missing = are_missing(entries, h, at, x, jnp.abs(rhs))
-    found = refuse_missing(structure.written, found, missing)
+    if not dense:
+        missing = are_missing(entries, h, at, x, jnp.abs(rhs))
+        found = refuse_missing(structure.written, found, missing)
     numbers, rest = eqx.partition(factors, eqx.is_inexact_array)
     return eqx.combine(jax.tree.map(lambda f: jnp.where(found == 1, f, jnp.nan), numbers), rest)
 

@@ -27,10 +27,6 @@ def _direction(like: Array, probe: Int[Array, ""]) -> Array:
     return jnp.where((jnp.cos(phase) > 0) == (probe % 2 == 0), size, -size)
 
 
-def _largest_of_stages(found: Array, size: Array) -> Array:
-    return found if size.ndim == found.ndim else jnp.max(found, axis=0, keepdims=True)
-
-
 def explained_by_rounding(
     displacement: Callable[[PyTree[Array]], PyTree[Array]],
     y: PyTree[Array],
@@ -75,7 +71,9 @@ def explained_by_rounding(
     def explained(d: Array, found: Array, size: Array) -> Array:
         least = max(_OF_SIZE * float(jnp.finfo(d.dtype).eps), _NEGLIGIBLE)
         own = least * jnp.broadcast_to(size, d.shape)
-        return jnp.all(jnp.abs(d) <= _OF_MEASURED * _largest_of_stages(found, size) + own)
+        if size.ndim != found.ndim:
+            found = jnp.max(found, axis=0, keepdims=True)
+        return jnp.all(jnp.abs(d) <= _OF_MEASURED * found + own)
 
     parts = jax.tree.leaves(jax.tree.map(explained, dy, found, size))
     return jnp.all(jnp.stack(parts))

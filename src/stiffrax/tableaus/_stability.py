@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Complex, Float, Inexact
+from jaxtyping import Array, Float, Inexact
 
 from .._trees import is_traced
 from ._order_conditions import Method, coefficients, is_traceable
@@ -108,10 +108,6 @@ def stability_at_infinity(method: Method) -> Float[Array | np.ndarray, ""] | flo
         return xp.asarray(xp.linalg.det(A - b[None]) / xp.linalg.det(A))
 
 
-def _is_bounded_on(method: Method, z: Complex[np.ndarray, "..."]) -> bool:
-    return bool(np.all(np.abs(stability_function(method, z)) <= 1 + _ROUNDING))
-
-
 def _angle_of_poles(method: Method) -> float:
     """The angle of the widest sector around the negative axis that is free of poles."""
     A, _, _ = coefficients(method)
@@ -183,7 +179,8 @@ def stability_angle(method: Method) -> float:
     for _ in range(40):
         middle = (low + high) / 2
         ray = -_RADII * np.exp(1j * middle)
-        low, high = (middle, high) if _is_bounded_on(method, ray) else (low, middle)
+        bounded = np.all(np.abs(stability_function(method, ray)) <= 1 + _ROUNDING)
+        low, high = (middle, high) if bounded else (low, middle)
     return low
 
 

@@ -72,9 +72,9 @@ def minimize(
         return Found(x, here, 0, 0, "interrupted")
     if not here.usable:
         return Found(x, here, 0, 0, "failures")
-    size, failed_steps, tried, far = FIRST_BOX, 0, False, False
+    size, k, failed_steps, tried, far = FIRST_BOX, 0, 0, False, False
     curvature = Curvature(box.scale)
-    for k in range(max_steps):
+    while k < max_steps:
         for model in curvature.models(here):
             step, gain = _model_step(x, model, box, size)
             reach = gain if size >= LARGEST_BOX else _model_step(x, model, box, LARGEST_BOX)[1]
@@ -91,6 +91,7 @@ def minimize(
         there = yield trial
         if there is None:
             return Found(x, here, k, failed_steps, "interrupted")
+        k += 1
         failed_steps += not there.usable
         gained = here.cost - there.cost if there.usable else -np.inf
         tried = there.usable and gained < NO_GAIN

@@ -58,7 +58,8 @@ class ParameterVector:
             if value is None:
                 continue
             of_terms = terms.get(jax.tree_util.keystr(path))
-            numbers, names = np.asarray(value, float).ravel(), _names(path, np.shape(value))
+            numbers, shape = np.asarray(value, float).ravel(), np.shape(value)
+            names = [_name(path) + "".join(f"[{k}]" for k in one) for one in np.ndindex(shape)]
             lower, upper, place = -np.inf, np.inf, None
             if of_terms is not None:
                 lower, upper = of_terms.lower, of_terms.upper
@@ -154,10 +155,6 @@ def _terms_by_path(tree: Any, above: tuple[Any, ...] = ()) -> dict[str, _Terms]:
         if is_other(node):
             found |= _terms_by_path(node, (*above, *path))
     return found
-
-
-def _names(path: tuple[Any, ...], shape: tuple[int, ...]) -> list[str]:
-    return [_name(path) + "".join(f"[{k}]" for k in one) for one in np.ndindex(shape)]
 
 
 def _name(path: tuple[Any, ...]) -> str:
