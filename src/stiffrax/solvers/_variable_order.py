@@ -120,7 +120,7 @@ class RadauIIA(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
         self.structure = structure
         self.control_interior = control_interior
         self.mixed_precision = mixed_precision
-        check_parts(self)
+        check_parts(self.members[0])
 
     def __repr__(self) -> str:
         order = "auto" if self.orders == tuple(_MEMBERS) else self.orders
