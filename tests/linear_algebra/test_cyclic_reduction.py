@@ -32,7 +32,7 @@ def solved(structure, hJ, rhs, mass=None):
     return structure.solve(structure.factor(SHIFT, hJ, mass), rhs.astype(complex)[None])[0]
 
 
-# Below and above the rows that are rounds in a loop.
+# Above the rows that are rounds in a loop; fewer are tested below.
 @pytest.mark.parametrize(("n", "width"), [(100, 3), (130, 1)])
 def test_solutions_are_those_of_dense_matrices(n, width):
     J, rhs = band(n, width)

@@ -16,9 +16,9 @@ from ._sparse_matrix import SparseMatrix
 # 1,000 cells take 6 ms by cyclic reduction and 120 ms by fronts; above, the inverses of every round
 # make it slower to compile and no faster.
 WIDEST_BLOCK = 3
-# As many block rows are left to rounds in a loop. (Timed for 400 states in blocks of two: fastest of
-# 16 to 256, and half as long to compile as all rounds written out.)
-_LOOPED_BLOCKS = 64
+# As many block rows are left to rounds in a loop. (400 states in blocks of two take 42, 33 and 63 ms
+# with 16, 32 and 64, and 17, 15 and 13 s to compile; 46 ms and 19 s if all rounds are written out.)
+_LOOPED_BLOCKS = 32
 
 
 @final

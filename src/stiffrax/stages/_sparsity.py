@@ -54,7 +54,7 @@ class Banded(AbstractPatterned):
 
     $$D_i \leftarrow D_i - L_i D_{i-1}^{-1} U_{i-1} - U_i D_{i+1}^{-1} L_{i+1},$$
 
-    all at once, the last 64 in a loop. Wider bands, and those of few rows, are eliminated by the
+    all at once, the last 32 in a loop. Wider bands, and those of few rows, are eliminated by the
     multifrontal method of [`stiffrax.Sparsity`][]: `max(lower, upper)` unknowns in the middle part
     those before from those after, again and again. Rows are exchanged within the small matrices of
     a round only: made for Newton matrices, whose diagonal blocks weigh most.
