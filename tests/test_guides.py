@@ -5,7 +5,7 @@ import inspect
 import pathlib
 import re
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -49,6 +49,7 @@ def run(page, only=(), **given):
 @pytest.mark.filterwarnings("ignore:Complex dtype support")
 def test_the_blocks_on_solvers_run():
     found = run(DOCS / "solvers.md")
+    assert found["explicit"].result == diffrax.RESULTS.max_steps_reached
     np.testing.assert_allclose(found["ends"][:, 0], 0.0, atol=0.0)
     np.testing.assert_allclose(found["ends"][:, 1], np.exp(-np.logspace(0, 3, 8)), atol=1e-6)
     slow = (np.cos(100.0) + np.sin(100.0)) / 2
@@ -92,20 +93,86 @@ def test_the_noise_on_own_methods_is_a_density_with_the_informations_that_it_say
     np.testing.assert_allclose(jax.vmap(jax.grad(noise.rho))(jnp.asarray(z)), slope, atol=1e-12)
 
 
+class Decaying(NamedTuple):
+    """Runs of A -> B -> C, rates 2 and 0.5, in closed form, with different totals."""
+
+    ts: np.ndarray = np.linspace(0.0, 4.0, 21)
+
+    def states(self, total):
+        a = total * np.exp(-2 * self.ts)
+        b = total * 4 / 3 * (np.exp(-0.5 * self.ts) - np.exp(-2 * self.ts))
+        return np.stack([a, b, total - a - b], axis=1)
+
+    def write(self, path, run, **constant):
+        rows = [
+            ",".join(map(str, [name, t, *ys, *constant.values()]))
+            for name, total in (("a", 1.0), ("b", 2.0), ("c", 0.5))
+            for t, ys in zip(self.ts, self.states(total).tolist(), strict=True)
+        ]
+        path.write_text("\n".join([",".join([run, "t", "A", "B", "C", *constant]), *rows, ""]))
+
+
+@pytest.fixture
+def reactions_csv(tmp_path, monkeypatch):
+    """The files that the guide to equations reads."""
+    monkeypatch.chdir(tmp_path)
+    Decaying().write(tmp_path / "runs.csv", "run")
+    Decaying().write(tmp_path / "batches.csv", "batch", operator="Ann")
+
+
+@pytest.mark.slow
+def test_the_blocks_on_equations_run(reactions_csv, monkeypatch):
+    network = srx.ReactionNetwork(["A -> B", "B -> C"], rates=[2.0, 0.5])
+    monkeypatch.setattr(srx, "fit_least_squares", untrained(srx.fit_least_squares))
+    finds = network.to_polynomial(), network
+    monkeypatch.setattr(srx, "prune_and_refit", untrained(srx.prune_and_refit, *finds))
+    found = run(DOCS / "equations.md")
+    assert found["data"].names == found["more"].names == ("A", "B", "C")
+    assert set(found["network"].reactions()) == {"A -> B", "B -> C"}
+    assert found["comparison"].num_missing == found["comparison"].num_extra == 0
+    assert len(found["candidates"].reactions()) > 2
+
+
+@pytest.mark.slow
+def test_the_blocks_on_polynomials_run(monkeypatch):
+    for fit in (srx.fit, srx.prune_and_refit):
+        monkeypatch.setattr(srx, fit.__name__, untrained(fit))
+    found = run(DOCS / "polynomial.md", range=lambda steps: [0])
+    assert jnp.isfinite(found["value"])
+    # What is known and `-1000 y2`, which is to be found, are the equations of the data.
+    state = found["ys"][0, -1]
+    slope = float(found["known"](0.0, state, None)[1]) - 1000 * state[1]
+    assert slope == pytest.approx(-state[1], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_chaotic_series_run(monkeypatch):
+    for fit in (srx.fit, srx.fit_homotopy):
+        monkeypatch.setattr(srx, fit.__name__, untrained(fit))
+    spectrum = srx.diagnostics.lyapunov_spectrum
+    short = {"time": 10.0, "burn_in": 1.0}
+    monkeypatch.setattr(
+        srx.diagnostics,
+        "lyapunov_spectrum",
+        lambda field, y0, **options: spectrum(field, y0, **(options | short)),
+    )
+    found = run(DOCS / "chaotic.md")
+    assert found["data"].num_runs == 5
+    assert found["held"].num_runs == 1
+    assert np.all(np.isfinite(found["spectrum"].exponents))
+    # An untrained network moves the states as fast as the data.
+    y = jnp.asarray(found["data"].ys[0])
+    rates = np.abs(jax.vmap(lambda y: found["model"](0.0, y, None))(y)).mean(axis=0)
+    slopes = np.abs(np.gradient(np.asarray(y), 0.05, axis=0)).mean(axis=0)
+    assert np.all((rates > 0.05 * slopes) & (rates < 20 * slopes))
+
+
 @pytest.mark.slow
 def test_the_block_on_learned_methods_runs():
-    def loss(both):
-        model, solver = both
-        term = diffrax.ODETerm(lambda t, y, args: model * y)
-        return diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.5, jnp.array(1.0)).ys[-1]
-
-    names = {"eqx": eqx, "optax": optax, "diffrax": diffrax, "srx": srx, "key": jax.random.key(0)}
-    solver = srx.LearnableRungeKutta.from_tableau(diffrax.Tsit5.tableau, order=3)
-    model = jnp.array(-1.0)
-    state = optax.adam(1e-3).init((model, eqx.filter(solver, eqx.is_inexact_array)))
-    state = (state, srx.project_order().init(model))
-    found = run(DOCS / "learnable.md", loss=loss, model=model, state=state, **names)
+    found = run(DOCS / "learnable.md")
     assert jax.tree.leaves(found["updates"])
+    # The optimizer takes the model toward y' = -y.
+    assert found["model"].coefficients[0, 1] < -0.9
 
 
 def test_the_block_on_tables_runs(tmp_path, monkeypatch):
@@ -134,8 +201,17 @@ def binding_csv(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_blocks_on_measured_data_find_the_rates_and_predict(binding_csv):
+def test_the_blocks_on_measured_data_find_the_rates_and_predict(binding_csv, monkeypatch):
+    fit, start = srx.fit_parameters, untrained(srx.fit_parameters)
+
+    def without_networks(system, *args, **options):
+        hybrid = isinstance(system.field, srx.PartiallyKnown)
+        return (start if hybrid else fit)(system, *args, **options)
+
+    monkeypatch.setattr(srx, "fit_parameters", without_networks)
     found = run(DOCS / "measured.md")
+    known = found["hybrid_fit"].model.field.known
+    assert type(known) is found["Binding"]
     assert found["fit"].values["field.k_on"] == pytest.approx(2.0, rel=0.1)
     expected = 2.5 * bound(np.array([0.0, 1.0, 2.0]), 8.0)
     np.testing.assert_allclose(found["predicted"][0, :, 0], expected, atol=0.05)
@@ -169,19 +245,26 @@ def test_the_block_on_training_runs_and_its_model_can_be_kept(tmp_path, monkeypa
     assert eqx.tree_equal(found["model"], found["fit"].model)
 
 
-def _untrained(fit, model, data, last, **options):
-    """What a fit is given, checked as far as one evaluation goes."""
-    inspect.signature(fit).bind(model, data, last, **options)
-    if isinstance(last, srx.AbstractLoss):
-        assert jnp.isfinite(last(model, data))
-        options["optimizer"].init(eqx.filter(model, eqx.is_inexact_array))
-    return types.SimpleNamespace(model=model)
+def untrained(fit, *finds):
+    """`fit` as far as one evaluation goes; what it finds is of the kind of its model, or the model."""
+
+    @functools.wraps(fit)
+    def checked(model, data, *last, **options):
+        inspect.signature(fit).bind(model, data, *last, **options)
+        if last and isinstance(last[0], srx.AbstractLoss):
+            assert jnp.isfinite(last[0](model, data))
+        if "optimizer" in options:
+            options["optimizer"].init(eqx.filter(model, eqx.is_inexact_array))
+        found = next((x for x in finds if type(x) is type(model)), model)
+        return types.SimpleNamespace(model=found)
+
+    return checked
 
 
 @pytest.mark.slow
 def test_the_recipe_for_stiff_networks_can_be_written_so(monkeypatch):
     for fit in (srx.fit, srx.fit_least_squares):
-        monkeypatch.setattr(srx, fit.__name__, functools.partial(_untrained, fit))
+        monkeypatch.setattr(srx, fit.__name__, untrained(fit))
     found = run(DOCS / "training.md", only=(1, 2))
     # The clock passes the first gap, and each decade after it, in steps of one size.
     start, times = jnp.asarray(found["data"].ys[0, 0]), (0.0, 1e-4, 1e-1, 1.0)

@@ -1,6 +1,7 @@
 """Parts of a wrong kind are named where they are given, with what to write instead."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -80,6 +81,16 @@ WRONG = {
     "`text` is `None`; it needs the equations": lambda: srx.from_text(None),
 }
 
+# A network of `y` alone, in each place where a model is called as `model(t, y, args)`.
+NET = eqx.nn.MLP(2, 2, 4, 1, key=jax.random.key(0))
+CALLED = [
+    ("known", srx.PartiallyKnown(NET, MODEL)),
+    ("learned", srx.PartiallyKnown(MODEL, NET, num_states=2)),
+    ("learned", srx.ConstrainedField(NET, MODEL, num_states=2)),
+    ("constraint", srx.ConstrainedField(lambda t, y, args: y[:1], NET, num_states=2)),
+    ("field", srx.System(NET)),
+]
+
 
 @pytest.fixture(autouse=True)
 def _without_annotations():
@@ -93,6 +104,13 @@ def _without_annotations():
 def test_a_part_of_a_wrong_kind_is_named(message):
     with pytest.raises(ValueError, match=message):
         WRONG[message]()
+
+
+@pytest.mark.parametrize(("name", "model"), CALLED)
+def test_a_part_that_takes_other_arguments_is_named(name, model):
+    called = r"cannot be called as `model\(t, y, args\)` with `y` of shape \(2,\): MLP.* takes 2"
+    with pytest.raises(ValueError, match=f"`{name}` {called}"):
+        model(0.0, jnp.ones(2), None)
 
 
 def test_parts_of_the_right_kind_are_taken():

@@ -75,6 +75,16 @@ def check_callable(name: str, value: Any, write: str) -> Any:
     return value
 
 
+def called(what: str, model: Any, t: Any, y: Any, args: Any) -> Any:
+    """`model(t, y, args)`; a model that takes other arguments is refused by its name."""
+    try:
+        return model(t, y, args)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} cannot be called as `model(t, y, args)` with `y` of shape {jnp.shape(y)}: {error}"
+        ) from error
+
+
 def check_rates(what: str, rates: Any, y: Any) -> None:
     """Refuses a derivative of another shape than the state, which broadcasts to it or does not."""
     shape = getattr(rates, "shape", None)

@@ -48,7 +48,7 @@ def held_out_runs(held_out: Any, run_names: Sequence[str]) -> list[int]:
     if len(chosen) >= count:
         raise ValueError(
             f"`held_out` takes {len(chosen)} of {count} runs, which leaves none to train on: hold "
-            "out fewer."
+            "out fewer, or cut runs in two."
         )
     return chosen
 

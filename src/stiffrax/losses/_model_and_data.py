@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import paramax
 
-from .._arguments import check_instance, check_rates
+from .._arguments import called, check_instance, check_rates
 from .._mass import check_no_mass
 from ..data import Trajectories, check_time_precision
 from ..models import check_no_system
@@ -34,13 +34,7 @@ def check_model(model: Any, data: Trajectories) -> None:
     check_own_names(model, data.names, "the data have")
     # In the precision of the data, which need not be the default.
     y = jax.ShapeDtypeStruct((data.num_states,), jnp.result_type(data.ys))
-    try:
-        out = eqx.filter_eval_shape(
-            paramax.unwrap(model), jnp.zeros((), jnp.result_type(data.ts)), y, None
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"The model cannot be called as `model(t, y, args)` with `y` of shape {y.shape}, the "
-            f"{data.num_states} states of the data: {error}"
-        ) from error
+    t = jnp.zeros((), jnp.result_type(data.ts))
+    what = f"For the {data.num_states} states of the data the model"
+    out = eqx.filter_eval_shape(called, what, paramax.unwrap(model), t, y, None)
     check_rates("The model", out, y)

@@ -158,12 +158,7 @@ class Simulator(eqx.Module):
     def _atol(
         self, field: Any, args: Any, y0: Array, added: Array, times: Array, span: Array
     ) -> Any:
-        """The one given, or a part of what each state starts with or is dosed with.
-
-        A state that starts at zero has no size of its own: the smallest of the others is on the safe
-        side. Where all do it is the smallest that a state would gain in the run, at its greatest rate
-        at these times.
-        """
+        """The one given, or the default that `LikelihoodLoss` describes."""
         if self.atol is not None:
             return self.atol
         field, args, y0, added = stop_gradient((field, args, y0, added))

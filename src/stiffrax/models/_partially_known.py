@@ -10,7 +10,7 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Float
 
-from .._arguments import check_count
+from .._arguments import called, check_count
 from .._mass import AbstractMassModel, check_no_mass
 from .._trees import is_traced
 from ._checks import check_indices, check_output, check_state
@@ -143,8 +143,9 @@ class PartiallyKnown(eqx.Module):
         """`known(t, y, args)` with `learned(t, y[inputs], args)` added into `outputs`."""
         y = check_state(y, self.num_states)
         known_part, learned_part = paramax.unwrap((self.known, self.learned))
-        known = jnp.asarray(known_part(t, y, args))
-        learned = jnp.asarray(learned_part(t, y[np.array(self.inputs)], args))
+        known = jnp.asarray(called("`known`", known_part, t, y, args))
+        seen = y[np.array(self.inputs)]
+        learned = jnp.asarray(called("`learned`", learned_part, t, seen, args))
         check_output("known", known, self.num_states)
         check_output("learned", learned, len(self.outputs))
         # A gather, not `known.at[outputs].add(learned)`: its Jacobian took half the time on the
@@ -246,8 +247,8 @@ class ConstrainedField(AbstractMassModel):
         """`f(t, y)`: derivatives and constraints, each in its row."""
         y = check_state(y, self.num_states)
         learned, constraint = paramax.unwrap((self.learned, self.constraint))
-        derivatives = jnp.asarray(learned(t, y, args))
-        violation = jnp.atleast_1d(jnp.asarray(constraint(t, y, args)))
+        derivatives = jnp.asarray(called("`learned`", learned, t, y, args))
+        violation = jnp.atleast_1d(jnp.asarray(called("`constraint`", constraint, t, y, args)))
         check_output("learned", derivatives, len(self.differential))
         check_output("constraint", violation, len(self.algebraic))
         # A gather, as in `PartiallyKnown`: its Jacobian is cheaper than a scatter's.

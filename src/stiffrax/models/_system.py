@@ -12,7 +12,7 @@ import numpy as np
 import paramax
 from jax.core import Tracer
 
-from .._arguments import check_rates, real_numbers
+from .._arguments import called, check_rates, real_numbers
 from .._mass import AbstractMassModel, check_no_mass
 from ..data import check_names
 from ._own_names import check_own_names, chosen_names, named_parts
@@ -206,7 +206,7 @@ class System(AbstractMassModel):
 
         **Raises:** `ValueError` unless it returns one number for each state.
         """
-        rates = self.field(t, y, args)
+        rates = called("`field`", self.field, t, y, args)
         if jnp.size(y) > 1:  # of one state a number alone says all
             check_rates("`field`", rates, jnp.asarray(y))
         return rates

@@ -73,6 +73,6 @@ def check_linear_algebra(solver: Any) -> Any:
     ):
         raise ValueError(
             f"`linear_solver={type(linear_solver).__name__}(...)` was given, which may leave equations "
-            "unsolved. Write `linear_solver=lineax.LU()`, or leave it out."
+            "unsolved. Leave it out, or write `linear_solver=lineax.LU()`, not under `vmap`."
         )
     return linear_solver

@@ -229,8 +229,8 @@ def _check(data: Trajectories, held_out: Any, tolerance: Any, refine: Any, crite
     if criterion == "held_out" and data.num_runs < 2:
         raise ValueError(
             "`data` has one run; dropping terms is judged on runs that are held out, so that two "
-            "at least are needed. Cut the run in two, fit without pruning, or write "
-            '`criterion="bic"`.'
+            "at least are needed. Cut the run in two; if it is noisy, write "
+            '`criterion="ebic", window=..., initial_states="free", start="coupled"`.'
         )
     for name, given in (("held_out", held_out), ("tolerance", tolerance)):
         if given is not None and criterion != "held_out":
