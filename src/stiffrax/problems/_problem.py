@@ -43,6 +43,7 @@ class Problem(eqx.Module):
     - `mass`: `M`, `Float[ndarray, "n n"]`, or `None` for the identity.
     - `reference_times`, `reference_values`: known points of the solution for the standard `args`,
         `Float[ndarray, " k"]` and `Float[ndarray, "k n"]`; empty where none is known.
+    - `reference`: that at `t1`; as an argument, all pairs `(time, state)`, by time.
     - `polynomial`: whether `f` is a polynomial in the state that does not depend on `t`.
     - `components`: `f` by components, `components(t, y, args) -> (f1, ..., fn)`, in numbers or symbols.
     - `closed_form`: the solution, `closed_form(t, args) -> (y1, ..., yn)`, or `None`.
@@ -86,7 +87,6 @@ class Problem(eqx.Module):
         closed_form: Solution | None = None,
         polynomial: bool = True,
     ):
-        """As the attributes; `reference` lists pairs `(time, state)` by increasing time."""
         self.name = name
         self.components = components
         self.y0 = np.array(y0, dtype=np.float64)
