@@ -75,10 +75,6 @@ PROBLEMS = {
     "neural ODE, n=40": lambda: neural_ode(40),
 }
 
-# Compiling a case takes seconds: one of them stands for all in every run.
-CASES = [pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
-CASES[0] = "ROBER"
-
 
 def make_loss(unscaled, steps, adjoint, controller=None, solver=None):
     """A sum of saved values with unequal weights: at the end, and between the ends of steps."""
@@ -117,7 +113,7 @@ def relative(gradient, reference):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_gradient_is_the_slope_of_the_frozen_step_solve(name):
     unscaled, inputs, steps = PROBLEMS[name]()
     loss = make_loss(unscaled, steps, srx.DiscreteAdjoint())
@@ -131,7 +127,7 @@ def test_gradient_is_the_slope_of_the_frozen_step_solve(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_gradient_of_an_adaptive_solve_is_that_of_backpropagation(name):
     unscaled, inputs, steps = PROBLEMS[name]()
     controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
@@ -182,7 +178,7 @@ def test_a_chunk_is_a_positive_number_of_steps(chunk):
         srx.DiscreteAdjoint(chunk=chunk)
 
 
-@pytest.mark.slow_cases("nan", "zero")
+@pytest.mark.slow
 @pytest.mark.parametrize("failed", ["zero", "nan"])
 def test_of_a_failed_solve_nothing_moves_whatever_is_saved_of_it(failed):
     def saved(t1, factor, saveat, max_steps):

@@ -98,7 +98,7 @@ def test_a_boolean_condition_stops_at_the_end_of_a_step_and_no_time_moves():
     np.testing.assert_allclose(jax.jit(jax.grad(end))(rate), expected, rtol=1e-12)
 
 
-@pytest.mark.slow_cases("1.0", "0.3")
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [1.0, 0.3])
 def test_a_stop_without_a_root_does_not_move_with_the_end_of_the_solve(start):
     def stopped(t0, t1, ts):

@@ -55,7 +55,7 @@ def discrete():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("chunk", [None, 3])
 def test_sensitivities_give_the_gradient_of_the_discrete_adjoint(chunk):
     # Three at a time: the second chunk is not full.
     found = gradient(INPUTS, srx.ForwardSensitivity(chunk))

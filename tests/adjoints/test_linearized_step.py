@@ -30,11 +30,7 @@ def step(solver, y0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "solver",
-    [*(pytest.param(solver, marks=pytest.mark.slow) for solver in SOLVERS[:3]), SOLVERS[3]],
-    ids=repr,
-)
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_cotangents_of_end_and_polynomial_are_pulled_to_the_start(solver, getkey):
     (_, coefficients), pull = jax.vjp(lambda y0: step(solver, y0), Y0)
     y1_bar = jax.random.normal(getkey(), (2,))
@@ -101,9 +97,7 @@ def differences():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["discrete", *(pytest.param(name, marks=pytest.mark.slow) for name in [*REVERSE][1:])]
-)
+@pytest.mark.parametrize("name", REVERSE)
 def test_gradients_of_a_dae_are_central_differences(name):
     gradient = jax.jit(jax.grad(functools.partial(loss, adjoint=REVERSE[name])))(INPUTS)
     for found, expected in zip(gradient, differences(), strict=True):

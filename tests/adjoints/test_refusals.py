@@ -134,7 +134,7 @@ def reverse_twice(adjoint):
     return jax.grad(jax.grad(by_rate(adjoint)))(2.0)
 
 
-@pytest.mark.slow_cases("adjoint2", "adjoint0", "adjoint1")
+@pytest.mark.slow
 @pytest.mark.parametrize("adjoint", OURS)
 def test_reverse_over_reverse_is_refused_and_forward_over_reverse_works(adjoint):
     with pytest.raises(RuntimeError, match=r"jax\.hessian.*DirectAdjoint"):

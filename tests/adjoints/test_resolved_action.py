@@ -50,7 +50,7 @@ def exactly(y0, rates):
     return jnp.sum(jax.lax.scan(lambda y, _: (step @ y,) * 2, y0, None, COUNT)[1] @ WEIGHTS)
 
 
-@pytest.mark.slow_cases("ImexAdjoint", "InterpolatingAdjoint", "QuadratureAdjoint", "GaussAdjoint")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_jump_at_every_step_of_a_stiff_network_has_its_gradient(kind):
     # Ten and more steps of the adjoint follow each jump: 4096 are not enough for all of them.

@@ -124,7 +124,7 @@ def test_gradient_is_right_whatever_small_entries_a_pattern_leaves_out(adjoint):
 def test_tangents_are_right_whatever_small_entries_a_pattern_leaves_out():
     def found(structure):
         solver = srx.RadauIIA3(structure=structure)
-        end = lambda y0: value(exchange, solver, ADJOINTS["discrete"], y0, 2.0)  # noqa: E731
+        end = lambda y0: value(exchange, solver, ADJOINTS["discrete"], y0, 2.0)
         return jax.jit(jax.jacfwd(end))(jnp.ones(3))
 
     np.testing.assert_allclose(found(srx.Banded(1, 1)), found(None), rtol=1e-10)

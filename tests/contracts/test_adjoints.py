@@ -88,18 +88,15 @@ def through_the_steps(solver_name):
     return gradient(solver=getattr(srx, solver_name)())
 
 
+# The default is compared in tests/adjoints/test_every_mode.py.
 OPTIONS = {
-    "default": srx.DiscreteAdjoint(),
     "starts of steps, associative": srx.DiscreteAdjoint("steps", "associative", chunk=2),
     "one solve a step": srx.DiscreteAdjoint(recurrence="solve", chunk=1),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OPTIONS][1:])],
-)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_gives_the_gradient_of_everything_that_can_be_saved(name):
     found = gradient(adjoint=OPTIONS[name])
     np.testing.assert_allclose(found, through_the_steps("RadauIIA5"), rtol=1e-10)
@@ -138,10 +135,9 @@ def test_a_solve_of_no_length_has_the_gradient_of_what_it_starts_from():
 
 CONTINUOUS = (
     srx.GaussAdjoint,
-    *(
-        pytest.param(kind, marks=pytest.mark.slow)
-        for kind in (srx.InterpolatingAdjoint, srx.QuadratureAdjoint, srx.ImexAdjoint)
-    ),
+    srx.InterpolatingAdjoint,
+    srx.QuadratureAdjoint,
+    srx.ImexAdjoint,
 )
 STRICT = diffrax.PIDController(rtol=1e-8, atol=1e-10)
 
@@ -219,7 +215,7 @@ def test_a_failed_lane_of_a_continuous_adjoint_has_no_gradient_and_changes_no_ot
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", ["full", pytest.param("steps", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("memory", ["full", "steps"])
 def test_a_failed_lane_has_no_gradient_and_changes_no_other(memory):
     adjoint = srx.DiscreteAdjoint(memory=memory, chunk=8)
     rates, decay = failed_batch(adjoint)

@@ -90,7 +90,7 @@ def test_every_solver_rotates_and_keeps_the_types_of_leaves(name):
 
 def test_single_precision_stays_single():
     start = START["z"].astype(jnp.complex64)
-    field = lambda t, z, args: jax.lax.complex(0.0 * z.real, 3 * jnp.ones_like(z.real)) * z  # noqa: E731
+    field = lambda t, z, args: jax.lax.complex(0.0 * z.real, 3 * jnp.ones_like(z.real)) * z
     control = diffrax.PIDController(rtol=1e-4, atol=1e-6)
     ys = solve(field, srx.RadauIIA5(), start, control=control, t1=jnp.float32(1.0)).ys
     assert ys.dtype == jnp.complex64
@@ -134,7 +134,7 @@ def test_a_tolerance_is_that_of_an_absolute_value():
 @pytest.mark.parametrize("solver", [srx.RadauIIA5(), srx.Rodas4P()], ids=["Radau", "Rodas"])
 def test_a_step_that_fails_is_rejected_and_not_taken(solver):
     # Beyond |z| = 2 the field is NaN: what is not a number in one part is an infinite error.
-    field = lambda t, z, args: jnp.where(jnp.abs(z) < 2, 1 + 0j, jnp.nan) * jnp.ones_like(z)  # noqa: E731
+    field = lambda t, z, args: jnp.where(jnp.abs(z) < 2, 1 + 0j, jnp.nan) * jnp.ones_like(z)
     sol = solve(field, solver, jnp.array([1j]), t1=3.0, throw=False)
     assert sol.result != diffrax.RESULTS.successful
     assert sol.stats["num_rejected_steps"] > 0
@@ -143,7 +143,7 @@ def test_a_step_that_fails_is_rejected_and_not_taken(solver):
 
 def test_what_is_said_of_a_failure_names_an_entry_of_the_state():
     start = jnp.array([1 + 0j, 1 + 0j])
-    field = lambda t, z, args: jnp.array([0, 1e3]) * z**2  # noqa: E731
+    field = lambda t, z, args: jnp.array([0, 1e3]) * z**2
     with jax.numpy_dtype_promotion("standard"):
         sol = solve(
             field, srx.RadauIIA5(), start, adjoint=srx.DiscreteAdjoint(), throw=False, max_steps=64
@@ -171,7 +171,7 @@ def population(c):
 
 
 def of_amplitudes(levels, start, solver, adjoint):
-    field = lambda t, c, levels: generator(*levels) @ c  # noqa: E731
+    field = lambda t, c, levels: generator(*levels) @ c
     return population(solve(field, solver, start, levels, adjoint=adjoint).ys[-1])
 
 
@@ -313,7 +313,7 @@ def test_a_constraint_between_complex_states(mass):
     field = constrained
     if mass.ndim == 2:
         # The same equations, the first added to the second.
-        field = lambda t, y, args: jnp.cumsum(constrained(t, y, args))  # noqa: E731
+        field = lambda t, y, args: jnp.cumsum(constrained(t, y, args))
     term = srx.MassMatrixTerm(field, mass)
     start = srx.consistent_initial_values(term, 0.0, jnp.array([1 + 1j, 0j]), a)
     np.testing.assert_allclose(start[1], -jnp.conj(a) * start[0], rtol=1e-12)
@@ -324,7 +324,7 @@ def test_a_constraint_between_complex_states(mass):
         )
 
     value, gradient = eqx.filter_value_and_grad(end)(a)
-    expected = lambda a: jnp.real((1 + 1j) * jnp.exp(-1j - jnp.conj(a)))  # noqa: E731
+    expected = lambda a: jnp.real((1 + 1j) * jnp.exp(-1j - jnp.conj(a)))
     np.testing.assert_allclose(value, expected(a), rtol=1e-7)
     np.testing.assert_allclose(gradient, jax.grad(expected)(a), rtol=1e-6)
 

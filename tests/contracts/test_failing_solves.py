@@ -112,7 +112,7 @@ def test_a_lane_that_fails_beside_fifteen_changes_nothing_for_them(solver):
     rates = jnp.linspace(0.1, 1.0, 16)
 
     def lane(rate, power):
-        field = lambda t, y, args: rate * y**power  # noqa: E731
+        field = lambda t, y, args: rate * y**power
         return solve(field, 2.0, jnp.array(1.0), max_steps=128, solver=solver)
 
     powers = jnp.ones(16).at[7].set(4.0).at[15].set(1.0)

@@ -74,28 +74,28 @@ def is_widening(equation):
 @pytest.mark.parametrize(
     "solver", [srx.RadauIIA5(), srx.Trapezoid(), srx.GaussLegendre4(), srx.Rodas5P()], ids=repr
 )
-def test_solvers(solver):
+def test_solvers_promote_nothing(solver):
     trace_gradient(solver, FIXED)
 
 
 @pytest.mark.slow
-def test_batches_under_controllers_of_diffrax():
+def test_batches_under_controllers_of_diffrax_promote_nothing():
     trace_gradient(srx.RadauIIA5(), PID, lanes=True)
 
 
 @pytest.mark.slow
-def test_variable_order():
+def test_a_variable_order_promotes_nothing():
     trace_gradient(srx.RadauIIA("auto"), PREDICTIVE)
 
 
 @pytest.mark.slow
-def test_interior_control_and_mixed_precision():
+def test_interior_control_and_mixed_precision_promote_nothing():
     solver = srx.RadauIIA5(control_interior=True, mixed_precision=True)
     trace_gradient(solver, srx.RecordingController(PREDICTIVE))
 
 
 @pytest.mark.slow
-def test_learnable_methods():
+def test_learnable_methods_promote_nothing():
     solver = srx.LearnableRungeKutta(3, "implicit", key=jax.random.key(0))
     solver = jax.tree.map(lambda x: x.astype(F32), solver)
     trace_gradient(solver, FIXED)
@@ -110,12 +110,10 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.slow_cases(
-    "blocks-mass", "banded-mass", "*-no mass", "sparsity-*", "matrix free-*", "lineax-*"
-)
+@pytest.mark.slow
 @pytest.mark.parametrize("with_mass", [False, True], ids=["no mass", "mass"])
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_structures(name, with_mass):
+def test_structures_promote_nothing(name, with_mass):
     term = srx.MassMatrixTerm(chain, jnp.arange(6, dtype=F32)) if with_mass else None
     trace_gradient(srx.RadauIIA5(structure=STRUCTURES[name]), PREDICTIVE, term=term)
 
@@ -132,7 +130,7 @@ ADJOINTS = {
 
 @pytest.mark.slow_cases("interpolating", "quadrature", "imex", "forward")
 @pytest.mark.parametrize("name", ADJOINTS)
-def test_adjoints(name):
+def test_adjoints_promote_nothing(name):
     ts = jnp.linspace(0, 1, 5, dtype=F32)
     trace_gradient(srx.RadauIIA5(), PREDICTIVE, ts=ts, adjoint=ADJOINTS[name])
 
@@ -143,7 +141,7 @@ FIT_DATA = srx.Trajectories.from_arrays(
 
 
 @pytest.mark.slow
-def test_training_by_optimizers_that_promote():
+def test_training_by_optimizers_that_promote_promotes_nothing():
     fit = srx.fit(
         srx.Polynomial(1, degree=1),
         FIT_DATA,

@@ -205,7 +205,7 @@ def test_whether_a_start_is_consistent_does_not_depend_on_units(form):
             assert (found == diffrax.RESULTS.successful) == fits
 
 
-@pytest.mark.slow_cases("general", "diagonal")
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_consistent_starts_do_not_depend_on_units(form):
     for states, rows in powers_of_ten((4, 4), 2):

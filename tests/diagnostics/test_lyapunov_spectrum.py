@@ -129,7 +129,7 @@ def test_exponents_do_not_depend_on_the_unit_of_the_states():
     np.testing.assert_allclose(spectrum.y1, [start], rtol=1e-6)
 
 
-@pytest.mark.slow_cases("False", "True")
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_sum_of_the_exponents_of_lorenz_is_its_divergence(adaptive):
     np.testing.assert_allclose(of_lorenz(adaptive).exponents.sum(), -41 / 3, rtol=0, atol=1e-6)
@@ -293,7 +293,7 @@ def test_a_field_with_a_mass_has_no_exponents(field):
 
 def test_a_clock_of_single_precision_adds_no_error_of_its_own():
     # At t = 4000 its ticks are 2.4e-4 apart, so that intervals of 0.1 are 1e-3 longer.
-    grow = lambda t, y, args: y / 2  # noqa: E731
+    grow = lambda t, y, args: y / 2
     start = jnp.zeros(1, jnp.float32)
     options = {"time": 50.0, "burn_in": 4000.0, "step": 0.1, "solver": diffrax.Tsit5()}
     spectrum = lyapunov_spectrum(grow, start, **options)

@@ -173,7 +173,7 @@ def test_a_lane_of_a_stiff_ensemble_takes_the_steps_it_takes_alone(name):
 
 @pytest.mark.slow
 def test_a_solve_without_a_step_returns_no_nan():
-    solve = lambda t1: diffrax.diffeqsolve(  # noqa: E731
+    solve = lambda t1: diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: -y),
         srx.BackwardEuler(),
         0.0,

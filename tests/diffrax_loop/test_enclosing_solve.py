@@ -43,8 +43,8 @@ def end(*options):
     ("adjoint", "finder"),
     [
         (srx.DiscreteAdjoint(), "optimistix"),
-        pytest.param(srx.ForwardSensitivity(), "simplified", marks=pytest.mark.slow),
-        pytest.param(srx.GaussAdjoint(), "simplified", marks=pytest.mark.slow),
+        (srx.ForwardSensitivity(), "simplified"),
+        (srx.GaussAdjoint(), "simplified"),
     ],
     ids=lambda x: x if isinstance(x, str) else type(x).__name__,
 )

@@ -139,7 +139,7 @@ def test_a_small_solve_calls_no_library_factorization(solver, has_mass):
     # XLA compiles a loop without library calls into one function: Robertson's problem in a third of
     # the time.
     def end(y0):
-        field = lambda t, y, args: -y * jnp.sum(y)  # noqa: E731
+        field = lambda t, y, args: -y * jnp.sum(y)
         mass = jnp.diag(jnp.array([1.0, 1.0, 1.0, 2.0]))
         term = srx.MassMatrixTerm(field, mass) if has_mass else diffrax.ODETerm(field)
         controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)

@@ -80,17 +80,8 @@ def test_vmap_and_jit_give_the_single_values():
 
 def test_model_is_a_diffrax_vector_field():
     model = srx.Polynomial(1, 1, coefficients=[[0.0, -1.0]])
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(model),
-        diffrax.Tsit5(),
-        0.0,
-        1.0,
-        0.1,
-        jnp.ones(1),
-        stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-10),
-    )
-    assert solution.ys is not None
-    np.testing.assert_allclose(solution.ys[-1], np.exp(-1.0), rtol=1e-7)
+    slope = diffrax.ODETerm(model).vf(0.0, jnp.array([2.0]), None)
+    np.testing.assert_allclose(slope, [-2.0], rtol=1e-15)
 
 
 def test_feature_names_follow_the_order_of_the_features():

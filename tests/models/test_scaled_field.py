@@ -163,7 +163,7 @@ def test_a_model_of_arrays_and_scales_is_an_argument_of_jit_and_vmap():
     model = srx.ScaledField(
         srx.Polynomial(1, degree=1, coefficients=[[0.0, -1.0]]), [2.0], 3.0, states="log"
     )
-    rates = lambda model: model(0.5, jnp.array([0.7]))  # noqa: E731
+    rates = lambda model: model(0.5, jnp.array([0.7]))
     both = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), model)
     np.testing.assert_allclose(jax.jit(rates)(model), rates(model), rtol=1e-14)
     np.testing.assert_allclose(jax.vmap(rates)(both)[1], rates(model), rtol=1e-14)
@@ -180,7 +180,7 @@ def test_a_network_of_one_needed_argument_is_called_by_it_alone():
 
 
 def test_whole_states_are_numbers_like_others():
-    net = lambda x: 2.0 + x  # noqa: E731
+    net = lambda x: 2.0 + x
     model = srx.ScaledField(net, y_scale=[1.0, 1e-3], t_scale=0.5)
     y = np.array([1, 0])
     np.testing.assert_allclose(model(0.0, jnp.asarray(y)), model(0.0, jnp.asarray(y, float)))

@@ -274,17 +274,8 @@ def test_vmap_and_jit_give_the_single_values():
 
 def test_model_is_a_diffrax_vector_field():
     model = srx.from_sympy({"x": v, "v": -x})
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(model),
-        diffrax.Tsit5(),
-        0.0,
-        1.0,
-        0.1,
-        jnp.array([1.0, 0.0]),
-        stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-10),
-    )
-    assert solution.ys is not None
-    np.testing.assert_allclose(solution.ys[-1], [np.cos(1.0), -np.sin(1.0)], rtol=1e-7)
+    slope = diffrax.ODETerm(model).vf(0.0, jnp.array([2.0, 3.0]), None)
+    np.testing.assert_allclose(slope, [3.0, -2.0], rtol=1e-15)
 
 
 def test_equal_expressions_make_models_that_share_a_compilation():

@@ -98,7 +98,7 @@ def test_a_mass_outside_of_the_structure_is_refused():
 
 @pytest.mark.slow
 def test_an_infinite_slope_is_no_violation_of_the_constraints():
-    field = lambda t, y, args: jnp.stack([1 / y[0], y[0] - y[1]])  # noqa: E731
+    field = lambda t, y, args: jnp.stack([1 / y[0], y[0] - y[1]])
     solution = diffrax.diffeqsolve(
         srx.MassMatrixTerm(field, jnp.array([1.0, 0.0])),
         srx.RadauIIA5(),

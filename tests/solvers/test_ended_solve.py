@@ -99,28 +99,30 @@ PREDICTIVE = srx.PredictiveController(rtol=1e-3, atol=1e-6)
 @pytest.mark.parametrize("controller", [PID, PREDICTIVE], ids=["PID", "predictive"])
 class TestEverySolveEnds:
     @pytest.mark.slow_cases("PID-1.0", "predictive-1.0", "predictive--1.0")
-    def test_each_with_its_own_code(self, controller, direction):
+    def test_each_solve_ends_with_its_own_code(self, controller, direction):
         assert codes(solve(SOLVERS["order 5"], controller, direction)) == EXPECTED
 
     @pytest.mark.slow_cases("predictive-1.0")
-    def test_in_the_first_attempt_where_the_start_is_not_finite(self, controller, direction):
+    def test_a_start_that_is_not_finite_ends_a_solve_in_the_first_attempt(
+        self, controller, direction
+    ):
         steps = solve(SOLVERS["order 5"], controller, direction).stats["num_steps"]
         first = [code == "nonfinite" for code in EXPECTED.values()]
         assert steps[np.array(first)].tolist() == [1] * sum(first)
 
-    def test_without_thousands_of_attempts_where_steps_shrink_to_nothing(
+    def test_steps_that_shrink_to_nothing_end_a_solve_without_thousands_of_attempts(
         self, controller, direction
     ):
         steps = solve(SOLVERS["order 5"], controller, direction).stats["num_steps"]
         assert np.max(steps) < 600
 
-    def test_and_stays_where_it_failed(self, controller, direction):
+    def test_a_solve_stays_where_it_failed(self, controller, direction):
         solution = solve(SOLVERS["order 5"], controller, direction)
         lane = list(FIELDS).index("square at its singularity")
         np.testing.assert_allclose(direction * solution.ts[lane, -1], 1.0, atol=1e-3)
         np.testing.assert_array_equal(solution.ys[4:, -1], STARTS[4:])
 
-    def test_for_itself(self, controller, direction):
+    def test_a_solve_that_fails_changes_no_other_lane(self, controller, direction):
         solver = SOLVERS["order 5"]
         failing = solve(solver, controller, direction)
         healthy = solve(solver, controller, direction, kinds=jnp.zeros_like(KINDS))
@@ -184,7 +186,7 @@ class TestStepsOfNoLength:
         assert solution.result == RESULTS.dt_min_reached
         assert solution.stats["num_steps"] == 2
 
-    def test_and_grows_under_the_controller_that_knows_the_spacing(self):
+    def test_a_first_step_below_the_spacing_grows_under_the_controller_that_knows_it(self):
         solution = self.solve(1.0, srx.PredictiveController(1e-6, 1e-9), dt0=1e-20)
         np.testing.assert_allclose(solution.ys[-1], np.exp(-1.0), rtol=1e-5)
 
@@ -245,7 +247,7 @@ def test_an_infinite_jacobian_does_not_pass_for_convergence():
 
 def fails(solver, start=1.0, controller=PID, **options):
     """A field without a value at the start, or from `t = 0.3` on."""
-    field = lambda t, y, args: jnp.where(t < 0.3, -y, jnp.nan) * jnp.sqrt(y)  # noqa: E731
+    field = lambda t, y, args: jnp.where(t < 0.3, -y, jnp.nan) * jnp.sqrt(y)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         solver,
@@ -269,12 +271,12 @@ class TestAFailedSolveIsNoEvent:
     @pytest.mark.slow_cases("solver1-a root", "solver0-a Boolean")
     @pytest.mark.parametrize("event", AT_TIME.values(), ids=AT_TIME)
     @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()])
-    def test_at_the_time_that_its_last_step_would_have_passed(self, solver, event):
+    def test_a_failed_step_does_not_reach_the_time_of_an_event(self, solver, event):
         solution = fails(solver, -1.0, dt0=1.0, event=event)
         assert solution.result == RESULTS.nonfinite
         assert solution.ts[-1] < 1e-300
 
-    def test_nor_has_it_the_gradient_of_one(self):
+    def test_a_failed_solve_has_not_the_gradient_of_an_event(self):
         def end(start):
             options = {"event": AT_TIME["a root"], "adjoint": srx.DiscreteAdjoint()}
             return fails(srx.BackwardEuler(), start, dt0=1.0, **options).ys[-1]
@@ -282,20 +284,20 @@ class TestAFailedSolveIsNoEvent:
         assert jax.grad(end)(-1.0) == 0
 
     @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()])
-    def test_by_a_state_that_a_fixed_step_did_not_find(self, solver):
+    def test_a_state_that_a_fixed_step_did_not_find_is_no_event(self, solver):
         event = diffrax.Event(lambda t, y, args, **_: y - 0.1, optx.Newton(1e-8, 1e-8))
         solution = fails(solver, controller=diffrax.ConstantStepSize(), event=event)
         assert solution.result == RESULTS.nonfinite
 
     @pytest.mark.slow_cases("Rosenbrock23*")
     @pytest.mark.parametrize("solver", [srx.BackwardEuler(), srx.Rosenbrock23()], ids=repr)
-    def test_by_a_state_of_a_failed_step_that_is_kept_for_its_size(self, solver):
+    def test_a_state_of_a_failed_step_that_is_kept_for_its_size_is_no_event(self, solver):
         event = diffrax.Event(lambda t, y, args, **_: y - 0.1, optx.Newton(1e-8, 1e-8))
         controller = diffrax.PIDController(0.1, 1.0, dtmin=0.2)
         solution = fails(solver, controller=controller, dt0=0.2, event=event)
         assert solution.result in (RESULTS.nonfinite, RESULTS.nonlinear_divergence)
 
-    def test_by_a_finite_state_to_which_the_iteration_went_astray(self):
+    def test_a_finite_state_to_which_the_iteration_went_astray_is_no_event(self):
         # No real root of the stage equation: the iteration goes on, and stays finite.
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: jnp.where(t < 0.3, 0.0, 10 * (1 + y**2))),

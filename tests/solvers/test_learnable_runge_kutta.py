@@ -97,10 +97,7 @@ def differences(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["explicit", "implicit", pytest.param("diagonally_implicit", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("name", ["explicit", "implicit", "diagonally_implicit"])
 def test_gradients_reach_every_coefficient_and_agree_with_central_differences(name):
     found, expected = gradient(name, "discrete"), differences(name)
     scale = jnp.max(jnp.abs(expected))
@@ -112,9 +109,9 @@ def test_gradients_reach_every_coefficient_and_agree_with_central_differences(na
     ("name", "adjoint"),
     [
         ("implicit", "checkpoints"),
-        pytest.param("explicit", "checkpoints", marks=pytest.mark.slow),
-        pytest.param("implicit", "direct", marks=pytest.mark.slow),
-        pytest.param("implicit", "forward", marks=pytest.mark.slow),
+        ("explicit", "checkpoints"),
+        ("implicit", "direct"),
+        ("implicit", "forward"),
     ],
 )
 def test_every_adjoint_gives_the_same_gradient(name, adjoint):

@@ -48,7 +48,7 @@ def test_whether_a_field_reads_the_time_is_seen_in_its_trace():
 
 @eqx.filter_jit
 def count(rates):
-    field = lambda t, y, args: -rates * (y - jnp.cos(t))  # noqa: E731
+    field = lambda t, y, args: -rates * (y - jnp.cos(t))
     adjoint = srx.DiscreteAdjoint()
     solution = solve(diffrax.ODETerm(field), srx.Rodas5P(), 1.0, jnp.ones(2), 1e-5, adjoint=adjoint)
     return solution.stats
@@ -184,8 +184,8 @@ def test_constraints_of_index_one_are_met_with_the_order_of_the_method(make):
 @pytest.mark.slow
 def test_a_general_mass_matrix_gives_the_steps_of_the_equation_divided_by_it():
     M = jnp.array([[2.0, 1.0], [0.0, 1.0]])
-    field = lambda t, y, args: -y * jnp.array([1.0, 50.0]) + jnp.sin(t)  # noqa: E731
-    divided = lambda t, y, args: jnp.linalg.solve(M, field(t, y, args))  # noqa: E731
+    field = lambda t, y, args: -y * jnp.array([1.0, 50.0]) + jnp.sin(t)
+    divided = lambda t, y, args: jnp.linalg.solve(M, field(t, y, args))
     y0 = jnp.array([1.0, 0.5])
     found, expected = (
         diffrax.diffeqsolve(term, srx.Rodas4P(), 0.0, 1.0, 0.1, y0).ys[-1]

@@ -20,7 +20,6 @@ ATTEMPTS = {
     ("DAE", "RadauIIA13"): (102, 112, 133),
     ("DAE", "RadauIIA"): (132, 145, 179),
 }
-FAST = {("ODE", "RadauIIA9"), ("DAE", "RadauIIA13")}
 
 
 @eqx.filter_jit
@@ -40,10 +39,7 @@ def solve(term, solver, problem, rtol):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("form", "name"),
-    [pytest.param(*k, marks=() if k in FAST else pytest.mark.slow) for k in ATTEMPTS],
-)
+@pytest.mark.parametrize(("form", "name"), ATTEMPTS)
 def test_rounding_costs_neither_digits_nor_steps(form, name):
     if form == "ODE":
         problem = srx.problems.robertson()

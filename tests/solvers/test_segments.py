@@ -60,10 +60,7 @@ class TestGuesses:
     YB = [6.6169e-4, 1.2931e-4, 4.518e-5, 1.0296e-3, 2.975e-4, 1.927e-4, 1.0145e-3, 3.4041e-2]
 
     @pytest.mark.slow
-    @pytest.mark.slow_cases("2")
-    @pytest.mark.parametrize(
-        "substeps", [1, 2, *(pytest.param(k, marks=pytest.mark.slow) for k in (4, 8))]
-    )
+    @pytest.mark.parametrize("substeps", [1, 2, 4, 8])
     def test_a_sample_far_from_the_path_between_does_not_lead_the_iteration_astray(self, substeps):
         hires = srx.problems.hires().vector_field
         ys = jnp.array([[self.YA, self.YB]])

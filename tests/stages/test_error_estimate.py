@@ -96,7 +96,7 @@ def test_an_estimate_that_would_reject_is_computed_once_more_and_vanishes_at_inf
 
 def test_an_estimate_that_would_be_accepted_is_left_alone():
     tableau, z = radau_iia(3), jnp.array(-0.1)
-    lenient = lambda error: optx.rms_norm(error) / 1e6  # noqa: E731
+    lenient = lambda error: optx.rms_norm(error) / 1e6
     plain = linear_estimate(tableau, z)
     np.testing.assert_allclose(linear_estimate(tableau, z, lenient), plain, rtol=1e-14)
 
@@ -117,7 +117,7 @@ def test_a_repetition_that_leads_out_of_the_domain_is_dropped():
 
 def test_one_lane_that_is_rejected_changes_no_bit_of_the_others():
     tableau = radau_iia(3)
-    norm = lambda error: optx.rms_norm(error) / 1e-3  # noqa: E731
+    norm = lambda error: optx.rms_norm(error) / 1e-3
     estimates = jax.jit(jax.vmap(lambda y0: linear_estimate(tableau, -1.0, norm, y0)))
     calm = estimates(jnp.array([0.1, 0.1, 0.2]))
     wild = estimates(jnp.array([0.1, 1e6, 0.2]))

@@ -60,8 +60,8 @@ def test_jacobians_are_those_of_one_operation_after_the_other():
 
 def test_derivatives_of_any_order_and_direction_go_through():
     field, y = round_products(stacked), jnp.array([0.3, 2.0, 0.7])
-    plain = lambda y: stacked(1.0, y)  # noqa: E731
-    rounded = lambda y: field(jnp.asarray(1.0), y)  # noqa: E731
+    plain = lambda y: stacked(1.0, y)
+    rounded = lambda y: field(jnp.asarray(1.0), y)
     for derivative in (jax.jacfwd, jax.jacrev, lambda f: jax.jacfwd(jax.jacrev(f))):
         found, expected = jax.jit(derivative(rounded))(y), jax.jit(derivative(plain))(y)
         np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-6)
@@ -104,7 +104,7 @@ def test_a_rate_written_twice_has_one_cotangent_the_difference_of_theirs():
 
 
 def test_cotangents_of_a_rounded_value_are_those_of_the_value():
-    rounded = lambda t, y: round_cotangents(t, y * jnp.arange(3.0))  # noqa: E731
+    rounded = lambda t, y: round_cotangents(t, y * jnp.arange(3.0))
     y, V = jnp.array([1.0, 2.0, 3.0]), jnp.array([-1.0, 0.5, 2.0])
     value, pull = jax.vjp(jax.vmap(rounded, (None, 0)), jnp.asarray(1.0), y[None])
     np.testing.assert_array_equal(value[0], y * jnp.arange(3.0))

@@ -85,7 +85,7 @@ def test_the_factors_are_in_single_precision():
 @pytest.mark.slow
 def test_a_banded_matrix_is_factored_in_single_precision_as_well():
     structure = SingleFactors(srx.Banded(1, 1))
-    heat = lambda t, y, args: jnp.diff(jnp.pad(y, 1), 2)  # noqa: E731
+    heat = lambda t, y, args: jnp.diff(jnp.pad(y, 1), 2)
     solver = srx.RadauIIA5(structure=srx.Banded(1, 1), mixed_precision=True)
     y0 = jnp.sin(jnp.pi * jnp.arange(1.0, 20.0) / 20)
     found, double = (

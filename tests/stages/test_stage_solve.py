@@ -102,7 +102,7 @@ def test_a_failed_solve_with_a_singular_mass_has_derivative_zero_in_forward_mode
 
     @jax.jit
     def pushed(p):
-        failing = lambda p: solve(lambda t, y: p + jnp.log(y), -jnp.ones(2), mass=mass).Z  # noqa: E731
+        failing = lambda p: solve(lambda t, y: p + jnp.log(y), -jnp.ones(2), mass=mass).Z
         return jax.jvp(failing, (p,), (1.0,))[1]
 
     np.testing.assert_array_equal(pushed(1.0), jnp.zeros((1, 2)))

@@ -157,7 +157,7 @@ def diffusion(structure, solver=srx.RadauIIA5, batch=False):
     )
 
 
-@pytest.mark.slow_cases("banded", "sparse", "matrix-free", "matrix-free, *")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_solve_with_a_structure_is_that_without_one(name):
     found, expected = diffusion(name), diffusion("dense")
