@@ -106,3 +106,12 @@ def test_neighbors_do_not_depend_on_the_unit_in_single_precision():
         for unit in (1.0, 2.0**-100)
     ]
     np.testing.assert_array_equal(*found)
+
+
+def test_a_state_that_is_constant_but_for_rounding_is_named():
+    total = 1 + np.spacing(1.0) * np.random.default_rng(0).integers(-1, 2, 30)
+    data = srx.Trajectories.from_arrays(
+        np.arange(30.0), np.column_stack([np.sin(np.arange(30.0)), total])
+    )
+    with pytest.raises(ValueError, match="State y2 is constant"):
+        find_neighborhoods(data, 3)

@@ -64,6 +64,39 @@ def test_strong_smoothing_leaves_the_straight_line():
     np.testing.assert_allclose(values(srx.SmoothingSpline(TS, YS, 1e4), TS)[:, 1], line, atol=0.01)
 
 
+GEOMETRIC = np.append(0.0, np.geomspace(1e-6, 1e5, 29))
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0])
+def test_at_times_of_stiff_data_strong_smoothing_leaves_the_straight_line(unit):
+    ts = unit * GEOMETRIC
+    ys = np.exp(-ts / ts[-1]) + 0.05 * np.random.default_rng(0).standard_normal(30)
+    line = np.polynomial.Polynomial.fit(ts, ys, 1)(ts)
+    path = values(srx.SmoothingSpline(ts, ys[:, None], 1e8 * ts[-1] ** 3), ts)
+    np.testing.assert_allclose(path[:, 0], line, atol=1e-6)
+
+
+def test_at_times_of_stiff_data_the_path_solves_the_normal_equations():
+    # Whatever the alpha, `sum u = sum y` and `sum t u = sum t y`: a line has no penalty.
+    ys = np.exp(-GEOMETRIC / 1e5) + 0.05 * np.random.default_rng(0).standard_normal(30)
+    path = values(srx.SmoothingSpline(GEOMETRIC, ys[:, None], 1.0), GEOMETRIC)[:, 0]
+    np.testing.assert_allclose([np.sum(path), GEOMETRIC @ path], [np.sum(ys), GEOMETRIC @ ys])
+    assert np.sum((path - ys) ** 2) < 0.063  # that of the straight line
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e14])
+def test_single_precision_has_the_same_path_in_every_unit_of_time(unit):
+    ts = np.linspace(0.0, 6.0, 11)
+    with jax.enable_x64(False):
+        spline = srx.SmoothingSpline(unit * ts, np.sin(ts)[:, None])
+        middle = jnp.asarray(unit * (ts[:-1] + 0.3))
+        path, slope = spline.evaluate(middle), unit * spline.derivative(middle)
+    exact = srx.SmoothingSpline(ts, np.sin(ts)[:, None])
+    middle = jnp.asarray(ts[:-1] + 0.3)
+    np.testing.assert_allclose(path, exact.evaluate(middle), atol=1e-6)
+    np.testing.assert_allclose(slope, exact.derivative(middle), atol=1e-5)
+
+
 def test_constant_samples_give_a_constant_path():
     spline = srx.SmoothingSpline(TS, np.ones((25, 1)), 0.1)
     np.testing.assert_allclose(values(spline, TIMES), 1, atol=1e-12)
@@ -89,8 +122,16 @@ def test_runs_of_different_lengths_keep_their_own_splines():
         ((TS[::-1], YS), "`ts` must increase"),
         ((TS, np.where(YS > 1, np.nan, YS)), "`ys` be finite"),
         ((TS, YS, -1.0), "`alpha=-1.0`"),
+        ((TS, YS, np.inf), "`alpha=inf`"),
     ],
 )
 def test_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         srx.SmoothingSpline(*arguments)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_measurements_are_refused():
+    measured = srx.Measurements.from_arrays(TS, YS, names=["A", "B"])
+    with pytest.raises(ValueError, match="`data.to_trajectories"):
+        srx.SmoothingSpline.for_runs(measured)

@@ -161,3 +161,28 @@ def test_a_run_too_short_for_a_spline_is_refused():
 def test_a_coupling_from_the_data_is_found_where_the_loss_is_called():
     auto = srx.HomotopyLoss(TRAJECTORY)
     np.testing.assert_allclose(auto(WRONG, ONE), auto.for_data(ONE)(WRONG, ONE), rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e15])
+def test_chosen_coupling_has_its_digits_in_single_precision(unit):
+    with jax.enable_x64(False):
+        data = srx.Trajectories.from_arrays(1e11 * TS, unit * jax.device_get(ONE.ys))
+        found = 1e11 * srx.HomotopyLoss(TRAJECTORY).for_data(data).coupling
+    expected = srx.HomotopyLoss(TRAJECTORY).for_data(ONE).coupling
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_other_samples_at_the_same_times_are_refused():
+    with pytest.raises(ValueError, match="Other samples .* with splines .* `loss.for_data"):
+        loss().for_data(ONE)(WRONG, samples(3.0))
+
+
+def test_traced_data_have_no_values_to_be_fixed_to():
+    with pytest.raises(ValueError, match="`loss = loss.for_data.data.` outside of `jax.jit`"):
+        eqx.filter_jit(loss())(WRONG, ONE)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_another_loss_than_that_of_trajectories_is_refused():
+    with pytest.raises(ValueError, match="`trajectory` is a SegmentLoss"):
+        srx.HomotopyLoss(srx.SegmentLoss())

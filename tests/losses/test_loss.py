@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses import evaluate_loss
 
 TS = np.linspace(0.0, 1.0, 6)
 DATA = srx.Trajectories.from_arrays(TS, np.stack([np.exp(-TS), np.exp(-2 * TS)], axis=1))
@@ -82,10 +81,15 @@ def test_loss_that_is_no_number_is_refused(wrong):
         value(ONE + wrong)
 
 
-def test_a_weight_that_is_no_number_is_refused():
-    loss = jnp.ones(1) * (ONE + penalty)
-    with pytest.raises(ValueError, match="it needs one real number"):
-        eqx.filter_eval_shape(evaluate_loss, loss, MODEL, DATA)
+@pytest.mark.parametrize("array", [np.ones(2), jnp.ones(2)])
+def test_a_weight_of_many_numbers_is_refused(array):
+    with pytest.raises(ValueError, match=r"an array of shape \(2,\); it needs one number"):
+        array * ONE
+
+
+def test_a_weight_may_be_a_number_of_numpy():
+    weighted: Any = np.float64(2.0) * ONE
+    assert weighted.weights == (2.0,)
 
 
 def test_a_list_of_losses_has_a_sum():

@@ -115,3 +115,14 @@ def test_single_precision_has_the_same_in_every_unit(unit):
         return PENALTY(lambda t, y, args: unit * cubic(t, y / unit, args), data)
 
     np.testing.assert_allclose(penalty(unit), penalty(1.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1e-20, 1e20])
+def test_single_precision_has_the_same_in_every_unit_of_time(rate):
+    ys = np.linspace(1.0, 2.0, 5)[:, None]
+    with jax.enable_x64(False):
+        data = srx.Trajectories.from_arrays(np.arange(5) / rate, ys)
+        found = srx.RoughnessPenalty()(lambda t, y, args: jnp.float32(rate) * y**3, data)
+    d = 0.5 * np.std(ys) * jax.device_get(jax.random.normal(jax.random.key(0), (5,), np.float32))
+    expected = 1e-2 * np.sum((6 * d**2) ** 2) / np.sum((3 * ys**2) ** 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -24,7 +24,10 @@ from ._time_precision import (
 )
 from ._trajectories import (
     Trajectories as Trajectories,
+    check_same_samples as check_same_samples,
+    check_trajectories as check_trajectories,
     cut_windows as cut_windows,
+    digest_of_samples as digest_of_samples,
     pick_runs as pick_runs,
 )
 from ._windows import cut_arrays as cut_arrays

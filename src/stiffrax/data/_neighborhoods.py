@@ -1,7 +1,6 @@
 """Samples that lie close to each other in the space of states."""
 
 import dataclasses
-import hashlib
 from typing import Any, SupportsIndex, final
 
 import equinox as eqx
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count
 from ._rounding import unit_of_rounding
-from ._trajectories import Trajectories
+from ._trajectories import Trajectories, check_same_samples, digest_of_samples
 
 _EQUAL_STEPS = 1e-6
 
@@ -32,16 +31,17 @@ class Neighborhoods(eqx.Module):
 
     def are_of(self, data: Trajectories) -> bool:
         """Whether they were found in the same samples, hidden ones included; not traceable."""
-        return self.samples == _digest(data)
+        return self.samples == digest_of_samples(data)
 
     def check_same_data(self, data: Trajectories) -> None:
-        """Raises `ValueError` for other runs than those in which the neighbors were found."""
+        """Raises `ValueError` for other samples than those among which the neighbors were found."""
         if data.ys.shape != self.shape:
             raise ValueError(
                 f"Data of shape {data.ys.shape} were given to a loss with neighbors in data of "
                 f"shape {self.shape}: leave `batch_size`, `held_out` and `mesh` out, or call "
                 "`loss.for_data` for the new data."
             )
+        check_same_samples("neighbors", self.samples, data)
 
     def draw(self, key: Array, centers: int, neighbors: int) -> "Neighborhoods":
         """Random ones of the centers, and of the neighbors of each."""
@@ -118,15 +118,8 @@ def find_neighborhoods(
         neighbors=jnp.asarray(places[np.stack(chosen)]),
         dt=_time_step(data),
         shape=ys.shape,
-        samples=_digest(data),
+        samples=digest_of_samples(data),
     )
-
-
-def _digest(data: Trajectories) -> str:
-    found = hashlib.sha256()
-    for x in (data.ts, data.ys, data.mask):
-        found.update(np.ascontiguousarray(x).tobytes())
-    return found.hexdigest()
 
 
 def _tree(points: np.ndarray) -> Any:
@@ -172,7 +165,9 @@ def _check(data: Trajectories, num_neighbors: Any, candidates: int, steps: int) 
             "neighbors or steps."
         )
     ys = np.asarray(data.ys)[np.asarray(data.mask)]
-    constant = np.flatnonzero(np.ptp(ys, axis=0) == 0)
+    # A range of rounding errors is none.
+    rounding = 4 * unit_of_rounding(ys, axis=0) * np.max(np.abs(ys), axis=0)
+    constant = np.flatnonzero(np.ptp(ys, axis=0) <= rounding)
     if constant.size:
         raise ValueError(
             f"State {data.names[constant[0]]} is constant, so that it tells no samples apart: "

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .._arguments import check_choice, real_numbers
 from .._options import Size
 from ._rounding import unit_of_rounding
-from ._trajectories import Trajectories
+from ._trajectories import Trajectories, check_trajectories
 
 
 @final
@@ -72,6 +72,7 @@ class Scaling(eqx.Module):
         **Raises:** `ValueError` for another `kind`, and for states without a size.
         """
         check_choice("Scaling.from_data", "kind", kind, "range", "max")
+        data = check_trajectories(data)
         ys = np.asarray(data.ys)[np.asarray(data.mask)]
         y_scale = np.ptp(ys, axis=0) if kind == "range" else np.max(np.abs(ys), axis=0)
         # A range of rounding errors is none.

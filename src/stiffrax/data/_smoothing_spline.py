@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import real_numbers
 from ._ragged import stacked
-from ._trajectories import Trajectories
+from ._trajectories import Trajectories, check_trajectories
 
 _FEWEST_SAMPLES = 5
 
@@ -23,7 +23,7 @@ class SmoothingSpline(diffrax.AbstractPath):
     $$\min_u \; \sum_k |u(t_k) - y_k|^2 + \alpha \int |u''(t)|^2 \, dt$$
 
     Differentiable in time, twice; beyond the samples it goes on as the cubic of the first or last
-    interval. SciPy fits it before anything is traced.
+    interval. It is fitted by NumPy, before anything is traced.
 
     **Arguments:**
 
@@ -31,7 +31,8 @@ class SmoothingSpline(diffrax.AbstractPath):
     - `ys`: samples, `Float[Array, "times n"]`.
     - `alpha`: the smoothing, in the unit of time cubed; 0 goes through the samples.
 
-    **Raises:** `ValueError` for fewer samples, shapes that do not fit, and a negative `alpha`.
+    **Raises:** `ValueError` for fewer samples, shapes that do not fit, and an `alpha` that is negative
+    or not finite.
 
     ??? cite "Reference"
         Reinsch, *Smoothing by spline functions*, Numerische Mathematik 10 (1967).
@@ -47,6 +48,8 @@ class SmoothingSpline(diffrax.AbstractPath):
     """
 
     ts: Float[Array, "*runs times"]
+    # `a, b, c, d` of `a + b x + c x^2 + d x^3`, in units of `ys`: `x` goes from 0 to 1 on each
+    # interval, so that no power of a long or short one leaves the range of single precision.
     coefficients: tuple[Float[Array, "*runs times-1 n"], ...]
 
     def __init__(self, ts: Any, ys: Any, alpha: float = 0.0):
@@ -58,7 +61,7 @@ class SmoothingSpline(diffrax.AbstractPath):
     def for_runs(cls, data: Trajectories, alpha: float = 0.0) -> "SmoothingSpline":
         """One spline a run, stacked: map over it with `jax.vmap`."""
         # By NumPy, which a trace of the loss does not see.
-        runs = [_checked(*run, alpha) for run in data]
+        runs = [_checked(*run, alpha) for run in check_trajectories(data)]
         # An empty interval after the last sample is never asked for within the run.
         pieces = [stacked(x, 0.0) for x in zip(*(_fit(*run, alpha) for run in runs), strict=True)]
         new = stacked((ts for ts, _ in runs), np.inf), tuple(pieces)
@@ -82,31 +85,64 @@ class SmoothingSpline(diffrax.AbstractPath):
         """
         if t1 is not None:
             return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)
-        s, (a, b, c, d) = self._cubic(t0)
-        return a + s * (b + s * (c + s * d))
+        x, _, (a, b, c, d) = self._cubic(t0)
+        return a + x * (b + x * (c + x * d))
 
     def derivative(self, t: Any, left: bool = True) -> Float[Array, "*times n"]:
         """The derivative of the path in time at `t`; at many times as `evaluate`."""
         del left
-        s, (_, b, c, d) = self._cubic(t)
-        return b + s * (2 * c + 3 * s * d)
+        x, step, (_, b, c, d) = self._cubic(t)
+        return (b + x * (2 * c + 3 * x * d)) / step
 
-    def _cubic(self, t: Any) -> tuple[Array, tuple[Array, ...]]:
+    def slopes_after_samples(self) -> Float[Array, "*runs intervals n"]:
+        """The derivatives at the samples but the last, zero where a run has ended."""
+        step = jnp.diff(self.ts)
+        return self.coefficients[1] / jnp.where(jnp.isfinite(step), step, 1)[..., None]
+
+    def _cubic(self, t: Any) -> tuple[Array, Array, tuple[Array, ...]]:
         t = jnp.asarray(t, self.ts.dtype)
         count = jnp.sum(jnp.isfinite(self.ts)) - 1
         # Comparing all is one fused kernel; a binary search is a loop of small ones.
         index = jnp.searchsorted(self.ts, t, side="right", method="compare_all") - 1
         index = jnp.clip(index, 0, (count - 1).astype(index.dtype))
-        return (t - self.ts[index])[..., None], tuple(c[index] for c in self.coefficients)
+        start = self.ts[index]
+        step = self.ts[index + 1] - start
+        x = ((t - start) / step)[..., None]
+        return x, step[..., None], tuple(c[index] for c in self.coefficients)
 
 
 def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
-    """`a, b, c, d` of `a + b s + c s^2 + d s^3` on each interval."""
-    from scipy.interpolate import PPoly, make_smoothing_spline
+    """`a, b, c, d` on each interval, from Reinsch's equations for the second derivatives `g`.
 
-    pieces = [PPoly.from_spline(make_smoothing_spline(ts, y, lam=alpha)) for y in ys.T]
-    # At both ends three intervals have no length.
-    return list(np.stack([x.c[::-1, 3:-3] for x in pieces], axis=-1))
+    `(R + alpha Q^T Q) g = Q^T y`, with the divided differences `Q`, has five diagonals. (SciPy's
+    `make_smoothing_spline` solves for coefficients of B-splines, which lose all digits where steps
+    differ a million times: it was off by the size of the samples at the times of stiff data.)
+    """
+    from scipy.linalg import solveh_banded
+
+    ys, steps = np.asarray(ys, float), np.diff(np.asarray(ts, float))
+    # Steps in units of the longest: their cubes and squares have room.
+    unit = steps.max()
+    h = steps / unit
+    inverse = 1 / h
+    # Column j of Q has `before`, `-both`, `after` in rows j, j + 1, j + 2.
+    before, after, both = inverse[:-1], inverse[1:], inverse[:-1] + inverse[1:]
+    strength = alpha / unit**3
+    bands = np.zeros((3, len(h) - 1))
+    bands[0] = (h[:-1] + h[1:]) / 3 + strength * (before**2 + both**2 + after**2)
+    bands[1, :-1] = h[1:-1] / 6 - strength * (both[:-1] * before[1:] + after[:-1] * both[1:])
+    bands[2, :-2] = strength * after[:-2] * before[2:]
+    scale = 1 / np.sqrt(bands[0])
+    for k in range(3):
+        bands[k, : len(scale) - k] *= scale[k:] * scale[: len(scale) - k]
+    slope = np.diff(ys, axis=0) * inverse[:, None]
+    bent = solveh_banded(bands, np.diff(slope, axis=0) * scale[:, None], lower=True)
+    g = np.pad(bent * scale[:, None], ((1, 1), (0, 0)))
+    # `Q g`: how the slopes of the straight lines between the numbers `g` change.
+    bends = np.diff(np.diff(g, axis=0) * inverse[:, None], axis=0, prepend=0, append=0)
+    path = ys - strength * bends
+    change, g0, g1 = np.diff(path, axis=0), g[:-1] * h[:, None] ** 2, g[1:] * h[:, None] ** 2
+    return [path[:-1], change - (2 * g0 + g1) / 6, g0 / 2, (g1 - g0) / 6]
 
 
 def _checked(ts: Any, ys: Any, alpha: float) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +161,8 @@ def _checked(ts: Any, ys: Any, alpha: float) -> tuple[np.ndarray, np.ndarray]:
             "`ts` must increase and `ys` be finite: leave missing samples out, or make "
             "`Trajectories.from_arrays(ts, ys, mask=...)` say what is wrong."
         )
-    if not alpha >= 0:
-        raise ValueError(f"`alpha={alpha}` was given; it needs a number that is not negative.")
+    if not 0 <= alpha < np.inf:
+        raise ValueError(
+            f"`alpha={alpha}` was given; it needs a finite number that is not negative."
+        )
     return ts, ys

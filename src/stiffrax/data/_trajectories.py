@@ -1,5 +1,6 @@
 """Trajectories: the measured runs that everything else trains on, and what is cut out of them."""
 
+import hashlib
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, final
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import check_instance
+from .._trees import is_traced
 from ._column_names import Renaming
 from ._ragged import stacked
 from ._run_names import check_run_names, held_out_runs, select_runs
@@ -222,6 +225,38 @@ class Trajectories(eqx.Module):
         return (
             f"Trajectories({self.num_runs} runs, {int(np.sum(self.mask))} samples, "
             f"t from {self.ts.min():g} to {self.ts.max():g}, states: {names})"
+        )
+
+
+def check_trajectories(data: Any) -> Trajectories:
+    """`data`, if they are samples of all states."""
+    return check_instance(
+        "data",
+        data,
+        Trajectories,
+        "`stiffrax.Trajectories`, samples of all states, after the model",
+        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()`",
+    )
+
+
+def digest_of_samples(data: Trajectories) -> str:
+    """Equal for equal samples, in single precision, hidden ones included; not traceable.
+
+    Without the mask: a growing horizon hides samples of the same data.
+    """
+    found = hashlib.sha256(str(data.ys.shape).encode())
+    with np.errstate(over="ignore"):
+        for x in (data.ts, data.ys):
+            found.update(np.asarray(x).astype(np.float32).tobytes())
+    return found.hexdigest()
+
+
+def check_same_samples(kept: str, samples: str, data: Trajectories) -> None:
+    """Raises `ValueError` for data whose digest is another; of traced ones nothing is known."""
+    if not is_traced(data) and digest_of_samples(data) != samples:
+        raise ValueError(
+            f"Other samples were given to a loss with {kept} of the data that it was fixed to: "
+            "call `loss.for_data(data)` for these."
         )
 
 

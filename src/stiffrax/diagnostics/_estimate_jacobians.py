@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from .._arguments import check_choice, check_count
 from .._options import JacobianKind
-from ..data import Trajectories, find_neighborhoods
+from ..data import Trajectories, check_trajectories, find_neighborhoods
 
 
 def estimate_jacobians(
@@ -59,7 +59,7 @@ def estimate_jacobians(
     ```
     """
     check_choice("estimate_jacobians", "kind", kind, "field", "flow")
-    n = data.num_states
+    n = check_trajectories(data).num_states
     check_count("num_neighbors", num_neighbors, least=n + 1, write=f"num_neighbors={4 * n}")
     found = find_neighborhoods(data, num_neighbors, theiler=theiler)
     # In units of the states' ranges: in their own, rounding would hide the small ones.

@@ -3,16 +3,16 @@
 from typing import Any, ClassVar, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._trees import is_none
-from ..data import SmoothingSpline, Trajectories
+from .._arguments import check_instance
+from .._trees import euclidean_norm, is_none
+from ..data import SmoothingSpline, Trajectories, check_same_samples, digest_of_samples
 from ..models import CoupledField, check_coupling
 from ._loss import AbstractLoss, LossValue
-from ._model_and_data import check_data, check_model
+from ._model_and_data import check_data, check_known_data, check_model
 from ._solve_runs import solve_runs, value_of_runs
 from ._trajectory_loss import TrajectoryLoss
 
@@ -24,11 +24,28 @@ _DISTANCE = 0.5
 
 def _coupling_of(splines: SmoothingSpline, data: Trajectories) -> Array:
     """The coupling that holds a model with rates of zero within `_DISTANCE` of the samples."""
-    slopes = splines.coefficients[1]
+    slopes = splines.slopes_after_samples()
     number = jnp.sum(jnp.isfinite(splines.ts[:, 1:]), dtype=slopes.dtype)
-    rates = jnp.sqrt(jnp.sum(slopes**2, axis=(0, 1)) / number)
+    rates = euclidean_norm(slopes, (0, 1)) / jnp.sqrt(number)
     deviation = jnp.asarray(np.std(data.ys[data.mask], axis=0))
     return jnp.max(jnp.where(deviation > 0, rates / deviation, 0.0)) / _DISTANCE
+
+
+@final
+class _Target(eqx.Module):
+    """The splines of a data set, one a run, and the digest of its samples."""
+
+    splines: SmoothingSpline
+    samples: str = eqx.field(static=True)
+
+    def check_same_data(self, data: Trajectories) -> None:
+        """Raises `ValueError` for other samples than those that the splines go through."""
+        if len(self.splines.ts) != len(data):
+            raise ValueError(
+                f"{len(data)} runs were given to a loss with splines of {len(self.splines.ts)}: "
+                "homotopy trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
+            )
+        check_same_samples("splines", self.samples, data)
 
 
 @final
@@ -76,7 +93,7 @@ class HomotopyLoss(AbstractLoss):
     coupling: Any
     alpha: float
     strength: Array
-    target: SmoothingSpline | None
+    target: _Target | None
     is_of_one_data_set: ClassVar[bool] = True
 
     def __init__(
@@ -87,6 +104,13 @@ class HomotopyLoss(AbstractLoss):
         *,
         strength: Any = 1.0,
     ):
+        check_instance(
+            "trajectory",
+            trajectory,
+            TrajectoryLoss,
+            "a `TrajectoryLoss`, whose solves are coupled to the samples",
+            "HomotopyLoss(stiffrax.TrajectoryLoss())",
+        )
         if trajectory.window is not None:
             raise ValueError(
                 f"The trajectory loss has `window={trajectory.window}`; homotopy trains on whole "
@@ -109,14 +133,14 @@ class HomotopyLoss(AbstractLoss):
 
     def for_data(self, data: Trajectories) -> "HomotopyLoss":
         """This loss with its scale, its splines and its coupling."""
-        target = SmoothingSpline.for_runs(check_data(data), self.alpha)
+        splines = SmoothingSpline.for_runs(check_known_data(data), self.alpha)
         chosen = isinstance(self.coupling, str)
-        coupling = _coupling_of(target, data) if chosen else self.coupling
+        coupling = _coupling_of(splines, data) if chosen else self.coupling
         check_coupling(coupling, data.num_states)
         return eqx.tree_at(
             lambda loss: (loss.trajectory, loss.target, loss.coupling),
             self,
-            (self.trajectory.for_data(data), target, coupling),
+            (self.trajectory.for_data(data), _Target(splines, digest_of_samples(data)), coupling),
             is_leaf=is_none,
         )
 
@@ -124,18 +148,14 @@ class HomotopyLoss(AbstractLoss):
         """The error of the coupled solutions, and the number of runs whose solve failed."""
         check_model(model, check_data(data))
         loss = self.for_data(data) if self.target is None else self
-        num_splines = len(jax.tree.leaves(loss.target)[0])
-        if num_splines != len(data):
-            raise ValueError(
-                f"{len(data)} runs were given to a loss with splines of {num_splines}: homotopy "
-                "trains on all runs at once. Leave `batch_size`, `held_out` and `mesh` out."
-            )
+        target: Any = loss.target
+        target.check_same_data(data)
         ts, ys, mask = data.arrays
 
-        def solve(target: Any, ts: Array, y0: Array, mask: Array) -> tuple:
-            coupled = CoupledField(model, target, loss.coupling, loss.strength)
+        def solve(spline: Any, ts: Array, y0: Array, mask: Array) -> tuple:
+            coupled = CoupledField(model, spline, loss.coupling, loss.strength)
             return loss.trajectory.solve_run(coupled, ts, y0, mask)
 
         adjoint = loss.trajectory.adjoint
-        predicted, failed = solve_runs(solve, adjoint, loss.target, ts, ys[:, 0], mask)
+        predicted, failed = solve_runs(solve, adjoint, target.splines, ts, ys[:, 0], mask)
         return value_of_runs(loss.trajectory.measure, predicted, failed, data)

@@ -101,7 +101,14 @@ class JacobianLoss(AbstractLoss):
             # Where there is no segment, some step is solved that no one looks at.
             length = jnp.where(known, end - t, ts[0, 1] - ts[0, 0])
             flow = FixedStepFlow(model, self.flow_solver, length, self.substeps)
-            return jax.jacfwd(lambda y: flow(t, y))(y)
+
+            def end(y: Array) -> tuple[Array, Array]:
+                y1 = flow(t, y)
+                return y1, y1
+
+            flow_jacobian, y1 = jax.jacfwd(end, has_aux=True)(y)
+            # The end of a step that failed is a constant, NaN, whose derivative is zero.
+            return jnp.where(jnp.all(jnp.isfinite(y1)), flow_jacobian, jnp.nan)
 
         samples = [x.reshape(-1, *x.shape[2:]) for x in (ts, ends, ys, known)]
         jacobians = predict_lanes(jacobian, *samples, solver=self.flow_solver).reshape(expected)

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import diffrax
 import equinox as eqx
@@ -70,6 +70,9 @@ class LossValue(NamedTuple):
 class AbstractSummand(eqx.Module):
     """What `+` and `*` make a `WeightedSum` of: a loss, or a penalty, which predicts nothing."""
 
+    # Arrays of NumPy leave the product to `__rmul__`.
+    __array_ufunc__: ClassVar[None] = None
+
     @abc.abstractmethod
     def __call__(self, model: Any, data: Any) -> Float[Array, ""]:
         """The number that is minimized."""
@@ -89,6 +92,11 @@ class AbstractSummand(eqx.Module):
     def __mul__(self, weight: Any) -> "AbstractLoss":
         if callable(weight):
             return NotImplemented
+        if jnp.ndim(weight) != 0:
+            raise ValueError(
+                f"A loss was multiplied by an array of shape {jnp.shape(weight)}; it needs one "
+                "number. Weights of states or samples belong to its `measure`."
+            )
         return _sum_of([(weight * w, loss) for w, loss in weighted_terms(self)])
 
     def __rmul__(self, weight: Any) -> "AbstractLoss":

@@ -7,23 +7,28 @@ import jax
 import jax.numpy as jnp
 import paramax
 
-from .._arguments import called, check_instance, check_rates
+from .._arguments import called, check_rates
 from .._mass import check_no_mass
-from ..data import Trajectories, check_time_precision
+from .._trees import is_traced
+from ..data import Trajectories, check_time_precision, check_trajectories
 from ..models import check_no_system
 from ..models._own_names import check_own_names
 
 
 def check_data(data: Any) -> Trajectories:
     """`data`, if they are samples of all states, at times that the precision of JAX tells apart."""
-    data = check_instance(
-        "data",
-        data,
-        Trajectories,
-        "`stiffrax.Trajectories`, samples of all states, after the model",
-        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()`",
-    )
+    data = check_trajectories(data)
     check_time_precision(data.ts, data.mask, data.run_names)
+    return data
+
+
+def check_known_data(data: Any) -> Trajectories:
+    """`data`, if they are samples of all states with known values, which something is made from."""
+    if is_traced(check_data(data)):
+        raise ValueError(
+            "The data are traced, and the loss is to be fixed to their values. Write "
+            "`loss = loss.for_data(data)` outside of `jax.jit`."
+        )
     return data
 
 

@@ -17,7 +17,7 @@ from ..data import Neighborhoods, Trajectories, cloud_size, find_neighborhoods
 from ..solvers import FixedStepFlow, predict_lanes
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
 from ._loss import AbstractLoss, LossValue, check_parts
-from ._model_and_data import check_data, check_model
+from ._model_and_data import check_data, check_known_data, check_model
 
 # The second order is taken by central differences over this share of the way to the neighbor. It adds
 # a hundredth of the third order, which the series leaves out; a smaller share costs digits in single
@@ -134,7 +134,7 @@ class NeighborhoodLoss(AbstractLoss):
 
     def for_data(self, data: Trajectories) -> "NeighborhoodLoss":
         """This loss with its scale and its neighbors, those drawn if it has some of the same data."""
-        found, data = self.neighborhoods, check_data(data)
+        found, data = self.neighborhoods, check_known_data(data)
         if found is None or not found.are_of(data):
             found = find_neighborhoods(
                 data,

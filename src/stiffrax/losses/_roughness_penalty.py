@@ -91,14 +91,14 @@ class RoughnessPenalty(AbstractSummand):
 
             here = jacobian(y)
             change = jacobian(y + d) - 2 * here + jacobian(y - d)
-            return jnp.sum(change**2), jnp.sum(here**2)
+            return euclidean_norm(change), euclidean_norm(here)
 
         moved = self.size * deviation[None, None] * displacements
         samples = (x.reshape(-1, *x.shape[2:]) for x in (jnp.asarray(data.ts), ys, moved))
         rough, size = predict_lanes(changes, *samples)
         present = mask.reshape(-1)
         good = present & jnp.isfinite(rough) & jnp.isfinite(size)
-        total = lax.stop_gradient(jnp.sum(jnp.where(good, size, 0)))
-        tiny = jnp.finfo(ys.dtype).tiny
-        value = self.weight * jnp.sum(jnp.where(good, rough, 0)) / jnp.maximum(total, tiny)
+        total = lax.stop_gradient(euclidean_norm(jnp.where(good, size, 0)))
+        share = euclidean_norm(jnp.where(good, rough, 0)) / jnp.where(total > 0, total, 1)
+        value = self.weight * share**2
         return jnp.where(jnp.any(good) | ~jnp.any(present), value, jnp.nan)
