@@ -94,11 +94,6 @@ class SmoothingSpline(diffrax.AbstractPath):
         x, step, (_, b, c, d) = self._cubic(t)
         return (b + x * (2 * c + 3 * x * d)) / step
 
-    def slopes_after_samples(self) -> Float[Array, "*runs intervals n"]:
-        """The derivatives at the samples but the last, zero where a run has ended."""
-        step = jnp.diff(self.ts)
-        return self.coefficients[1] / jnp.where(jnp.isfinite(step), step, 1)[..., None]
-
     def _cubic(self, t: Any) -> tuple[Array, Array, tuple[Array, ...]]:
         t = jnp.asarray(t, self.ts.dtype)
         count = jnp.sum(jnp.isfinite(self.ts)) - 1

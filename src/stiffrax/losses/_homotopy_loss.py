@@ -24,9 +24,10 @@ _DISTANCE = 0.5
 
 def _coupling_of(splines: SmoothingSpline, data: Trajectories) -> Array:
     """The coupling that holds a model with rates of zero within `_DISTANCE` of the samples."""
-    slopes = splines.slopes_after_samples()
-    number = jnp.sum(jnp.isfinite(splines.ts[:, 1:]), dtype=slopes.dtype)
-    rates = euclidean_norm(slopes, (0, 1)) / jnp.sqrt(number)
+    steps, changes = jnp.diff(splines.ts), splines.coefficients[1]
+    present = jnp.isfinite(steps)
+    slopes = changes / jnp.where(present, steps, 1)[..., None]
+    rates = euclidean_norm(slopes, (0, 1)) / jnp.sqrt(jnp.sum(present, dtype=slopes.dtype))
     deviation = jnp.asarray(np.std(data.ys[data.mask], axis=0))
     return jnp.max(jnp.where(deviation > 0, rates / deviation, 0.0)) / _DISTANCE
 
