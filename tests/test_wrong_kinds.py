@@ -1,5 +1,7 @@
 """Parts of a wrong kind are named where they are given, with what to write instead."""
 
+import pathlib
+
 import diffrax
 import equinox as eqx
 import jax
@@ -17,6 +19,10 @@ MODEL = srx.Polynomial(2, 1)
 
 def fit(**options):
     return srx.fit(MODEL, DATA, srx.SegmentLoss(), progress=False, **options)
+
+
+def spectrum(**options):
+    return srx.diagnostics.lyapunov_spectrum(MODEL, jnp.ones(2), time=50.0, burn_in=20.0, **options)
 
 
 def solve_with_tolerances(atol):
@@ -58,8 +64,25 @@ WRONG = {
     "`optimizer` is `'sgd'`": lambda: srx.fit_homotopy(
         MODEL, DATA, srx.HomotopyLoss(srx.TrajectoryLoss(), 1.0), optimizer="sgd"
     ),
-    "`Steer\\(width='0.1'\\)` was given": lambda: srx.Steer("0.1"),
-    "`GrowingHorizon\\(first='1', steps=2\\)`": lambda: srx.GrowingHorizon("1", 2),
+    "`width='0.1'` was given; it needs a number above 0 and below 0.5. Write `Steer": (
+        lambda: srx.Steer("0.1")
+    ),
+    "`first='1'` was given; it needs a positive number": lambda: srx.GrowingHorizon("1", 2),
+    "`df=inf` was given; it needs a positive number": lambda: srx.StudentNoise(np.inf),
+    "`df='4'` was given": lambda: srx.StudentNoise("4"),
+    "`weight=inf` was given": lambda: srx.RoughnessPenalty(np.inf),
+    "`size=array\\(.*\\)` was given": lambda: srx.RoughnessPenalty(size=np.ones(2)),
+    "`annulus=0.5` was given": lambda: srx.NeighborhoodLoss(5, annulus=0.5),
+    "`step=inf` was given; it needs a positive number": lambda: spectrum(step=np.inf),
+    "`step='0.1'` was given": lambda: spectrum(step="0.1"),
+    "`interval=inf` was given": lambda: spectrum(interval=np.inf),
+    "`checkpoint_every=None` was given": lambda: fit(checkpoint="x", checkpoint_every=None),
+    "`checkpoint_every=nan` was given": lambda: fit(checkpoint="x", checkpoint_every=np.nan),
+    "`transforms` is `None`; it needs functions": lambda: fit(transforms=None),
+    "`transforms` is a int, which cannot be called": lambda: fit(transforms=[1]),
+    "`checkpoint='.*tests'` was given, which is a folder": lambda: fit(
+        checkpoint=pathlib.Path(__file__).parent
+    ),
     "`values='6'` was given; it needs an integer of at least 2": lambda: srx.HomotopySchedule("6"),
     "`values=6.5` was given": lambda: srx.HomotopySchedule(6.5),
     "`positive` is traced, and its numbers are checked": lambda: jax.vmap(srx.positive)(np.ones(2)),

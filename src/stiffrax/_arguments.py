@@ -59,12 +59,13 @@ def check_instance(name: str, value: Any, kinds: Any, needed: str, write: str) -
     return value
 
 
-def is_positive_below(value: Any, most: float | int) -> bool:
-    """Whether `value` is a number between zero and `most`, neither of them."""
-    try:
-        return bool(0 < value < most)
-    except TypeError:
-        return False
+def check_positive(name: str, value: Any, *, write: str, below: float = math.inf) -> Any:
+    """`value`, if it is a number above zero and below another; infinity, NaN and arrays are none."""
+    with contextlib.suppress(TypeError, ValueError):  # text, and more than one number
+        if 0 < value < below:
+            return value
+    needed = "a positive number" if below == math.inf else f"a number above 0 and below {below:g}"
+    raise ValueError(f"`{name}={value!r}` was given; it needs {needed}. Write `{write}`.")
 
 
 def check_callable(name: str, value: Any, write: str) -> Any:

@@ -48,6 +48,11 @@ def euclidean_norm(x: Array, axis: Any = None) -> Array:
     return top.reshape(square.shape) * root
 
 
+def nonzero(size: Array) -> Array:
+    """Sizes to divide by: one for what has none."""
+    return jnp.where(size > 0, size, 1)
+
+
 def along_rows(flags: Any, rows: Any) -> Any:
     """`flags`, one for each row, with axes of length one at their end: they broadcast with `rows`."""
     return flags.reshape(*flags.shape, *(1,) * (rows.ndim - flags.ndim))

@@ -120,6 +120,8 @@ class TestBands:
     def test_one_point_is_none(self, found):
         with pytest.raises(ValueError, match="points=1"):
             found[0].band(points=1)
+        with pytest.raises(ValueError, match="log_time=True` was given without `points`"):
+            found[0].band(log_time=True)
 
 
 def test_a_best_search_that_is_at_no_minimum_is_printed():

@@ -227,6 +227,15 @@ def test_where_nothing_can_be_solved_the_fit_says_so():
         srx.fit_parameters(*escaping(1.0, 0.5))
 
 
+def test_a_derivative_that_is_not_finite_is_named():
+    observe = lambda t, y, args: {"A": jnp.sqrt(y[0])}
+    system = srx.System(Slope(srx.positive(0.1), 1.0), jnp.zeros(1), observe=observe)
+    with pytest.raises(
+        ValueError, match=r"derivative of column 'A' at time 0 of run '0' by 'field\.\w+' is not"
+    ):
+        srx.fit_parameters(system, measured(0.1), LOSS)
+
+
 class TestHops:
     def test_they_need_a_key(self):
         with pytest.raises(ValueError, match="`hops=2` was given without a key"):

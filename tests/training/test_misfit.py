@@ -201,7 +201,7 @@ def test_single_precision_knows_columns_whose_squares_it_does_not_hold(monkeypat
     rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     rows[:, :2] *= np.float32(size)
     monkeypatch.setattr(
-        _compressed_residuals, "_rows", lambda *_: (jnp.asarray(rows), jnp.array(0))
+        _compressed_residuals, "_rows", lambda *_: (jnp.asarray(rows), None, jnp.array(0))
     )
     block = jnp.ones((1, 1, 2), jnp.float32)
     windows = Windows(*[block] * len(Windows._fields))

@@ -82,3 +82,11 @@ def test_rounding_of_single_precision_is_no_move_along_what_is_unknown():
         errors = ParameterErrors(given)
         assert np.isfinite(errors.variance(slopes.astype(float))).all()
         assert np.isinf(errors.variance(np.eye(2)[:1])).all()
+
+
+def test_a_prediction_that_is_not_finite_makes_no_other_known():
+    # Nothing is known of the second parameter, and one run could not be solved.
+    errors = ParameterErrors(Rows(np.eye(3, 2) * [1.0, 0.0], np.full(3, -1), np.zeros(0, int)))
+    slopes = np.ones((2, 3, 1, 2))
+    slopes[1] = np.nan
+    assert np.isinf(errors.variance(slopes)[0]).all()

@@ -12,7 +12,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._arguments import check_count, check_rates, real_array
+from .._arguments import check_count, check_positive, check_rates, real_array
 from .._mass import check_no_mass
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
@@ -197,7 +197,8 @@ def lyapunov_spectrum(
     field = paramax.unwrap(field)
     check_no_mass("`field`", field)
     starts = jnp.atleast_2d(real_array("y0", y0))
-    interval = (1.0 if discrete else 0.1) if interval is None else float(interval)
+    interval = (1.0 if discrete else 0.1) if interval is None else interval
+    interval = float(check_positive("interval", interval, write="interval=0.1"))
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
     _check_field(field, starts, args, discrete)
@@ -348,12 +349,10 @@ def _check(
     if ndim not in (1, 2):
         raise ValueError(f"`y0` has {ndim} dimensions; it needs shape (n,) or (starts, n).")
     check_count("num_exponents", k, most=n)
-    if not interval > 0 or (discrete and interval != 1):
-        raise ValueError(
-            f"`interval={interval}` was given; it needs a positive time, and for maps 1."
-        )
-    if step is not None and not step > 0:
-        raise ValueError(f"`step={step}` was given; it needs a positive time, or `None`.")
+    if discrete and interval != 1:
+        raise ValueError(f"`interval={interval}` was given for a map; leave it out, or write 1.")
+    if step is not None:
+        check_positive("step", step, write="step=0.1")
     for name, value in (("time", time), ("burn_in", burn_in)):
         if not 0 <= value < np.inf:
             raise ValueError(

@@ -7,6 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -107,7 +108,7 @@ class NeighborhoodLoss(AbstractLoss):
         measure: AbstractErrorMeasure | None = None,
     ):
         check_choice("NeighborhoodLoss", "order", order, 1, 2)
-        if annulus is not None and not 0 <= annulus[0] < annulus[1]:
+        if annulus is not None and not (np.shape(annulus) == (2,) and 0 <= annulus[0] < annulus[1]):
             raise ValueError(
                 f"`annulus={annulus}` was given; it needs two distances in increasing order: "
                 "write `annulus=(0.6, 0.8)`."

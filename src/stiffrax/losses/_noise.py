@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
+from .._arguments import check_positive
 from .._trees import euclidean_norm
 
 
@@ -247,11 +248,7 @@ class StudentNoise(AbstractNoise):
     df: float = eqx.field(static=True, default=4.0)
 
     def __check_init__(self):
-        if not self.df > 0:
-            raise ValueError(
-                f"`StudentNoise(df={self.df})` was given; degrees of freedom are positive. Write "
-                "`StudentNoise(4.0)`."
-            )
+        check_positive("df", self.df, write="StudentNoise(4.0)")
 
     def rho(self, z: Array) -> Array:
         """`(df + 1) / 2 log(1 + z^2 / df)`, normalized."""

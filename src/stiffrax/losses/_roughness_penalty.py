@@ -9,6 +9,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._arguments import check_positive
 from .._trees import euclidean_norm
 from ..data import Trajectories
 from ..solvers import predict_lanes
@@ -67,8 +68,7 @@ class RoughnessPenalty(AbstractSummand):
 
     def __init__(self, weight: float = 1e-2, *, size: float = 0.5, seed: int = 0):
         for name, value in (("weight", weight), ("size", size)):
-            if not value > 0:
-                raise ValueError(f"`{name}={value!r}` was given; it needs a positive number.")
+            check_positive(name, value, write=f"{name}=0.1")
         self.weight, self.size, self.seed = weight, size, seed
 
     def __call__(self, model: Any, data: Trajectories) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ import numpy as np
 import paramax
 from jaxtyping import Float, Int
 
-from .._arguments import check_count, check_instance, is_positive_below
+from .._arguments import check_count, check_instance, check_positive
 from ..data._state_names import state_names
 from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
@@ -91,11 +91,7 @@ def to_reactions(
             )
     species = state_names(species, model.num_states)
     check_count("products", products)
-    if not is_positive_below(tolerance, 1):
-        raise ValueError(
-            f"`tolerance={tolerance!r}` was given; it needs a number above 0 and below 1. Write "
-            "`tolerance=1e-2`, or `tolerance=1e-9` for coefficients without errors."
-        )
+    check_positive("tolerance", tolerance, below=1, write="tolerance=1e-2")
     columns = {q: column for q, column in _columns(model) if np.any(column)}
     if not columns:
         raise ValueError(

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import check_positive
 from ._history import History
 from ._training_loop import TrainingState
 
@@ -121,7 +122,13 @@ def write_whole(path: Path, write: Callable[[Any], Any]) -> None:
 
 def check_folder(path: str | PathLike[str]) -> None:
     """Refuses a file that could not be written, before anything is computed."""
-    folder = Path(path).absolute().parent
+    path = Path(path).absolute()
+    folder = path.parent
+    if path.is_dir():
+        raise ValueError(
+            f"`checkpoint={str(path)!r}` was given, which is a folder; it needs a file. Write "
+            f"`checkpoint={str(path / 'fit.eqx')!r}`."
+        )
     if not folder.is_dir():
         raise ValueError(
             f"`checkpoint={str(path)!r}` was given, and the folder {str(folder)!r} does not exist. "
@@ -152,6 +159,7 @@ class Store(NamedTuple):
 
     def load(self, state: TrainingState) -> tuple[TrainingState, History] | None:
         """The training in the file, or `None` if there is no file."""
+        check_positive("checkpoint_every", self.seconds, write="checkpoint_every=10.0")
         check_folder(self.path)
         if not Path(self.path).exists():
             return None

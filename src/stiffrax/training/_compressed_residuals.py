@@ -1,6 +1,6 @@
 """Least-squares residuals of predictions, compressed to as many numbers as parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
@@ -118,6 +118,12 @@ class CompressedResiduals:
         values = np.asarray(windows.ys * windows.weight, float)
         return float(np.linalg.norm(values[np.asarray(windows.mask)]))
 
+    def rows(self, model: Any) -> Iterator[tuple[Windows, np.ndarray, np.ndarray]]:
+        """Each block, its `[J, r]`, `(windows, rows, q)`, and its derivatives by the starts."""
+        for block in self._blocks:
+            rows, by_start, _ = _rows(self.residuals, model, block)
+            yield block, np.asarray(rows, float), np.asarray(by_start, float)
+
     def triangle(self, model: Any, passes: int = 1) -> tuple[Float[np.ndarray, "q q"], int]:
         """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
 
@@ -145,8 +151,8 @@ class CompressedResiduals:
         # In double precision: single has no squares of what is below 1e-20 or above 1e19.
         gram, num_failed = np.zeros((q, q)), 0
         for block in self._blocks:
-            rows, failures = _rows(self.residuals, model, block)
-            rows = np.asarray(rows, float)
+            rows, _, failures = _rows(self.residuals, model, block)
+            rows = np.asarray(rows, float).reshape(-1, q)
             if before is not None:
                 rows = _solve_lower(divisor.T, rows.T).T
             # On the host: the compiled product takes six times as long on a CPU.
@@ -166,15 +172,15 @@ def _values(residuals: WindowResiduals, model: Any, block: Windows) -> Array:
 
 
 @eqx.filter_jit
-def _rows(residuals: WindowResiduals, model: Any, block: Windows) -> tuple[Array, Array]:
+def _rows(residuals: WindowResiduals, model: Any, block: Windows) -> tuple[Array, Array, Array]:
     trainable, static = split_trainable(model)
     theta, unravel = ravel_pytree(trainable)
 
-    def rows(window: Windows) -> tuple[Array, Array]:
+    def rows(window: Windows) -> tuple[Array, Array, Array]:
         return residuals.rows(lambda theta: eqx.combine(unravel(theta), static), theta, window)
 
-    R, failures = jax.vmap(rows)(block)
-    return R.reshape(-1, theta.size + 1), jnp.sum(failures)
+    R, by_start, failures = jax.vmap(rows)(block)
+    return R, by_start, jnp.sum(failures)
 
 
 def _factor(gram: np.ndarray, eps: float) -> np.ndarray:

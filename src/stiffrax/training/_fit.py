@@ -171,7 +171,7 @@ def fit(
     model, data, held_out = _parts(model, data, loss, held_out)
     loss = _fixed(loss, data, held_out)
     mesh = _plain(mesh)
-    transforms = (transforms,) if callable(transforms) else tuple(transforms)
+    transforms = _functions(transforms)
     batches = make_batches(loss, data, batch_size, mesh, transformed=bool(transforms))
     parameters, static = trained_part(model)
     place = (lambda tree: tree) if mesh is None else ft.partial(replicate, mesh=mesh)
@@ -204,6 +204,13 @@ def fit(
     session = Session(state, judgement, store)
     stopped = session.run([(training, steps)], progress_bar(progress, steps, "fit"))
     return result_of(training, session.now, stopped, loss, data)
+
+
+def _functions(transforms: Any) -> tuple[Callable[..., Any], ...]:
+    write = "transforms=[srx.Steer(0.1)]"
+    transforms = (transforms,) if callable(transforms) else transforms
+    check_instance("transforms", transforms, Sequence, "functions", write)
+    return tuple(check_callable("transforms", one, write) for one in transforms)
 
 
 def _plain(mesh: Any) -> Mesh | None:

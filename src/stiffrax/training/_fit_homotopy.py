@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from .._arguments import check_count, check_instance, is_positive_below
+from .._arguments import check_count, check_instance, check_positive
 from ..data import Trajectories
 from ..losses import HomotopyLoss
 from ._batches import make_batches
@@ -54,10 +54,7 @@ class HomotopySchedule(eqx.Module):
     def __check_init__(self):
         check_count("values", self.values, least=2)
         check_count("steps", self.steps)
-        if not is_positive_below(self.ratio, float("inf")):
-            raise ValueError(
-                f"`ratio={self.ratio!r}` was given; it needs a positive number. Write `ratio=0.6`."
-            )
+        check_positive("ratio", self.ratio, write="ratio=0.6")
 
     @property
     def strengths(self) -> Float[np.ndarray, " values"]:

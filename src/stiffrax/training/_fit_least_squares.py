@@ -18,16 +18,20 @@ from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
-from ._levenberg_marquardt import Minimum, levenberg_marquardt
+from ._levenberg_marquardt import LARGEST_GRADIENT, Minimum, levenberg_marquardt
+from ._parameter_errors import unknown_parameters
+from ._sample_noise import sample_noise
 from ._sample_windows import padded_windows
 from ._weighted_samples import WeightedSamples
 from ._window_residuals import SegmentStep, WindowResiduals
 
 # Units of rounding, compared with columns of size one, below which a direction of the parameters is
-# not told by the residuals; and the part that a parameter must have in it to be as little known.
+# not told by the residuals.
 # (Of parameters told apart by nothing rounding leaves less than one unit. Of a direction of 20 units,
 # of y and y^2 of samples that differ little, single precision finds 60; of one of 500 it finds 490.)
-_TOLD, _SHARE = 1e2, 1e-3
+_TOLD = 1e2
+# Units of rounding of the samples that no start can remove. Chosen, not measured.
+_ROUNDING_OF_STARTS = 1e3
 
 
 @final
@@ -42,7 +46,8 @@ class LeastSquaresFit(eqx.Module):
     - `stopped`: why the fit ended. `"converged"`: everything was solved, and `gradient` is at most
         1e-4. `"failures"`: so it is, but of the segments that could be solved only. `"stalled"`: five
         steps together gained less than 1e-4 of the sum of squares, or no step is small enough to gain
-        anything, though the gradient is larger, or a parameter has lost all influence. `"steps"`:
+        anything, though the gradient is larger, or a parameter has lost all influence, or a free start
+        was not found. `"steps"`:
         `max_steps` were taken. `"not finite"`: residuals or derivatives overflowed.
     - `gradient`: the part of the residuals that the parameters can still remove, to first order, from
         0 to 1: their projection onto the columns of the Jacobian over their norm.
@@ -53,7 +58,9 @@ class LeastSquaresFit(eqx.Module):
         parts and plain numbers stay what they are), of the natural logarithm on a logarithmic scale,
         and as without bounds, also of a number that ends at one; infinite where the samples do not
         determine one, and all of them where no more numbers are fitted than there are parameters,
-        whose residuals say nothing of the noise; NaN if a segment could not be solved.
+        whose residuals say nothing of the noise; NaN if a segment could not be solved. They hold for
+        independent noise of all samples, starts included, of the sizes that weights or scale tell but
+        for a factor; a bias, as measured starts make one, they do not see.
     - `triangle`: the triangular factor of the residuals' Jacobian with respect to them.
 
     ```python
@@ -136,9 +143,10 @@ def fit_least_squares(
     - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or
         a function `weight(t, y)` of a sample that returns them. For noise of standard deviation `s`
         write `weight=1 / s**2` and no `scale`. A sample of weight zero is left out; one of which some
-        states alone have it is predicted, and starts no prediction.
-    - `start`: `"regression"` first fits the slopes on the data, those of weight zero for a state
-      included, which is a linear problem for a linear model, and starts from there unless the model
+        states alone have it is predicted, and starts no prediction from a measured start. Where such a
+        value is needed as a guess, it lies between those of the run that count.
+    - `start`: `"regression"` first fits the slopes on the data,
+      which is a linear problem for a linear model, and starts from there unless the model
       as it is predicts better; `"given"` starts from the model as it is; `"coupled"`, for noisy
       data and long windows, couples the predictions to the samples and anneals the coupling from one
       to zero: long windows average noise best, but cannot be predicted from a poor initial guess.
@@ -193,16 +201,18 @@ def fit_windows(
     num_starts = int(jnp.sum(windows.mask[..., 1])) if steps.residuals.free_starts else 0
     free_numbers = num_starts * windows.ys.shape[-1]
     num_failed = found.misfits[-1].num_failed
+    standard_errors, starts_found = _standard_errors(steps, found, count - free_numbers)
+    stopped = found.stopped if starts_found or found.stopped != "converged" else "stalled"
     return LeastSquaresFit(
         model=found.model,
         loss=losses[-1],
         losses=losses,
-        stopped=found.stopped,
+        stopped=stopped,
         gradient=found.gradient,
         num_failed=num_failed,
         failure=steps.first_failure(found.model) if num_failed else "",
         num_residuals=count,
-        standard_errors=_standard_errors(steps, found, count - free_numbers),
+        standard_errors=standard_errors,
         triangle=found.triangle,
     )
 
@@ -243,24 +253,34 @@ def check_options(
     return initial_states == "free"
 
 
-def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> Any:
-    """Square roots of the diagonal of sigma^2 (J^T J)^-1, infinite where that has no inverse."""
-    free = FreeParameters(found.model)
+def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> tuple[Any, bool]:
+    r"""Of the free parameters, and whether the free starts were found.
+
+    $\sigma^2 (J^T J)^{-1} J^T \Sigma J (J^T J)^{-1}$, which is $\sigma^2 (J^T J)^{-1}$ where the
+    noise of each sample is in one residual alone; infinite where that has no inverse.
+    """
+    model, free = found.model, FreeParameters(found.model)
     # By one pass two parameters of which the residuals tell the sum alone look well known.
-    R, _ = steps.triangle(found.model, passes=2)
-    C, c = R[:-1, free.index].astype(float), R[:, -1].astype(float)
-    degrees = count - len(free.index)
-    variance = np.sum(c**2) / max(degrees, 1)
+    R, _ = steps.triangle(model, passes=2)
+    C, norm = R[:-1, free.index].astype(float), float(np.linalg.norm(R[:, -1]))
     size = np.linalg.norm(C, axis=0)
     size = np.where(size > 0, size, 1.0)
-    errors = np.zeros(len(c) - 1)
-    spread: Any = np.nan
+    errors, spread, starts_found = np.zeros(len(R) - 1), np.full(len(size), np.nan), True
     if np.all(np.isfinite(C)) and found.misfits[-1].num_failed == 0:
-        _, values, rows = np.linalg.svd(C / size, full_matrices=False)
-        told = values > _TOLD * steps.eps(found.model)
-        blind = np.any(np.abs(rows[~told]) > _SHARE, axis=0)
-        inverse = np.where(told, 1 / np.where(told, values, 1), 0)
-        spread = np.linalg.norm(rows * inverse[:, None], axis=0) * np.sqrt(variance)
-        spread = np.where(blind | (degrees <= 0), np.inf, spread)
+        eps = steps.eps(model)
+        _, values, modes = np.linalg.svd(C / size, full_matrices=False)
+        values = np.where(values > _TOLD * eps, values, 0.0)
+        by_mode = modes.T / np.where(values > 0, values, np.inf)
+        combinations = np.zeros((len(errors), len(values)))
+        combinations[free.index] = by_mode / size[:, None]
+        noise = sample_noise(steps, model, combinations)
+        smallest = max(LARGEST_GRADIENT * norm, _ROUNDING_OF_STARTS * eps * steps.size)
+        starts_found = noise.removable <= smallest
+        left = noise.variance - np.trace(noise.scatter)
+        tells = count > len(free.index) and left > 0
+        variance = norm**2 / left if tells else 0.0
+        spread = np.sqrt(variance * np.sum((by_mode @ noise.scatter) * by_mode, axis=1))
+        spread = np.where(unknown_parameters(modes, values) | (not tells), np.inf, spread)
     errors[free.index] = spread / size
-    return jax.tree.map(_as_errors, free.model(jnp.asarray(errors)), is_leaf=_is_wrapped)
+    tree = jax.tree.map(_as_errors, free.model(jnp.asarray(errors)), is_leaf=_is_wrapped)
+    return tree, starts_found

@@ -45,7 +45,7 @@ class LikelihoodModel:
         data = likelihood.check(vector.given, data)
         self.likelihood = likelihood.for_data(data)
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
-        self._column = cells % data.num_columns
+        self._cells, self._column = cells, cells % data.num_columns
         self._parts = _Parts(
             vector.given, vector.places, self.likelihood, others, data, jnp.asarray(cells)
         )
@@ -93,6 +93,21 @@ class LikelihoodModel:
             column[np.flatnonzero(self._column == j)] = number
         cells = np.array([np.sum(self._column == j) for j in estimated], int)
         return Rows(values, column, cells)
+
+    def lost_derivative(self, x: Float[np.ndarray, " p"]) -> str:
+        """The first derivative that is not finite at a point that can be solved."""
+        told = np.asarray(self._evaluated(x).told[0], float)[:, :-1]
+        lost = np.argwhere(~np.isfinite(told))
+        if not lost.size:
+            return "the cost"
+        row, i = lost[0]
+        by = f" by {self.vector.names[i]!r}"
+        if row >= len(self._cells):
+            return "a spread or a term of the loss" + by
+        shape = np.shape(self.data.values)
+        run, k, j = np.unravel_index(self._cells[row], shape)
+        time, name = np.asarray(self.data.ts)[run, k], self.data.names[j]
+        return f"column {name!r} at time {time:g} of run {self.data.run_names[run]!r}" + by
 
     def _evaluated(self, x: Float[np.ndarray, " p"]) -> "_Model":
         return self._parts.evaluate(jnp.repeat(jnp.asarray(x)[None], self._width, axis=0))

@@ -4,13 +4,16 @@ from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from .._arguments import is_positive_below
+from .._arguments import check_positive
 
 # A prediction depends on what the data do not tell if that moves it by more than this part of what
 # moves it most, and by more than rounding. Chosen, not measured.
 _MOVES, _ROUNDING_OF_MOVES = 1e-8, 100
+# The part that a parameter must have in a combination of which nothing is known to be as little known.
+# Chosen, not measured.
+_SHARE = 1e-3
 # Below this part of its cells a column leaves no degree of freedom: the parameters go through all of
 # it, and what its spread is nothing tells. Far above rounding. Chosen, not measured.
 _SATURATED = 1e-6
@@ -69,7 +72,7 @@ class ParameterErrors:
         known = self.size > 0
         spread = np.where(known, 1 / np.where(known, self.size, 1) ** 2, 0.0)
         found = (self.modes.T * spread) @ self.modes
-        lost = np.any((np.abs(self.modes) > 1e-3) & ~known[:, None], axis=0)
+        lost = unknown_parameters(self.modes, self.size)
         found[lost, :], found[:, lost] = np.nan, np.nan
         found[lost, lost] = np.inf
         return found
@@ -78,9 +81,11 @@ class ParameterErrors:
         """The variance of a quantity with these slopes in the parameters over their scales; infinite
         where it is unknown."""
         along = slopes @ self.modes.T
-        largest = np.max(np.abs(along), axis=tuple(range(along.ndim - 2)) + (-1,), keepdims=True)
+        solved = np.all(np.isfinite(along), axis=-1, keepdims=True)
+        size = np.where(solved, np.abs(along), 0.0)
+        largest = np.max(size, axis=tuple(range(along.ndim - 2)) + (-1,), keepdims=True)
         moves = max(_MOVES, _ROUNDING_OF_MOVES * _eps())
-        lost = np.any((np.abs(along) > moves * largest) & (self.size == 0), axis=-1)
+        lost = np.any((size > moves * largest) & (self.size == 0), axis=-1)
         return np.where(lost, np.inf, np.sum(self._scaled(along) ** 2, axis=-1))
 
     def quantile(
@@ -130,10 +135,14 @@ class ParameterErrors:
 
 def check_level(level: Any) -> None:
     """Refuses percents, of which quantiles are NaN."""
-    if not is_positive_below(level, 1):
-        raise ValueError(
-            f"`level={level!r}` was given; it needs a number between 0 and 1. Write `level=0.95`."
-        )
+    check_positive("level", level, below=1, write="level=0.95")
+
+
+def unknown_parameters(
+    modes: Float[np.ndarray, "modes p"], size: Float[np.ndarray, " modes"]
+) -> Bool[np.ndarray, " p"]:
+    """Which parameters have a part in a mode of size zero."""
+    return np.any((np.abs(modes) > _SHARE) & (size == 0)[:, None], axis=0)
 
 
 def _eps() -> float:

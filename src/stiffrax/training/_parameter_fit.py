@@ -110,13 +110,20 @@ class ParameterFit:
     def of(cls, model: LikelihoodModel, box: Box, found: list[Found | None]) -> "ParameterFit":
         """From all searches, of which some may not have begun.
 
-        **Raises:** `ValueError` if every one began where a solve fails; `KeyboardInterrupt` if it
-        came before anything was solved.
+        **Raises:** `ValueError` if every one began where a solve fails, or a derivative is not finite;
+        `KeyboardInterrupt` if it came before anything was solved.
         """
         begun = sorted((one for one in found if one is not None), key=lambda one: one.cost)
         solved = bool(begun) and np.isfinite(begun[0].cost)
         if not solved and any(one is None or one.stopped == "interrupted" for one in found):
             raise KeyboardInterrupt
+        for one in () if solved else begun:
+            if np.isfinite(one.evaluation.cost) and not one.evaluation.num_failed:
+                raise ValueError(
+                    f"The derivative of {model.lost_derivative(one.x)} is not finite where the "
+                    "search starts, although the system can be solved. A root, a norm or a power has "
+                    "none at zero: write for example `jnp.sqrt(y + 1e-12)`, or start elsewhere."
+                )
         if not solved:
             raise ValueError(
                 f"In none of {len(found)} starts could the system be solved. Look at "
@@ -238,10 +245,15 @@ class ParameterFit:
         infinite where that depends on what the data do not tell. A parameter at a bound counts as if
         it could move to both sides.
 
-        **Raises:** `ValueError` for a level that is not between 0 and 1, and another run, where the
-        system tells runs apart by their number.
+        **Raises:** `ValueError` for a level that is not between 0 and 1, `log_time` without `points`,
+        and another run, where the system tells runs apart by their number.
         """
         check_level(level)
+        if log_time and points is None:
+            raise ValueError(
+                "`log_time=True` was given without `points`, whose times it spaces. Write for example "
+                "`points=200` beside it."
+            )
         model = self._on(data)
         if points is not None:
             drawn = model.data.resampled(check_count("points", points, least=2), log_time=log_time)

@@ -20,12 +20,14 @@ class Windows(NamedTuple):
 
     `weight` multiplies a residual: the square root of the weight of the sample over the size of the
     state. `mask` is false where no sample is, which the end of a run and the last block have.
+    `continues`: whether the window before ends with the first sample of this one.
     """
 
     ts: Float[Array, "blocks windows times"]
     ys: Float[Array, "blocks windows times n"]
     weight: Float[Array, "blocks windows times n"]
     mask: Bool[Array, "blocks windows times"]
+    continues: Bool[Array, "blocks windows"]
 
 
 def padded_windows(samples: WeightedSamples, length: int, share: bool) -> Windows:
@@ -43,6 +45,7 @@ def padded_windows(samples: WeightedSamples, length: int, share: bool) -> Window
         weight = np.where(shared[..., None], np.sqrt(0.5) * weight, weight)
     mask, cut = cut_arrays(data.mask, length, data.ts, data.ys, weight)
     count = len(mask)
+    continues = (np.arange(count) % (count // len(data.ts)) > 0) & mask[:, 1]
     size = max(1, _segments_of_a_block(count * length) // length)
     extra = -count % size
 
@@ -51,9 +54,12 @@ def padded_windows(samples: WeightedSamples, length: int, share: bool) -> Window
         x = np.concatenate([x, np.repeat(x[:1], extra, axis=0)])
         return jnp.asarray(x.reshape(-1, size, *x.shape[1:]))
 
-    windows = Windows(*(block(x) for x in (*cut, mask)))
+    windows = Windows(*(block(x) for x in (*cut, mask, continues)))
     present = np.arange(count + extra).reshape(-1, size) < count
-    return windows._replace(mask=windows.mask & jnp.asarray(present)[..., None])
+    present = jnp.asarray(present)
+    return windows._replace(
+        mask=windows.mask & present[..., None], continues=windows.continues & present
+    )
 
 
 def _segments_of_a_block(count: int) -> int:

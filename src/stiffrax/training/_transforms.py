@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import check_instance, is_positive_below
+from .._arguments import check_instance, check_positive
 from ..data import Trajectories
 
 
@@ -44,11 +44,8 @@ class GrowingHorizon(eqx.Module):
     steps: int
 
     def __check_init__(self):
-        if not all(is_positive_below(x, float("inf")) for x in (self.first, self.steps)):
-            raise ValueError(
-                f"`GrowingHorizon(first={self.first!r}, steps={self.steps!r})` was given; both must be "
-                "positive. Write for example `GrowingHorizon(first=1e-2, steps=1000)`."
-            )
+        for name, value in (("first", self.first), ("steps", self.steps)):
+            check_positive(name, value, write="GrowingHorizon(first=1e-2, steps=1000)")
 
     def __call__(self, data: Trajectories, step: Any, key: Array) -> Trajectories:
         """The same samples, late ones missing."""
@@ -95,11 +92,8 @@ class Steer(eqx.Module):
     width: float
 
     def __check_init__(self):
-        if not is_positive_below(self.width, 0.5):
-            raise ValueError(
-                f"`Steer(width={self.width!r})` was given; it needs a number between 0 and 0.5, so "
-                "that times stay in order. Write `Steer(0.1)`."
-            )
+        # So that times stay in order.
+        check_positive("width", self.width, below=0.5, write="Steer(0.1)")
 
     def __call__(self, data: Trajectories, step: Any, key: Array) -> Trajectories:
         """The same samples at other times."""

@@ -26,12 +26,15 @@ class WeightedSamples(NamedTuple):
     def of(cls, data: Trajectories, scale: Any = None, weight: Any = None) -> "WeightedSamples":
         """Those of data with scale and weight as the user gives them, without those of weight zero.
 
+        A value of weight zero in one of several states, which may stand for none, gives way to what
+        lies between those of its state in its run that count.
+
         **Raises:** `ValueError` for a scale that is not positive, and weights that are negative, all
         zero, or do not fit the data.
         """
         scale, weight = _checked_scale(scale, weight, data), _checked_weight(weight, data)
         data, weight = _that_count(data, weight)
-        return cls(data, scale, weight)
+        return cls(_interpolated(data, weight), scale, weight)
 
     def check_starts(self, window: int) -> None:
         """Refuses windows that would start at a state that does not count."""
@@ -131,3 +134,15 @@ def _that_count(
     )
     data = Trajectories(ts, ys, k < count, data.names, data.run_names)
     return data, np.where(data.mask[..., None], weight, 0.0)
+
+
+def _interpolated(data: Trajectories, weight: Float[np.ndarray, "runs times n"]) -> Trajectories:
+    counts = weight > 0
+    if np.array_equal(counts, np.broadcast_to(np.asarray(data.mask)[..., None], counts.shape)):
+        return data
+    ts, ys = np.asarray(data.ts), np.array(data.ys)
+    for run, state in np.argwhere(np.any(counts, axis=1)):
+        known = counts[run, :, state]
+        between = np.interp(ts[run], ts[run, known], ys[run, known, state])
+        ys[run, :, state] = np.where(known, ys[run, :, state], between)
+    return Trajectories(ts, ys, data.mask, data.names, data.run_names)

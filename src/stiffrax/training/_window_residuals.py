@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import diffrax
 import equinox as eqx
@@ -12,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import paramax
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from .._trees import euclidean_norm
+from .._trees import euclidean_norm, nonzero, select
 from ..linear_algebra import small_inverse
 from ..solvers import predict_segment, scan_window
 from ._sample_windows import Windows
 
 # No numbers of a weak type, which would be a program of their own.
 _whole, _real = (functools.partial(jnp.asarray, dtype=kind) for kind in (int, float))
-# Gauss-Newton from the measured start, which is off by the noise: two would do. Chosen, not
-# measured.
-_START_ITERATIONS = 3
+# A free start is found where it can remove no more than this part of the residuals, or than so many
+# units of rounding of the samples; the search ends after so many points. Chosen, not measured.
+_REMOVABLE, _ROUNDING, _MOST_POINTS = 3e-5, 2.0, 10
 
 
 @final
@@ -59,7 +59,8 @@ class WindowResiduals(eqx.Module):
 
     With free starts each window starts where its samples, the first one among them, fit best, and
     the derivative is projected onto what the start cannot follow (variable projection, in Kaufman's
-    form): noise of the first sample is then an error like any other.
+    form): noise of the first sample is then an error like any other. The residual is not projected:
+    it is that of the start which was found, by which models are compared.
 
     With a `coupling` above zero the next segment of a window does not start from the prediction but
     from a point between it and the sample,
@@ -91,32 +92,55 @@ class WindowResiduals(eqx.Module):
             failed = jnp.append(False, failed)
         return jnp.where(failed[:, None], jnp.nan, residual)
 
-    def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array]:
-        """`[J, r]` of one window, `(rows, p + 1)`, and the number of its failures."""
+    def rows(self, model_of: Callable, theta: Array, window: Windows) -> tuple[Array, Array, Array]:
+        """`[J, r]` of one window, `(rows, p + 1)`, its derivative by the start, and its failures."""
         start = self._start(model_of(theta), window)
         residual, J, S, failures = self._linearized(model_of, theta, window, start)
         J, S = (x.reshape(-1, x.shape[-1]) for x in (J, S))
-        rows = jnp.concatenate([J, residual.reshape(-1, 1)], axis=1)
         if self.free_starts:
-            S, solve = _projection(S)
-            rows = rows - S @ (solve @ rows)
-        return rows, failures
+            unit, solve = _projection(S)
+            J = J - unit @ (solve @ J)
+        return jnp.concatenate([J, residual.reshape(-1, 1)], axis=1), S, failures
 
     def _start(self, model: Any, window: Windows) -> Array:
+        """The first sample, or by Gauss-Newton from there where the samples fit best.
+
+        A step that does not lower the residuals is taken again at a quarter of its length.
+        """
         if not self.free_starts:
             return window.ys[0]
+        weighted = jnp.where(window.mask[:, None], window.ys * window.weight, 0)
+        rounding = _ROUNDING * jnp.finfo(weighted.dtype).eps * euclidean_norm(weighted)
 
-        def improve(start: Array, _: Any) -> tuple[Array, None]:
-            residual, _J, S, _failures = self._linearized(
-                lambda _: model, jnp.zeros(0), window, start
+        def improve(search: _StartSearch) -> _StartSearch:
+            trial = search.start + search.part * search.step
+            residual, _, S, failures = self._linearized(
+                lambda _: model, jnp.zeros(0), window, trial
             )
-            S = S.reshape(-1, start.size)
-            size = euclidean_norm(S, 0)
-            S, solve = _projection(S)
-            new = start - (solve @ residual.reshape(-1)) / jnp.where(size > 0, size, 1)
-            return jnp.where(jnp.all(jnp.isfinite(new)), new, start), None
+            S, residual = S.reshape(-1, trial.size), residual.reshape(-1)
+            unit, solve = _projection(S)
+            removed, norm = solve @ residual, euclidean_norm(residual)
+            found = euclidean_norm(unit @ removed) <= jnp.maximum(_REMOVABLE * norm, rounding)
+            step = -removed / nonzero(euclidean_norm(S, 0))
+            failed = failures.astype(norm.dtype)
+            new = _StartSearch(trial, step, jnp.ones_like(norm), failed, norm, found, search.count)
+            fewer, as_many = failed < search.failed, failed == search.failed
+            better = fewer | (as_many & (norm < search.norm))
+            search = select(better, new, search._replace(part=search.part / 4))
+            return search._replace(count=search.count + 1)
 
-        return lax.scan(improve, window.ys[0], None, _START_ITERATIONS)[0]
+        first, most = window.ys[0], jnp.full((), jnp.inf, weighted.dtype)
+        begin = _StartSearch(
+            first,
+            jnp.zeros_like(first),
+            jnp.ones_like(most),
+            most,
+            most,
+            jnp.array(False),
+            _whole(0),
+        )
+        unfinished = lambda search: ~search.found & (search.count < _MOST_POINTS)  # noqa: E731
+        return lax.while_loop(unfinished, improve, begin).start
 
     def _linearized(
         self, model_of: Callable, theta: Array, window: Windows, start: Array
@@ -199,6 +223,18 @@ class WindowResiduals(eqx.Module):
         return residual, failed
 
 
+class _StartSearch(NamedTuple):
+    """The best start so far, its misfit, the Gauss-Newton step from it and how much of it is tried."""
+
+    start: Float[Array, " n"]
+    step: Float[Array, " n"]
+    part: Float[Array, ""]
+    failed: Float[Array, ""]
+    norm: Float[Array, ""]
+    found: Bool[Array, ""]
+    count: Int[Array, ""]
+
+
 def failed_rows(values: Any) -> Any:
     """Which samples could not be predicted, from what `WindowResiduals.values` returns."""
     return np.isnan(np.asarray(values)).any(axis=-1)
@@ -214,11 +250,16 @@ def _first_weight(window: Windows) -> Float[Array, " n"]:
     return jnp.where(window.mask[0], window.weight[0], 0)
 
 
+def least_known(dtype: Any) -> float:
+    """A singular value of unit columns below which a direction of the start is as good as unknown."""
+    # A start that nothing depends on needs a shift, and sums of rounded products one above it.
+    return max(1e-12, 10 * float(jnp.finfo(dtype).eps)) ** 0.5
+
+
 def _projection(S: Float[Array, "rows n"]) -> tuple[Array, Array]:
     """`S` with unit columns, and what gives its least-squares solution: `(S^T S)^-1 S^T`."""
     size = euclidean_norm(S, 0)
-    S = S / jnp.where(size > 0, size, 1)[None]
-    # A start that nothing depends on needs the shift, and sums of rounded products one above it.
-    shift = max(1e-12, 10 * float(jnp.finfo(S.dtype).eps))
+    S = S / nonzero(size)[None]
+    shift = least_known(S.dtype) ** 2
     gram = S.T @ S + shift * jnp.eye(S.shape[1], dtype=S.dtype)
     return S, small_inverse(gram) @ S.T
