@@ -99,6 +99,9 @@ WRONG = {
     "`order=9` was given; it needs an integer from 1 to 8": lambda: srx.LearnableRungeKutta(
         2, key=jax.random.key(0)
     ).projected(9),
+    "`tableau` is a RosenbrockTableau; it needs a tableau of a Runge-Kutta": lambda: (
+        srx.diagnostics.method_report(srx.tableaus.rodas5p())
+    ),
     "`tableau` is `'RadauIIA5'`": lambda: srx.diagnostics.method_report("RadauIIA5"),
     "`solution` is `None`; it needs the solution": lambda: srx.diagnostics.explain(None),
     "`text` is `None`; it needs the equations": lambda: srx.from_text(None),

@@ -88,6 +88,11 @@ PAIRS = {
     "no root": lambda y, z: (-y, z**2 + 1),
     "no value": lambda y, z: (-y, jnp.log(z) - y),
     "infinite slope": lambda y, z: (1 / y, z - 2),
+    "diode": lambda y, z: (-y, 1e-9 * jnp.expm1(z / 0.026) - (y - z) / 1000),
+    "cubic": lambda y, z: (-y, y - z**3),
+    "root": lambda y, z: (-y, y - jnp.sqrt(z)),
+    # Known to the root of a unit of rounding.
+    "difference": lambda y, z: (-y, z**3 + z - (y - 1) * jnp.finfo(y.dtype).eps ** -0.5),
 }
 
 
@@ -102,8 +107,8 @@ def start_of(guess, kind):
     return srx.consistent_initial_values(term, 0.0, guess, kind)
 
 
-def start(name, *guess):
-    return start_of(jnp.array(guess), jnp.array(list(PAIRS).index(name)))
+def start(name, *guess, dtype=float):
+    return start_of(jnp.array(guess, dtype), jnp.array(list(PAIRS).index(name)))
 
 
 @pytest.mark.parametrize(
@@ -113,11 +118,44 @@ def start(name, *guess):
         ("singular", (1.0, 0.0), "singular at the start"),
         ("no root", (1.0, 0.7), "No values"),
         ("no value", (1.0, -1.0), "No values of the free components were found"),
+        # There the Jacobian is infinite, and its inverse zero.
+        ("root", (1.0, 0.0), "No values of the free components were found"),
+        # Farther than the iteration goes: the residual is 1e68 at first, and much less at its end.
+        ("diode", (5.0, 5.0), "No values of the free components were found"),
     ],
 )
 def test_what_is_no_start_is_said(name, guess, said):
     with pytest.raises(eqx.EquinoxRuntimeError, match=said):
         start(name, *guess)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("name", "guess", "expected"),
+    [
+        # At these guesses the residual is 1e18 and more of what it may be at the root.
+        ("diode", (5.0, 2.0), 0.39888703396544584),
+        ("cubic", (8.0, 1e6), 2.0),
+        ("cubic", (8.0, 1e12), 2.0),
+        ("root", (0.0, 0.0), 0.0),
+        ("difference", (1.0, 0.5), 0.0),
+        ("difference", (1.0, 2.0), 0.0),
+    ],
+)
+def test_roots_are_found_to_rounding_from_afar(name, guess, expected, dtype):
+    eps, found = np.finfo(dtype).eps, start(name, *guess, dtype=dtype)
+    assert found.dtype == dtype
+    rounding = eps**0.5 if name == "difference" else 4 * eps * expected
+    np.testing.assert_allclose(found, [guess[0], expected], rtol=0, atol=rounding)
+
+
+def test_nearly_dependent_constraints_are_no_higher_index_in_single_precision():
+    def field(t, y, args):
+        return jnp.stack([-y[0], y[1] + y[2] - y[0], y[1] + 1.0001 * y[2] - 2 * y[0]])
+
+    term = srx.MassMatrixTerm(field, np.array([1.0, 0.0, 0.0]))
+    found = srx.consistent_initial_values(term, 0.0, jnp.array([1.0, 0.0, 0.0], jnp.float32))
+    np.testing.assert_allclose(found, [1.0, -9999.0, 1e4], rtol=1e-3)
 
 
 def test_as_many_components_must_be_free_as_there_are_constraints():
@@ -173,6 +211,10 @@ class TestTracedMasses:
     def test_components_without_a_derivative_move_where_they_can(self, mass, start, expected):
         found = self.moved(jnp.array(mass), jnp.array(start))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+    def test_a_root_far_from_a_start_is_found(self):
+        found = self.moved(jnp.array([1.0, 1.0, 0.0]), jnp.array([4.0, 1.0, 1e9]))
+        np.testing.assert_allclose(found, [4.0, 1.0, 2.0], rtol=1e-14)
 
     def test_what_cannot_move_has_finite_derivatives(self):
         slope = jax.jacrev(self.moved, 1)(jnp.array([1.0, 1.0, 0.0]), jnp.array([4.0, 1.0, 0.0]))

@@ -137,3 +137,22 @@ def test_a_first_step_of_no_length_is_judged_as_any_other(solver):
     assert passes(GOOD.at[1].set(rounded))
     with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
         passes(BAD)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_large_terms_that_cancel_excuse_their_rounding_and_no_more(dtype):
+    eps = jnp.finfo(dtype).eps
+    large = float(eps) ** -0.5
+
+    def difference(t, x, args):
+        return jnp.stack([-x[0], x[1] ** 3 + x[1] - large * (x[0] - 1)])
+
+    @eqx.filter_jit
+    def consistent(x):
+        zero = jnp.zeros((), dtype)
+        term = srx.MassMatrixTerm(difference, MASS)
+        return srx.BackwardEuler().init(term, zero, zero, x, None).consistent
+
+    assert consistent(jnp.array([1 + 4 * eps, 0.0], dtype))
+    with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
+        consistent(jnp.array([1.0, 0.3], dtype))

@@ -25,6 +25,12 @@ def test_a_singular_jacobian_at_the_start_is_never_called_solved():
     assert result == optx.RESULTS.nonfinite
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_infinite_jacobian_at_the_start_is_never_called_solved(dtype):
+    result = solve(lambda y, _: jnp.sqrt(y) - 1, jnp.zeros((), dtype)).result
+    assert result == optx.RESULTS.nonfinite
+
+
 def test_a_residual_that_becomes_nan_is_never_called_solved():
     # The first step leads to y = -5, where the logarithm has no value.
     result = solve(lambda y, _: jnp.log(y) + 2 * jnp.sqrt(y), jnp.array(3.0)).result

@@ -1,6 +1,7 @@
 """Simplified Newton iteration: one frozen Jacobian, watched as it contracts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, final
 
 import equinox as eqx
@@ -107,6 +108,23 @@ def written_out_norm(norm: Any) -> Callable[[PyTree], Scalar]:
     return root_mean_square if is_root_mean_square(norm) else norm
 
 
+def _judged(
+    rule: StoppingRule, state: NewtonState, displacement: Array, theta: Array
+) -> tuple[Array, Array]:
+    """Whether the iteration has converged or diverged, by what has become of its displacement."""
+    first = state.iterations == 0
+    eta = jnp.where(first, rule.eta, theta / jnp.maximum(1 - theta, 1e-10))
+    left = jnp.maximum(eta, rule.least_eta) * displacement
+    converged = ((left <= rule.kappa) & (first | (theta < 1))) | (displacement == 0)
+    # Two in a row: far from the root the first ratio says little about the contraction.
+    growing = ~first & (theta >= rule.patience)
+    diverged = growing & ((state.theta >= rule.patience) | (rule.patience < 1))
+    if rule.max_iterations is not None:
+        remaining = jnp.maximum(rule.max_iterations - 1 - state.iterations, 0)
+        diverged = diverged | (~first & (left * theta**remaining > rule.kappa))
+    return converged, diverged
+
+
 @final
 class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
     r"""Newton's method with one frozen Jacobian, for stage systems and other real roots.
@@ -195,6 +213,8 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         solve = None
         if "solve" not in options:
             jacobian = jax.jacfwd(lambda x: ravel_pytree(fn(unravel(x), args)[0])[0])(flat)
+            # Divided by an infinite entry every residual is zero, which would pass for convergence.
+            jacobian = jnp.where(jnp.all(jnp.isfinite(jacobian)), jacobian, jnp.nan)
             operator = lx.MatrixLinearOperator(jacobian, tags)
             solve = self._linear_solver_for(jacobian.shape).init(operator, {})
         return NewtonState(
@@ -242,25 +262,13 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         residual, aux = fn(y, args)
         dy = self._displacement(residual, y, options, state)
         new_y = jax.tree.map(jnp.add, y, dy)
-        weights = rule.weights(new_y)
         # At rest without an absolute tolerance both are zero.
         scaled = jax.tree.map(
-            lambda d, w: scaled_error(d, jnp.broadcast_to(w, d.shape)), dy, weights
+            lambda d, w: scaled_error(d, jnp.broadcast_to(w, d.shape)), dy, rule.weights(new_y)
         )
-        displacement = norm(scaled)
-        first = state.iterations == 0
+        displacement, first = norm(scaled), state.iterations == 0
         theta = displacement / state.displacement
-        eta = jnp.where(first, rule.eta, theta / jnp.maximum(1 - theta, 1e-10))
-        eta = jnp.maximum(eta, rule.least_eta)
-        converged = (eta * displacement <= rule.kappa) & (first | (theta < 1))
-        converged = converged | (displacement == 0)
-        # Two in a row: far from the root the first ratio says little about the contraction.
-        growing = ~first & (theta >= rule.patience)
-        diverged = growing & ((state.theta >= rule.patience) | (rule.patience < 1))
-        if rule.max_iterations is not None:
-            remaining = jnp.maximum(rule.max_iterations - 1 - state.iterations, 0)
-            hopeless = eta * displacement * theta**remaining > rule.kappa
-            diverged = diverged | (~first & hopeless)
+        converged, diverged = _judged(rule, state, displacement, theta)
         # What rounding leaves of a displacement does not contract, however often it is computed.
         stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
         if rule.rounded is not None:
@@ -274,15 +282,14 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         if rule.size is not None:
             found, eps = _largest(new_y), jnp.finfo(largest.dtype).eps
             diverged = diverged | (converged & (eps * found > jnp.maximum(largest, rule.size)))
-        state = NewtonState(
+        state = replace(
+            state,
             iterations=state.iterations + 1,
             displacement=displacement,
             theta=jnp.where(first, jnp.nan, theta),
             converged=converged & ~diverged,
             diverged=diverged,
             largest=largest,
-            solve=state.solve,
-            cycles=state.cycles,
         )
         return new_y, state, aux
 

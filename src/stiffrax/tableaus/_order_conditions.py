@@ -23,20 +23,20 @@ Vector: TypeAlias = Shaped[Array | np.ndarray, " s"]
 Method: TypeAlias = Tableau | AbstractLearnableTableau | tuple[Array | np.ndarray, ...]
 
 
-def coefficients(method: Method) -> tuple[Matrix, Vector, Vector]:
-    """`(A, b, c)` of a method, checked to belong together."""
+def coefficients(method: Method, name: str = "method") -> tuple[Matrix, Vector, Vector]:
+    """`(A, b, c)` of a method, checked to belong together; `name`: of the argument."""
     if isinstance(method, Tableau):
         return method.A, method.b, method.c
     if isinstance(method, AbstractLearnableTableau):
         return method.masked_A, method.b, method.c
-    needed = "a tableau, or arrays `(A, b, c)`"
-    check_instance("method", method, tuple | list, needed, "stiffrax.tableaus.radau_iia(3)")
+    needed = "a tableau of a Runge-Kutta method, or arrays `(A, b, c)`"
+    check_instance(name, method, tuple | list, needed, "stiffrax.tableaus.radau_iia(3)")
     arrays = tuple(x if hasattr(x, "shape") else np.asarray(x) for x in method)
     shapes = [x.shape for x in arrays]
     s = shapes[-1][0] if shapes and shapes[-1] else 0
     if shapes != [(s, s), (s,), (s,)]:
         raise ValueError(
-            f"`method` was given as arrays of the shapes {shapes}; it needs `(A, b, c)` of shapes "
+            f"`{name}` was given as arrays of the shapes {shapes}; it needs `(A, b, c)` of shapes "
             "(s, s), (s,) and (s,). Write for example `(tableau.A, tableau.b, tableau.c)`."
         )
     A, b, c = arrays
