@@ -1,5 +1,6 @@
 """Every solver of the package, for tests that put all of them through the same checks."""
 
+import numpy as np
 import pytest
 
 import stiffrax as srx
@@ -23,6 +24,9 @@ ROSENBROCK = {
     for solver in (srx.Rosenbrock23, srx.Rodas3P, srx.Rodas4P, srx.Rodas5P)
 }
 SOLVERS = {**IMPLICIT, **ROSENBROCK}
+# The explicit Euler method: quickest to compile, above all under a gradient, where a claim is about
+# no method.
+EULER = srx.LearnableRungeKutta.from_tableau((np.zeros((1, 1)), np.ones(1), np.zeros(1)))
 # One of each kind: with one stage, with an explicit one, stiffly accurate with few stages and with
 # many, not stiffly accurate, and without an iteration. The others have other numbers in the same
 # programs.

@@ -63,7 +63,8 @@ def test_steps_not_used_pass_on_what_they_get(name, getkey):
     np.testing.assert_allclose(start, RUN[name](*used, end + later)[0], rtol=1e-12)
 
 
-@pytest.mark.slow_cases("scan")
+# The recurrences have their solver from one place, `LinearizedStep`.
+@pytest.mark.slow_cases("scan", "associative")
 @pytest.mark.parametrize("name", RUN)
 def test_any_lineax_solver_solves_the_steps(name, getkey):
     chunk, *inputs = (*random_chunk(getkey(), TABLEAUS[0]), jnp.ones(3))

@@ -50,6 +50,8 @@ def test_trial_stages_outside_the_domain_are_rejected_and_the_solve_goes_on(solv
     np.testing.assert_allclose(sol.ys[-1], (1 - 1.8 / 2) ** 2, rtol=1e-4)
 
 
+# Of Rosenbrock methods tests/solvers/test_singularities.py has the end of a solution.
+@pytest.mark.slow_cases("Rodas5P()")
 @both
 def test_a_solution_that_leaves_the_domain_ends_with_a_code_and_not_with_a_number(solver):
     sol = solve_root(-1.0, 3.0, 1e-3, solver)

@@ -39,6 +39,8 @@ def test_controlled_the_interior_of_long_stiff_steps_is_as_accurate_as_their_end
     assert largest_error(getattr(srx, name)(control_interior=True)) < 10 * TOLERANCE
 
 
+# That the option is needed is also in test_events_and_jumps.py.
+@pytest.mark.slow
 def test_otherwise_it_may_be_wrong_by_orders_of_magnitude():
     # What the option is for; without it only the ends of steps are accurate.
     assert largest_error(srx.RadauIIA9()) > 1e3 * TOLERANCE

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 import pytest
+from every_solver import EULER
 
 import stiffrax as srx
 from stiffrax.diffrax_loop import StepRecord, moving_with, step_times
@@ -67,13 +68,13 @@ ENDS = {"a Boolean": lambda t, y, args, **_: y < 0.6, "a sign": lambda t, y, arg
 def test_the_end_of_the_step_that_was_cut_to_the_end_of_the_solve_is_that_of_the_solve(condition):
     def end(t0, t1):
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: -y), srx.BackwardEuler(), t0, t1, 2.0, jnp.array(1.0),
-            event=diffrax.Event(condition), adjoint=srx.DiscreteAdjoint(), max_steps=4,
+            diffrax.ODETerm(lambda t, y, args: -y), EULER, t0, t1, 2.0, jnp.array(1.0),
+            event=diffrax.Event(condition), adjoint=srx.DiscreteAdjoint(chunk=2), max_steps=4,
         )  # fmt: skip
         return jnp.stack([solution.ts[-1], solution.ys[-1]])
 
-    found = jax.jacrev(end, (0, 1))(0.0, 1.0)
-    np.testing.assert_allclose(found, [[0.0, 0.25], [1.0, -0.25]], atol=1e-12)
+    found = jax.jit(jax.jacrev(end, (0, 1)))(0.0, 1.0)
+    np.testing.assert_allclose(found, [[0.0, 1.0], [1.0, -1.0]], atol=1e-12)
 
 
 def test_a_stop_at_a_time_that_steps_are_cut_at_stays_there():

@@ -189,14 +189,14 @@ class TestByHand:
 
 
 class TestRaises:
-    def test_states_that_are_not_floating_point(self):
+    def test_states_that_are_not_floating_point_are_refused(self):
         leaf = jnp.array(1)
         with pytest.raises(ValueError, match=f"leaf of dtype {leaf.dtype}.*floating.*jnp.asarray"):
             step(srx.RadauIIA5(), decay, 0.0, 1.0, {"a": jnp.array(1.0), "b": leaf})
 
     @pytest.mark.filterwarnings("ignore:.*is not marked as converging to either")
     @pytest.mark.parametrize("kind", ["MultiTerm", "ControlTerm"])
-    def test_terms_that_are_no_odeterm(self, kind):
+    def test_terms_that_are_no_odeterm_are_refused(self, kind):
         path = diffrax.VirtualBrownianTree(0.0, 1.0, 1e-2, (), jax.random.key(0))
         noise = diffrax.ControlTerm(lambda t, y, args: y, path)
         term = {"MultiTerm": diffrax.MultiTerm(decay, noise), "ControlTerm": noise}[kind]

@@ -264,41 +264,41 @@ class TestRaises:
             (TS[:1], YS),
         ],
     )
-    def test_wrong_shapes(self, ts, ys):
+    def test_wrong_shapes_are_refused(self, ts, ys):
         with pytest.raises(
             ValueError, match=r"`ts` of shape .* and `ys` of shape .*\(runs, times, n"
         ):
             srx.segment_predictions(model, ts, ys, RADAU)
 
-    def test_one_sample_a_run(self):
+    def test_one_sample_a_run_is_refused(self):
         with pytest.raises(
             ValueError, match=r"`ts` of shape \(2, 1\) has one sample a run.*longer"
         ):
             srx.segment_predictions(model, TS[:, :1], YS[:, :1], RADAU)
 
     @pytest.mark.parametrize("dtype", [int, complex])
-    def test_states_that_are_not_real_floating_point(self, dtype):
+    def test_states_that_are_not_real_floating_point_are_refused(self, dtype):
         ys = np.ones(YS.shape, dtype)
         with pytest.raises(
             ValueError, match=rf"`ys` of dtype {ys.dtype}.*Convert with `jnp.asarray"
         ):
             srx.segment_predictions(model, TS, ys, RADAU)
 
-    def test_integer_times(self):
+    def test_integer_times_are_refused(self):
         with pytest.raises(ValueError, match=r"`ts` of dtype int64 .* must be real floating"):
             srx.segment_predictions(model, np.array([[0, 1]]), YS[:1, :2], RADAU)
 
     @pytest.mark.parametrize("substeps", [0, -1, 1.0, True, None])
-    def test_substeps_that_are_no_positive_integer(self, substeps):
+    def test_substeps_that_are_no_positive_integer_are_refused(self, substeps):
         with pytest.raises(ValueError, match=rf"`substeps={substeps}` .* Write `substeps=1`"):
             srx.segment_predictions(model, TS, YS, RADAU, substeps)
 
     @pytest.mark.parametrize("mask", [ALL[0], ALL[:, 1:], ALL.astype(int)])
-    def test_masks_of_another_shape_or_dtype(self, mask):
+    def test_masks_of_another_shape_or_dtype_are_refused(self, mask):
         with pytest.raises(ValueError, match=r"`mask` of shape .* dtype bool: `True` where"):
             srx.segment_predictions(model, TS, YS, RADAU, mask=mask)
 
-    def test_models_that_return_another_shape(self):
+    def test_models_that_return_another_shape_are_refused(self):
         with pytest.raises(ValueError, match=r"`model` returns an array of shape \(1,\) for"):
             srx.segment_predictions(lambda t, y, args: y[:1], TS, YS, RADAU)
 

@@ -256,24 +256,24 @@ def test_a_linear_solver_of_ones_own_may_say_that_it_assumes_no_full_rank(wrap):
 
 
 class TestRaises:
-    def test_a_preconditioner_that_is_none(self):
+    def test_a_preconditioner_that_is_none_is_refused(self):
         with pytest.raises(
             ValueError, match="needs a structure, or a function of `t, y, h, shift`"
         ):
             srx.MatrixFree(preconditioner=2.0)
 
-    def test_a_preconditioner_without_factors(self):
+    def test_a_preconditioner_without_factors_is_refused(self):
         with pytest.raises(ValueError, match="needs a structure that has factors"):
             srx.MatrixFree(preconditioner=srx.MatrixFree())
 
-    def test_a_linear_solver_beside_a_structure(self):
+    def test_a_linear_solver_beside_a_structure_is_refused(self):
         with pytest.raises(ValueError, match=r"Both `linear_solver` and `structure`.*Dense\("):
             srx.RadauIIA5(linear_solver=lx.LU(), structure=srx.Banded(1, 1))
 
     @pytest.mark.parametrize(
         "solver", [lx.SVD(), lx.AutoLinearSolver(well_posed=False), lx.Normal(lx.LSMR(1e-3, 1e-3))]
     )
-    def test_a_linear_solver_of_least_squares(self, solver):
+    def test_a_linear_solver_of_least_squares_is_refused(self, solver):
         for parts in ({"linear_solver": solver}, {"structure": srx.Dense(solver)}):
             with pytest.raises(ValueError, match="may leave equations unsolved"):
                 srx.RadauIIA5(**parts)
@@ -281,27 +281,27 @@ class TestRaises:
                 srx.Rodas5P(**parts)
 
     @pytest.mark.parametrize("widths", [(-1, 1), (1, -2), (True, 1)])
-    def test_bandwidths(self, widths):
+    def test_bandwidths_that_are_no_numbers_are_refused(self, widths):
         with pytest.raises(ValueError, match=r"numbers of diagonals.*Banded\(1, 1\)"):
             srx.Banded(*widths)
 
     @pytest.mark.parametrize("size", [0, True, 1.5])
-    def test_a_block_size_that_is_no_number(self, size):
+    def test_a_block_size_that_is_no_number_is_refused(self, size):
         with pytest.raises(ValueError, match=r"BlockDiagonal\(.*rows of a block"):
             srx.BlockDiagonal(size)
 
     @pytest.mark.parametrize("wrap", [lambda s: s, srx.MatrixFree], ids=["alone", "preconditioner"])
-    def test_a_block_size_that_does_not_divide_the_state(self, wrap):
+    def test_a_block_size_that_does_not_divide_the_state_is_refused(self, wrap):
         field = diffrax.ODETerm(lambda t, y, args: -y)
         solver = srx.RadauIIA5(structure=wrap(srx.BlockDiagonal(np.int64(2))))
         with pytest.raises(ValueError, match="state of 5 components.*must divide it"):
             diffrax.diffeqsolve(field, solver, 0.0, 1.0, 0.5, jnp.ones(5))
 
-    def test_a_pattern_that_is_not_square(self):
+    def test_a_pattern_that_is_not_square_is_refused(self):
         with pytest.raises(ValueError, match=r"pattern of shape \(2, 3\)"):
             srx.Sparsity(np.ones((2, 3), bool))
 
-    def test_a_pattern_of_another_size(self):
+    def test_a_pattern_of_another_size_is_refused(self):
         with pytest.raises(ValueError, match=r"pattern of shape \(2, 2\).*state of 3 components"):
             diffrax.diffeqsolve(
                 diffrax.ODETerm(lambda t, y, args: -y),
