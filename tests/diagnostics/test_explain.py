@@ -105,6 +105,19 @@ def test_a_first_step_of_next_to_nothing_is_stuck(code):
     assert "dtmin" not in text
 
 
+@pytest.mark.parametrize(
+    ("dtype", "failed", "said"),
+    [("float32", 136, True), ("float32", 3, False), ("float64", 136, False)],
+)
+def test_rounding_of_single_precision_is_named_where_iterations_fail(dtype, failed, said):
+    solution = solve("fine")
+    last = {**solution.stats["last_step"], "h": jnp.asarray(6e-8, dtype)}
+    counts = {"num_steps": 365, "num_rejected_by_newton": failed, "last_step": last}
+    stopped = {**solution.stats, **counts}, diffrax.RESULTS.dt_min_reached
+    text = explain(eqx.tree_at(lambda s: (s.stats, s.result), solution, stopped))
+    assert ("To try: give the state in double precision" in text) is said
+
+
 def test_a_low_order_that_takes_many_steps_is_named():
     setup = dict.fromkeys(("predictive", "unpreconditioned", "undamped"), False)
     stats = {"num_steps": 2159, "num_rejected_by_newton": 0}

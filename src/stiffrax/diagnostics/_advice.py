@@ -40,6 +40,10 @@ _SINGULARITY = (
     "domain of the vector field, end the solve before; if the vector field jumps there, pass the "
     "time as `jump_ts` of `diffrax.ClipStepSizeController`; more steps will not help"
 )
+_SINGLE = (
+    "give the state in double precision, or loosen rtol and atol: with what single precision rounds "
+    "the stage equations may not be solved to this tolerance, in shorter steps neither"
+)
 _BELOW_SPACING = (
     "raise `dt0`, or give the times in double precision: a step of this size is below the spacing of "
     "the numbers around this time"
@@ -92,6 +96,8 @@ def advice(solution: diffrax.Solution) -> list[str]:
     if code == results.dt_min_reached and not setup["adaptive"]:
         return [_BELOW_SPACING]
     if code == results.dt_min_reached:
+        rounds = _iteration_fails(stats) and np.asarray(last["h"]).dtype == np.float32
+        found += [_SINGLE] if rounds else []
         return [*found, _SINGULARITY] + ([] if _is_stuck(solution) else [_SMALLER_DTMIN])
     # Under fixed steps the start need not be why an iteration has not converged.
     at_start = stats["num_steps"] == 1 and (setup["adaptive"] or last["converged"])
@@ -120,7 +126,7 @@ def _after_success(stats: dict) -> list[str]:
     if cycles > _MANY_CYCLES:
         closer = _CLOSER.format(count=round(cycles))
         return [_PRECONDITIONER if stats["setup"]["unpreconditioned"] else closer]
-    if not int(stats["num_rejected_by_newton"]) > _MANY_REJECTED * int(stats["num_steps"]):
+    if not _iteration_fails(stats):
         setup = stats["setup"]
         many = setup["adaptive"] and stats["num_steps"] > _MANY_STEPS
         low = setup["order"] <= _LOW_ORDER
@@ -130,6 +136,10 @@ def _after_success(stats: dict) -> list[str]:
     if int(stats["num_newton_iterations"]) == 0:
         return [_FIELD]
     return [_LOWER_ORDER if stats["setup"]["predictive"] else _PREDICTIVE]
+
+
+def _iteration_fails(stats: dict) -> bool:
+    return int(stats["num_rejected_by_newton"]) > _MANY_REJECTED * int(stats["num_steps"])
 
 
 def _is_stuck(solution: diffrax.Solution) -> bool:
