@@ -11,7 +11,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax import linear_algebra
-from stiffrax.adjoints._affine_steps import RECURRENCES, Chunk, entering
+from stiffrax.adjoints._affine_steps import RECURRENCES, LinearizedChunk, entering
 from stiffrax.adjoints._linearized_step import LinearizedStep
 
 TABLEAUS = [srx.tableaus.radau_iia(3), srx.tableaus.gauss(2), srx.tableaus.lobatto_iiia(2)]
@@ -33,7 +33,11 @@ def random_chunk(key, tableau, interior=True, k=6, n=3):
     hJ0 = jax.random.normal(keys[1], (k, n, n)) if tableau.explicit_first_stage else None
     p_bar = jax.random.normal(keys[2], (k, s, n)) if interior else None
     nodes = jax.random.normal(keys[3], (k, n))
-    return Chunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, None), nodes, p_bar
+    return (
+        LinearizedChunk(LinearizedStep(tableau, hJ_T, hJ0), jnp.arange(k) < 4, None),
+        nodes,
+        p_bar,
+    )
 
 
 @pytest.mark.slow_cases(

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -31,7 +31,7 @@ from ._tangent_step import TangentStep
 
 
 @final
-class Chunk(eqx.Module):
+class LinearizedChunk(eqx.Module):
     """Consecutive steps in order of time, transposed for cotangents and plain for tangents.
 
     - `used`: where not, a step only passes on what it gets.
@@ -46,6 +46,10 @@ class Chunk(eqx.Module):
     def is_sparse(self) -> bool:
         """Whether the pattern of the equations is known."""
         return isinstance(self.steps.matrices[0], SparseMatrix)
+
+    def where_used(self, x: Float[Array, "k _"]) -> Float[Array, "k _"]:
+        """The rows of the steps that are used, and zeros for the others."""
+        return jnp.where(self.used[:, None], x, 0)
 
     def matrices(self) -> Float[Array, "k mn mn"]:
         """The equations of each step as one matrix."""
@@ -110,7 +114,7 @@ class Entering(eqx.Module):
 
 
 def entering(
-    chunk: Chunk, nodes: Float[Array, "k n"], polynomials: Float[Array, "k s n"] | None
+    chunk: LinearizedChunk, nodes: Float[Array, "k n"], polynomials: Float[Array, "k s n"] | None
 ) -> Entering:
     """The cotangents of the states at the starts of the steps, and of their polynomials."""
     if polynomials is None:
@@ -119,20 +123,23 @@ def entering(
     starts = jax.vmap(lambda step, p, G: step.start_from_polynomial(p, G))(
         chunk.steps, polynomials, G
     )
-    return Entering(G, nodes + jnp.where(chunk.used[:, None], starts, 0))
+    return Entering(G, nodes + chunk.where_used(starts))
+
+
+class Passed(NamedTuple):
+    """What leaves the last step passed, what enters each of them, and all stages."""
+
+    last: Float[Array, " n"]
+    entering: Float[Array, "k n"]
+    stages: Float[Array, "k mn"]
 
 
 class AbstractRecurrence(eqx.Module):
     """Steps that are factored once, to be gone through as often as is asked."""
 
     @abc.abstractmethod
-    def run(
-        self, first: Float[Array, " n"], given: Entering, *, back: bool
-    ) -> tuple[Float[Array, " n"], Float[Array, "k n"], Float[Array, "k mn"]]:
-        """What leaves the last step passed, what enters each of them, and all stages.
-
-        Cotangents `back` from an end, tangents ahead from a start.
-        """
+    def run(self, first: Float[Array, " n"], given: Entering, *, back: bool) -> Passed:
+        """Passes cotangents `back` from an end, tangents ahead from a start."""
 
 
 @final
@@ -142,26 +149,28 @@ class AffineSteps(AbstractRecurrence):
     $$x_{k+1} = P_k x_k + q_k, \qquad V_k = W_k x_k + v_k.$$
     """
 
-    chunk: Chunk
+    chunk: LinearizedChunk
     solve: Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]
     compose: Callable = eqx.field(static=True)
     P: Float[Array, "k n n"]
     W: Float[Array, "k mn n"]
 
-    def run(self, first: Array, given: Entering, *, back: bool) -> tuple[Array, Array, Array]:
+    def run(self, first: Array, given: Entering, *, back: bool) -> Passed:
         q, v = given.behind, 0.0
         if given.stages is not None:
             k, n = q.shape
             v = self.solve((blocks(given.stages.reshape(k, -1, n, 1)),))[..., 0]
             behind = self.chunk.across(jnp.zeros_like(q), v)
-            q = q + jnp.where(self.chunk.used[:, None], behind, 0)
+            q = q + self.chunk.where_used(behind)
         last, entering = self.compose(self.P, q, first, back=back)
         # By the library: a product that is written out is fused with all that uses it, each time
         # rounded differently, and what is left of the equations would be that of other numbers.
-        return last, entering, jnp.einsum("kij,kj->ki", self.W, entering) + v
+        return Passed(last, entering, jnp.einsum("kij,kj->ki", self.W, entering) + v)
 
 
-def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
+def _solver(
+    chunk: LinearizedChunk, units: Blocks
+) -> Callable[[tuple[Blocks, ...]], Float[Array, "k mn r"]]:
     """Solves the equations of every step for columns of right-hand sides.
 
     Factored once, and judged once, by the solution for `units`.
@@ -183,7 +192,7 @@ def _solver(chunk: Chunk, units: Blocks) -> Callable[[tuple[Blocks, ...]], Float
     return lambda rhs: solve_by_rows(matrices, inverses, stacked(rhs))
 
 
-def _affine_steps(chunk: Chunk, compose: Callable) -> AffineSteps:
+def _affine_steps(chunk: LinearizedChunk, compose: Callable) -> AffineSteps:
     hJ, _ = chunk.steps.matrices
     sparse = isinstance(hJ, SparseMatrix)
     n, dtype = (hJ.pattern.n, hJ.values.dtype) if sparse else (hJ.shape[-1], hJ.dtype)
@@ -224,10 +233,10 @@ def by_halves(P: Array, q: Array, first: Array, *, back: bool = True) -> tuple[A
 class FactoredSteps(AbstractRecurrence):
     """One solve a step in turn instead of n: for large n, or an iterative solver."""
 
-    chunk: Chunk
+    chunk: LinearizedChunk
     factors: Any
 
-    def run(self, first: Array, given: Entering, *, back: bool) -> tuple[Array, Array, Array]:
+    def run(self, first: Array, given: Entering, *, back: bool) -> Passed:
         dynamic, static = eqx.partition((self.chunk.steps, self.factors), eqx.is_array)
 
         def body(x: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array]]:
@@ -240,14 +249,14 @@ class FactoredSteps(AbstractRecurrence):
 
         inputs = (dynamic, self.chunk.used, given)
         last, (entering, V) = lax.scan(body, first, inputs, reverse=back)
-        return last, entering, V
+        return Passed(last, entering, V)
 
 
 COMPOSITIONS: dict[str, Callable[..., tuple[Array, Array]]] = {
     "scan": in_turn,
     "associative": by_halves,
 }
-RECURRENCES: dict[str, Callable[[Chunk], AbstractRecurrence]] = {
+RECURRENCES: dict[str, Callable[[LinearizedChunk], AbstractRecurrence]] = {
     "scan": lambda chunk: _affine_steps(chunk, in_turn),
     "associative": lambda chunk: _affine_steps(chunk, by_halves),
     "solve": lambda chunk: FactoredSteps(chunk, chunk.factors()),

@@ -1,29 +1,53 @@
 """Recorded steps as a function of what derivatives are wanted of."""
 
 import abc
-from typing import final
+from dataclasses import replace
+from typing import TypeAlias, final
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from ..diffrax_loop import Step
 
+# Of both ends of each step; `None` where no derivatives of them are wanted.
+Times: TypeAlias = tuple[Shaped[Array, "*k"], Shaped[Array, "*k"]] | None
+
+
+def times_of(steps: Step, *, wanted: bool) -> Times:
+    """The times of one step or of many, if they are wanted."""
+    return (steps.t0, steps.t1) if wanted else None
+
+
+def at_times(steps: Step, times: Times) -> Step:
+    """The same steps as a function of times, if there are any."""
+    return steps if times is None else replace(steps, t0=times[0], t1=times[1])
+
 
 @final
 class StepTangents(eqx.Module):
-    """Tangents (or cotangents) of what steps depend on beside their starts.
-
-    `times`: of both ends of each step; `None` where they stand still.
-    """
+    """Tangents (or cotangents) of what steps depend on beside their starts."""
 
     parameters: PyTree
-    times: tuple[Shaped[Array, " k"], Shaped[Array, " k"]] | None
+    times: Times
+
+
+@final
+class Chunk(eqx.Module):
+    """Consecutive steps in order of time, gone over at once.
+
+    - `used`: where not, a step only passes on what it gets.
+    - `recurrence`: how the steps are composed, a name in `RECURRENCES`.
+    """
+
+    steps: Step
+    used: Bool[Array, " k"]
+    recurrence: str = eqx.field(static=True)
 
 
 class AbstractRecordedSteps(eqx.Module):
     """The steps of a solve as a function of their starts, of their times and of parameters.
 
-    This is all that `DiscreteAdjoint` knows of a solver: how a batch of its steps pushes tangents
+    This is all that `DiscreteAdjoint` knows of a solver: how a chunk of its steps pushes tangents
     ahead, and pulls cotangents back. Another kind of step joins by a subclass, chosen in
     `recorded_steps`. Where a step is a map of its start that JAX can differentiate,
     `StepMaps` is that subclass; one of its own pays where linear systems can be shared, as
@@ -56,23 +80,15 @@ class AbstractRecordedSteps(eqx.Module):
     @abc.abstractmethod
     def pushed(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         start: Float[Array, " n"],
         along: StepTangents,
-        recurrence: str,
         *,
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
-        """From the tangent of the start of consecutive steps, and along what else they depend on.
+        """From the tangent of the start of a chunk, `along` tangents of what else it depends on.
 
-        **Arguments:**
-
-        - `steps`: the steps, in order of time.
-        - `used`: where not, a step only passes on what it gets.
-        - `start`, `along`: the tangents.
-        - `recurrence`: how the steps are composed, a name in `RECURRENCES`.
-        - `interior`: whether polynomials are wanted.
+        `interior`: whether polynomials are wanted.
 
         **Returns:** the tangents of the starts of all steps and of the last end, and of the
         coefficients of their polynomials.
@@ -81,11 +97,9 @@ class AbstractRecordedSteps(eqx.Module):
     @abc.abstractmethod
     def pulled(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         nodes: Float[Array, "k_plus_1 n"],
         polynomials: Float[Array, "k s n"] | None,
-        recurrence: str,
         *,
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:

@@ -16,8 +16,26 @@ from ..linear_algebra import library_matmul
 from ..solvers import AbstractRosenbrock
 from ..stages import RosenbrockSystem, rosenbrock_increments, solve_rosenbrock, stop_gradient
 from ._affine_steps import COMPOSITIONS
-from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._recorded_steps import (
+    AbstractRecordedSteps,
+    Chunk,
+    StepTangents,
+    Times,
+    at_times,
+    times_of,
+)
 from ._step_maps import StepMaps
+
+
+@final
+class _SolvedStep(eqx.Module):
+    """The increments of a step, the factors of its matrix, and whether there are any: in a step of no
+    length that of a singular mass has no inverse, and the step passes on what it gets."""
+
+    step: Step
+    U: Float[Array, "*k s n"]
+    factors: Any
+    finite: Bool[Array, "*k"]
 
 
 @final
@@ -64,16 +82,14 @@ class RosenbrockEquations(AbstractRecordedSteps):
 
     def pushed(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         start: Float[Array, " n"],
         along: StepTangents,
-        recurrence: str,
         *,
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """That of the steps as maps."""
-        return self._maps.pushed(steps, used, start, along, recurrence, interior=interior)
+        return self._maps.pushed(chunk, start, along, interior=interior)
 
     def system(self, parameters: PyTree, step: Step) -> RosenbrockSystem:
         """The equations of one step."""
@@ -81,20 +97,17 @@ class RosenbrockEquations(AbstractRecordedSteps):
         _, restore = flatten_state(self.state)
         return self.solver.step_equations(terms, step.t0, step.t1, restore(step.y0), args)[0]
 
-    def _solved(self, step: Step) -> tuple[Float[Array, "s n"], Any, Bool[Array, ""]]:
-        """The increments, the factors of the matrix, and whether there are any: in a step of no
-        length that of a singular mass has no inverse, and the step passes on what it gets."""
+    def _solved(self, step: Step) -> _SolvedStep:
         system = self.system(self.parameters, step)
         solution = solve_rosenbrock(stop_gradient(system))
         U = jnp.where(solution.finite, rosenbrock_increments(system, solution), 0)
-        return U, solution.factors, solution.finite
+        return _SolvedStep(step, U, solution.factors, solution.finite)
 
     def _equations(self, steps: Step, U: Float[Array, "k s n"]) -> Callable[..., Array]:
         """`-R` at every stage, as a function of all but the starts of the steps."""
 
-        def equations(parameters: PyTree, times: Any) -> Array:
-            t0, t1 = (steps.t0, steps.t1) if times is None else times
-            at = replace(steps, t0=t0, t1=t1)
+        def equations(parameters: PyTree, times: Times) -> Array:
+            at = at_times(steps, times)
             return -jax.vmap(lambda step, U: self.system(parameters, step).residual(U))(at, U)
 
         return equations
@@ -107,51 +120,57 @@ class RosenbrockEquations(AbstractRecordedSteps):
         return G + library_matmul(jnp.asarray(tableau.polynomial, end.dtype), polynomial)
 
     def _pull(
-        self, step: Step, U: Float[Array, "s n"], factors: Any, G: Float[Array, "s n"]
+        self, solved: _SolvedStep, G: Float[Array, "s n"]
     ) -> tuple[Float[Array, " n"], Float[Array, "s n"]]:
-        system = self.system(self.parameters, step)
-        solve = _transposed_solve(system, factors)
+        """What the stages of one step add to the cotangent of its start, and their `V`."""
+        system, U = self.system(self.parameters, solved.step), solved.U
+        solve = _transposed_solve(system, solved.factors)
         A, C = (jnp.asarray(x, G.dtype) for x in (system.tableau.A, system.tableau.C))
 
-        def stage(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
-            V, slopes = carry
-            i, a, c, t, y, b = given
-            v = solve(
-                b + _times_mass_transposed(system, library_matmul(c, V)) + library_matmul(a, slopes)
-            )
+        def stage(later: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], None]:
+            V, slopes = later  # Rows of this stage, and of those before it, are zero.
+            i, a, c, t, y, g = given
+            rhs = g + _times_mass_transposed(system, library_matmul(c, V))
+            v = solve(rhs + library_matmul(a, slopes))
             slope = system.h * jax.vjp(lambda y: system.field(t, y), y)[1](v)[0]
             put = lax.dynamic_update_slice_in_dim
             return (put(V, v[None], i, 0), put(slopes, slope[None], i, 0)), None
 
         given = jnp.arange(len(G)), A.T, C.T, system.times, system.states(U), G
-        still = jnp.zeros_like(G), jnp.zeros_like(G)
-        (V, slopes), _ = lax.scan(stage, still, given, reverse=True)
+        none = jnp.zeros_like(G), jnp.zeros_like(G)
+        (V, slopes), _ = lax.scan(stage, none, given, reverse=True)
         at_start = jax.vjp(lambda y0: replace(system, y0=y0).at_start(U), system.y0)[1]
         return jnp.sum(slopes, axis=0) + at_start(V)[0], V
 
     def pulled(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         nodes: Float[Array, "k_plus_1 n"],
         polynomials: Float[Array, "k s n"] | None,
-        recurrence: str,
         *,
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:
         """The equations transposed, for all unit cotangents of the ends in one batch, which make a
         step an affine map, or by `"solve"` for the one that comes, step by step; then one batch for
         the parameters."""
-        *solved, finite = eqx.filter_vmap(self._solved)(steps)
-        used = used & finite
-        pull = self._pulled_in_turn if recurrence == "solve" else self._pulled_as_maps
-        start, V = pull((steps, *solved), used, nodes, polynomials, recurrence)
-        at = self.parameters, (steps.t0, steps.t1) if times else None
-        _, bar = jax.vjp(self._equations(steps, solved[0]), *at)
-        return start, StepTangents(*bar(jnp.where(used[:, None, None], V, 0)))
+        solved = eqx.filter_vmap(self._solved)(chunk.steps)
+        used = chunk.used & solved.finite
+        if chunk.recurrence == "solve":
+            start, V = self._pulled_in_turn(solved, used, nodes, polynomials)
+        else:
+            compose = COMPOSITIONS[chunk.recurrence]
+            start, V = self._pulled_as_maps(solved, used, nodes, polynomials, compose)
+        at = self.parameters, times_of(chunk.steps, wanted=times)
+        _, pull = jax.vjp(self._equations(chunk.steps, solved.U), *at)
+        return start, StepTangents(*pull(jnp.where(used[:, None, None], V, 0)))
 
     def _pulled_as_maps(
-        self, solved: tuple, used: Array, nodes: Array, polynomials: Array | None, recurrence: str
+        self,
+        solved: _SolvedStep,
+        used: Array,
+        nodes: Array,
+        polynomials: Array | None,
+        compose: Callable[..., tuple[Array, Array]],
     ) -> tuple[Float[Array, " n"], Float[Array, "k s n"]]:
         k, n = len(used), nodes.shape[1]
         identity = jnp.eye(n, dtype=nodes.dtype)
@@ -162,13 +181,12 @@ class RosenbrockEquations(AbstractRecordedSteps):
             column = jax.vmap(lambda p: self._right_sides(none, p))(polynomials)
             G = jnp.concatenate([G, column[..., None]], axis=-1)
 
-        def columns(solved: tuple[Step, Array, Any], G: Array) -> tuple[Array, Array]:
-            step, U, factors = solved
-            return jax.vmap(lambda G: self._pull(step, U, factors, G), -1, -1)(G)
+        def columns(solved: _SolvedStep, G: Array) -> tuple[Array, Array]:
+            return jax.vmap(lambda g: self._pull(solved, g), -1, -1)(G)
 
         starts, V = eqx.filter_vmap(columns)(solved, G)
         P = identity[None] + jnp.where(used[:, None, None], starts[..., :n], 0)
-        q, compose = nodes[:-1], COMPOSITIONS[recurrence]
+        q = nodes[:-1]
         if polynomials is not None:
             q = q + jnp.where(used[:, None], starts[..., n], 0)
         start, ends = compose(P, q, nodes[-1])
@@ -176,15 +194,14 @@ class RosenbrockEquations(AbstractRecordedSteps):
         return start, along if polynomials is None else along + V[..., n]
 
     def _pulled_in_turn(
-        self, solved: tuple, used: Array, nodes: Array, polynomials: Array | None, recurrence: str
+        self, solved: _SolvedStep, used: Array, nodes: Array, polynomials: Array | None
     ) -> tuple[Float[Array, " n"], Float[Array, "k s n"]]:
-        del recurrence
         dynamic, static = eqx.partition(solved, eqx.is_array)
 
         def body(end: Array, given: tuple) -> tuple[Array, Array]:
             dynamic, used, node, polynomial = given
-            step, U, factors = eqx.combine(dynamic, static)
-            start, V = self._pull(step, U, factors, self._right_sides(end, polynomial))
+            solved = eqx.combine(dynamic, static)
+            start, V = self._pull(solved, self._right_sides(end, polynomial))
             return node + jnp.where(used, end + start, end), V
 
         return lax.scan(body, nodes[-1], (dynamic, used, nodes[:-1], polynomials), reverse=True)

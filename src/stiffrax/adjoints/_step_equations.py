@@ -1,22 +1,35 @@
 """Recorded steps, linearized."""
 
+import functools as ft
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
-from ..linear_algebra import LARGEST_LEFT, refine
+from ..linear_algebra import refined_or_nan
 from ..solvers import AbstractImplicitRungeKutta, may_be_singular, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial, round_products
-from ._affine_steps import RECURRENCES, Chunk, Entering, entering
+from ._affine_steps import (
+    RECURRENCES,
+    Entering,
+    LinearizedChunk,
+    Passed,
+    entering,
+)
 from ._linearized_step import LinearizedStep, linearize
-from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._recorded_steps import (
+    AbstractRecordedSteps,
+    Chunk,
+    StepTangents,
+    Times,
+    at_times,
+    times_of,
+)
 from ._tangent_step import TangentStep
 
 
@@ -71,13 +84,12 @@ class StepEquations(AbstractRecordedSteps):
         entries have lost.
         """
 
-        def equations(parameters: PyTree, times: Any, Z: Array) -> tuple[Array, Array | None]:
+        def equations(parameters: PyTree, times: Times, Z: Array) -> tuple[Array, Array | None]:
             def one(step: Step, Z: Array) -> tuple[Array, Array | None]:
                 system = self.system(parameters, step)
                 return -system.residual(Z), system.hf0
 
-            t0, t1 = (steps.t0, steps.t1) if times is None else times
-            return jax.vmap(one)(replace(steps, t0=t0, t1=t1), Z)
+            return jax.vmap(one)(at_times(steps, times), Z)
 
         return equations
 
@@ -89,125 +101,134 @@ class StepEquations(AbstractRecordedSteps):
 
         return Z, jax.vmap(one)(steps, Z)
 
-    def _solvable(self, steps: Step, used: Bool[Array, " k"]) -> Bool[Array, " k"]:
-        """The steps but those of no length where a singular mass leaves them without an inverse.
-
-        Such a step passes on what it gets.
-        """
-        return used & ((steps.t1 != steps.t0) | (not may_be_singular(self.terms)))
+    def _to_solve(self, chunk: Chunk, steps: LinearizedStep | TangentStep) -> LinearizedChunk:
+        """The equations of a chunk, but for steps of no length where a singular mass leaves them
+        without an inverse: such a step passes on what it gets."""
+        has_length = chunk.steps.t1 != chunk.steps.t0
+        solvable = chunk.used & (has_length | (not may_be_singular(self.terms)))
+        return LinearizedChunk(steps, solvable, self.solver.exact_linear_solver)
 
     def pushed(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         start: Float[Array, " n"],
         along: StepTangents,
-        recurrence: str,
         *,
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
-        """One batch of linearized stage equations; the steps are composed by `recurrence`.
-
-        What the solution leaves of the equations is solved for once more, and again where a pattern
-        has left something out, until it is rounding.
-        """
-        used = self._solvable(steps, used)
-        Z, linearized = self._linearized(steps)
-        tangent = TangentStep.of(linearized)
-        chunk = Chunk(tangent, used, self.solver.exact_linear_solver)
-        equations = RECURRENCES[recurrence](chunk)
-        at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
-        _, push = jax.linearize(self._equations(steps), *at, Z)
+        """One batch of linearized stage equations, whose solution is corrected."""
+        steps, still = chunk.steps, jax.tree.map(jnp.zeros_like, along)
+        Z, transposed = self._linearized(steps)
+        tangent = TangentStep.of(transposed)
+        equations = self._to_solve(chunk, tangent)
+        times = times_of(steps, wanted=along.times is not None)
+        _, push = jax.linearize(self._equations(steps), self.parameters, times, Z)
         rounded = round_products(lambda _, *tangents: push(*tangents))
 
-        def pushed(U: Array, along: StepTangents) -> tuple[Array, Array | None]:
+        def left_by(U: Array, along: StepTangents) -> tuple[Array, Array | None]:
+            U = U.reshape(Z.shape)
             residual, slope = rounded(steps.t0[0], along.parameters, along.times, U)
-            return jnp.where(used[:, None], residual.reshape(len(U), -1), 0), slope
+            return equations.where_used(residual.reshape(len(U), -1)), slope
 
-        still, nothing = jnp.zeros((len(Z), start.size), start.dtype), jnp.zeros_like(start)
-        sources, slope = pushed(jnp.zeros_like(Z), along)
-        no_sources = jax.tree.map(jnp.zeros_like, along)
+        sources, slope = left_by(jnp.zeros_like(Z), along)
+        run = ft.partial(RECURRENCES[chunk.recurrence](equations).run, back=False)
+        behind = jnp.zeros((len(Z), start.size), start.dtype)
+        passed = run(start, Entering(sources, behind))
+        rest = left_by(passed.stages, along)[0] + equations.right_sides(passed.entering)
+        first = _Solved(passed.last, passed.stages, passed.entering, equations.where_used(rest))
 
-        def right_sides(starts: Array) -> Array:
-            return jnp.where(used[:, None], chunk.right_sides(starts), 0)
+        def follow(change: Passed) -> tuple[Array, Array]:
+            return change.entering, left_by(change.stages, still)[0]
 
-        def corrected(state: tuple) -> tuple:
-            (end, starts, U), rest = state
-            change = equations.run(nothing, Entering(rest, still), back=False)
-            left = pushed(change[2].reshape(Z.shape), no_sources)[0]
-            rest = rest + left + right_sides(change[1])
-            return (end + change[0], starts + change[1], U + change[2]), rest
-
-        solution = equations.run(start, Entering(sources, still), back=False)
-        rest = pushed(solution[2].reshape(Z.shape), along)[0] + right_sides(solution[1])
-        state = corrected((solution, rest))
-        if chunk.is_sparse:
-            state, size = refine(corrected, lambda s: chunk.left(s[1], s[0][2], sources), state)
-            state = jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), state)
-        (end, starts, U), _ = state
+        end, U, starts, _ = _corrected(equations, run, follow, first, sources)
         polynomials = None
         if interior:
             U = U.reshape(Z.shape)
             polynomials = jax.vmap(lambda step, *x: step.polynomial(*x))(tangent, starts, U, slope)
-            polynomials = jnp.where(used[:, None, None], polynomials, 0)
+            polynomials = jnp.where(equations.used[:, None, None], polynomials, 0)
         return jnp.concatenate([starts, end[None]]), polynomials
 
     def pulled(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         nodes: Float[Array, "k_plus_1 n"],
         polynomials: Float[Array, "k s n"] | None,
-        recurrence: str,
         *,
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:
-        """One batch of transposed stage equations; the steps are composed by `recurrence`.
+        """One batch of transposed stage equations, whose solution is corrected.
 
-        What the solution leaves of the equations is solved for once more, and again where a pattern
-        has left something out. Each is pulled to the parameters apart: their sum would round what
-        the second one holds.
+        Solution and corrections are pulled to the parameters apart: their sum would round what the
+        corrections hold.
         """
-        used = self._solvable(steps, used)
+        steps = chunk.steps
         Z, linearized = self._linearized(steps)
-        chunk = Chunk(linearized, used, self.solver.exact_linear_solver)
-        nodes, end = nodes[:-1], nodes[-1]
-        equations, given = RECURRENCES[recurrence](chunk), entering(chunk, nodes, polynomials)
-        start, ends, V = equations.run(end, given, back=True)
-        G = chunk.right_sides(ends)
+        equations = self._to_solve(chunk, linearized)
+        at = self.parameters, times_of(steps, wanted=times), Z
+        _, pull = jax.vjp(self._equations(steps), *at)
+        rounded = round_products(lambda _, *cotangents: pull(cotangents))
+
+        def pulled_to(V: Array, slope_bar: Array | None) -> tuple[Any, Array]:
+            V = equations.where_used(V).reshape(Z.shape)
+            *by, Z_bar = rounded(steps.t0[0], V, slope_bar)
+            return by, Z_bar.reshape(len(Z), -1)
+
+        run = ft.partial(RECURRENCES[chunk.recurrence](equations).run, back=True)
+        given = entering(equations, nodes[:-1], polynomials)
+        passed = run(nodes[-1], given)
+        G = equations.right_sides(passed.entering)
         G = G if given.stages is None else G + given.stages
         slope_bar = None
         if self.solver.tableau.explicit_first_stage:
-            slope_bar = jnp.zeros_like(nodes)
+            slope_bar = jnp.zeros_like(nodes[:-1])
             if polynomials is not None:
-                slope_bar = jax.vmap(lambda s, p: s.slope_from_polynomial(p))(
-                    linearized, polynomials
-                )
-        at = self.parameters, (steps.t0, steps.t1) if times else None
-        _, pull = jax.vjp(self._equations(steps), *at, Z)
-        rounded = round_products(lambda _, *cotangents: pull(cotangents))
+                slope_bar = jax.vmap(LinearizedStep.slope_from_polynomial)(linearized, polynomials)
+        by, Z_bar = pulled_to(passed.stages, slope_bar)
+        first = _Solved(passed.last, passed.stages, by, equations.where_used(G + Z_bar))
+        no_slope = jax.tree.map(jnp.zeros_like, slope_bar)
 
-        def pulled(V: Array, slope_bar: Array | None) -> tuple[PyTree, Any, Array]:
-            V = jnp.where(used[:, None, None], V.reshape(Z.shape), 0)
-            return rounded(steps.t0[0], V, slope_bar)
+        def follow(change: Passed) -> tuple[Any, Array]:
+            return pulled_to(change.stages, no_slope)
 
-        still, no_slope = jnp.zeros_like(nodes), jax.tree.map(jnp.zeros_like, slope_bar)
-
-        def corrected(state: tuple) -> tuple:
-            start, V, by, rest = state
-            change, ends, correction = equations.run(
-                jnp.zeros_like(end), Entering(rest, still), back=True
-            )
-            *more, Z_bar = pulled(correction, no_slope)
-            rest = rest + Z_bar.reshape(rest.shape) + chunk.right_sides(ends)
-            by = jax.tree.map(jnp.add, by, more)
-            return start + change, V + correction, by, jnp.where(used[:, None], rest, 0)
-
-        *by, Z_bar = pulled(V, slope_bar)
-        rest = jnp.where(used[:, None], G + Z_bar.reshape(G.shape), 0)
-        state = corrected((start, V, by, rest))
-        if chunk.is_sparse:
-            state, size = refine(corrected, lambda s: chunk.left(s[3], s[1], G), state)
-            state = jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), state)
-        start, _, by, _ = state
+        start, _, by, _ = _corrected(equations, run, follow, first, G)
         return start, StepTangents(*by)
+
+
+class _Solved(NamedTuple):
+    """What leaves the last step passed, all stages, what else is wanted that is linear in them, and
+    what they leave of the equations."""
+
+    last: Float[Array, " n"]
+    stages: Float[Array, "k mn"]
+    wanted: Any
+    rest: Float[Array, "k mn"]
+
+
+def _corrected(
+    equations: LinearizedChunk,
+    run: Callable[[Float[Array, " n"], Entering], Passed],
+    follow: Callable[[Passed], tuple[Any, Float[Array, "k mn"]]],
+    solved: _Solved,
+    G: Float[Array, "k mn"],
+) -> _Solved:
+    """Solves once more for what a solution leaves, and again where a pattern has left something out,
+    until that is rounding.
+
+    - `run`: the recurrence in one direction; `G`: what enters at the stages.
+    - `follow`: what a correction adds to what is wanted, and its stages to what is left.
+    """
+
+    def correct(solved: _Solved) -> _Solved:
+        last, stages, wanted, rest = solved
+        behind = jnp.zeros((len(rest), last.size), rest.dtype)
+        change = run(jnp.zeros_like(last), Entering(rest, behind))
+        more, added = follow(change)
+        rest = equations.where_used(rest + added + equations.right_sides(change.entering))
+        wanted = jax.tree.map(jnp.add, wanted, more)
+        return _Solved(last + change.last, stages + change.stages, wanted, rest)
+
+    def left(solved: _Solved) -> Array:
+        return equations.left(solved.rest, solved.stages, G)
+
+    solved = correct(solved)
+    return refined_or_nan(correct, left, solved) if equations.is_sparse else solved

@@ -1,20 +1,26 @@
 """Recorded steps as maps, differentiated by JAX."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
 from ..solvers import DENSE_DEGREE, AbstractRosenbrock
 from ._affine_steps import COMPOSITIONS
-from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._recorded_steps import (
+    AbstractRecordedSteps,
+    Chunk,
+    StepTangents,
+    Times,
+    at_times,
+    times_of,
+)
 
 
 @final
@@ -56,32 +62,33 @@ class StepMaps(AbstractRecordedSteps):
         flat = jax.vmap(lambda tree: flatten_state(tree)[0])
         return flatten_state(y1)[0], flat(dense_info["coefficients"])
 
+    def _end(self, step: Step) -> Callable[..., tuple[Array, Array]]:
+        """One step as a function of all that derivatives are wanted of."""
+        return lambda parameters, times, y0: self.step(parameters, at_times(step, times), y0)
+
     def _ends(self, steps: Step) -> Callable[..., tuple[Array, Array]]:
 
-        def ends(parameters: PyTree, times: Any, y0: Array) -> tuple[Array, Array]:
-            t0, t1 = (steps.t0, steps.t1) if times is None else times
-            at = replace(steps, t0=t0, t1=t1)
+        def ends(parameters: PyTree, times: Times, y0: Array) -> tuple[Array, Array]:
+            at = at_times(steps, times)
             return jax.vmap(lambda step, y: self.step(parameters, step, y))(at, y0)
 
         return ends
 
     def pushed(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         start: Float[Array, " n"],
         along: StepTangents,
-        recurrence: str,
         *,
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """One batch over the steps: their derivative along all unit tangents of the start, which
         make a step an affine map; then along what they are. By `"solve"` one by one."""
-        if recurrence == "solve":
-            return self._pushed_in_turn(steps, used, start, along, interior=interior)
-        still = jax.tree.map(jnp.zeros_like, along)
-        at = self.parameters, None if along.times is None else (steps.t0, steps.t1)
-        _, push = jax.linearize(self._ends(steps), *at, steps.y0)
+        if chunk.recurrence == "solve":
+            return self._pushed_in_turn(chunk, start, along, interior=interior)
+        steps, used, still = chunk.steps, chunk.used, jax.tree.map(jnp.zeros_like, along)
+        times = times_of(steps, wanted=along.times is not None)
+        _, push = jax.linearize(self._ends(steps), self.parameters, times, steps.y0)
 
         def push_unit(unit: Array) -> Array:
             units = jnp.broadcast_to(unit, steps.y0.shape)
@@ -90,26 +97,26 @@ class StepMaps(AbstractRecordedSteps):
         identity = jnp.eye(start.size, dtype=start.dtype)
         P = jnp.where(used[:, None, None], jax.vmap(push_unit, out_axes=2)(identity), identity)
         q = push(along.parameters, along.times, jnp.zeros_like(steps.y0))[0]
-        end, starts = COMPOSITIONS[recurrence](P, jnp.where(used[:, None], q, 0), start, back=False)
+        compose = COMPOSITIONS[chunk.recurrence]
+        end, starts = compose(P, jnp.where(used[:, None], q, 0), start, back=False)
         polynomials = push(along.parameters, along.times, starts)[1] if interior else None
         return jnp.concatenate([starts, end[None]]), polynomials
 
     def pulled(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         nodes: Float[Array, "k_plus_1 n"],
         polynomials: Float[Array, "k s n"] | None,
-        recurrence: str,
         *,
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:
         """One batch over the steps: their derivative for all unit cotangents of the end, which
         make a step an affine map; then the sum for the parameters. By `"solve"` one by one."""
-        if recurrence == "solve":
-            return self._pulled_in_turn(steps, used, nodes, polynomials, times=times)
-        at = self.parameters, (steps.t0, steps.t1) if times else None
-        (y1, p), pull = jax.vjp(self._ends(steps), *at, steps.y0)
+        if chunk.recurrence == "solve":
+            return self._pulled_in_turn(chunk, nodes, polynomials, times=times)
+        steps, used = chunk.steps, chunk.used
+        at = self.parameters, times_of(steps, wanted=times), steps.y0
+        (y1, p), pull = jax.vjp(self._ends(steps), *at)
         p_bar = jnp.zeros_like(p) if polynomials is None else polynomials
 
         def pull_unit(unit: Array) -> Array:
@@ -122,42 +129,38 @@ class StepMaps(AbstractRecordedSteps):
         q = nodes
         if polynomials is not None:
             q = q + jnp.where(used[:, None], pull((jnp.zeros_like(y1), p_bar))[-1], 0)
-        start, ends = COMPOSITIONS[recurrence](P, q, end)
+        start, ends = COMPOSITIONS[chunk.recurrence](P, q, end)
         *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
         return start, StepTangents(*bar)
 
-    def _one(self, step: Step) -> Callable[..., tuple[Array, Array]]:
-        return lambda parameters, times, y0: self.step(
-            parameters, step if times is None else replace(step, t0=times[0], t1=times[1]), y0
-        )
-
     def _pushed_in_turn(
-        self, steps: Step, used: Array, start: Array, along: StepTangents, *, interior: bool
+        self, chunk: Chunk, start: Array, along: StepTangents, *, interior: bool
     ) -> tuple[Array, Array | None]:
         def body(start: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array | None]]:
             step, used, times_dot = inputs
-            at = self.parameters, None if times_dot is None else (step.t0, step.t1), step.y0
+            at = self.parameters, times_of(step, wanted=times_dot is not None), step.y0
             dot = along.parameters, times_dot, start
-            _, (end, polynomial) = jax.jvp(self._one(step), at, dot)
+            _, (end, polynomial) = jax.jvp(self._end(step), at, dot)
             return jnp.where(used, end, start), (start, polynomial if interior else None)
 
-        end, (starts, polynomials) = lax.scan(body, start, (steps, used, along.times))
+        inputs = chunk.steps, chunk.used, along.times
+        end, (starts, polynomials) = lax.scan(body, start, inputs)
         return jnp.concatenate([starts, end[None]]), polynomials
 
     def _pulled_in_turn(
-        self, steps: Step, used: Array, nodes: Array, polynomials: Array | None, *, times: bool
+        self, chunk: Chunk, nodes: Array, polynomials: Array | None, *, times: bool
     ) -> tuple[Array, StepTangents]:
         def body(carry: tuple, inputs: tuple) -> tuple[tuple, Any]:
             end, bar = carry
             step, used, node, p_bar = inputs
-            at = self.parameters, (step.t0, step.t1) if times else None, step.y0
-            (_, p), pull = jax.vjp(self._one(step), *at)
+            at = self.parameters, times_of(step, wanted=times), step.y0
+            (_, p), pull = jax.vjp(self._end(step), *at)
             p_bar = jnp.zeros_like(p) if p_bar is None else p_bar
             bar_new, times_bar, start = pull((end, p_bar))
             bar = jax.tree.map(lambda x, new: x + jnp.where(used, new, 0), bar, bar_new)
             return (node + jnp.where(used, start, end), bar), times_bar
 
         still = jax.tree.map(jnp.zeros_like, self.parameters)
-        inputs = steps, used, nodes[:-1], polynomials
+        inputs = chunk.steps, chunk.used, nodes[:-1], polynomials
         (start, bar), times_bar = lax.scan(body, (nodes[-1], still), inputs, reverse=True)
         return start, StepTangents(bar, times_bar)

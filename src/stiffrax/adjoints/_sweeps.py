@@ -9,11 +9,11 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import StepRecord
-from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._recorded_steps import AbstractRecordedSteps, Chunk, StepTangents
 from ._saved_values import SavedPlaces
 
 
@@ -57,7 +57,7 @@ class Sweep(eqx.Module):
     record: StepRecord
     places: list[SavedPlaces]
     dense: bool = eqx.field(static=True)
-    chunk: int = eqx.field(static=True)
+    chunk_size: int = eqx.field(static=True)
     recurrence: str = eqx.field(static=True)
 
     @property
@@ -66,22 +66,23 @@ class Sweep(eqx.Module):
 
     @property
     def _chunks(self) -> Int[Array, ""]:
-        return eqxi.unvmap_max(-(-self.record.count // self.chunk))
+        return eqxi.unvmap_max(-(-self.record.count // self.chunk_size))
 
     def _buffers(self, dtype: Any, size: int) -> tuple[Array | None, Array | None]:
         """Nodes and polynomials of all steps, where slots are read from them."""
         by_step = [place for place in self.places if place.by_step]
         if not (self.dense or by_step):
             return None, None
-        rows = -(-self.record.t0.size // self.chunk) * self.chunk
+        rows = -(-self.record.t0.size // self.chunk_size) * self.chunk_size
         nodes = jnp.zeros((rows + 1, size), dtype)
         if not (self.dense or any(place.interior for place in by_step)):
             return nodes, None
         return nodes, jnp.zeros((rows, self.steps.num_powers, size), dtype)
 
-    def _take(self, c: Array) -> tuple[Int[Array, " k"], Bool[Array, " k"]]:
-        index = c * self.chunk + jnp.arange(self.chunk)
-        return index, index < self.record.count
+    def _take(self, c: Array) -> tuple[Int[Array, " k"], Chunk]:
+        index = c * self.chunk_size + jnp.arange(self.chunk_size)
+        used = index < self.record.count
+        return index, Chunk(self.record.take(index), used, self.recurrence)
 
     def _read(self, nodes: Array, polynomials: Array | None, base: Array) -> list[Array]:
         """Reads the slots in one chunk of each buffer that has fewer slots than steps."""
@@ -111,17 +112,14 @@ class Sweep(eqx.Module):
 
         def body(carry: tuple) -> tuple:
             c, start, few, buffers = carry
-            index, used = self._take(c)
-            take = lambda x: jnp.where(used, x[jnp.minimum(index, x.size - 1)], 0)  # noqa: E731
-            nodes, polynomials = self.steps.pushed(
-                self.record.take(index),
-                used,
-                start,
-                StepTangents(tangents.parameters, jax.tree.map(take, tangents.times)),
-                self.recurrence,
-                interior=self._interior,
+            index, chunk = self._take(c)
+            times = jax.tree.map(
+                lambda x: jnp.where(chunk.used, x[jnp.minimum(index, x.size - 1)], 0),
+                tangents.times,
             )
-            base = c * self.chunk
+            along = StepTangents(tangents.parameters, times)
+            nodes, polynomials = self.steps.pushed(chunk, start, along, interior=self._interior)
+            base = c * self.chunk_size
             few = jax.tree.map(jnp.add, few, self._read(nodes, polynomials, base))
             buffers = tuple(
                 x if x is None else lax.dynamic_update_slice_in_dim(x, cast(Array, new), base, 0)
@@ -150,32 +148,27 @@ class Sweep(eqx.Module):
         buffers = _transposed(self._read_all, buffers, replace(cotangents, rows=by_step))
         powers = self.steps.num_powers
         nothing = (
-            jnp.zeros((self.chunk + 1, size), dtype),
-            jnp.zeros((self.chunk, powers, size), dtype) if self._interior else None,
+            jnp.zeros((self.chunk_size + 1, size), dtype),
+            jnp.zeros((self.chunk_size, powers, size), dtype) if self._interior else None,
         )
         chunks = self._chunks
 
         def body(carry: tuple) -> tuple:
             c, end, bar = carry
-            index, used = self._take(c)
-            base = c * self.chunk
+            index, chunk = self._take(c)
+            used = chunk.used
+            base = c * self.chunk_size
             nodes, polynomials = _transposed(lambda x, p: self._read(x, p, base), nothing, few)
             if buffers[0] is not None:
-                rows = lax.dynamic_slice_in_dim(buffers[0], base, self.chunk)
+                rows = lax.dynamic_slice_in_dim(buffers[0], base, self.chunk_size)
                 nodes = nodes.at[:-1].add(rows)
             if buffers[1] is not None:
-                rows = lax.dynamic_slice_in_dim(buffers[1], base, self.chunk)
+                rows = lax.dynamic_slice_in_dim(buffers[1], base, self.chunk_size)
                 polynomials = rows if polynomials is None else polynomials + rows
             if polynomials is not None:
                 polynomials = jnp.where(used[:, None, None], polynomials, 0)
-            start, new = self.steps.pulled(
-                self.record.take(index),
-                used,
-                nodes.at[-1].add(end),
-                polynomials,
-                self.recurrence,
-                times=times,
-            )
+            nodes = nodes.at[-1].add(end)
+            start, new = self.steps.pulled(chunk, nodes, polynomials, times=times)
             # Steps not used repeat the last one, where all is well; but there may be no step at all.
             new = jax.tree.map(lambda x: jnp.where(jnp.any(used), x, 0), new)
             parameters = jax.tree.map(jnp.add, bar.parameters, new.parameters)
@@ -193,7 +186,7 @@ class Sweep(eqx.Module):
         )
         end = jnp.zeros(size, dtype)
         if buffers[0] is not None:
-            end = buffers[0][chunks * self.chunk]
+            end = buffers[0][chunks * self.chunk_size]
         _, y0, bar = lax.while_loop(lambda carry: carry[0] >= 0, body, (chunks - 1, end, zero))
         for place, rows in zip(self.places, cotangents.rows, strict=True):
             direct = (self.record.count == 0) & place.filled[:, None]

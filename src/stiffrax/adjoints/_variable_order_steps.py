@@ -6,11 +6,10 @@ from typing import cast, final
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from ..diffrax_loop import Step
 from ..solvers import RadauIIA
-from ._recorded_steps import AbstractRecordedSteps, StepTangents
+from ._recorded_steps import AbstractRecordedSteps, Chunk, StepTangents, times_of
 from ._step_equations import StepEquations
 
 
@@ -45,24 +44,21 @@ class VariableOrderSteps(AbstractRecordedSteps):
 
     def pushed(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         start: Float[Array, " n"],
         along: StepTangents,
-        recurrence: str,
         *,
         interior: bool,
     ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
         """Run by run ahead."""
-        member, index, count = cast(Array, steps.member), jnp.arange(used.size), jnp.sum(used)
+        used, member = chunk.used, cast(Array, chunk.steps.member)
+        index, count = jnp.arange(used.size), jnp.sum(used)
         rows = self.num_powers, start.size
 
         def by(equations: StepEquations) -> Callable[..., tuple[Array, Array | None]]:
             def push(first: Array, last: Array, start: Array) -> tuple[Array, Array | None]:
-                run, inside = _run_of(steps, first, last)
-                nodes, polynomials = equations.pushed(
-                    run, inside, start, along, recurrence, interior=interior
-                )
+                run = _run_of(chunk, first, last)
+                nodes, polynomials = equations.pushed(run, start, along, interior=interior)
                 if polynomials is not None:
                     missing = rows[0] - polynomials.shape[1]
                     polynomials = jnp.pad(polynomials, ((0, 0), (0, missing), (0, 0)))
@@ -91,27 +87,26 @@ class VariableOrderSteps(AbstractRecordedSteps):
 
     def pulled(
         self,
-        steps: Step,
-        used: Bool[Array, " k"],
+        chunk: Chunk,
         nodes: Float[Array, "k_plus_1 n"],
         polynomials: Float[Array, "k s n"] | None,
-        recurrence: str,
         *,
         times: bool,
     ) -> tuple[Float[Array, " n"], StepTangents]:
         """Run by run back."""
-        member, index, count = cast(Array, steps.member), jnp.arange(used.size), jnp.sum(used)
+        used, member = chunk.used, cast(Array, chunk.steps.member)
+        index, count = jnp.arange(used.size), jnp.sum(used)
 
         def by(equations: StepEquations) -> Callable[..., tuple[Array, StepTangents]]:
             def pull(first: Array, last: Array, end: Array) -> tuple[Array, StepTangents]:
-                run, inside = _run_of(steps, first, last)
-                given = jnp.where(inside[:, None], nodes[:-1], 0)
+                run = _run_of(chunk, first, last)
+                given = jnp.where(run.used[:, None], nodes[:-1], 0)
                 within = None
                 if polynomials is not None:
                     within = polynomials[:, : equations.num_powers]
-                    within = jnp.where(inside[:, None, None], within, 0)
+                    within = jnp.where(run.used[:, None, None], within, 0)
                 given = jnp.concatenate([given, end[None]])
-                return equations.pulled(run, inside, given, within, recurrence, times=times)
+                return equations.pulled(run, given, within, times=times)
 
             return pull
 
@@ -126,15 +121,15 @@ class VariableOrderSteps(AbstractRecordedSteps):
 
         # Steps that were not taken pass on what they get.
         end = nodes[-1] + jnp.sum(jnp.where(used[:, None], 0, nodes[:-1]), axis=0)
-        still = (jnp.zeros_like(steps.t0), jnp.zeros_like(steps.t1)) if times else None
+        still = jax.tree.map(jnp.zeros_like, times_of(chunk.steps, wanted=times))
         bar = StepTangents(jax.tree.map(jnp.zeros_like, self.parameters), still)
         _, start, bar = lax.while_loop(lambda carry: carry[0] > 0, body, (count, end, bar))
         return start, bar
 
 
-def _run_of(steps: Step, first: Array, last: Array) -> tuple[Step, Bool[Array, " k"]]:
+def _run_of(chunk: Chunk, first: Array, last: Array) -> Chunk:
     """The steps of one run at their places; elsewhere the nearest of them, which are not used."""
-    index = jnp.arange(steps.t0.size)
+    index = jnp.arange(chunk.used.size)
     rows = jnp.clip(index, first, last - 1)
-    inside = (index >= first) & (index < last)
-    return jax.tree.map(lambda x: x[rows], steps), inside
+    steps = jax.tree.map(lambda x: x[rows], chunk.steps)
+    return Chunk(steps, (index >= first) & (index < last), chunk.recurrence)

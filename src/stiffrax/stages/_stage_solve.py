@@ -14,9 +14,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..linear_algebra import (
-    LARGEST_LEFT,
     library_solve,
-    refine,
+    refined_or_nan,
     scaled_inverse,
     units_left,
     with_derivative,
@@ -164,8 +163,8 @@ def _solve_sparse(
             V, rest = state
             return units_left(rest, factors.equations.terms(V, b))
 
-        (V, _), size = refine(corrected, left, corrected((jnp.zeros_like(b), b)))
-        return jnp.where(size <= LARGEST_LEFT, V, jnp.nan)
+        V, _ = refined_or_nan(corrected, left, corrected((jnp.zeros_like(b), b)))
+        return V
 
     return lax.custom_linear_solve(
         product,
