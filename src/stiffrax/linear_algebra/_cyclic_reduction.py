@@ -22,46 +22,119 @@ _LOOPED_BLOCKS = 32
 
 
 @final
-class ReducedBand(eqx.Module):
-    """What each round needs to reduce a right-hand side, and to go back.
+class _HalvedRound(eqx.Module):
+    """A round in which every odd block row is solved for, which leaves a band of the even ones.
 
-    `halving`: of rounds written out. `looped`: of those in a loop, what the rows before and after add
-    to a row that stays; and for the round in which each row leaves, how it is found.
+    - `from_before`, `from_after`: what the odd rows next to an even one add to it.
+    - `inverse`, `L`, `U`: the odd rows, with their diagonal blocks inverted.
     """
 
-    halving: list[tuple[Array, ...]]
-    looped: tuple[Array, Array]
-    leaving: tuple[Array, Array, Array]
+    from_before: Inexact[Array, "half b b"]
+    from_after: Inexact[Array, "half b b"]
+    inverse: Inexact[Array, "half b b"]
+    L: Inexact[Array, "half b b"]
+    U: Inexact[Array, "half b b"]
 
-    def solve(self, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
-        """Solves for one right-hand side."""
-        count, b, _ = self.leaving[0].shape
-        size = count * b << len(self.halving)
-        x = jnp.pad(rhs, (0, size - rhs.size)).reshape(-1, b)
-        odd = []
-        for from_before, from_after, *_ in self.halving:
-            odd.append(x[1::2])
-            x = x[::2] - _apply(from_before, _before(x[1::2])) - _apply(from_after, x[1::2])
+    def reduce(self, x: Inexact[Array, "k b"]) -> tuple[Array, Array]:
+        """The right-hand sides of the even rows that are left, and of the odd ones."""
+        even, odd = x[::2], x[1::2]
+        even = even - _apply(self.from_before, _before(odd)) - _apply(self.from_after, odd)
+        return even, odd
 
-        def stay(x: Array, at: Any) -> tuple[Array, None]:
+    def restore(self, even: Inexact[Array, "half b"], odd: Inexact[Array, "half b"]) -> Array:
+        """The solution of all rows, from that of even ones and the right-hand sides of odd ones."""
+        after = jnp.concatenate([even[1:], jnp.zeros_like(even[:1])])
+        between = _apply(self.inverse, odd - _apply(self.L, even) - _apply(self.U, after))
+        return jnp.stack([even, between], axis=1).reshape(-1, even.shape[1])
+
+
+def _halve(L: Array, D: Array, U: Array) -> tuple[_HalvedRound, tuple[Array, Array, Array]]:
+    """One round, and the band that it leaves."""
+    inverse = jax.vmap(small_inverse)(D[1::2])
+    from_before = _times(L[::2], _before(inverse))
+    from_after = _times(U[::2], inverse)
+    done = _HalvedRound(from_before, from_after, inverse, L[1::2], U[1::2])
+    D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
+    L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
+    return done, (L, D, U)
+
+
+@final
+class _LoopedRounds(eqx.Module):
+    """All rounds down to one block row, in a loop: every row keeps its place.
+
+    - `from_before`, `from_after`: what in each round the rows so far away add to one that stays.
+    - `inverse`, `L`, `U`: every row as it is in the round in which it leaves.
+    """
+
+    from_before: Inexact[Array, "rounds k b b"]
+    from_after: Inexact[Array, "rounds k b b"]
+    inverse: Inexact[Array, "k b b"]
+    L: Inexact[Array, "k b b"]
+    U: Inexact[Array, "k b b"]
+
+    def solve(self, x: Inexact[Array, "k b"]) -> Inexact[Array, "k b"]:
+        """Solves for the right-hand sides of all rows."""
+        distances = _distances(len(x))
+
+        def stay(x: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
             distance, from_before, from_after = at
             before, after = _neighbors(x, distance)
             return x - _apply(from_before, before) - _apply(from_after, after), None
 
         def leave(x: Array, distance: Array) -> tuple[Array, None]:
-            inverse, L, U = self.leaving
             before, after = _neighbors(x, distance)
-            found = _apply(inverse, x - _apply(L, before) - _apply(U, after))
-            return jnp.where(_leaves(count, distance)[:, None], found, x), None
+            found = _apply(self.inverse, x - _apply(self.L, before) - _apply(self.U, after))
+            return jnp.where(_leaves(len(x), distance)[:, None], found, x), None
 
-        distances = _distances(count)
-        x, _ = lax.scan(stay, x, (distances, *self.looped))
-        x = x.at[0].set(_apply(self.leaving[0][0], x[0]))
+        x, _ = lax.scan(stay, x, (distances, self.from_before, self.from_after))
+        x = x.at[0].set(_apply(self.inverse[0], x[0]))
         x, _ = lax.scan(leave, x, distances, reverse=True)
-        for (_, _, inverse, L, U), right in zip(reversed(self.halving), reversed(odd), strict=True):
-            after = jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
-            between = _apply(inverse, right - _apply(L, x) - _apply(U, after))
-            x = jnp.stack([x, between], axis=1).reshape(-1, b)
+        return x
+
+
+def _loop(L: Array, D: Array, U: Array) -> _LoopedRounds:
+    """All rounds of a band."""
+    count, one = len(D), jnp.eye(D.shape[-1], dtype=D.dtype)
+
+    def reduce(blocks: tuple[Array, Array, Array], distance: Array) -> tuple[Any, Any]:
+        L, D, U = blocks
+        leaves = _leaves(count, distance)[:, None, None]
+        stays = (jnp.arange(count) % (2 * distance) == 0)[:, None, None]
+        inverse = jnp.where(leaves, jax.vmap(small_inverse)(jnp.where(leaves, D, one)), 0)
+        before, after = _neighbors(inverse, distance)
+        from_before = jnp.where(stays, _times(L, before), 0)
+        from_after = jnp.where(stays, _times(U, after), 0)
+        (L_before, L_after), (U_before, U_after) = (_neighbors(x, distance) for x in (L, U))
+        D = D - _times(from_before, U_before) - _times(from_after, L_after)
+        L = jnp.where(stays, -_times(from_before, L_before), L)
+        U = jnp.where(stays, -_times(from_after, U_after), U)
+        return (L, jnp.where(leaves, inverse, D), U), (from_before, from_after)
+
+    blocks, (from_before, from_after) = lax.scan(reduce, (L, D, U), _distances(count))
+    L, inverse, U = blocks
+    inverse = inverse.at[0].set(small_inverse(inverse[0]))
+    return _LoopedRounds(from_before, from_after, inverse, L, U)
+
+
+@final
+class ReducedBand(eqx.Module):
+    """What each round needs to reduce a right-hand side, and to go back: first those written out."""
+
+    halved: list[_HalvedRound]
+    looped: _LoopedRounds
+
+    def solve(self, rhs: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+        """Solves for one right-hand side."""
+        count, b, _ = self.looped.inverse.shape
+        size = count * b << len(self.halved)
+        x, odd_rows = jnp.pad(rhs, (0, size - rhs.size)).reshape(-1, b), []
+        for done in self.halved:
+            x, odd = done.reduce(x)
+            odd_rows.append(odd)
+        x = self.looped.solve(x)
+        for done, odd in zip(reversed(self.halved), reversed(odd_rows), strict=True):
+            x = done.restore(x, odd)
         return x.reshape(-1)[: rhs.size]
 
 
@@ -138,32 +211,8 @@ def _neighbors(x: Array, distance: Array) -> tuple[Array, Array]:
 
 
 def _reduce(L: Array, D: Array, U: Array) -> ReducedBand:
-    halving = []
+    halved = []
     while len(D) > _LOOPED_BLOCKS:
-        inverse = jax.vmap(small_inverse)(D[1::2])
-        from_before = _times(L[::2], _before(inverse))
-        from_after = _times(U[::2], inverse)
-        halving.append((from_before, from_after, inverse, L[1::2], U[1::2]))
-        D = D[::2] - _times(from_before, _before(U[1::2])) - _times(from_after, L[1::2])
-        L, U = -_times(from_before, _before(L[1::2])), -_times(from_after, U[1::2])
-
-    count, one = len(D), jnp.eye(D.shape[-1], dtype=D.dtype)
-
-    def reduce(blocks: tuple[Array, ...], distance: Array) -> tuple[Any, Any]:
-        L, D, U = blocks
-        leaves = _leaves(count, distance)[:, None, None]
-        stays = (jnp.arange(count) % (2 * distance) == 0)[:, None, None]
-        inverse = jnp.where(leaves, jax.vmap(small_inverse)(jnp.where(leaves, D, one)), 0)
-        before, after = _neighbors(inverse, distance)
-        from_before, from_after = (
-            jnp.where(stays, _times(*x), 0) for x in ((L, before), (U, after))
-        )
-        (L_before, L_after), (U_before, U_after) = (_neighbors(x, distance) for x in (L, U))
-        D = D - _times(from_before, U_before) - _times(from_after, L_after)
-        L = jnp.where(stays, -_times(from_before, L_before), L)
-        U = jnp.where(stays, -_times(from_after, U_after), U)
-        return (L, jnp.where(leaves, inverse, D), U), (from_before, from_after)
-
-    (L, inverse, U), looped = lax.scan(reduce, (L, D, U), _distances(count))
-    inverse = inverse.at[0].set(small_inverse(inverse[0]))
-    return ReducedBand(halving, looped, (inverse, L, U))
+        done, (L, D, U) = _halve(L, D, U)
+        halved.append(done)
+    return ReducedBand(halved, _loop(L, D, U))
