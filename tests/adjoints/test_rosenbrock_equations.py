@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.adjoints._recorded_steps import Chunk
 from stiffrax.adjoints._rosenbrock_equations import RosenbrockEquations
 from stiffrax.adjoints._step_maps import StepMaps
 from stiffrax.diffrax_loop import Step
@@ -41,7 +42,7 @@ def test_cotangents_are_pulled_as_through_the_steps_themselves(recurrence, getke
 
     def pulled(kind: Any, recurrence: str) -> Any:
         equations, recorded = steps(kind, key)
-        pull = lambda *bar: equations.pulled(recorded, used, *bar, recurrence, times=True)
+        pull = lambda *bar: equations.pulled(Chunk(recorded, used, recurrence), *bar, times=True)
         start, bar = jax.jit(pull)(nodes, polynomials)
         return [start, *jax.tree.leaves(bar)]
 
@@ -58,7 +59,8 @@ def test_a_step_of_no_length_passes_on_what_it_gets_with_a_constraint(recurrence
         srx.Rodas3P(), *eqx.partition(inputs, eqx.is_inexact_array), y0[0]
     )
     nodes, still = jnp.array([[1.0, 2.0], [3.0, 4.0]]), Step(t0, t0, y0, y0, None)
-    pull = jax.jit(lambda: equations.pulled(still, t0 > 0, nodes, None, recurrence, times=True))
+    chunk = Chunk(still, jnp.array([True]), recurrence)
+    pull = jax.jit(lambda: equations.pulled(chunk, nodes, None, times=True))
     start, bar = pull()
     np.testing.assert_array_equal(start, [4.0, 6.0])
     assert all(np.all(np.asarray(x) == 0) for x in jax.tree.leaves(bar))
@@ -77,7 +79,7 @@ def test_they_change_with_starts_and_parameters_as_those_of_the_steps_do(recurre
         def pulled(parameters: Any, y0: jax.Array) -> Any:
             at = eqx.tree_at(lambda e: e.parameters, equations, parameters)
             moved = eqx.tree_at(lambda s: s.y0, recorded, y0)
-            return at.pulled(moved, used, *bar, recurrence, times=True)
+            return at.pulled(Chunk(moved, used, recurrence), *bar, times=True)
 
         given = equations.parameters, recorded.y0
         along = jax.tree.map(jnp.ones_like, equations.parameters), direction

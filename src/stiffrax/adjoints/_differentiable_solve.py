@@ -1,6 +1,7 @@
 """A solve with a derivative of its own: the loop of diffrax, and a linear map over its steps."""
 
 import abc
+import functools as ft
 import math
 from dataclasses import replace
 from typing import Any, ClassVar, cast, final
@@ -10,7 +11,7 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state
 from .._options import Failed
@@ -39,7 +40,7 @@ from ..diffrax_loop import (
 )
 from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA, may_be_singular
 from ..stages import stop_gradient
-from ._event_tangents import event_place
+from ._event_tangents import EventPlace, event_place
 from ._linear_map import linear_map, untold
 from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver, refuse_terms
@@ -123,43 +124,37 @@ def _(
     **kwargs: Any,
 ) -> tuple[Any, Any]:
     (inputs,), (moved,) = primals, tangents
-    name, dense = type(rule).__name__, inputs.saveat.dense
-    root, moving = has_root(inputs.event), is_moved(moved.times)
-    refused = moved.frozen if rule.moves_times else moved.times | moved.frozen
+    name, moves_times = type(rule).__name__, rule.moves_times
+    refused = moved.frozen if moves_times else moved.times | moved.frozen
     refuse_derivative(
-        name, inputs.saveat, max_steps, inputs.event, refused, moves_times=rule.moves_times
+        name, inputs.saveat, max_steps, inputs.event, refused, moves_times=moves_times
     )
+    refusal = TWICE.format(adjoint=name)
+    root, moving = has_root(inputs.event), is_moved(moved.times)
     # Rosenbrock and trained steps are made again from their starts.
-    keep_stages = rule.keep_stages and not isinstance(
-        inputs.frozen["solver"], AbstractRosenbrock | None
-    )
+    by_start = isinstance(inputs.frozen["solver"], AbstractRosenbrock | None)
     arguments = inputs.loop_arguments(init_state, [and_state(fn) for fn in inputs.fns])
     arguments["init_state"] = with_room_for_states(arguments["init_state"], inputs.fns)
     final_state, aux_stats, record = counted_loop(recorded_loop)(  # pyright: ignore[reportAssignmentType]
-        keep_stages=keep_stages or moving or root or dense,
+        keep_stages=(rule.keep_stages and not by_start) or moving or root or inputs.saveat.dense,
         max_steps=max_steps,
         **arguments,
         **kwargs,
     )
     final_state, states = split_states(final_state, inputs.fns)
-    refusal = TWICE.format(adjoint=name)
-    solved = _recorded(inputs, moved, final_state, record)
-    times, event = None, None
+    solved, event = _recorded(inputs, moved, final_state, record)
+    times = None
     if moving or root:
         controller, stopped = arguments["stepsize_controller"], stopped_by_event(final_state)
         followed = step_times(solved.record, controller, inputs.t0, inputs.t1)
         times = time_tangents(inputs, moved, solved.record, followed, stopped, solved.ok)
-    if root:
-        values, subs = saved_values(final_state), subs_of(inputs.saveat)
-        event = event_place(inputs, final_state, solved.record, values, subs)
-        solved = eqx.tree_at(lambda s: s.places, solved, [*solved.places, event.place])
-    change = _change_of_states(rule, inputs, moved, solved, times if moving else None, refusal)
-    if event is not None:
-        *rows, (y_dot,) = change.rows
-        change = eqx.tree_at(lambda c: c.rows, change, rows)
-        times = replace(cast(TimeTangents, times), event=event)
-        times = replace(times, at_event=event.tangent(inputs, moved, times, y_dot))
-    final_dot = _change_of_state(rule, inputs, moved, final_state, states, solved, change, times)
+    change = _tangents_of_slots(rule, inputs, moved, solved, times if moving else None, refusal)
+    if event is not None and times is not None:
+        at_event = event.tangent(inputs, moved, times, change.rows[-1][0])
+        times = replace(times, event=event, at_event=at_event)
+    final_dot = _tangents_of_loop_state(
+        rule, inputs, moved, final_state, states, solved, change, times
+    )
     out = _arrays((final_state, aux_stats), static)
     stats_dot = jax.tree.map(lambda _: None, out[1])
     # The loop itself has a derivative in forward mode only.
@@ -169,17 +164,22 @@ def _(
 
 def _recorded(
     inputs: SolveInputs, moved: SolveInputs, final_state: Any, record: StepRecord
-) -> Recorded:
+) -> tuple[Recorded, EventPlace | None]:
+    """The record, with the place of an event that can stop the solve behind those of saved values."""
     ok = succeeded(final_state)
     # A failed solve has no steps to go over.
-    record = eqx.tree_at(lambda r: r.count, record, jnp.where(ok, record.count, 0))
+    record = replace(record, count=jnp.where(ok, record.count, 0))
     flat, _ = flatten_state(inputs.y0)
-    buffers = zip(saved_values(final_state), subs_of(inputs.saveat), strict=True)
-    stops = has_root(inputs.event)
+    values, subs, stops = saved_values(final_state), subs_of(inputs.saveat), has_root(inputs.event)
     places = [
-        saved_places(record, saved, sub, flat.dtype, may_stop=stops) for saved, sub in buffers
+        saved_places(record, saved, sub, flat.dtype, may_stop=stops)
+        for saved, sub in zip(values, subs, strict=True)
     ]
-    return Recorded(recorded_steps(inputs, moved), record, places, inputs.saveat.dense, ok)
+    event = event_place(inputs, final_state, record, values, subs) if stops else None
+    if event is not None:
+        places.append(event.place)
+    solved = Recorded(recorded_steps(inputs, moved), record, places, inputs.saveat.dense, ok)
+    return solved, event
 
 
 def recorded_steps(inputs: SolveInputs, moved: SolveInputs) -> AbstractRecordedSteps:
@@ -203,15 +203,9 @@ def _or_zero(tangents: PyTree, values: PyTree[Array]) -> PyTree[Array]:
     return jax.tree.map(one, values, tangents)
 
 
-def _change_of_states(
-    rule: AbstractDerivativeRule,
-    inputs: SolveInputs,
-    moved: SolveInputs,
-    solved: Recorded,
-    times: TimeTangents | None,
-    refusal: str,
-) -> SavedTangents:
-    """The tangents of the states in all slots, at fixed fractions of their steps."""
+def _start_tangent(
+    inputs: SolveInputs, moved: SolveInputs, solved: Recorded, refusal: str
+) -> Float[Array, " n"]:
     y0_dot, _ = flatten_state(_or_zero(moved.y0, inputs.y0))
     if may_be_singular(inputs.terms):
         # A start just before a jump moves along a slope that a singular mass does not tell, and so do
@@ -222,6 +216,19 @@ def _change_of_states(
         for where, x in [(still | empty, moved.t0), *((still, x) for x in (moved.t1, *ts))]:
             if x is not None:
                 y0_dot = y0_dot + jnp.sum(untold(where, x.astype(y0_dot.dtype), refusal=refusal))
+    return y0_dot
+
+
+def _tangents_of_slots(
+    rule: AbstractDerivativeRule,
+    inputs: SolveInputs,
+    moved: SolveInputs,
+    solved: Recorded,
+    times: TimeTangents | None,
+    refusal: str,
+) -> SavedTangents:
+    """The tangents of the states in all slots, at fixed fractions of their steps."""
+    y0_dot = _start_tangent(inputs, moved, solved, refusal)
     parameters = (moved.terms, moved.args)
     if inputs.solver is not None:
         parameters = (*parameters, moved.solver)
@@ -261,7 +268,7 @@ def _unless_failed(rule: AbstractDerivativeRule, solved: Recorded, tangents: PyT
     return jax.tree.map(one, tangents)
 
 
-def _change_of_state(
+def _tangents_of_loop_state(
     rule: AbstractDerivativeRule,
     inputs: SolveInputs,
     moved: SolveInputs,
@@ -271,36 +278,33 @@ def _change_of_state(
     change: SavedTangents,
     times: TimeTangents | None,
 ) -> Any:
+    """From the tangents of slots to those of what the loop of diffrax returns.
+
+    `states`: those of which `inputs.fns` are saved.
+    """
     _, restore = flatten_state(inputs.y0)
-    moved_args, moved_fns = (_unless_failed(rule, solved, x) for x in (moved.args, moved.fns))
-    ts_dots, ys_dots = [], []
-    values, subs = saved_values(final_state), subs_of(inputs.saveat)
-    moved_ts = [None if moved.saveat is None else sub.ts for sub in subs_of(moved.saveat)]
-    places = solved.places[: len(subs)]
-    buffers = zip(values, subs, moved_ts, places, change.rows, strict=True)
-    functions = zip(inputs.fns, moved_fns, states, strict=True)
-    for (value, sub, sub_moved, place, rows), (fn, fn_dot, ys) in zip(
-        buffers, functions, strict=True
-    ):
-        ts_dot = None
+    unless_failed = ft.partial(_unless_failed, rule, solved)
+    moved_args, moved_fns = unless_failed(moved.args), unless_failed(moved.fns)
+    values, ts_dots, ys_dots = saved_values(final_state), [], []
+    for i, sub in enumerate(subs_of(inputs.saveat)):
+        place, rows, fn, ts_dot = solved.places[i], change.rows[i], inputs.fns[i], None
         if times is not None:
-            ts = None if sub.ts is None else _or_zero(sub_moved, sub.ts)
+            moved_ts = None if moved.saveat is None else subs_of(moved.saveat)[i].ts
+            ts = None if sub.ts is None else _or_zero(moved_ts, sub.ts)
             ts_dot = times.of_slots(place, sub, ts)
-            rows = rows + _unless_failed(rule, solved, times.moved(place, ts_dot))
-            ts_dot = _unless_failed(rule, solved, ts_dot)
+            rows = rows + unless_failed(times.moved(place, ts_dot))
+            ts_dot = unless_failed(ts_dot)
         ys_dot = jax.vmap(restore)(rows)
         if fn is not None:
-            dots = ts_dot, ys_dot, moved_args, fn_dot
-            ys_dot = tangents_through_fn(fn, value, ys, inputs, dots, solved.ok)
-            ys_dot = _unless_failed(rule, solved, ys_dot)
+            dots = ts_dot, ys_dot, moved_args, moved_fns[i]
+            ys_dot = tangents_through_fn(fn, values[i], states[i], inputs, dots, solved.ok)
+            ys_dot = unless_failed(ys_dot)
         ts_dots.append(ts_dot)
         ys_dots.append(ys_dot)
     dense = None
     if solved.dense:
         nodes, polynomials = cast(tuple[Array, Array], (change.nodes, change.polynomials))
-        ends = None
-        if times is not None:
-            ends = _unless_failed(rule, solved, (times.starts, times.ends))
+        ends = None if times is None else unless_failed((times.starts, times.ends))
         dense = (jax.vmap(restore)(nodes), jax.vmap(jax.vmap(restore))(polynomials), ends)
     return with_tangents(final_state, ts_dots, ys_dots, dense)
 

@@ -29,13 +29,11 @@ from ._step_maps import StepMaps
 
 @final
 class _SolvedStep(eqx.Module):
-    """The increments of a step, the factors of its matrix, and whether there are any: in a step of no
-    length that of a singular mass has no inverse, and the step passes on what it gets."""
+    """A step with its increments and the factors of its matrix."""
 
     step: Step
     U: Float[Array, "*k s n"]
     factors: Any
-    finite: Bool[Array, "*k"]
 
 
 @final
@@ -97,11 +95,13 @@ class RosenbrockEquations(AbstractRecordedSteps):
         _, restore = flatten_state(self.state)
         return self.solver.step_equations(terms, step.t0, step.t1, restore(step.y0), args)[0]
 
-    def _solved(self, step: Step) -> _SolvedStep:
+    def _solved(self, step: Step) -> tuple[_SolvedStep, Bool[Array, ""]]:
+        """With whether there are factors: in a step of no length the matrix of a singular mass has no
+        inverse, and the step passes on what it gets."""
         system = self.system(self.parameters, step)
         solution = solve_rosenbrock(stop_gradient(system))
         U = jnp.where(solution.finite, rosenbrock_increments(system, solution), 0)
-        return _SolvedStep(step, U, solution.factors, solution.finite)
+        return _SolvedStep(step, U, solution.factors), solution.finite
 
     def _equations(self, steps: Step, U: Float[Array, "k s n"]) -> Callable[..., Array]:
         """`-R` at every stage, as a function of all but the starts of the steps."""
@@ -153,8 +153,8 @@ class RosenbrockEquations(AbstractRecordedSteps):
         """The equations transposed, for all unit cotangents of the ends in one batch, which make a
         step an affine map, or by `"solve"` for the one that comes, step by step; then one batch for
         the parameters."""
-        solved = eqx.filter_vmap(self._solved)(chunk.steps)
-        used = chunk.used & solved.finite
+        solved, finite = eqx.filter_vmap(self._solved)(chunk.steps)
+        used = chunk.used & finite
         if chunk.recurrence == "solve":
             start, V = self._pulled_in_turn(solved, used, nodes, polynomials)
         else:
