@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree
@@ -51,6 +52,11 @@ def euclidean_norm(x: Array, axis: Any = None) -> Array:
 def nonzero(size: Array) -> Array:
     """Sizes to divide by: one for what has none."""
     return jnp.where(size > 0, size, 1)
+
+
+def unequal_weights(size: int, dtype: Any) -> Array:
+    """As many numbers, no two alike: no symmetry makes terms cancel in a sum with these weights."""
+    return jnp.asarray(np.cos(1.0 + np.arange(size)), dtype)
 
 
 def along_rows(flags: Any, rows: Any) -> Any:

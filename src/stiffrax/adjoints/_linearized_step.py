@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .. import linear_algebra
+from .._trees import unequal_weights
 from ..linear_algebra import (
     BlockFactors,
     Blocks,
@@ -94,7 +95,7 @@ def unsolved(
     solution, columns = jax.vmap(BlockFactors.solve)(factors, rhs), stacked(rhs)
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
-    combination = jnp.cos(jnp.arange(columns.shape[-1], dtype=columns.dtype))[None, None]
+    combination = unequal_weights(columns.shape[-1], columns.dtype)[None, None]
     weights = combination / jnp.where(size > 0, size, 1)
     x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ.shape[:3]) for v in (solution, columns))
     a = jnp.asarray(a, columns.dtype)

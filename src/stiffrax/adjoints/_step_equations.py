@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._flat_state import flatten_state
 from ..diffrax_loop import Step
-from ..linear_algebra import refined_or_nan
+from ..linear_algebra import LARGEST_LEFT, refine
 from ..solvers import AbstractImplicitRungeKutta, may_be_singular, system_of_terms
 from ..stages import StageSystem, evaluate_polynomial, round_products
 from ._affine_steps import (
@@ -231,4 +231,7 @@ def _corrected(
         return equations.left(solved.rest, solved.stages, G)
 
     solved = correct(solved)
-    return refined_or_nan(correct, left, solved) if equations.is_sparse else solved
+    if not equations.is_sparse:
+        return solved
+    solved, size = refine(correct, left, solved)
+    return jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), solved)

@@ -29,7 +29,6 @@ from ._refinement import (
     LARGEST_LEFT as LARGEST_LEFT,
     least_resolved as least_resolved,
     refine as refine,
-    refined_or_nan as refined_or_nan,
     units_left as units_left,
 )
 from ._scaled_inverse import (

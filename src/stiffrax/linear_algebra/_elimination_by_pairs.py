@@ -54,8 +54,7 @@ def _inverse_2(matrix: _Parts) -> _Parts:
     last = _reciprocal(_each(jnp.subtract, d, _times(left, b)))
     up, left = (_each(jnp.negative, x) for x in (_times(up, last), _times(last, left)))
     corner = _each(jnp.subtract, first, _times(up, _times(c, first)))
-    stack = lambda *x: jnp.stack(x).reshape(2, 2)  # noqa: E731
-    return _each(stack, corner, up, left, last)
+    return _each(lambda *x: jnp.stack(x).reshape(2, 2), corner, up, left, last)
 
 
 def _reciprocal(a: _Parts) -> _Parts:

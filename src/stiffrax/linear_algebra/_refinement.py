@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -60,11 +59,3 @@ def refine(
     size = left(state)
     _, state, size, _ = lax.while_loop(go_on, once, (0, state, size, jnp.full_like(size, jnp.inf)))
     return state, size
-
-
-def refined_or_nan(
-    again: Callable[[State], State], left: Callable[[State], Float[Array, ""]], state: State
-) -> State:
-    """As `refine`; no number where more than rounding is left."""
-    state, size = refine(again, left, state)
-    return jax.tree.map(lambda x: jnp.where(size <= LARGEST_LEFT, x, jnp.nan), state)

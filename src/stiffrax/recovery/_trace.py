@@ -14,6 +14,7 @@ from jax.extend.core import Literal
 from jax.flatten_util import ravel_pytree
 
 from .._flat_state import inexact
+from .._trees import unequal_weights
 from ._formulas import FORMULAS, choose, elementwise, refuse_whole_numbers
 from ._numbers import is_symbolic, map_elements, to_symbolic
 
@@ -278,7 +279,7 @@ def _affine(equation: Any, operands: list[Any]) -> list[Any] | None:
     units = jnp.eye(flat.size, dtype=flat.dtype)
     rows = [ravel_pytree(function(*restore(unit)))[0] - offset for unit in units]
     for size in (1e-3, 1.0, 1e3):
-        point = size * jnp.cos(1.0 + jnp.arange(flat.size, dtype=flat.dtype))
+        point = size * unequal_weights(flat.size, flat.dtype)
         value = ravel_pytree(function(*restore(point)))[0]
         if not np.allclose(value, offset + point @ jnp.stack(rows), rtol=1e-6, atol=1e-6 * size):
             return None

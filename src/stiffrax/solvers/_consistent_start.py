@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._flat_state import flatten_state, parts_of_state
-from .._trees import along_rows, is_traced, passing_on
+from .._trees import along_rows, is_traced, passing_on, unequal_weights
 from ..diffrax_loop import enclosing_adjoint, enclosing_solve_throws, unwrap_term
 from ..linear_algebra import scaled_inverse, scales
 from ..stages import (
@@ -125,11 +125,12 @@ def _is_consistent(
     hJ = structure.scaled(h, structure.jacobian(system.field, system.t0, system.y0))
     factors = factor_shifted(np.array([gamma]), hJ, structure, mass)
     change = _change_of(lambda y: system.field(system.t0, y), system.y0)
+
+    def correct(x: Array) -> Array:
+        return jnp.abs(structure.solve(factors, (h * x)[None])[0])
+
     # What a change of the whole state would move these components by: a size in their units.
-    correction, moved = (
-        jnp.abs(structure.solve(factors, (h * x)[None])[0])
-        for x in (violation, mass.out_of_range(change))
-    )
+    correction, moved = correct(violation), correct(mass.out_of_range(change))
     size = jnp.abs(system.y0)
     eps = jnp.finfo(size.dtype).eps
     # Without a tolerance, what single precision would have rounded passes.
@@ -149,11 +150,7 @@ def _is_consistent(
 
 def _change_of(function: Callable[[Array], Array], y: Float[Array, " n"]) -> Array:
     """The change of a function where each component changes by a different part of itself."""
-    return jax.jvp(function, (y,), (_wave(y) * y,))[1]
-
-
-def _wave(y: Float[Array, " n"]) -> Float[Array, " n"]:
-    return jnp.cos(1.0 + jnp.arange(y.size, dtype=y.dtype))
+    return jax.jvp(function, (y,), (unequal_weights(y.size, y.dtype) * y,))[1]
 
 
 def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
@@ -232,8 +229,8 @@ def consistent_initial_values(
     root, inverse, singular, converged = _found(frozen, U, E)
     y = _corrected(field, t0, flat, root, inverse, U, E)
     # Not a rounding error of this one point: the same all around it.
-    size, wave = jnp.max(jnp.abs(y)), _wave(y)
-    nearby = y * (1 + 0.01 * wave) + 1e-3 * wave[::-1] * jnp.where(size == 0, 1, size)
+    size, weights = jnp.max(jnp.abs(y)), unequal_weights(y.size, y.dtype)
+    nearby = y * (1 + 0.01 * weights) + 1e-3 * weights[::-1] * jnp.where(size == 0, 1, size)
     field, t0, nearby = stop_gradient((field, t0, nearby))
     everywhere = singular & _is_singular(_jacobian(field, t0, nearby, U, E))
     y = eqx.error_if(y, everywhere, _HIGHER_INDEX.format(dtype=y.dtype))

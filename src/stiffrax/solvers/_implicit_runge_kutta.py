@@ -343,11 +343,14 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         if hf0 is None:
             hf0 = system.h * (system.field(system.t0, system.y0) if f0 is None else f0)
         weights = 1.0 if system.mass is None else system.mass.error_weights(system.h)
-        norm = None
-        if tolerance is not None:
-            norm = lambda error: tolerance.scaled_norm(weights * error)  # noqa: E731
         Z = lax.stop_gradient(solution.Z)
-        error, evaluations = estimate_error(system, Z, hf0, apply_filter, norm)
+        error, evaluations = estimate_error(
+            system,
+            Z,
+            hf0,
+            apply_filter,
+            None if tolerance is None else lambda error: tolerance.scaled_norm(weights * error),
+        )
         stiff, powers = stiff_part(system, error, apply_filter)
         scale = 1.0 if tolerance is None else tolerance.scale / weights
         usable = solution.converged & ~grows_unresolved(powers, scale)

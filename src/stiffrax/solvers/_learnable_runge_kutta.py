@@ -122,7 +122,8 @@ class LearnableRungeKutta(diffrax.AbstractSolver):
 
         ```
         """
-        if isinstance(known, AbstractLearnableTableau) and kind is order is stability is None:
+        as_it_is = kind is None and order is None and stability is None
+        if isinstance(known, AbstractLearnableTableau) and as_it_is:
             tableau = known
         else:
             tableau = learnable_tableau(known, kind, order, stability)

@@ -52,7 +52,10 @@ def system_of_terms(
     """The stage system of the step from `t0` to `t1`, and the function that restores the state."""
     check_term(terms, may_have_mass=True)
     t0, dt, control = step_times(terms, t0, t1)
-    vector_field = lambda t, y: terms.vf(t, y, args)  # noqa: E731
+
+    def vector_field(t: Array, y: PyTree) -> PyTree:
+        return terms.vf(t, y, args)
+
     return stage_system(tableau, vector_field, t0, dt, control, y0, mass_of(terms, y0))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._trees import unequal_weights
 from ..linear_algebra import largest_size, library_matmul, probed_inverse, scaled_inverse
 from ._mass import Mass
 from ._probes import refuse_missing
@@ -34,27 +35,45 @@ def checked_factors(
     structure has left out an entry none of the field. Then there are no factors, and an error.
     """
     hJ, y = structure.scaled(h, jacobian), at[2]
-    probe = jnp.asarray(np.cos(1.0 + np.arange(y.size)), y.dtype) * units_of(y)
+    probe = unequal_weights(y.size, y.dtype) * units_of(y)
     dense = isinstance(structure, Dense)
     if dense and structure.linear_solver is None:
-        if mass is not None:
-            return scaled_inverse(shift * mass.as_matrix() - hJ).as_matrix()[None]
-        diagonal = jnp.asarray(shift * np.eye(y.size), y.dtype)
-        return probed_inverse(diagonal - hJ, probe)[None]
+        return _inverse(shift, hJ, mass, probe)[None]
     factors = factor_shifted(np.array([shift]), hJ, structure, mass)
-    rhs = shift * (probe if mass is None else mass.times(probe))
+    rhs = shift * _times_mass(mass, probe)
     x = structure.solve(factors, rhs[None])[0]
     entries = structure.as_sparse(hJ, y.size)
-    slopes = library_matmul(entries, x) if dense else entries @ x
-    shifted = shift * (x if mass is None else mass.times(x))
-    terms = jnp.abs(rhs) + jnp.abs(shifted) + jax.tree.map(jnp.abs, entries) @ jnp.abs(x)
-    solved = jnp.abs(rhs - shifted + slopes) <= jnp.sqrt(jnp.finfo(y.dtype).eps) * terms
-    found = jnp.where(jnp.all(solved), 1.0, jnp.nan)
+    ok = _is_solution(shift, entries, mass, x, rhs)
     if not dense:
         missing = are_missing(entries, h, at, x, jnp.abs(rhs))
-        found = refuse_missing(structure.written, found, missing)
-    numbers, rest = eqx.partition(factors, eqx.is_inexact_array)
-    return eqx.combine(jax.tree.map(lambda f: jnp.where(found == 1, f, jnp.nan), numbers), rest)
+        ok = refuse_missing(structure.written, ok & ~jnp.any(missing), missing)
+    return jax.tree.map(
+        lambda f: jnp.where(ok, f, jnp.nan) if eqx.is_inexact_array(f) else f, factors
+    )
+
+
+def _inverse(
+    shift: float, hJ: Float[Array, "n n"], mass: Mass | None, probe: Float[Array, " n"]
+) -> Float[Array, "n n"]:
+    if mass is not None:
+        return scaled_inverse(shift * mass.as_matrix() - hJ).as_matrix()
+    diagonal = jnp.asarray(shift * np.eye(probe.size), probe.dtype)
+    return probed_inverse(diagonal - hJ, probe)
+
+
+def _is_solution(
+    shift: float, hJ: Any, mass: Mass | None, x: Float[Array, " n"], rhs: Float[Array, " n"]
+) -> Bool[Array, ""]:
+    """Whether `x` solves `(shift M - h J) x = rhs` to half of all digits."""
+    slopes = library_matmul(hJ, x) if isinstance(hJ, Array) else hJ @ x
+    shifted = shift * _times_mass(mass, x)
+    terms = jnp.abs(rhs) + jnp.abs(shifted) + jax.tree.map(jnp.abs, hJ) @ jnp.abs(x)
+    rest = jnp.abs(rhs - shifted + slopes)
+    return jnp.all(rest <= jnp.sqrt(jnp.finfo(x.dtype).eps) * terms)
+
+
+def _times_mass(mass: Mass | None, x: Float[Array, " n"]) -> Float[Array, " n"]:
+    return x if mass is None else mass.times(x)
 
 
 def are_missing(

@@ -103,9 +103,9 @@ def _packed(
 
     def some(carry: list[Array]) -> list[Array]:
         (lanes,) = jnp.nonzero(opened([*fixed, *carry]), size=room, fill_value=axis_size)
-        take = lambda x: jnp.take(x, lanes, axis=0, mode="clip")  # noqa: E731
         packed = [
-            take(x) if axis == 0 else x for x, axis in zip([*fixed, *carry], axes, strict=True)
+            jnp.take(x, lanes, axis=0, mode="clip") if axis == 0 else x
+            for x, axis in zip([*fixed, *carry], axes, strict=True)
         ]
         results = jax.vmap(loop, (axes,))(packed)
         return [x.at[lanes].set(r, mode="drop") for x, r in zip(carry, results, strict=True)]

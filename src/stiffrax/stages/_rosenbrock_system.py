@@ -63,7 +63,10 @@ class RosenbrockSystem(eqx.Module):
         if self.y0.size < self.tableau.num_stages:
             J = self.field.jacobian(self.t0, self.y0)
             return self.h * library_matmul(U, J.T)
-        push = lambda u: jax.jvp(lambda y: self.field(self.t0, y), (self.y0,), (u,))[1]  # noqa: E731
+
+        def push(u: Array) -> Array:
+            return jax.jvp(lambda y: self.field(self.t0, y), (self.y0,), (u,))[1]
+
         return self.h * jax.vmap(push)(U)
 
     def at_start(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:

@@ -125,8 +125,11 @@ def _iterate(
         V = V + mean.solve(rest)
         return V, *equations.residual(V, G)
 
+    def left(state: tuple) -> Array:
+        _, rest, terms = state
+        return units_left(rest, terms)
+
     first = once((jnp.zeros_like(G), G, None))
-    left = lambda state: units_left(*state[1:])  # noqa: E731
     (V, *_), size = refine(once, left, first, _MOST_ITERATIONS, _SLOWEST)
     return V, size
 

@@ -14,8 +14,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..linear_algebra import (
+    LARGEST_LEFT,
     library_solve,
-    refined_or_nan,
+    refine,
     scaled_inverse,
     units_left,
     with_derivative,
@@ -136,8 +137,10 @@ def _solve_sparse(
     a = jnp.asarray(tableau.A_inverse, h.dtype)
     entries = None if system.mass is None else system.mass.entries
 
+    def push(t: Array, y: Array, v: Array) -> Array:
+        return jax.jvp(lambda y: system.field(t, y), (y,), (v,))[1]
+
     def product(V: Array) -> Array:
-        push = lambda t, y, v: jax.jvp(lambda y: system.field(t, y), (y,), (v,))[1]  # noqa: E731
         slopes = jax.vmap(push)(system.times, system.states(Z), V)
         if entries is not None:
             V = entries[None] * V if entries.ndim == 1 else V @ entries.T
@@ -163,8 +166,8 @@ def _solve_sparse(
             V, rest = state
             return units_left(rest, factors.equations.terms(V, b))
 
-        V, _ = refined_or_nan(corrected, left, corrected((jnp.zeros_like(b), b)))
-        return V
+        (V, _), size = refine(corrected, left, corrected((jnp.zeros_like(b), b)))
+        return jnp.where(size <= LARGEST_LEFT, V, jnp.nan)
 
     return lax.custom_linear_solve(
         product,

@@ -113,7 +113,8 @@ class AbstractStructure(eqx.Module):
         return False
 
     def as_sparse(self, jacobian: Any, n: int) -> Any:
-        """A Jacobian, or a mass matrix, of a state of `n` components as entries of a pattern."""
+        """A Jacobian, or a mass matrix, of a state of `n` components as entries of a pattern; of no
+        pattern, as a dense matrix."""
         raise NotImplementedError
 
 

@@ -151,21 +151,30 @@ def _free_start(stages: int, kind: str, order: int, key: Array) -> LearnableTabl
     spread = _SPREAD / (stages if kind == "implicit" else 1)
     c = c + jnp.where(c > 0, spread * jax.random.normal(key_c, (stages,)), 0)
     if kind == "implicit":
-        # Collocation has as many orders as stages to begin with.
-        orders = jnp.arange(1.0, stages + 1.0)
-        powers = jnp.stack([c**k for k in range(stages + 1)], axis=1)
-        inverse = jnp.linalg.inv(powers[:, :-1])
-        A, b = (powers[:, 1:] / orders[None]) @ inverse, (1 / orders) @ inverse
-        return LearnableTableau(A, b, c, kind=kind, order=order)
-    pattern = used_entries(kind, jnp.ones((stages, stages)))
-    # Close to the diagonal, as in the classical methods.
-    row, column = jnp.arange(stages)[:, None], jnp.arange(stages)[None]
-    near = jnp.exp(-jnp.abs(row - column - int(explicit)))
-    A = pattern * (near + _SPREAD * jax.random.normal(key_A, (stages, stages)))
+        A, b = _collocation(c)
+    else:
+        A = _near_diagonal(c, kind, key_A)
+        b = jnp.ones(stages) / stages + _SPREAD * jax.random.normal(key_b, (stages,))
+        c = jnp.sum(A, axis=1)
+    return LearnableTableau(A, b, c, kind=kind, order=order)
+
+
+def _collocation(c: Array) -> tuple[Array, Array]:
+    """As many orders as stages to begin with."""
+    orders = jnp.arange(1.0, c.size + 1.0)
+    powers = jnp.stack([c**k for k in range(c.size + 1)], axis=1)
+    inverse = jnp.linalg.inv(powers[:, :-1])
+    return (powers[:, 1:] / orders[None]) @ inverse, (1 / orders) @ inverse
+
+
+def _near_diagonal(c: Array, kind: str, key: Array) -> Array:
+    """Random entries, largest close to the diagonal as in the classical methods."""
+    pattern = used_entries(kind, jnp.ones((c.size, c.size)))
+    row, column = jnp.arange(c.size)[:, None], jnp.arange(c.size)[None]
+    near = jnp.exp(-jnp.abs(row - column - int(kind == "explicit")))
+    A = pattern * (near + _SPREAD * jax.random.normal(key, (c.size, c.size)))
     sums = jnp.sum(A, axis=1)
-    A = A * (c / jnp.where(sums == 0, 1, sums))[:, None]
-    b = jnp.ones(stages) / stages + _SPREAD * jax.random.normal(key_b, (stages,))
-    return LearnableTableau(A, b, jnp.sum(A, axis=1), kind=kind, order=order)
+    return A * (c / jnp.where(sums == 0, 1, sums))[:, None]
 
 
 def _stable_start(stages: int, stability: str, order: int, key: Array) -> StableTableau:
