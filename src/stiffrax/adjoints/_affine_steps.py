@@ -16,6 +16,7 @@ from ..stages import SparseStages, StageEquations, factor_sparse_stages
 from ._linearized_step import (
     Blocks,
     LinearizedStep,
+    TangentStep,
     blocks,
     factor_blocks,
     factor_rows,
@@ -27,7 +28,6 @@ from ._linearized_step import (
     stacked_matrix,
     unsolved,
 )
-from ._tangent_step import TangentStep
 
 
 @final

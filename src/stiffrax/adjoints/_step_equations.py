@@ -21,7 +21,7 @@ from ._affine_steps import (
     Passed,
     entering,
 )
-from ._linearized_step import LinearizedStep, linearize
+from ._linearized_step import LinearizedStep, TangentStep, linearize
 from ._recorded_steps import (
     AbstractRecordedSteps,
     Chunk,
@@ -30,7 +30,6 @@ from ._recorded_steps import (
     at_times,
     times_of,
 )
-from ._tangent_step import TangentStep
 
 
 @final

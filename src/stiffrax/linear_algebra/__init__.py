@@ -12,7 +12,7 @@ from ._cyclic_reduction import (
     factor_shifted_band as factor_shifted_band,
 )
 from ._dissection import dissect as dissect, dissect_band as dissect_band
-from ._library_solve import library_solve as library_solve
+from ._lineax_solvers import SmallInverse as SmallInverse, library_solve as library_solve
 from ._own_derivative import with_derivative as with_derivative
 from ._products import (
     largest_of_rows as largest_of_rows,
@@ -42,7 +42,6 @@ from ._small_inverse import (
     small_inverse as small_inverse,
     unchecked_inverse as unchecked_inverse,
 )
-from ._small_inverse_solver import SmallInverse as SmallInverse
 from ._sparse_matrix import (
     Pattern as Pattern,
     SparseMatrix as SparseMatrix,
