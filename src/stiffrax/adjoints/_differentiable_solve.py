@@ -45,8 +45,13 @@ from ._linear_map import linear_map, untold
 from ._recorded_steps import AbstractRecordedSteps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver, refuse_terms
 from ._rosenbrock_equations import RosenbrockEquations
-from ._saved_tangents import TimeTangents, tangents_through_fn, time_tangents
-from ._saved_values import SavedPlaces, saved_places
+from ._saved_values import (
+    SavedPlaces,
+    TimeTangents,
+    saved_places,
+    tangents_through_fn,
+    time_tangents,
+)
 from ._solve_inputs import SolveInputs, has_tangent, is_moved
 from ._step_equations import StepEquations
 from ._step_maps import StepMaps

@@ -16,8 +16,7 @@ from ..diffrax_loop import (
     event_value,
     stopped_by_event,
 )
-from ._saved_tangents import TimeTangents
-from ._saved_values import SavedPlaces, saved_places
+from ._saved_values import SavedPlaces, TimeTangents, saved_places
 from ._solve_inputs import SolveInputs, has_tangent
 
 
