@@ -257,8 +257,7 @@ def _tangents_of_slots(
         polynomials = jnp.zeros((len(nodes), solved.steps.num_powers, y0_dot.size), y0_dot.dtype)
         return SavedTangents(rows, nodes, polynomials)
 
-    struct = jax.eval_shape(like)
-    return linear_map(push, pull, solved, along, struct, refusal=refusal)
+    return linear_map(push, pull, solved, along, jax.eval_shape(like), refusal=refusal)
 
 
 def _unless_failed(rule: AbstractDerivativeRule, solved: Recorded, tangents: PyTree) -> PyTree:
@@ -283,10 +282,7 @@ def _tangents_of_loop_state(
     change: SavedTangents,
     times: TimeTangents | None,
 ) -> Any:
-    """From the tangents of slots to those of what the loop of diffrax returns.
-
-    `states`: those of which `inputs.fns` are saved.
-    """
+    """From those of slots, which hold functions of `states`, to those of all that the loop returns."""
     _, restore = flatten_state(inputs.y0)
     unless_failed = ft.partial(_unless_failed, rule, solved)
     moved_args, moved_fns = unless_failed(moved.args), unless_failed(moved.fns)
@@ -295,8 +291,7 @@ def _tangents_of_loop_state(
         place, rows, fn, ts_dot = solved.places[i], change.rows[i], inputs.fns[i], None
         if times is not None:
             moved_ts = None if moved.saveat is None else subs_of(moved.saveat)[i].ts
-            ts = None if sub.ts is None else _or_zero(moved_ts, sub.ts)
-            ts_dot = times.of_slots(place, sub, ts)
+            ts_dot = times.of_slots(place, sub, _or_zero(moved_ts, sub.ts))
             rows = rows + unless_failed(times.moved(place, ts_dot))
             ts_dot = unless_failed(ts_dot)
         ys_dot = jax.vmap(restore)(rows)

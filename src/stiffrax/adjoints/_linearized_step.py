@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .. import linear_algebra
-from .._trees import unequal_weights
+from .._trees import nonzero, unequal_weights
 from ..linear_algebra import (
     BlockFactors,
     Blocks,
@@ -96,7 +96,7 @@ def unsolved(
     # Columns have units of their own: each counts as much as its largest entry.
     size = jnp.max(jnp.abs(solution), axis=1, keepdims=True)
     combination = unequal_weights(columns.shape[-1], columns.dtype)[None, None]
-    weights = combination / jnp.where(size > 0, size, 1)
+    weights = combination / nonzero(size)
     x, b = (jnp.sum(v * weights, axis=-1).reshape(hJ.shape[:3]) for v in (solution, columns))
     a = jnp.asarray(a, columns.dtype)
     return jax.vmap(lambda hJ, x, b: ~linear_algebra.equations_hold(a, hJ, x, b))(hJ, x, b)

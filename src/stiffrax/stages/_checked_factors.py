@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._trees import unequal_weights
+from .._trees import nonzero, unequal_weights
 from ..linear_algebra import largest_size, library_matmul, probed_inverse, scaled_inverse
 from ._mass import Mass
 from ._probes import refuse_missing
@@ -100,5 +100,5 @@ def units_of(y0: Float[Array, " n"]) -> Float[Array, " n"]:
     zero what a stiff row leaves of one that has decayed to nearly nothing.
     """
     size, least = largest_size(y0), jnp.finfo(y0.dtype).eps ** 2
-    units = y0 / jnp.where(size > 0, size, 1).astype(y0.dtype)
+    units = y0 / nonzero(size).astype(y0.dtype)
     return jnp.where(y0 == 0, 1, jnp.where(jnp.abs(units) < least, least, units)).astype(y0.dtype)

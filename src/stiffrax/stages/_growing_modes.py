@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._trees import nonzero
 from ..diffrax_loop import scaled_error
 from ..linear_algebra import largest_size
 
@@ -40,8 +41,7 @@ def grows_unresolved(
       its pole a Rosenbrock method lets a mode grow by a multiple of what it should, or turns it.
     """
     scaled = jax.vmap(lambda power: scaled_error(power, scale))(jnp.stack(powers))
-    size = largest_size(scaled)[:, None]
-    size = jnp.where(size > 0, size, 1)
+    size = nonzero(largest_size(scaled)[:, None])
     # Products of what is divided by a large number often could underflow.
     unit = scaled / size
     turns = jnp.all(jnp.sum(unit[:-1] * unit[1:], axis=-1) < 0)
@@ -62,7 +62,7 @@ def grows(
     """
     scaled = jax.vmap(lambda v: scaled_error(v, scale))(jnp.stack([x, once]))
     size = largest_size(scaled[0])
-    x, once = scaled / jnp.where(size > 0, size, 1)
+    x, once = scaled / nonzero(size)
     return jnp.sum(x * once) * (1 - gamma / 10) > jnp.sum(x * x)
 
 

@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from .._trees import nonzero
 from ..linear_algebra import (
     library_solve,
     small_inverse,
@@ -306,5 +307,5 @@ class SingleFactors(AbstractStructure):
     def solve(self, factors: Any, rhs: Inexact[Array, "k n"]) -> Inexact[Array, "k n"]:
         # Increments far below one are ordinary in double precision and vanish in single.
         size = jnp.max(jnp.abs(rhs), axis=-1, keepdims=True, initial=0.0)
-        size = jnp.where(size > 0, size, 1).astype(rhs.dtype)
+        size = nonzero(size).astype(rhs.dtype)
         return size * self.structure.solve(factors, _single(rhs / size)).astype(rhs.dtype)
