@@ -273,9 +273,13 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
         if rule.rounded is not None:
             # A small component may be far from its root where a large one hides its displacement.
-            again = lambda x: self._displacement(fn(x, args)[0], x, options, state)  # noqa: E731
-            size = rule.rounded(new_y)
-            stalled = stalled & explained_by_rounding(again, y, dy, size, stalled)
+            stalled = stalled & explained_by_rounding(
+                lambda x: self._displacement(fn(x, args)[0], x, options, state),
+                y,
+                dy,
+                rule.rounded(new_y),
+                stalled,
+            )
         converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)
         largest = jnp.where(first, jnp.maximum(_largest(y), _largest(residual)), state.largest)
