@@ -126,6 +126,7 @@ def entering(
     return Entering(G, nodes + chunk.where_used(starts))
 
 
+@final
 class Passed(NamedTuple):
     """What leaves the last step passed, what enters each of them, and all stages."""
 

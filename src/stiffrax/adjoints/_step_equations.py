@@ -193,6 +193,7 @@ class StepEquations(AbstractRecordedSteps):
         return start, StepTangents(*by)
 
 
+@final
 class _Solved(NamedTuple):
     """What leaves the last step passed, all stages, what else is wanted that is linear in them, and
     what they leave of the equations."""
