@@ -107,10 +107,7 @@ def _observe_states(states: tuple[str, ...], names: tuple[str, ...]) -> Callable
 
 
 def _columns(what: str, given: Any, names: tuple[str, ...], others: Collection[str] = ()) -> Array:
-    """One number for each column; zeros where `sd` says nothing.
-
-    What is observed besides is left out. A spread is that of a column, or of one of the `others`.
-    """
+    """One number for each column; zeros where `sd` says nothing."""
     if what == "sd" and (given is None or isinstance(given, dict)):
         given = dict.fromkeys(names, 0.0) | (given or {})
         unknown = [name for name in given if name not in names and name not in others]

@@ -204,7 +204,7 @@ class System(AbstractMassModel):
     def __call__(self, t: Any, y: Any, args: Any) -> Any:
         """The vector field.
 
-        **Raises:** `ValueError` unless it returns one number for each state.
+        **Raises:** `ValueError` unless it takes these three and returns one number for each state.
         """
         rates = called("`field`", self.field, t, y, args)
         if jnp.size(y) > 1:  # of one state a number alone says all
