@@ -51,3 +51,30 @@ def test_what_is_measured_just_after_a_dose_is_not_at_it():
     check_measurements(data)
     with jax.enable_x64(False), pytest.raises(ValueError, match=r"0\.001 apart, and 0 in float32"):
         check_measurements(data)
+
+
+@pytest.mark.parametrize("kind", ["step", "linear"])
+def test_a_pulse_of_an_input_keeps_its_width(kind):
+    def measured(width):
+        ts = [0.0, 1e5 - 1, 1e5, 1e5 + width / 2, 1e5 + width]
+        pulse = {"t": ts, "feed": [0.0, 0.0, 0.0, 1 / width, 0.0]}
+        return srx.Measurements.from_arrays(
+            [0.0, 2e5], np.ones((2, 1)), names=["A"], inputs={"feed": (kind, pulse)}
+        )
+
+    check_measurements(measured(1e-3))
+    with jax.enable_x64(False):
+        check_measurements(measured(2.0))
+        for width in (1e-3, 2e-2):
+            with pytest.raises(ValueError, match=r"The times 100000\.0.* apart, and 0\.?\d* in float32"):
+                check_measurements(measured(width))
+
+
+def test_a_fast_logger_keeps_its_rows():
+    ts = 1e5 + np.arange(0.0, 40.0, 0.1)
+    logged = {"t": ts, "feed": np.exp(-0.5 * (ts - 1e5 - 20) ** 2)}
+    data = srx.Measurements.from_arrays(
+        ts[[0, -1]], np.ones((2, 1)), names=["A"], inputs={"feed": ("linear", logged)}
+    )
+    with jax.enable_x64(False):
+        check_measurements(data)

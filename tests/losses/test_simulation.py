@@ -201,6 +201,29 @@ class TestStartsAtZero:
         np.testing.assert_allclose(simulate(fed, data).values[0, 1], 1e-13, rtol=1e-3)
 
 
+def test_no_pulse_of_an_input_is_stepped_over():
+    """The state is the integral of an input of straight lines: the rule of trapezoids is exact."""
+    fine = np.arange(2001) / 10
+    bells = [np.exp(-0.5 * ((fine - t) / w) ** 2) for t, w in ((80, 0.1), (80, 0.5), (3, 0.5))]
+    trains = [np.resize([0.0] * rest + [5.0], 100) for rest in (2, 3, 4, 7)]
+    runs = [(fine, u) for u in (*bells, sum(bells[1:]), 2 - bells[1])]
+    runs += [(2 * np.arange(100.0), u) for u in trains]
+    for width in (1.0, 1e-2, 1e-4):
+        ts, pulse = np.array([0, width / 2, width]), [0, 1 / width, 0]
+        runs += [(ts, pulse), (np.append(0, 80 + ts), [0, *pulse])]
+    table = {"run": [], "t": [], "feed": []}
+    for i, (ts, feed) in enumerate(runs):
+        table["run"] += [str(i)] * len(ts)
+        table["t"] += list(ts)
+        table["feed"] += list(feed)
+    data = srx.Measurements.from_arrays(
+        [0.0, 200.0], np.ones((len(runs), 2, 1)), names=["A"], inputs={"feed": ("linear", table)}
+    )
+    fed = srx.System(lambda t, y, args: args["feed"](t) - 0 * y, jnp.ones(1), states=["A"])
+    expected = [1 + np.trapezoid(u, ts) + u[-1] * (200 - ts[-1]) for ts, u in runs]
+    np.testing.assert_allclose(simulate(fed, data).values[:, 1, 0], expected, rtol=1e-3)
+
+
 def test_starts_of_all_runs_are_traced_once():
     calls = []
     start = lambda args: (calls.append(1), jnp.stack([args["offset"]]))[1]

@@ -12,10 +12,13 @@ from ._ragged import stacked
 from ._table import Table
 
 KINDS = ("step", "linear", "cubic")
-# A solve whose steps have grown on a slow function steps over a pulse unless it is told of its begin:
-# where the speed grows by this factor, for this part of the range, which digits of a logged input are
-# not. Chosen, not measured.
-_STEEPER, _RISE = 10, 0.02
+# How far from a straight line a stretch of an input may be, as a part of its range: noise and digits of
+# what is logged. Chosen, not measured.
+_STRAIGHT = 0.02
+# A stretch is long beside the next by these factors, which those of a sine and of white noise are not:
+# where it is flat, as many times less steep, and where it is not. Within its length the next would leave
+# it by this part of the range, which that of a random walk does not.
+_LONG_IF_FLAT, _FLATTER, _LONG, _LEAVES = 1.5, 10, 3, 0.6
 
 
 @final
@@ -32,7 +35,7 @@ class KnownInput(eqx.Module):
     - `ts`: times of the rows, in the unit of time, infinite where a run has fewer.
     - `coefficients`: `c`, in the unit of the input over powers of time.
     - `jump_ts`: times at which a solve stops, infinite where a run has fewer: where the function jumps,
-        or begins to change ten times as fast as before, by 2 % of its range or more.
+        or leaves a line that it kept to for long, by 2 % of its range or more, or comes to one.
 
     ```python
     >>> import stiffrax as srx
@@ -69,19 +72,55 @@ def input_of_runs(
         if kind == "step":
             jumps.append(ts[1:][np.diff(values) != 0])
             continue
-        slopes = np.diff(values) / np.diff(ts)
-        speeds = np.abs(slopes)
-        rises = np.abs(np.diff(values)) > _RISE * np.ptp(values)
-        jumps.append(ts[1:-1][(speeds[1:] > _STEEPER * speeds[:-1]) & rises[1:]])
+        jumps.append(_ends_of_quiet(ts, values))
         if len(ts) > 1 and kind == "linear":
-            coefficients[-1][:-1, 1] = slopes
+            coefficients[-1][:-1, 1] = np.diff(values) / np.diff(ts)
         elif len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
-            coefficients[-1][:-1] = PchipInterpolator(ts, values).c[::-1].T
+            with np.errstate(over="ignore"):  # slopes at tiny values, which are then zero
+                coefficients[-1][:-1] = PchipInterpolator(ts, values).c[::-1].T
     times = stacked((ts for ts, _ in runs), np.inf)
     return KnownInput(times, stacked(coefficients, 0.0), stacked(jumps, np.inf))
+
+
+def _ends_of_quiet(ts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where a function leaves a line that it kept to for long, or comes to one.
+
+    Steps have grown on such a line, and would pass over a pulse behind it. Those that begin at a pulse
+    are bounded where it ends.
+    """
+    if len(ts) < 2:
+        return ts[:0]
+    size = np.ptp(values)
+    rows = _straight_stretches(ts.tolist(), values.tolist(), _STRAIGHT * size)
+    lengths = np.diff(ts[rows])
+    slopes = np.diff(values[rows]) / lengths
+    speeds = np.abs(slopes)
+    shorter, longer = np.sort([lengths[:-1], lengths[1:]], axis=0)
+    flatter, steeper = np.sort([speeds[:-1], speeds[1:]], axis=0)
+    is_flat = (steeper > _FLATTER * flatter) & (longer > _LONG_IF_FLAT * shorter)
+    leaves = np.abs(np.diff(slopes)) * longer > _LEAVES * size
+    ends = ts[rows[1:-1]][leaves & (is_flat | (longer > _LONG * shorter))]
+    # After the last row the value stays, also at the end of a pulse.
+    is_open = len(rows) > 2 and speeds[-1] * (ts[-1] - ts[0]) > _LEAVES * size
+    return np.append(ends, ts[-1]) if is_open else ends
+
+
+def _straight_stretches(ts: list[float], values: list[float], width: float) -> list[int]:
+    """First and last rows of the longest stretches, one after another, that are near a line each."""
+    rows, low, high = [0], -np.inf, np.inf
+    for k in range(1, len(ts)):
+        for begin in (rows[-1], k - 1):
+            since, rise = ts[k] - ts[begin], values[k] - values[begin]
+            # The slopes of lines from the first row that are near all others.
+            low, high = max(low, (rise - width) / since), min(high, (rise + width) / since)
+            if low <= high:
+                break
+            rows.append(k - 1)
+            low, high = -np.inf, np.inf
+    return [*rows, len(ts) - 1]
 
 
 def _given_rows(

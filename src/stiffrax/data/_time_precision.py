@@ -37,7 +37,10 @@ def check_time_precision(times: Any, present: Any, names: tuple[str, ...]) -> No
 
 
 def check_measured_times(data: Measurements) -> None:
-    """The same of the times of measurements, starts and doses: what is next to one is not at it."""
+    """The same of the times of measurements, starts and doses: what is next to one is not at it.
+
+    Of inputs too: a pulse must keep its width.
+    """
     if not all(isinstance(x, np.ndarray) for x in (data.ts, data.mask, data.starts)):
         return
     if jax.dtypes.canonicalize_dtype(data.ts.dtype) == data.ts.dtype:
@@ -47,6 +50,8 @@ def check_measured_times(data: Measurements) -> None:
         doses.setdefault(dose.run, []).append(dose.time)
     for i, name in enumerate(data.run_names):
         measured = np.asarray(data.ts)[i][np.asarray(data.mask)[i].any(axis=-1)]
-        times = np.concatenate([measured, np.asarray(data.starts)[[i]], doses.get(name, [])])
-        times = np.unique(times[np.isfinite(times)])
-        check_time_precision(times[None], np.ones((1, len(times)), bool), (name,))
+        known = [np.asarray(x.jump_ts)[i] for x in data.inputs.values()]
+        known.append(np.concatenate([measured, np.asarray(data.starts)[[i]], doses.get(name, [])]))
+        for times in known:
+            times = np.unique(times[np.isfinite(times)])
+            check_time_precision(times[None], np.ones((1, len(times)), bool), (name,))

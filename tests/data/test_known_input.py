@@ -1,0 +1,85 @@
+"""Where a solve stops for an input: at pulses, and seldom in what changes all the time."""
+
+import numpy as np
+import pytest
+
+import stiffrax as srx
+
+LOGGED = np.arange(2001) / 10
+RNG = np.random.default_rng(0)
+
+
+def stops(ts, values, kind="linear"):
+    ends, table = [ts[0], ts[-1] + 1], {"t": ts, "u": values}
+    data = srx.Measurements.from_arrays(ends, np.ones((2, 1)), inputs={"u": (kind, table)})
+    found = data.inputs["u"].jump_ts[0]
+    return found[np.isfinite(found)].tolist()
+
+
+def bell(middle, width):
+    return np.exp(-0.5 * ((LOGGED - middle) / width) ** 2)
+
+
+def swing(period):
+    return np.sin(2 * np.pi * LOGGED / period)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_a_solve_stops_where_an_input_leaves_a_line_that_it_kept_to_and_where_it_comes_to_one(kind):
+    assert stops([0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 20, 4, 13, 24, 24], kind) == [2]
+    assert stops([0, 9, 10, 20, 21, 40], [0, 9, 20, 30, 31, 50], kind) == [9, 10, 40]
+    assert stops([0, 9, 10, 11], [3, 3, 0, 3], kind) == [9, 11]
+
+
+def test_the_last_digit_of_a_logged_input_is_no_pulse():
+    assert stops(range(6), [25.0, 25.0, 25.1, 25.1, 25.1, 35.0]) == [4, 5]
+    assert stops(range(4), [25.0] * 4) == []
+
+
+@pytest.mark.parametrize("width", [0.03, 0.1, 0.3, 1, 3, 10])
+def test_smooth_pulses_of_any_width_begin_and_end_at_a_stop(width):
+    since = (LOGGED - 80) / width
+    skew = np.maximum(since, 0) * np.exp(1 - np.maximum(since, 0))
+    for pulse in (bell(80, width), 9 - bell(80, width), skew, np.tanh(since) - np.tanh(since - 5)):
+        ramp, noise = (np.ptp(pulse) * x for x in (LOGGED / 400, RNG.uniform(0, 0.02, 2001)))
+        for values in (pulse, pulse + ramp, pulse + noise, np.round(pulse + ramp, 2)):
+            found = stops(LOGGED, values)
+            assert 80 - 4 * width - 0.1 <= found[0] <= 80.1
+            # A solve that begins at a pulse as wide as this does not step over it.
+            assert width > 1 or any(1.5 * width <= t - 80 <= 0.4 + 12 * width for t in found)
+            assert len(found) <= 8
+
+
+def test_every_pulse_after_a_rest_is_seen():
+    middles = np.arange(10, 200, 10)
+    found = np.array(stops(LOGGED, sum(bell(t, 0.5) for t in middles)))
+    for middle in middles:
+        near = found[np.abs(found - middle) < 2]
+        assert near[0] < middle - 1 < middle + 1 < near[-1]
+    assert len(found) == 2 * len(middles)
+
+
+def test_a_pulse_with_which_the_rows_end_is_seen():
+    assert stops([0, 50, 50.1, 50.2], [0, 0, 1, 0]) == [50, 50.2]
+    assert stops([0, 1, 2], [0, 1, 0]) == [2]
+    assert stops([0, 2], [0, 1]) == []
+
+
+@pytest.mark.parametrize("period", [0.25, 0.33, 0.5, 1, 2, 3.7, 5, 10, 20, 50, 100, 300])
+def test_a_sine_has_no_stops(period):
+    assert [t for t in stops(LOGGED, swing(period)) if t < 200] == []
+
+
+def test_an_input_that_changes_all_the_time_has_few_stops():
+    """Of 2000 rows: where ten times the speed before was a stop, noise had a hundred."""
+    assert len(stops(LOGGED, swing(3) + 0.3 * swing(0.7) + 0.1 * swing(0.2))) < 40
+    for noise in (RNG.uniform(size=2001), RNG.normal(size=2001), np.cumsum(RNG.normal(size=2001))):
+        assert len(stops(LOGGED, noise)) < 40
+    for size in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05):
+        assert len(stops(LOGGED, bell(80, 0.5) + RNG.normal(0, size, 2001))) < 20
+
+
+def test_tiny_values_of_a_cubic_input_are_read_without_a_warning():
+    tail = {"t": [0.0, 1.0, 2.0, 3.0], "u": [1.0, 1e-300, 1e-310, 0.0]}
+    data = srx.Measurements.from_arrays([0.0, 3.0], np.ones((2, 1)), inputs={"u": ("cubic", tail)})
+    assert 0 <= data.inputs["u"](0, 1.5) <= 1e-300
