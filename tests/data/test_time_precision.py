@@ -66,7 +66,9 @@ def test_a_pulse_of_an_input_keeps_its_width(kind):
     with jax.enable_x64(False):
         check_measurements(measured(2.0))
         for width in (1e-3, 2e-2):
-            with pytest.raises(ValueError, match=r"The times 100000\.0.* apart, and 0\.?\d* in float32"):
+            with pytest.raises(
+                ValueError, match=r"The times 100000\.0.* apart, and 0\.?\d* in float32"
+            ):
                 check_measurements(measured(width))
 
 
