@@ -112,6 +112,18 @@ def test_what_cannot_be_read_is_named_with_what_to_do(written, text, message):
         srx.Measurements.from_csv(written(text))
 
 
+@pytest.mark.parametrize("separator", ["||", "", r"\s+"])
+def test_a_separator_is_one_sign(written, separator):
+    with pytest.raises(ValueError, match="it needs one sign. Write `separator=';'`"):
+        srx.Measurements.from_csv(written("t,A\n0,1\n1,2\n"), separator=separator)
+
+
+@pytest.mark.parametrize("decimal", ["x", ";", ""])
+def test_a_decimal_sign_is_a_point_or_a_comma(written, decimal):
+    with pytest.raises(ValueError, match="`from_csv.decimal=.*write one of None, '.', ','"):
+        srx.Measurements.from_csv(written("t,A\n0,1\n1,2\n"), decimal=decimal)
+
+
 @pytest.mark.parametrize("cell", ["1.250", "1.250,5", "-12.000"])
 def test_where_the_decimal_sign_is_a_comma_a_point_is_none(written, cell):
     path = written(f"t;A\n0;1,5\n1;{cell}\n")

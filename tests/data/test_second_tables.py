@@ -1,5 +1,6 @@
 """Constants, inputs and doses of runs stand in columns, or in tables of their own."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -93,6 +94,10 @@ def test_doses_without_a_run_are_those_of_all():
         ([srx.Dose("a", 0.5, "A", np.nan)], "time and amount are finite"),
         ([srx.Dose("a", np.nan, "A", 1.0)], "time and amount are finite"),
         ([srx.Dose("a", 0.5, "A", None)], "time and amount are finite numbers"),  # type: ignore
+        ([srx.Dose("a", 0.5, "A", np.ones(1))], "time and amount are finite numbers"),  # type: ignore
+        ([srx.Dose("a", 0.5, "A", 1.0, "no")], "and `seen` is true or false"),  # type: ignore
+        ([srx.Dose("a", 0.5, "A", 1.0, 2)], "and `seen` is true or false"),  # type: ignore
+        (np.ones(1), "`doses` of type ndarray was given; it needs a data frame"),
     ],
 )
 def test_doses_that_do_not_fit_are_named(doses, message):
@@ -217,3 +222,49 @@ def test_a_column_is_read_as_often_for_many_runs_as_for_few(monkeypatch):
         return len(calls)
 
     assert count(40) == count(2)
+
+
+def test_numbers_of_doses_become_those_of_python():
+    given = srx.Dose("a", np.float32(0.5), "A", jnp.array(1.0), np.int64(1))  # type: ignore
+    (dose,) = measured(doses=[given]).doses
+    assert dose == srx.Dose("a", 0.5, "A", 1.0, True)
+    assert [type(x) for x in (dose.time, dose.amount, dose.seen)] == [float, float, bool]
+
+
+def test_what_is_none_is_not_given():
+    data = measured(doses=None, constants=None, inputs=None)
+    assert (data.doses, data.constants, data.inputs) == ((), {}, {})
+    arrays = srx.Measurements.from_arrays([0.0], [[1.0]], doses=None, constants=None, inputs=None)
+    assert (arrays.doses, arrays.constants, arrays.inputs) == ((), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"constants": 5}, "`constants` of type int"),
+        ({"inputs": {"u": ("step", 5)}}, r"`inputs\['u'\]` of type int"),
+    ],
+)
+def test_what_is_no_second_table_is_named(options, what):
+    with pytest.raises(ValueError, match=f"{what} was given; it needs a data frame"):
+        measured(**options)
+
+
+@pytest.mark.parametrize("name", ["none", "Na", "-", "NaN"])
+def test_names_that_could_be_empty_cells_are_names(name):
+    rows = {"run": [name, name, "+", "+"], "t": [0, 1, 0, 1], "A": [1.0, 2.0, 3.0, 4.5]}
+    assert srx.Measurements.from_table(rows).run_names == (name, "+")
+    assert measured(doses={"t": [1], "state": [name], "amount": [2]}).doses[0].state == name
+    long = {"t": [0, 0, 1, 1], "ion": [name, "K"] * 2, "value": [1.0, 2.0, 3.0, 4.5]}
+    if name != "-":
+        read = srx.Measurements.from_table(long, long=("ion", "value"))
+        assert read.names == (name, "K")
+
+
+@pytest.mark.parametrize("empty", [None, np.nan, "", " "])
+def test_an_empty_name_is_refused(empty):
+    long = {"t": [0, 0, 1, 1], "ion": ["Na", "K", empty, "K"], "value": [1.0, 2.0, 3.0, 4.5]}
+    with pytest.raises(ValueError, match="row 2 .*'ion', is empty; name the species"):
+        srx.Measurements.from_table(long, long=("ion", "value"))
+    with pytest.raises(ValueError, match="row 0 .*'state', is empty; name the state"):
+        measured(doses={"t": [1], "state": [empty], "amount": [2]})

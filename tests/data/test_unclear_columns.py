@@ -116,6 +116,17 @@ def test_measurements_in_any_order_do_not_tell_runs_apart(text):
     assert read(text).names == ("A", "B")
 
 
+@pytest.mark.parametrize(
+    "name", ["A_SD", "a_sem", "sd", "SD", "sd_A", "A_stdev", "A_std_dev", "Sigma"]
+)
+def test_a_column_of_standard_deviations_is_no_measurement(name):
+    with pytest.raises(
+        ValueError, match=rf"standard deviation of 'A'. Write `sd=\{{'A': '{name}'\}}`"
+    ):
+        read(f"t,A,{name} 0,5,.1 1,3,.2 2,2,.3")
+    assert read(f"t,A,{name} 0,5,.1 1,3,.2 2,2,.3", sd={"A": name}).names == ("A",)
+
+
 @pytest.mark.parametrize("name", ["index", "ID", "Row"])
 def test_a_column_that_counts_rows_is_no_measurement(name):
     with pytest.raises(ValueError, match=rf"counts the rows. Write `ignore=\['{name}'\]`"):

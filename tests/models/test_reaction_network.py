@@ -95,6 +95,7 @@ def test_no_two_candidates_have_rate_equations_that_differ_by_a_factor():
         ((["A = B"],), "is no reaction: write reactants, an arrow"),
         ((["A -> B -> C"],), "is no reaction"),
         ((["A -> 2.5 B"],), "is no species: write a name, or a whole number"),
+        ((["0 A + B -> C"],), "'0 A' in the reaction .* is no species"),
         ((["A -> A"],), "changes nothing"),
         ((["A -> B", "A -> B"],), "is given twice"),
         ((["A -> B"], ["A"]), r"have \['B'\] besides"),
@@ -160,6 +161,14 @@ def test_a_fit_keeps_rates_from_becoming_negative():
     assert fit.stopped == "converged"
     assert np.all(fit.model.rates >= 0)
     assert np.any(fit.model.rates == 0)
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf])
+def test_rates_that_are_not_finite_are_refused(rate):
+    with pytest.raises(
+        ValueError, match=f"holds {rate} for 'A -> B'; a rate is finite, zero or more"
+    ):
+        srx.ReactionNetwork(["A -> B"], rates=[rate])
 
 
 def test_negative_rates_are_refused_with_the_reaction_that_was_meant():

@@ -165,7 +165,8 @@ AFTER = f"{MEASURED}|preequilibrationConditionId\nobs|main|1|1|pre"
             "noise distribution 'laplace' on the scale 'log'",
         ),
         ({"observables": "observableId|observableFormula\nobs|A"}, "lacks noiseFormula"),
-        ({"measurements": f"{MEASURED}\nobs|c0|-inf|1"}, "times are finite"),
+        ({"measurements": f"{MEASURED}\nobs|c0|-inf|1"}, "at time -inf; simulations start at 0"),
+        ({"measurements": f"{MEASURED}\nobs|c0|-1|1"}, "at time -1; simulations start at 0. Let"),
         ({"measurements": f"{MEASURED}\nother|c0|1|1"}, "is of `other`, which is no observable"),
         ({"measurements": f"{MEASURED}\nobs|c9|1|1"}, "names the condition 'c9'"),
         (

@@ -72,5 +72,7 @@ def test_no_other_run_than_the_one_drawn_is_solved(found, monkeypatch):
 
 
 def test_no_profile_is_nothing_to_draw():
-    with pytest.raises(ValueError, match="positive integer, not 0"):
+    with pytest.raises(
+        ValueError, match=r"has no profile; it needs one or more. Write `fit.profile\(\)`"
+    ):
         srx.plots.profiles({})

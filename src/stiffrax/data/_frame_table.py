@@ -9,15 +9,18 @@ from ._column_names import Renaming, name_columns
 from ._table import NOT_MEASURED, Table, is_given, read_cell
 
 
-def read_table(table: Any, renaming: Renaming) -> Table:
-    """A mapping of columns, or a data frame, as a table. One number stands for a column of it."""
+def read_table(table: Any, renaming: Renaming, what: str = "A table") -> Table:
+    """A mapping of columns, or a data frame, as a table. One number stands for a column of it.
+
+    `what`: what messages call it.
+    """
     if isinstance(table, Mapping):
         header = list(table)
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):
         header = list(table.columns)
     else:
         raise ValueError(
-            f"A table of type {type(table).__name__} was given; it needs a data frame (pandas, "
+            f"{what} of type {type(table).__name__} was given; it needs a data frame (pandas, "
             "Polars), or a dictionary of columns, as in `{'t': ts, 'A': values}`."
         )
     cells = [_column(table[key]) for key in header]
@@ -47,6 +50,8 @@ def read_table(table: Any, renaming: Renaming) -> Table:
 def _column(values: Any) -> Any:
     """The cells; dates and spans of time as text, for those in nanoseconds would be integers."""
     array = np.asarray(values)
+    if array.dtype.kind == "U" and isinstance(values, list | tuple):
+        array = np.asarray(values, object)  # NaN among text is no text
     if array.dtype.kind == "M":
         array = np.datetime_as_string(array, unit="auto")
     if array.dtype.kind == "m":

@@ -15,10 +15,10 @@ KINDS = ("step", "linear", "cubic")
 # How far from a straight line a stretch of an input may be, as a part of its range: noise and digits of
 # what is logged. Chosen, not measured.
 _STRAIGHT = 0.02
-# A stretch is long beside the next by these factors, which those of a sine and of white noise are not:
-# where it is flat, as many times less steep, and where it is not. Within its length the next would leave
-# it by this part of the range, which that of a random walk does not.
-_LONG_IF_FLAT, _FLATTER, _LONG, _LEAVES = 1.5, 10, 3, 0.6
+# A stretch is long beside the next if it is so much longer, or longer and flatter, which those of sines
+# and white noise are not. Within its length the next would leave it by this part of the range, which
+# that of a random walk would not.
+_LONGER, _LONGER_IF_FLAT, _FLATTER, _LEAVES = 3, 1.5, 10, 0.6
 
 
 @final
@@ -100,9 +100,9 @@ def _ends_of_quiet(ts: np.ndarray, values: np.ndarray) -> np.ndarray:
     speeds = np.abs(slopes)
     shorter, longer = np.sort([lengths[:-1], lengths[1:]], axis=0)
     flatter, steeper = np.sort([speeds[:-1], speeds[1:]], axis=0)
-    is_flat = (steeper > _FLATTER * flatter) & (longer > _LONG_IF_FLAT * shorter)
+    is_flat = (steeper > _FLATTER * flatter) & (longer > _LONGER_IF_FLAT * shorter)
     leaves = np.abs(np.diff(slopes)) * longer > _LEAVES * size
-    ends = ts[rows[1:-1]][leaves & (is_flat | (longer > _LONG * shorter))]
+    ends = ts[rows[1:-1]][leaves & (is_flat | (longer > _LONGER * shorter))]
     # After the last row the value stays, also at the end of a pulse.
     is_open = len(rows) > 2 and speeds[-1] * (ts[-1] - ts[0]) > _LEAVES * size
     return np.append(ends, ts[-1]) if is_open else ends

@@ -19,7 +19,7 @@ def widened(
     _check(long, sd)
     variable, value = long
     spread = sd if isinstance(sd, str) else None
-    written = table.labels("long", variable)
+    written = table.labels("long", variable, "species")
     table = _without_ignored(table, written, {value: "long", spread: "sd"}, renaming)
     values = table.numbers("long", value)
     variables, units = _named(table, variable, written, renaming)

@@ -32,8 +32,6 @@ def padded_runs(
     """The fields of `Measurements`; shorter runs repeat their last time. Numbers count runs up."""
     for label, run in runs.items():
         check_cells(label, names, *run, ~np.isnan(run.values))
-    for dose in doses:
-        check_dose(dose)
     ts, values, sd = (stacked(x) for x in zip(*runs.values(), strict=True))
     present = stacked([np.ones(len(run.ts), bool) for run in runs.values()], False)
     mask = np.isfinite(values) & present[..., None]
@@ -45,7 +43,7 @@ def padded_runs(
         "starts": run_starts(start, ts[:, 0], tuple(runs)),
         "constants": constants,
         "inputs": inputs,
-        "doses": tuple(doses),
+        "doses": tuple(map(check_dose, doses)),
         "names": names,
         "units": units,
         "run_names": tuple(runs),

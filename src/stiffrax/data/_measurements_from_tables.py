@@ -43,6 +43,7 @@ def measurements_from_tables(
     for name, given in (("run", run), ("time", time)):
         check_instance(name, given, str | None, "the name of a column", f"{name}='A'")
     columns = check_sequence("columns", columns, "['A']")
+    constants = () if constants is None else constants
     kinds = input_kinds(inputs)
     used = {*(columns or ()), *_named(constants), *kinds, *_named(sd)}
     table = one_table(tables, run, time, None if long else used) if by_file else tables[0]

@@ -118,16 +118,20 @@ def _check_spreads(data: Any, j: int, name: str) -> None:
         )
 
 
-def check_dose(dose: Any) -> None:
-    """Refuses what is no dose of numbers."""
+def check_dose(dose: Any) -> Dose:
+    """The dose with numbers of Python; what is none is refused."""
     if not isinstance(dose, Dose):
         raise ValueError(
             f"`doses` has {dose!r}; it needs doses. Write `srx.Dose(run='a', time=2.0, state='drug', "
             "amount=50.0)`, or give a table of doses."
         )
-    kinds = [np.asarray(x).dtype.kind for x in (dose.time, dose.amount)]
-    if not set(kinds) <= set("iuf") or not (np.isfinite(dose.time) and np.isfinite(dose.amount)):
-        raise ValueError(f"`doses` has {dose!r}; time and amount are finite numbers.")
+    *sizes, seen = (np.asarray(x) for x in (dose.time, dose.amount, dose.seen))
+    are_numbers = all(x.ndim == 0 and x.dtype.kind in "iuf" and np.isfinite(x) for x in sizes)
+    if not are_numbers or seen.ndim or seen.dtype.kind not in "biuf" or seen not in (0, 1):
+        raise ValueError(
+            f"`doses` has {dose!r}; time and amount are finite numbers, and `seen` is true or false."
+        )
+    return dose._replace(time=float(dose.time), amount=float(dose.amount), seen=bool(dose.seen))
 
 
 def _check_dose(data: Any, dose: Any) -> None:

@@ -40,25 +40,26 @@ def second_tables(
     constants: Any, inputs: Mapping[str, Any], doses: Any, renaming: Renaming, decimal: str | None
 ) -> SecondTables:
     """Reads those that are given. `decimal` is what was said of the first table."""
+
+    def read(what: str, source: Any) -> Table:
+        if isinstance(source, str | PathLike):
+            return read_csv(source, renaming, likely=decimal)
+        return read_table(source, renaming, what)
+
     in_columns = isinstance(constants, list | tuple)
     if isinstance(doses, Dose):
         raise ValueError(
             f"`doses` is one dose; it needs a list of them. Write `doses=[srx.{doses!r}]`."
         )
+    doses = () if doses is None else doses
     listed = list(doses) if isinstance(doses, list | tuple | Iterator) else None
     fed = {name: given for name, given in inputs.items() if not isinstance(given, str)}
     return SecondTables(
-        None if in_columns else _second_table(constants, renaming, decimal),
-        _second_table(doses, renaming, decimal) if listed is None else None,
+        None if in_columns else read("`constants`", constants),
+        read("`doses`", doses) if listed is None else None,
         listed or (),
-        {name: (kind, _second_table(x, renaming, decimal)) for name, (kind, x) in fed.items()},
+        {name: (kind, read(f"`inputs[{name!r}]`", x)) for name, (kind, x) in fed.items()},
     )
-
-
-def _second_table(source: Any, renaming: Renaming, decimal: str | None) -> Table:
-    if isinstance(source, str | PathLike):
-        return read_csv(source, renaming, likely=decimal)
-    return read_table(source, renaming)
 
 
 def run_constants(
@@ -145,7 +146,7 @@ def run_doses(
         )
     fault = "is empty; a dose has a time and an amount"
     ts, amounts = (table.known("doses", name, fault) for name in (time, "amount"))
-    states = table.labels("doses", "state")
+    states = table.labels("doses", "state", "state")
     seen = table.columns.get("seen", [0.0] * len(ts))
     labels = [None] * len(ts) if column is None else table.labels("run", column)
     return tuple(

@@ -57,12 +57,13 @@ class Table(NamedTuple):
             raise ValueError(f"{self.locate(int(row), name)} {fault}.")
         return numbers
 
-    def labels(self, argument: str, name: str) -> list[str]:
-        """The column as names, each as it was written."""
-        cells = self.column(argument, name)
-        for row, cell in enumerate(cells):
-            if isinstance(cell, float) and np.isnan(cell):
-                raise ValueError(f"{self.locate(row, name)} is empty; name the {argument}.")
+    def labels(self, argument: str, name: str, what: str = "run") -> list[str]:
+        """The column as names of `what`, each as it was written: `none`, `-` and `Na` are names."""
+        self.column(argument, name)
+        for row, given in enumerate(self.given[name]):
+            text = str(given).strip().lower()
+            if not text or not isinstance(given, str) and text in NOT_MEASURED:
+                raise ValueError(f"{self.locate(row, name)} is empty; name the {what}.")
         return [_label(x) for x in self.given[name]]
 
     def holds_names(self, name: str) -> bool:

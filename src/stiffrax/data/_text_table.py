@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
+from .._arguments import check_choice
 from ._column_names import Renaming, name_columns
 from ._table import Table, read_cell
 
@@ -40,6 +41,12 @@ def read_csv(
 
     The decimal sign is `decimal`, or the one that is found, or `likely` where that is not clear.
     """
+    check_choice("from_csv", "decimal", decimal, None, ".", ",")
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
+        raise ValueError(
+            f"`separator={separator!r}` was given; it needs one sign. Write `separator=';'`, or "
+            "`separator=' '` for any number of blanks."
+        )
     lines, comments = _lines(path)
     if lines and (named := re.fullmatch(r'(?i)"?sep=(.)"?', lines[0][1])):
         # Excel writes it above the header.

@@ -32,10 +32,7 @@ def runs_of_samples(
     names = check_names(given, states)
     if not names:
         raise ValueError("`states` is empty: name one column or more, or leave it out.")
-    # `Table.labels` would refuse a run of the name `none`.
-    labels = ["0"] * len(table) if run is None else table.given[run]
-    if "" in labels:
-        raise ValueError(f"{table.locate(labels.index(''), str(run))} is empty: name the run.")
+    labels = ["0"] * len(table) if run is None else table.labels("run", run)
     ts = table.numbers("time", time)
     ys = np.stack([table.numbers("states", name) for name in names], axis=1)
     runs = {}

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._table import Table, is_given, rows_by_label
 
-_SPREADS = ("_sd", "_std", "_se", "_sem", "_err", "_error", "_sigma")
+_SPREADS = ("_sd", "_std", "_stdev", "_std_dev", "_se", "_sem", "_err", "_error", "_sigma")
 # Names of columns, in small letters, that tell runs apart, replicates, what was measured.
 _LABELS = ("id", "run_id", "subject", "patient", "animal", "experiment", "condition", "batch")
 _REPLICATES = ("replicate", "replicates", "rep")
@@ -56,14 +56,11 @@ def check_left_over(table: Table, columns: list[str], run: str | None, time: str
                 f"rows of equal times. Write `ignore=[{name!r}]`, `run={name!r}` if it tells runs "
                 "apart, or name what is measured in `columns=`."
             )
-        for ending in _SPREADS:
-            base = name.removesuffix(ending)
-            if base != name and base in table.columns:
-                raise ValueError(
-                    f"Column {name!r} of {table.source} looks like the standard deviation of "
-                    f"{base!r}. Write `sd={{{base!r}: {name!r}}}`, or name what is measured in "
-                    "`columns=`."
-                )
+        for base in _spread_of(name, table, columns):
+            raise ValueError(
+                f"Column {name!r} of {table.source} looks like the standard deviation of {base!r}. "
+                f"Write `sd={{{base!r}: {name!r}}}`, or name what is measured in `columns=`."
+            )
     rows = rows_by_label(["0"] * len(table) if run is None else table.labels("run", run)).values()
     ts = table.numbers("time", time)
     for name in columns:
@@ -88,6 +85,16 @@ def check_left_over(table: Table, columns: list[str], run: str | None, time: str
             )
 
 
+def _spread_of(name: str, table: Table, columns: list[str]) -> list[str]:
+    """The columns that a name says it is the standard deviation of, which one named `sd` does not."""
+    low = name.lower()
+    if f"_{low}" in _SPREADS:
+        return [x for x in columns if x != name] if len(columns) == 2 else []
+    bases = {low.removesuffix(x) for x in _SPREADS}
+    bases |= {low.removeprefix(f"{x[1:]}_") for x in _SPREADS}
+    return [x for x in table.columns if x.lower() in bases - {low}]
+
+
 def check_beside(table: Table, left: Sequence[str], run: str | None, sd: object) -> None:
     """Refuses columns beside one row a measurement that no argument names; `left` are these.
 
@@ -96,8 +103,7 @@ def check_beside(table: Table, left: Sequence[str], run: str | None, sd: object)
     for name in left:
         if name.lower() in _REPLICATES:
             continue
-        ending = name.lower() if "_" not in name else name.lower()[name.rindex("_") :]
-        if ending in _SPREADS or f"_{ending}" in _SPREADS:
+        if f"_{name.lower()}".endswith(_SPREADS):
             write = f"ignore=[{name!r}]" if sd else f"sd={name!r}"
             raise ValueError(
                 f"Column {name!r} of {table.source} looks like standard deviations, and no argument "

@@ -24,7 +24,7 @@ from ._term_model import AbstractTermModel
 _MOST_CANDIDATES = 20_000
 # How far both sides of a reaction may differ in what is conserved, as a part of it.
 _SAME = 1e-6
-_SPECIES = re.compile(r"^(?:(\d+)\s*\*?\s*)?([^\W\d]\w*)$")
+_SPECIES = re.compile(r"^(?:([1-9]\d*)\s*\*?\s*)?([^\W\d]\w*)$")
 
 
 @final
@@ -51,7 +51,7 @@ class ReactionNetwork(AbstractTermModel):
         true.
 
     **Raises:** `ValueError` for a text that is no reaction, a species that is not named, a reaction
-    that changes nothing or is given twice, and rates that are negative or of the wrong shape.
+    that changes nothing or is given twice, and rates that are negative, infinite or of the wrong shape.
 
     Cost: a product for each reaction, and a matrix-vector product.
 
@@ -106,10 +106,10 @@ class ReactionNetwork(AbstractTermModel):
         # Rates that are traced are not known yet.
         given = [] if isinstance(known, Tracer) else np.asarray(known).tolist()
         for (a, b), rate in zip(pairs, given, strict=False):
-            if rate < 0:
+            if not 0 <= rate < np.inf:
                 raise ValueError(
-                    f"`rates` holds {rate:g} for {_written((a, b), self.species)!r}; a rate is zero or "
-                    f"more. Write {_written((b, a), self.species)!r} for the other way round."
+                    f"`rates` holds {rate:g} for {_written((a, b), self.species)!r}; a rate is finite, "
+                    f"zero or more. Write {_written((b, a), self.species)!r} for the other way round."
                 )
 
     @classmethod

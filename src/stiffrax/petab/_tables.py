@@ -33,16 +33,18 @@ def read_runs(table: Any, conditions: list[str], names: list[str], rows: list[Ro
     runs: dict[tuple[int, int, bool], list[int]] = {}
     times = table["time"].to_numpy(float)
     for k, (_, line) in enumerate(table.iterrows()):
-        before: Any = line.get("preequilibrationConditionId")
-        # A number is no name, and refused below.
-        before = before.strip() or None if isinstance(before, str) else before
-        before = None if isinstance(before, float) and math.isnan(before) else before
-        condition = line["simulationConditionId"]
-        for given in (condition, before):
-            if given is not None and given not in conditions:
+        before = _name(line.get("preequilibrationConditionId"))
+        condition = _name(line["simulationConditionId"])
+        for given in (condition, condition if before is None else before):
+            if given not in conditions:
                 raise ValueError(
                     f"A measurement names the condition {given!r}; the conditions are {conditions}."
                 )
+        if times[k] < 0:
+            raise ValueError(
+                f"Condition {condition!r} is measured at time {times[k]:g}; simulations start at 0. "
+                "Let times begin there."
+            )
         at_rest = bool(times[k] == math.inf)
         if at_rest and before is not None:
             raise ValueError(
@@ -90,6 +92,12 @@ def condition_pairs(data: Measurements) -> list[tuple[int, int]]:
     """The conditions before and during each run, which are the same without one before."""
     indices = (np.asarray(data.constants[name], int).tolist() for name in (BEFORE, CONDITION))
     return list(zip(*indices, strict=True))
+
+
+def _name(given: Any) -> Any:
+    """The name in a cell, if any. A number is none, and no condition has it."""
+    given = given.strip() or None if isinstance(given, str) else given
+    return None if isinstance(given, float) and math.isnan(given) else given
 
 
 def _rows(places: list[tuple[float, int]]) -> list[int]:

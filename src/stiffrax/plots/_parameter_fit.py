@@ -171,6 +171,8 @@ def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
 
     ```
     """
+    if not found:
+        raise ValueError("`found` has no profile; it needs one or more. Write `fit.profile()`.")
     panels = panels_of(axes, len(found), share=False)
     for ax, (name, profile) in zip(panels, found.items(), strict=True):
         ax.plot(profile.values, profile.costs, "o-", color=COLORS[0], ms=3)
