@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.data import default_scale, find_neighborhoods
-from stiffrax.data._rounding import unit_of_rounding
+from stiffrax.data import default_scale, find_neighborhoods, unit_of_rounding
 
 SINGLE, DOUBLE = 2.0**-23, 2.0**-52
 TS = np.linspace(0.0, 1.0, 30)

@@ -1,6 +1,5 @@
 """Measured runs: read, checked, padded and cut into windows."""
 
-from ._dose import Dose as Dose
 from ._joined_measurements import common_units as common_units
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
@@ -9,12 +8,12 @@ from ._neighborhoods import (
     cloud_size as cloud_size,
     find_neighborhoods as find_neighborhoods,
 )
-from ._rounding import unit_of_rounding as unit_of_rounding
-from ._run_conditions import Conditions as Conditions
+from ._run_conditions import Conditions as Conditions, Dose as Dose
 from ._scaling import (
     Scaling as Scaling,
     check_sizes as check_sizes,
     default_scale as default_scale,
+    unit_of_rounding as unit_of_rounding,
 )
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
 from ._state_names import check_names as check_names
@@ -26,8 +25,8 @@ from ._trajectories import (
     Trajectories as Trajectories,
     check_same_samples as check_same_samples,
     check_trajectories as check_trajectories,
+    cut_arrays as cut_arrays,
     cut_windows as cut_windows,
     digest_of_samples as digest_of_samples,
     pick_runs as pick_runs,
 )
-from ._windows import cut_arrays as cut_arrays

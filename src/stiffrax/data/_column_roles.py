@@ -37,11 +37,7 @@ def find_roles(
     inputs: Mapping[str, str],
     beside: Sequence[str] | None,
 ) -> ColumnRoles:
-    """Tells the columns apart: those named, and as measurements all that are left.
-
-    A column left over that looks like anything else is refused, with what to write. `beside` are
-    the columns of a long table beside its variables, each of which must be named.
-    """
+    """Tells the columns apart: those named, and as measurements all that are left."""
     time, run = find_time(table, time), find_run(table, run)
     for argument, names in (("inputs", inputs), ("constants", constants)):
         for name in names:

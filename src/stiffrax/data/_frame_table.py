@@ -10,10 +10,7 @@ from ._table import NOT_MEASURED, Table, is_given, read_cell
 
 
 def read_table(table: Any, renaming: Renaming, what: str = "A table") -> Table:
-    """A mapping of columns, or a data frame, as a table. One number stands for a column of it.
-
-    `what`: what messages call it.
-    """
+    """A mapping of columns, or a data frame, as a table. One number stands for a column of it."""
     if isinstance(table, Mapping):
         header = list(table)
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):

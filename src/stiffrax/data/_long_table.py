@@ -103,10 +103,7 @@ def _check(long: Any, sd: Any) -> None:
 def _named(
     table: Table, variable: str, written: list[str], renaming: Renaming
 ) -> tuple[list[str | None], dict[str, str]]:
-    """The names of the variables without their units, renamed; and the units.
-
-    What is left out has none.
-    """
+    """The names of the variables without their units, renamed; and the units."""
     found, units = {}, {}
     for text in dict.fromkeys(written):
         if renaming.leaves_out(text):

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_instance
 from ._column_names import renaming
-from ._dose import Dose
 from ._frame_table import read_table
 from ._joined_measurements import joined
 from ._known_input import KnownInput
@@ -22,7 +21,7 @@ from ._measurements_from_arrays import measurements_from_arrays
 from ._measurements_from_tables import measurements_from_tables
 from ._resampled import resampled
 from ._run_checks import check_runs
-from ._run_conditions import Conditions
+from ._run_conditions import Conditions, Dose
 from ._run_names import held_out_runs, select_runs
 from ._text_table import read_csv
 from ._trajectories import Trajectories

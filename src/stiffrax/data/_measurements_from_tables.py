@@ -36,10 +36,7 @@ def measurements_from_tables(
     start: Any = None,
     long: Any = None,
 ) -> dict[str, Any]:
-    """The fields of `Measurements`.
-
-    `by_file`: whether tables without a column of runs are runs of the names of their files.
-    """
+    """The fields of `Measurements`."""
     for name, given in (("run", run), ("time", time)):
         check_instance(name, given, str | None, "the name of a column", f"{name}='A'")
     columns = check_sequence("columns", columns, "['A']")

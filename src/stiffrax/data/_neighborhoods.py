@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count
-from ._rounding import unit_of_rounding
+from ._scaling import unit_of_rounding
 from ._trajectories import Trajectories, check_same_samples, digest_of_samples
 
 _EQUAL_STEPS = 1e-6

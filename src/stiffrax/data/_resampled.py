@@ -11,10 +11,7 @@ from ._ragged import stacked
 
 
 def resampled(data: Any, points: int, log_time: bool) -> Any:
-    """The runs of measurements with so many steps from start to last row, and their rows among them.
-
-    With `log_time` equal steps of the logarithm of the time since the start, from the first row on.
-    """
+    """The runs of measurements with so many steps from start to last row, and their rows among them."""
     runs = zip(np.asarray(data.ts), np.asarray(data.starts), strict=True)
     ts = stacked(_times(*run, points, log_time) for run in runs)
     # A system without an initial state starts there. Noise on logarithms refuses zeros.

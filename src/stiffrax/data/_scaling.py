@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_choice, real_numbers
 from .._options import Size
-from ._rounding import unit_of_rounding
 from ._trajectories import Trajectories, check_trajectories
 
 
@@ -129,3 +128,18 @@ def _no_size(data: Trajectories, ys: np.ndarray, flat: np.ndarray, kind: str) ->
         f"and no scale. Leave it out of the data, or write {instead}`constant=1.0` to say what "
         "size it has."
     )
+
+
+def unit_of_rounding(x: Any, present: Any = True, axis: Any = None) -> Any:
+    """That of single precision where all numbers have it, and else that of their type. Traceable.
+
+    Samples of a solve in single precision are no better known for being stored in double.
+    `present` says which numbers count, `axis` over which they are taken together.
+    """
+    xp: Any = jnp if isinstance(x, jax.Array) else np
+    own, single = (float(jnp.finfo(dtype).eps) for dtype in (x.dtype, jnp.float32))
+    if own >= single:
+        return own
+    with np.errstate(over="ignore"):
+        same = x.astype(np.float32).astype(x.dtype) == x
+    return xp.where(xp.all(same | ~xp.asarray(present), axis=axis), single, own).astype(x.dtype)

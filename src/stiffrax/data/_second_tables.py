@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from ._column_names import Renaming
 from ._column_roles import find_run, find_time
-from ._dose import Dose
 from ._frame_table import read_table
 from ._known_input import KnownInput, input_of_runs
+from ._run_conditions import Dose
 from ._table import Table, is_given, rows_by_label
 from ._text_table import read_csv
 
@@ -65,10 +65,7 @@ def second_tables(
 def run_constants(
     table: Table, runs: Sequence[str], run: str | None
 ) -> dict[str, Float[np.ndarray, " runs"]]:
-    """One number a run for each column of a table with one row a run, or one row for all.
-
-    The column that names the runs is called `run`, or as in the table of measurements.
-    """
+    """One number a run for each column of a table with one row a run, or one row for all."""
     column, places = _run_column(table, run), _rows(table, "as `constants`", runs, run)
     if column is None and len(table) != 1:
         raise ValueError(
@@ -94,10 +91,7 @@ def run_constants(
 def run_inputs(
     inputs: Mapping[str, tuple[str, Table]], runs: Sequence[str], run: str | None, time: str | None
 ) -> dict[str, KnownInput]:
-    """Inputs by their names; the table of each may name its runs and times as the first one does.
-
-    One without a column of runs holds for all alike.
-    """
+    """Inputs by their names; the table of each may name its runs and times as the first one does."""
     found = {}
     for name, (kind, table) in inputs.items():
         ts = table.known("time", _time_column(table, time), "is no finite time")
@@ -123,10 +117,7 @@ def _rows(table: Table, what: str, runs: Sequence[str], run: str | None) -> list
 def run_doses(
     table: Table, runs: Sequence[str], run: str | None, time: str | None
 ) -> tuple[Dose, ...]:
-    """One dose a row of a table with columns of times, states and amounts.
-
-    One without a column of runs holds for each of them.
-    """
+    """One dose a row of a table with columns of times, states and amounts."""
     needed = [name for name in ("state", "amount") if name not in table.columns]
     if needed:
         raise ValueError(

@@ -12,10 +12,7 @@ from ._unclear_columns import check_unnamed_runs
 def one_table(
     tables: Sequence[Table], run: str | None, time: str | None, used: Collection[str] | None
 ) -> Table:
-    """The rows of all tables. One without a column of runs is a run of the name of its file.
-
-    `used` are columns that do not tell runs apart, or `None` where none is asked.
-    """
+    """The rows of all tables. One without a column of runs is a run of the name of its file."""
     if not tables:
         raise ValueError("No file was given: name one or more, as in `['a.csv', 'b.csv']`.")
     to_run = "run" if run is None else run

@@ -37,10 +37,7 @@ def read_csv(
     decimal: str | None = None,
     likely: str | None = None,
 ) -> Table:
-    """Reads a text file of any separator, decimal sign and encoding, comment lines left out.
-
-    The decimal sign is `decimal`, or the one that is found, or `likely` where that is not clear.
-    """
+    """Reads a text file of any separator, decimal sign and encoding, comment lines left out."""
     check_choice("from_csv", "decimal", decimal, None, ".", ",")
     if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
         raise ValueError(

@@ -6,12 +6,13 @@ from os import PathLike
 from typing import Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_instance
-from .._trees import is_traced
+from .._trees import along_rows, is_traced
 from ._column_names import Renaming
 from ._ragged import stacked
 from ._run_names import check_run_names, held_out_runs, select_runs
@@ -19,7 +20,6 @@ from ._sample_runs import check_run, runs_from_arrays
 from ._state_names import check_names, state_names
 from ._text_table import read_csv
 from ._trajectories_csv import runs_of_samples, write_csv
-from ._windows import cut_arrays
 
 
 @final
@@ -269,6 +269,30 @@ def cut_windows(data: Trajectories, length: int) -> Trajectories:
     """
     mask, (ts, ys) = cut_arrays(data.mask, length, data.ts, data.ys)
     return rename(data, ts, ys, mask)
+
+
+def cut_arrays(
+    mask: Bool[Array | np.ndarray, "runs times"], length: int, *arrays: Any
+) -> tuple[Any, tuple[Any, ...]]:
+    """Windows of `length` segments of arrays `(runs, times, ...)`, and which of their samples are."""
+    runs, times = mask.shape
+    count = -(-(times - 1) // length)
+    index = np.arange(count)[:, None] * length + np.arange(length + 1)
+    inside = index < times
+    index = np.minimum(index, times - 1)
+    present = mask[:, index] & inside[None]
+    used = present[:, :, 1]
+
+    def pick(values: Any) -> Any:
+        # NumPy in, NumPy out: jnp would round times in double precision where JAX has single.
+        xp = jnp if isinstance(values, jax.Array) else np
+        cut = values[:, index]
+        return xp.where(along_rows(used, cut), cut, cut[:, :1]).reshape(
+            runs * count, *cut.shape[2:]
+        )
+
+    present = (present & used[..., None]).reshape(runs * count, length + 1)
+    return present, tuple(pick(values) for values in arrays)
 
 
 def pick_runs(data: Trajectories, index: Any) -> Trajectories:

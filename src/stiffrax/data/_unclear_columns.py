@@ -148,10 +148,7 @@ def _in_blocks(ts: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def _in_turn(ts: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether rows of each label are two or more at times that rise, and those of all do not.
-
-    Rows in any order count too where a time comes twice, and twice in no label.
-    """
+    """Whether rows of each label are two or more at times that rise, and those of all do not."""
     if np.bincount(labels).min() < 2 or np.all(np.diff(ts) > 0):
         return False
     twice = len(np.unique(ts)) < len(ts)

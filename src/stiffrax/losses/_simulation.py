@@ -205,10 +205,7 @@ class Simulator(eqx.Module):
     def _rest(
         self, system: System, args: Conditions, y0: Array, span: Array
     ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
-        """The state in which nothing changes any more, reached from `y0`; `y0` if there is none.
-
-        Without a span `y0` is that state.
-        """
+        """The state in which nothing changes any more, reached from `y0`; `y0` if there is none."""
         long = _TIMES_TO_REST * span
         at_start = lambda _, y, args: system(args.start, y, args)  # noqa: E731
         frozen = eqx.tree_at(lambda s: s.field, system, at_start)

@@ -38,10 +38,7 @@ class _Moment(NamedTuple):
 def read_events(
     model: Any, states: set[str], values: dict[str, Any], rules: dict[str, Any]
 ) -> tuple[Addition, ...]:
-    """Additions to states; what an event sets becomes a rule in `rules`, a function of time.
-
-    An event is triggered where a condition of constants is true.
-    """
+    """Additions to states; what an event sets becomes a rule in `rules`, a function of time."""
     import sympy
 
     doses: list[Addition] = []

@@ -82,10 +82,7 @@ class Inputs(eqx.Module):
         return found
 
     def into(self, model: SbmlModel, runs: Iterable[tuple[int, int]]) -> SbmlModel:
-        """The model with parameters and conditions in the place of its own values.
-
-        `runs`: the conditions before and during each.
-        """
+        """The model with parameters and conditions in the place of its own values."""
         import sympy
 
         values, runs = dict(model.values), list(runs)

@@ -325,10 +325,7 @@ def _initial_state(formulas: Formulas, inputs: Inputs, data: Measurements) -> An
 
 
 def _check_names(tables: Any, inputs: Inputs, identifiers: set[str]) -> None:
-    """Refuses columns of the condition table and parameters that nothing reads.
-
-    `identifiers`: those of the model.
-    """
+    """Refuses columns of the condition table and parameters that nothing reads."""
     observables, measured = tables.observable_df, tables.measurement_df
     texts = [observables[x] for x in ("observableFormula", "noiseFormula")]
     texts += [measured[x] for x in ("observableParameters", "noiseParameters") if x in measured]
