@@ -218,7 +218,7 @@ def _start_tangent(
         record, still = solved.record, solved.ok & (solved.record.count == 0)
         empty = (record.count > 0) & (record.t1[0] == record.t0[0])
         ts = [] if moved.saveat is None else [sub.ts for sub in subs_of(moved.saveat)]
-        for where, x in [(still | empty, moved.t0), *((still, x) for x in (moved.t1, *ts))]:
+        for where, x in [(still | empty, moved.t0), (still, moved.t1), *((still, x) for x in ts)]:
             if x is not None:
                 y0_dot = y0_dot + jnp.sum(untold(where, x.astype(y0_dot.dtype), refusal=refusal))
     return y0_dot

@@ -47,8 +47,11 @@ def _pass(i: Any, A: _Parts) -> _Parts:
 
 
 def _inverse_2(matrix: _Parts) -> _Parts:
+    def entry(i: int, j: int) -> _Parts:
+        return _each(lambda x: x[i, j], matrix)
+
     # Not by the determinant, which overflows in float32.
-    (a, b), (c, d) = ([_each(lambda x, i=i, j=j: x[i, j], matrix) for j in (0, 1)] for i in (0, 1))
+    a, b, c, d = entry(0, 0), entry(0, 1), entry(1, 0), entry(1, 1)
     first = _reciprocal(a)
     up, left = _times(first, b), _times(c, first)
     last = _reciprocal(_each(jnp.subtract, d, _times(left, b)))

@@ -13,7 +13,7 @@ from ._flows import (
     stretching_rates as stretching_rates,
 )
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta as AbstractImplicitRungeKutta
-from ._lanes import predict_healthy as predict_healthy, predict_lanes as predict_lanes
+from ._predict_lanes import predict_healthy as predict_healthy, predict_lanes as predict_lanes
 from ._learnable_runge_kutta import (
     DENSE_DEGREE as DENSE_DEGREE,
     LearnableRungeKutta as LearnableRungeKutta,

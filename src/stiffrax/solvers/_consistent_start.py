@@ -300,9 +300,8 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
         rows, columns = np.asarray(rows)[:, None], np.asarray(columns)[:, None]
         u, s, v = np.linalg.svd(rows * entries * columns.T)
         null = s <= 100 * np.finfo(s.dtype).eps * s[0]
-        left, right = (
-            x / np.linalg.norm(x, axis=0) for x in (rows * u[:, null], columns * v.T[:, null])
-        )
+        left, right = rows * u[:, null], columns * v.T[:, null]
+        left, right = left / np.linalg.norm(left, axis=0), right / np.linalg.norm(right, axis=0)
     if fixed is not None:
         held = np.array([x for leaf in jax.tree.leaves(fixed) for x in np.ravel(leaf)], bool)
         entry, _ = parts_of_state(y0)

@@ -18,7 +18,7 @@ from .._trees import select
 from ..linear_algebra import weighted_sum
 from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
-from ._lanes import predict_lanes
+from ._predict_lanes import predict_lanes
 from ._methods import RadauIIA9
 from ._solver_parts import check_single_steps
 
