@@ -95,7 +95,7 @@ def imported_layers(path):
         if (
             parts[0] == "stiffrax"
             and len(parts) > 1
-            and parts[1] not in {"_arguments", "_flat_state", "_mass", "_options", "_trees"}
+            and parts[1] not in {"_arguments", "_flat_state", "_mass_models", "_options", "_trees"}
         ):
             yield parts[1], line
 

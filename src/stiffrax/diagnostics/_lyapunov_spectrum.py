@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._arguments import check_count, check_positive, check_rates, real_array
-from .._mass import check_no_mass
+from .._mass_models import check_no_mass
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
 

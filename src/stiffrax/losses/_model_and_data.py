@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import paramax
 
 from .._arguments import called, check_rates
-from .._mass import check_no_mass
+from .._mass_models import check_no_mass
 from .._trees import is_traced
 from ..data import Trajectories, check_time_precision, check_trajectories
 from ..models import check_no_system

@@ -11,7 +11,7 @@ import paramax
 from jaxtyping import Array, Float
 
 from .._arguments import called, check_count
-from .._mass import AbstractMassModel, check_no_mass
+from .._mass_models import AbstractMassModel, check_no_mass
 from .._trees import is_traced
 from ._checks import check_indices, check_output, check_state
 from ._own_names import check_own_names, named_parts, own_names

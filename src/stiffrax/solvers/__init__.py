@@ -13,7 +13,6 @@ from ._flows import (
     stretching_rates as stretching_rates,
 )
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta as AbstractImplicitRungeKutta
-from ._predict_lanes import predict_healthy as predict_healthy, predict_lanes as predict_lanes
 from ._learnable_runge_kutta import (
     DENSE_DEGREE as DENSE_DEGREE,
     LearnableRungeKutta as LearnableRungeKutta,
@@ -30,6 +29,7 @@ from ._methods import (
     RadauIIA13 as RadauIIA13,
     Trapezoid as Trapezoid,
 )
+from ._predict_lanes import predict_healthy as predict_healthy, predict_lanes as predict_lanes
 from ._rosenbrock import AbstractRosenbrock as AbstractRosenbrock
 from ._rosenbrock_methods import (
     Rodas3P as Rodas3P,

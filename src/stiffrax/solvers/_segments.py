@@ -13,13 +13,13 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._arguments import check_count, check_rates
-from .._mass import check_no_mass
+from .._mass_models import check_no_mass
 from .._trees import select
 from ..linear_algebra import weighted_sum
 from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
-from ._predict_lanes import predict_lanes
 from ._methods import RadauIIA9
+from ._predict_lanes import predict_lanes
 from ._solver_parts import check_single_steps
 
 Carry = TypeVar("Carry")

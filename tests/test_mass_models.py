@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax._mass import check_no_mass
+from stiffrax._mass_models import check_no_mass
 
 
 def decay(t, y, args):
