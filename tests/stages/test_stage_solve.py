@@ -40,7 +40,7 @@ def solve(
     t = jnp.zeros((), h.dtype)
     field, flat, _ = flat_field(vector_field, t, y0)
     system = StageSystem(tableau, field, t, h, h, flat, None, mass).with_start_slope()
-    hJ = jax.lax.stop_gradient(h * field.jacobian(t, flat))
+    hJ = jax.lax.stop_gradient(Dense().scaled(h, field.jacobian(t, flat)))
     method = StageMethod(
         root_finder,
         rounding_rule(jax.lax.stop_gradient(flat)),
@@ -83,6 +83,13 @@ def test_a_system_that_cannot_be_solved_is_never_called_solved(name, root_finder
     solution = SOLVE_FAILING(*failure(name), root_finder=root_finder)
     assert not solution.converged
     assert solution.result != SUCCESS
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_newton_proper_takes_no_infinite_jacobian_for_convergence(dtype):
+    field, h = (lambda t, y: 1 + jnp.sqrt(y)), jnp.asarray(0.1, dtype)
+    run = eqx.filter_jit(lambda y0: solve(field, y0, h, linear_solver=lx.LU()))
+    assert not run(jnp.zeros(1, dtype)).converged
 
 
 @jax.jit

@@ -96,6 +96,14 @@ def at_rounding_level(dy: PyTree, y: PyTree) -> Array:
     return _largest(dy) <= 1000 * jnp.finfo(largest.dtype).eps * largest
 
 
+def finite_or_nan(matrix: Float[Array, "l n"]) -> Float[Array, "l n"]:
+    """No number anywhere where an entry is infinite.
+
+    Divided by that every residual is zero, which would pass for convergence.
+    """
+    return jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, jnp.nan)
+
+
 def is_root_mean_square(norm: Any) -> bool:
     """Whether this is the norm that controllers have by default."""
     asked = plain_norm(norm)
@@ -213,9 +221,7 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         solve = None
         if "solve" not in options:
             jacobian = jax.jacfwd(lambda x: ravel_pytree(fn(unravel(x), args)[0])[0])(flat)
-            # Divided by an infinite entry every residual is zero, which would pass for convergence.
-            jacobian = jnp.where(jnp.all(jnp.isfinite(jacobian)), jacobian, jnp.nan)
-            operator = lx.MatrixLinearOperator(jacobian, tags)
+            operator = lx.MatrixLinearOperator(finite_or_nan(jacobian), tags)
             solve = self._linear_solver_for(jacobian.shape).init(operator, {})
         return NewtonState(
             iterations=jnp.asarray(0),

@@ -22,7 +22,7 @@ from ..linear_algebra import (
     with_derivative,
 )
 from ._lanes import linearization_point, while_open
-from ._newton import NewtonState, SimplifiedNewton, StoppingRule
+from ._newton import NewtonState, SimplifiedNewton, StoppingRule, finite_or_nan
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
 from ._stage_system import SlopeSystem, StageSystem, with_rounded_cotangents
@@ -269,7 +269,7 @@ def _exact_iteration(fixed: _Fixed, iterate: _Iterate) -> _Iterate:
 def _factored(linear_solver: lx.AbstractLinearSolver | None, matrix: Array) -> Callable:
     if linear_solver is None:
         return scaled_inverse(matrix).solve
-    factors = linear_solver.init(lx.MatrixLinearOperator(matrix), {})
+    factors = linear_solver.init(lx.MatrixLinearOperator(finite_or_nan(matrix)), {})
     return lambda b: library_solve(linear_solver, factors, b, {})
 
 
