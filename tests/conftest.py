@@ -25,24 +25,36 @@ def pytest_collection_finish(session):
     gc.set_threshold(20_000, 20, 20)
 
 
+def _mark_slow_cases(name, cases):
+    """Marks the cases of a test that its `slow_cases` name; yields what is wrong with the patterns."""
+    patterns = [x for mark in cases[0].iter_markers("slow_cases") for x in mark.args]
+    for pattern in patterns:
+        slow = [
+            item
+            for item in cases
+            if fnmatch.fnmatchcase(item.name.partition("[")[2].removesuffix("]"), pattern)
+        ]
+        for item in slow:
+            item.add_marker("slow")
+        if not slow:
+            yield f"{name}: {pattern} fits no case"
+    # Which claims the usual suite keeps should be seen at a test.
+    if patterns and all(item.get_closest_marker("slow") for item in cases):
+        yield f"{name}: all cases are slow, write `slow`"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     # Of a test with many cases the mark `slow_cases` has patterns of those that the usual suite
     # leaves out.
-    stale: dict[tuple[str, str], bool] = {}
+    tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        case = item.name.partition("[")[2].removesuffix("]")
-        for mark in item.iter_markers("slow_cases"):
-            for pattern in mark.args:
-                unmatched = stale.setdefault((item.nodeid.partition("[")[0], pattern), True)
-                if fnmatch.fnmatchcase(case, pattern):
-                    item.add_marker("slow")
-                    unmatched = False
-                stale[item.nodeid.partition("[")[0], pattern] &= unmatched
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    wrong = [line for name, cases in tests.items() for line in _mark_slow_cases(name, cases)]
     # Cases that are chosen one by one leave others out.
     whole = not any("::" in str(argument) for argument in config.args)
-    if whole and (names := [f"{name}: {pattern}" for (name, pattern), x in stale.items() if x]):
-        raise pytest.UsageError("patterns of `slow_cases` that fit no case: " + ", ".join(names))
+    if whole and wrong:
+        raise pytest.UsageError("`slow_cases`: " + "; ".join(wrong))
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ class TestSteadyStates:
     def system(self, k=3.0, field=None):
         resting = srx.SteadyState({"A": 1.0, "B": 1.0}, {"drug": 0.0})
         field = self.Turnover(srx.positive(k)) if field is None else field
-        observe = lambda t, y, args: {"A": y[0]}  # noqa: E731
+        observe = lambda t, y, args: {"A": y[0]}
         return srx.System(field, resting, observe, states=["A", "B"])
 
     @pytest.mark.slow
@@ -179,7 +179,7 @@ class TestSteadyStates:
 
     @pytest.mark.slow
     def test_where_there_is_none_the_run_has_failed(self):
-        field = lambda t, y, args: jnp.stack([y[1], -y[0]])  # noqa: E731
+        field = lambda t, y, args: jnp.stack([y[1], -y[0]])
         found = rested(self.system(field=field), self.data)
         assert bool(found.failed[0])
         failure = srx.LikelihoodLoss().first_failure(self.system(field=field), self.data)

@@ -134,7 +134,7 @@ def test_predictions_count_by_the_time_of_their_sample_if_that_is_there():
 @pytest.mark.slow
 def test_distributions_are_of_the_samples_that_are_there():
     loss = srx.NeighborhoodLoss(**OPTIONS, distributions=True).for_data(DATA)
-    wrong = lambda t, y, args: -3 * y**2  # noqa: E731
+    wrong = lambda t, y, args: -3 * y**2
     compiled = eqx.filter_jit(lambda loss, data: loss.evaluate(wrong, data))
     few = eqx.tree_at(lambda data: data.mask, DATA, DATA.mask & (TS <= 0.55))
     changed = eqx.tree_at(lambda data: data.ys, few, np.where(few.mask[..., None], few.ys, 0.7))

@@ -22,7 +22,7 @@ def cubic(t, y, args):
 
 
 def test_a_quadratic_field_has_none():
-    field = lambda t, y, args: jnp.stack([y[0] * y[1] - t, y[0] ** 2 - 3 * y[1]])  # noqa: E731
+    field = lambda t, y, args: jnp.stack([y[0] * y[1] - t, y[0] ** 2 - 3 * y[1]])
     assert compiled(field, DATA) < 1e-28
 
 
@@ -39,7 +39,7 @@ def test_that_of_a_cubic_field_is_as_by_hand():
 def test_units_of_states_and_time_do_not_matter():
     units = np.array([1e-3, 50.0])
     data = srx.Trajectories(DATA.ts, DATA.ys * units, DATA.mask, DATA.names, DATA.run_names)
-    scaled = lambda t, y, args: 7.0 * units * cubic(t, y / units, args)  # noqa: E731
+    scaled = lambda t, y, args: 7.0 * units * cubic(t, y / units, args)
     np.testing.assert_allclose(compiled(scaled, data), compiled(cubic, DATA), rtol=1e-10)
 
 

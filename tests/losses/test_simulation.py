@@ -50,7 +50,7 @@ class TestStartsThatAreMeasured:
     )
 
     @pytest.mark.parametrize("way", ["evaluate", "fit", "held out", "estimate", "drawn"])
-    def test_one_that_is_not_is_refused_wherever_data_are_known(self, way):
+    def test_a_start_that_is_not_measured_is_refused_wherever_data_are_known(self, way):
         whole = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [5.0, 2.0], "B": [4.0, 3.0]})
         calls = {
             "evaluate": lambda: LOSS(self.decay, self.partial),
@@ -66,7 +66,7 @@ class TestStartsThatAreMeasured:
         found = evaluate(self.decay, self.partial)
         assert [int(found.num_failed), int(found.num_solved)] == [1, 0]
 
-    def test_they_are_no_residuals(self):
+    def test_measured_starts_are_no_residuals(self):
         data = srx.Measurements.from_arrays([0.0, 1.0], [[1.0, 9.0], [2.0, 9.5]], names=["A", "B"])
         system = srx.System(
             still,
@@ -84,7 +84,7 @@ class TestStartsThatAreMeasured:
 class TestRowsWithoutAMeasuredCell:
     system = srx.System(lambda t, y, args: -y, jnp.ones(1), states=["A"])
 
-    def test_behind_the_last_measured_one_they_are_predicted(self):
+    def test_rows_behind_the_last_measured_one_are_predicted(self):
         data = srx.Measurements.from_arrays([0.0, 1.0, 2.0], [[1.0], [0.4], [np.nan]], names=["A"])
         values = simulate(self.system, data).values[0, :, 0]
         np.testing.assert_allclose(values, np.exp([0.0, -1.0, -2.0]), rtol=1e-3)
@@ -98,7 +98,7 @@ class TestRowsWithoutAMeasuredCell:
 
 
 def test_steady_states_are_looked_for_in_the_time_of_the_runs_that_begin_so(monkeypatch):
-    rest = lambda self, system, args, y0, span: (span[None], span < 0)  # noqa: E731
+    rest = lambda self, system, args, y0, span: (span[None], span < 0)
     monkeypatch.setattr(Simulator, "_rest", rest)
     ts = [[0.0, 5.0], [0.0, 0.0], [0.0, 7.0]]
     data = srx.Measurements.from_arrays(
@@ -251,7 +251,7 @@ class TestSpreadsOfTheSystem:
         np.testing.assert_allclose(evaluate(system, self.data).value, expected, rtol=1e-6)
 
     @pytest.mark.slow
-    def test_one_that_is_not_positive_is_no_likelihood(self):
+    def test_a_spread_that_is_not_positive_is_no_likelihood(self):
         system = self.system(lambda t, y, args: {"A": 2.0 - t, "B": 1.0})
         found = evaluate(system, self.data)
         assert int(found.num_failed) == 1
@@ -304,19 +304,19 @@ class TestFailedRuns:
         parameters={"k": srx.positive(1.0)},
     )
 
-    @pytest.mark.slow_cases("default", "checkpoints", "explicit")
+    @pytest.mark.slow
     @pytest.mark.parametrize("how", ["default", "checkpoints", "explicit"])
-    def test_they_leave_the_gradient_of_the_others_finite(self, how):
+    def test_failed_runs_leave_the_gradient_of_the_others_finite(self, how):
         adjoint = diffrax.RecursiveCheckpointAdjoint() if how == "checkpoints" else None
         solver = diffrax.Tsit5() if how == "explicit" else None
         loss = srx.LikelihoodLoss(solver, rtol=1e-8, adjoint=adjoint, max_steps=64)
-        value = lambda system, data: loss.evaluate(system, data).value  # noqa: E731
+        value = lambda system, data: loss.evaluate(system, data).value
         found = eqx.filter_jit(eqx.filter_grad(value))(self.system, self.data)
         y = 1 / (1 - 0.1 * TS)
         residuals, slopes = y + np.log(TS) - 1, y + np.log(TS) + 0.1 * TS * y**2
         np.testing.assert_allclose(found.parameters["k"].raw, np.sum(residuals * slopes), rtol=1e-5)
 
-    def test_nothing_is_predicted_of_them(self):
+    def test_nothing_is_predicted_of_failed_runs(self):
         loss = srx.LikelihoodLoss(diffrax.Bosh3(), max_steps=64)
         found = eqx.filter_jit(loss.simulate)(self.system, self.data)
         assert found.failed.tolist() == [False, True]
@@ -325,7 +325,7 @@ class TestFailedRuns:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("adjoint", [None, diffrax.RecursiveCheckpointAdjoint()])
-    def test_nor_do_runs_without_a_steady_state(self, adjoint):
+    def test_runs_without_a_steady_state_leave_the_gradient_of_the_others_finite(self, adjoint):
         # y' = r k y^2 - y + 0.1 rests for r = 0.1 and grows without bound for r = 10.
         system = srx.System(
             lambda t, y, args: args["r"] * args["k"] * y**2 - y + 0.1,
@@ -337,7 +337,7 @@ class TestFailedRuns:
             [0.0], np.ones((2, 1, 1)), names=["A"], sd=1.0, constants={"r": [0.1, 10.0]}
         )
         loss = srx.LikelihoodLoss(adjoint=adjoint, max_steps=64)
-        value = lambda system, data: loss.evaluate(system, data).value  # noqa: E731
+        value = lambda system, data: loss.evaluate(system, data).value
         found = eqx.filter_jit(eqx.filter_grad(value))(system, data)
         y = (1 - np.sqrt(0.96)) / 0.2
         start, slope = np.sqrt(y - 0.05), 0.1 * y**2 / (1 - 0.2 * y)

@@ -14,28 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from training.train_to_be_killed import DATA, TS, Decay, loss
 
 import stiffrax as srx
 import stiffrax.training._checkpoint as checkpoint
 import stiffrax.training._session as session
-
-TS = np.linspace(0.0, 1.0, 4)
-DATA = srx.Trajectories.from_arrays(
-    TS, np.array([[1.0], [2.0], [0.5], [1.5]])[:, None] * np.exp(-2 * TS)[None, :, None]
-)
-
-
-class Decay(eqx.Module):
-    rate: jax.Array
-
-    def __call__(self, t, y, args=None):
-        return -self.rate * y
-
-
-def loss(model, data):
-    error = data.ys[:, :1] * jnp.exp(-model.rate * data.ts)[..., None] - data.ys
-    return jnp.mean(error**2)
-
 
 OPTIMIZER = optax.adam(0.01)
 SETTABLE = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)

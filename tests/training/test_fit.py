@@ -328,7 +328,7 @@ def test_a_gradient_whose_square_overflows_is_skipped_and_the_next_ones_move():
 
     with jax.enable_x64(False):
         model = Decay(jnp.array([0.5, 0.5]))
-        linear = lambda model, data: jnp.sum(model.rates) * data.ys[0, 0, 0]  # noqa: E731
+        linear = lambda model, data: jnp.sum(model.rates) * data.ys[0, 0, 0]
         result = run(linear, model, transforms=[spiked], steps=10)
         assert result.num_skipped == 1
         np.testing.assert_allclose(result.last_model.rates, 0.5 - 9 * 0.05, rtol=1e-3)

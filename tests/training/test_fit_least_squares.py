@@ -174,8 +174,8 @@ def network_residuals(window, coupling=0.0):
     ("window", "coupling"),
     [
         (1, 0.0),
-        pytest.param(5, 0.0, marks=pytest.mark.slow),
-        pytest.param(5, 0.3, marks=pytest.mark.slow),
+        (5, 0.0),
+        (5, 0.3),
     ],
 )
 def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window, coupling):
@@ -358,7 +358,7 @@ def test_errors_in_single_precision_are_those_in_double():
     np.testing.assert_allclose(*errors, rtol=0.1)
 
 
-@pytest.mark.slow_cases("True", "False")
+@pytest.mark.slow
 @pytest.mark.parametrize("double", [False, True])
 def test_what_samples_do_not_determine_has_no_finite_error(double):
     ts = np.linspace(0, 2, 20)

@@ -26,16 +26,16 @@ def residuals(fit, data):
 
 
 class TestNoise:
-    def test_it_is_the_root_mean_square_of_each_column(self, found):
+    def test_noise_is_the_root_mean_square_of_each_column(self, found):
         fit, _ = found
         for name, left in zip("AB", residuals(fit, fit.data), strict=True):
             np.testing.assert_allclose(fit.noise[name], np.sqrt(np.mean(left**2)), rtol=1e-6)
 
-    def test_it_is_printed(self, found):
+    def test_estimated_noise_is_printed(self, found):
         fit, _ = found
         assert f"noise of A{fit.noise['A']:27.5g}  by formula" in repr(fit)
 
-    def test_a_known_one_is_not(self, found):
+    def test_known_noise_is_neither_estimated_nor_printed(self, found):
         known = dataclasses.replace(found[0].data, sd=np.full((2, 5, 2), 0.1))
         known = srx.fit_parameters(found[0].system, known, LOSS, max_steps=1)
         assert known.noise == {}
@@ -53,17 +53,17 @@ class TestNoise:
 
 
 class TestScore:
-    def test_of_runs_held_out_it_is_their_likelihood_with_the_noise_of_the_fit(self, found):
+    def test_the_score_of_runs_held_out_is_their_likelihood_with_the_noise_of_the_fit(self, found):
         fit, held = found
         a, b = residuals(fit, held)
         expected = -np.sum(stats.norm.logpdf(a, scale=fit.noise["A"]))
         expected -= np.sum(stats.norm.logpdf(b, scale=fit.noise["B"]) - np.log(held.values[..., 1]))
         np.testing.assert_allclose(fit.score(held), expected, rtol=1e-6)
 
-    def test_of_the_data_of_the_fit_it_is_the_cost(self, found):
+    def test_the_score_of_the_data_of_the_fit_is_the_cost(self, found):
         np.testing.assert_allclose(found[0].score(found[0].data), found[0].cost, rtol=1e-6)
 
-    def test_a_known_spread_stays(self, found):
+    def test_a_score_keeps_a_known_spread(self, found):
         fit, held = found
         known = dataclasses.replace(held, sd=np.full((1, 5, 2), 0.5))
         a, b = residuals(fit, held)
@@ -72,14 +72,14 @@ class TestScore:
         expected -= np.sum(stats.norm.logpdf(b, scale=sd) - np.log(held.values[..., 1]))
         np.testing.assert_allclose(fit.score(known), expected, rtol=1e-6)
 
-    def test_of_data_in_another_unit_there_is_none(self, found, monkeypatch):
+    def test_data_in_another_unit_have_no_score(self, found, monkeypatch):
         fit, held = found
         monkeypatch.setattr(fit, "data", dataclasses.replace(fit.data, units=("mM", "")))
         assert np.isfinite(fit.score(held))
         with pytest.raises(ValueError, match="'A' is in mM in one data set and in uM in another"):
             fit.score(dataclasses.replace(held, units=("uM", "")))
 
-    def test_a_column_of_unknown_noise_has_none(self, found):
+    def test_a_column_of_unknown_noise_has_no_score(self, found):
         fit, held = found
         other = dataclasses.replace(held, names=("A", "C"))
         with pytest.raises(ValueError, match=r"'C' has no standard deviation.*\['A', 'B'\] alone"):
@@ -95,7 +95,7 @@ def test_other_columns_are_refused_where_an_array_is_observed(found, monkeypatch
 
 
 class TestBands:
-    def test_one_of_another_run_is_that_of_the_line(self, found):
+    def test_the_band_of_another_run_is_that_of_the_line(self, found):
         fit, held = found
         band = fit.band(data=held)
         np.testing.assert_allclose(band.values, fit.simulate(held).values, rtol=1e-9)
@@ -104,7 +104,7 @@ class TestBands:
         half = (one.upper - one.lower) / 2 * TS
         np.testing.assert_allclose((band.upper - band.values)[0, :, 0], half, rtol=1e-6)
 
-    def test_one_of_a_column_on_logarithms_is_a_factor(self, found):
+    def test_the_band_of_a_column_on_logarithms_is_a_factor(self, found):
         fit, held = found
         band = fit.band(data=held)
         one = fit.estimates["parameters.b"]
@@ -112,12 +112,12 @@ class TestBands:
         for low, high in ((band.values, band.upper), (band.lower, band.values)):
             np.testing.assert_allclose((high / low)[0, :, 1], factor, rtol=1e-6)
 
-    def test_it_is_drawn_at_the_rows_and_at_steps_between(self, found):
+    def test_a_band_is_drawn_at_the_rows_and_at_steps_between(self, found):
         band = found[0].band(points=3, log_time=True)
         np.testing.assert_allclose(band.ts[0], [0, 1, 2, 3, 10])
         np.testing.assert_allclose(found[0].band(points=3).ts[0], [0, 1, 2, 3, 5, 10])
 
-    def test_one_point_is_none(self, found):
+    def test_a_band_of_one_point_is_refused(self, found):
         with pytest.raises(ValueError, match="points=1"):
             found[0].band(points=1)
         with pytest.raises(ValueError, match="log_time=True` was given without `points`"):
@@ -130,7 +130,7 @@ def test_a_best_search_that_is_at_no_minimum_is_printed():
     assert "The best search ended by 'steps' and not at a minimum" in repr(stopped)
 
 
-def test_one_at_a_minimum_is_not_called_so(found):
+def test_a_search_that_is_at_a_minimum_is_not_said_to_be_at_none(found):
     assert "at a minimum" not in repr(found[0])
 
 

@@ -20,7 +20,7 @@ ROWS = np.array([[2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])
 
 class Linear(LikelihoodModel):  # type: ignore
     def __init__(self):
-        system = lambda x: None  # noqa: E731
+        system = lambda x: None
         self.vector = SimpleNamespace(names=["a", "b", "c"], log=np.zeros(3, bool), system=system)
         self.likelihood = SimpleNamespace(
             estimates=lambda system, data: [False], by_column=lambda data: [srx.NormalNoise()]

@@ -75,7 +75,7 @@ def test_the_last_model_tried_was_too_small(pruned):
 
 @pytest.mark.slow
 def test_known_terms_stay_and_only_learned_ones_are_dropped():
-    known = lambda t, y, args: jnp.stack([-20 * y[0], y[0] - y[1]])  # noqa: E731
+    known = lambda t, y, args: jnp.stack([-20 * y[0], y[0] - y[1]])
     model = srx.PartiallyKnown(known, srx.Polynomial(2, 2))
     result = srx.prune_and_refit(model, kinetics_data(), srx.RadauIIA5(), progress=False)
     learned = result.model.learned

@@ -95,20 +95,20 @@ def test_no_more_lanes_are_solved_than_there_are():
 
 
 class TestRaises:
-    def test_arrays_of_different_numbers_of_lanes(self):
+    def test_arrays_of_different_numbers_of_lanes_are_refused(self):
         with pytest.raises(ValueError, match="every array needs the same number of lanes"):
             srx.solve_in_chunks(solve, {"x": np.ones(3), "k": np.ones((2, 2))}, chunk=2)
 
-    def test_a_cost_of_another_shape(self):
+    def test_a_cost_of_another_shape_is_refused(self):
         with pytest.raises(ValueError, match=r"`cost` of shape \(3,\) was given for 11 lanes"):
             srx.solve_in_chunks(solve, LANES, chunk=2, cost=np.ones(3))
 
-    def test_a_folder_of_another_run(self, tmp_path):
+    def test_a_folder_of_another_run_is_refused(self, tmp_path):
         srx.solve_in_chunks(solve, LANES, chunk=4, checkpoint=tmp_path)
         with pytest.raises(ValueError, match="holds chunks of other lanes"):
             srx.solve_in_chunks(solve, LANES, chunk=5, checkpoint=tmp_path)
 
-    def test_a_folder_of_other_results(self, tmp_path):
+    def test_a_folder_of_other_results_is_refused(self, tmp_path):
         srx.solve_in_chunks(solve, LANES, chunk=4, checkpoint=tmp_path)
         with pytest.raises(ValueError, match="or of other results"):
             srx.solve_in_chunks(
@@ -152,7 +152,7 @@ def test_results_are_numpy_arrays():
 def test_lanes_may_hold_typed_keys_of_random_numbers(impl):
     keys = jax.random.split(jax.random.key(0, impl=impl), 5)
     lanes = {"key": keys, "x": np.arange(5.0)}
-    draw = lambda lane: lane["x"] + jax.random.uniform(lane["key"])  # noqa: E731
+    draw = lambda lane: lane["x"] + jax.random.uniform(lane["key"])
     found = srx.solve_in_chunks(draw, lanes, chunk=5, cost=lambda lane: -lane["x"])
     # In reverse order, and by `rbg` a batch draws by its first key: the same batch is compared.
     turned = jax.tree.map(lambda x: x[::-1], lanes)

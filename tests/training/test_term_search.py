@@ -64,7 +64,7 @@ def test_terms_that_were_dropped_too_early_are_taken_back(criterion):
     assert found.tried[0].terms == 3
 
 
-@pytest.mark.slow_cases("bic", "held_out")
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["held_out", "bic"])
 def test_the_only_candidate_is_taken_back(criterion):
     steps, count = residuals()

@@ -102,6 +102,6 @@ def test_a_network_that_feeds_states_of_several_sizes_warns_wherever_it_is():
 
 
 def test_fit_warns():
-    loss = lambda model, data: model.layers[0].bias[0] ** 2  # noqa: E731
+    loss = lambda model, data: model.layers[0].bias[0] ** 2
     with pytest.warns(UserWarning, match="ScaledField"):
         srx.fit(NET, data(1e-4), loss, steps=1, progress=False)

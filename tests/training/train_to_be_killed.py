@@ -35,21 +35,25 @@ def loss(model, data):
     return jnp.mean(error**2)
 
 
-ts = np.linspace(0.0, 1.0, 4)
-ys = np.array([[1.0], [2.0], [0.5], [1.5]])[:, None] * np.exp(-2 * ts)[None, :, None]
-session.MOST_STEPS = 40  # many calls, many checkpoints
-session.advance = told
-result = srx.fit(
-    Decay(jnp.array(0.5)),
-    srx.Trajectories.from_arrays(ts, ys),
-    loss,
-    optimizer=optax.adam(0.01),
-    steps=int(sys.argv[2]),
-    batch_size=2,
-    transforms=[srx.Steer(0.1)],
-    checkpoint=sys.argv[1],
-    checkpoint_every=0.0,
-    progress=False,
+TS = np.linspace(0.0, 1.0, 4)
+DATA = srx.Trajectories.from_arrays(
+    TS, np.array([[1.0], [2.0], [0.5], [1.5]])[:, None] * np.exp(-2 * TS)[None, :, None]
 )
 
-sys.stdout.write(f"{float(result.last_model.rate).hex()} {np.sum(result.history.loss).hex()}\n")
+
+if __name__ == "__main__":
+    session.MOST_STEPS = 40  # many calls, many checkpoints
+    session.advance = told
+    result = srx.fit(
+        Decay(jnp.array(0.5)),
+        DATA,
+        loss,
+        optimizer=optax.adam(0.01),
+        steps=int(sys.argv[2]),
+        batch_size=2,
+        transforms=[srx.Steer(0.1)],
+        checkpoint=sys.argv[1],
+        checkpoint_every=0.0,
+        progress=False,
+    )
+    sys.stdout.write(f"{float(result.last_model.rate).hex()} {np.sum(result.history.loss).hex()}\n")
