@@ -159,7 +159,8 @@ class Store(NamedTuple):
 
     def load(self, state: TrainingState) -> tuple[TrainingState, History] | None:
         """The training in the file, or `None` if there is no file."""
-        check_positive("checkpoint_every", self.seconds, write="checkpoint_every=10.0")
+        if self.seconds != 0:  # at every look
+            check_positive("checkpoint_every", self.seconds, write="checkpoint_every=10.0")
         check_folder(self.path)
         if not Path(self.path).exists():
             return None
