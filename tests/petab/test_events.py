@@ -175,3 +175,15 @@ def test_a_time_is_the_same_however_it_is_written(sbml, write, again):
     model.event("time >= 5", k="7").event(f"time >= {again}", k="8")
     with pytest.raises(ValueError, match="set `k` at time 5, and the order decides"):
         srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "k*A")))
+
+
+def test_a_window_of_time_triggers_where_it_begins(sbml, write):
+    """A' = 0 but for events: A = 1 + 5 at 1, not at the window that is open at the start or empty."""
+    model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
+    model.event("time >= 1 && time < 2", A="A + 5", k="3").event("time < 4 && 3 < time", A="A + 7")
+    model.event("time >= 0 && time < 2", A="A + 11", k="4").event(
+        "time > 5 && time < 5", A="A + 13"
+    )
+    problem = srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "k*A")))
+    assert [dose[1:] for dose in problem.data.doses] == [(1, "A", 5, True), (3, "A", 7, False)]
+    assert rates(problem, 0.5, 1.0, 2.0) == [-1, -3, -3]

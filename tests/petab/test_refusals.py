@@ -55,6 +55,13 @@ def growing(model):
         (lambda m: m.model.createRateRule().setVariable("p"), "without a formula"),
         (lambda m: m.event("A < 0.5", p="2"), "triggered by `A < 0.5`, which is not read"),
         (lambda m: m.event("time < 5", p="2"), "which is not read: of events those at known times"),
+        (
+            lambda m: m.event("time < 5 && time < 6", p="2"),
+            "such as `time >= 5`, or without a delay",
+        ),
+        (lambda m: m.event("time > 5 && A < 6", p="2"), "which is not read: of events those at"),
+        (lambda m: m.event("time > 5 || time < 2", p="2"), "which is not read: of events those at"),
+        (lambda m: m.event("time > 5 && time < 7", delay="1", p="2"), "or without a delay"),
         (lambda m: m.event("time >= 1", A="0"), "sets `A` to `0`; of events that change a state"),
         (lambda m: m.event("time >= 1", A="2*A"), "sets `A` to `2.A`; of events"),
         (lambda m: m.event("time >= 1", p="A"), "sets `p` to a formula of `A`, which changes"),

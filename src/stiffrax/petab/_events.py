@@ -75,7 +75,7 @@ def read_events(
     sizes = {x.getId(): symbol(x.getCompartment()) for x in sized}
     varies = _what_varies({*states, *changes}, sizes | rules)
     for label, moment in moments.items():
-        if unknown := (moment.trigger.free_symbols | moment.when.free_symbols) & varies:
+        if unknown := (moment.happens.free_symbols | moment.when.free_symbols) & varies:
             raise ValueError(
                 f"Event `{label}` happens at a time that depends on `{min(map(str, unknown))}`, "
                 "which changes; of events those at known times are read, with a trigger such as "
@@ -107,22 +107,21 @@ def _moment(event: Any, label: str) -> _Moment:
     import sympy
 
     trigger: Any = read_formula(event.getTrigger() and event.getTrigger().getMath())
-    time = time_symbol()
-    slope: Any = sympy.Integer(0)
-    difference: Any = slope
-    if isinstance(trigger, sympy.Ge | sympy.Gt | sympy.Le | sympy.Lt):
-        greater: Any = trigger.gts
-        difference = greater - trigger.lts  # rises through zero when it triggers
-        slope = difference.diff(time)
-    if not (slope.is_number and slope.is_positive):
+    begins, ends = [], []
+    for part in trigger.args if isinstance(trigger, sympy.And) else [trigger]:
+        at, rises = _crossing(part)
+        (begins if rises else ends).append((part, at))
+    if len(begins) != 1 or None in [at for _, at in ends] or ends and event.isSetDelay():
         raise ValueError(
             f"Event `{label}` is triggered by `{trigger}`, which is not read: of events those at "
-            "known times are, with a trigger such as `time >= 5`."
+            "known times are, with a trigger such as `time >= 5`, or without a delay `time >= 5 && "
+            "time < 6`."
         )
-    when = sympy.expand(-difference.subs(time, 0) / slope)
+    ((begin, when),) = begins
     # `time > 0` is false at the start and true right after it, which `time >= 0` is at the start.
-    is_strict = isinstance(trigger, sympy.Gt | sympy.Lt)
+    is_strict = isinstance(begin, sympy.Gt | sympy.Lt)
     happens = when >= 0 if is_strict else when > 0
+    happens = sympy.And(happens, *(when < end for _, end in ends))
     if event.getLevel() > 2 and not event.getTrigger().getInitialValue():
         if happens != sympy.true:
             raise ValueError(
@@ -134,6 +133,20 @@ def _moment(event: Any, label: str) -> _Moment:
     delay = sympy.Integer(0) if delay.is_zero else delay
     seen = sympy.Ne(delay, 0) if is_strict else sympy.true
     return _Moment(happens, when, when + delay, seen, event.getUseValuesFromTriggerTime())
+
+
+def _crossing(relation: Any) -> tuple[Any, bool]:
+    """The time at which a comparison changes, and whether it becomes true there; `None` if unknown."""
+    import sympy
+
+    if not isinstance(relation, sympy.Ge | sympy.Gt | sympy.Le | sympy.Lt):
+        return None, False
+    time, greater = time_symbol(), relation.gts
+    difference: Any = greater - relation.lts
+    slope: Any = difference.diff(time)
+    if not slope.is_number or slope.is_zero:
+        return None, False
+    return sympy.expand(-difference.subs(time, 0) / slope), bool(slope.is_positive)
 
 
 def _set_at_times(
