@@ -31,7 +31,16 @@ WITHIN = {
     "ImexAdjoint": CONTINUOUS,
     "InterpolatingAdjoint": CONTINUOUS,
     "LikelihoodLoss": {
-        *("by_column", "check", "counted", "estimates", "judged", "residuals", "spread", "terms")
+        *(
+            "by_column",
+            "check",
+            "counted",
+            "estimates",
+            "with_impossible_failed",
+            "residuals",
+            "spread",
+            "terms",
+        )
     },
     "MassMatrixTerm": {"powers"},
     "ParameterFit": {"of"},

@@ -86,6 +86,15 @@ def called(what: str, model: Any, t: Any, y: Any, args: Any) -> Any:
         ) from error
 
 
+def check_one_lane(number: Any) -> None:
+    """Refuses a batch of solutions, which have many of a number where one has one."""
+    if np.ndim(number):
+        raise ValueError(
+            f"A batch of shape {np.shape(number)} was given; one solution is needed. Write "
+            "`jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for its first lane."
+        )
+
+
 def check_rates(what: str, rates: Any, y: Any) -> None:
     """Refuses a derivative of another shape than the state, which broadcasts to it or does not."""
     shape = getattr(rates, "shape", None)

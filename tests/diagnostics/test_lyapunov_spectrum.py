@@ -169,6 +169,17 @@ def test_a_start_that_escapes_is_counted_and_left_out():
     np.testing.assert_allclose(both.standard_errors, alone.standard_errors, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_start_whose_implicit_step_fails_is_left_out():
+    # Beyond 5 the field has no value, and the tangents of a step that failed are zero.
+    field = lambda t, y, args: -y * jnp.sqrt(5.0 - y)
+    options = {"time": 1.0, "burn_in": 0.0, "step": 0.1, "blocks": 2, "solver": srx.BackwardEuler()}
+    both = lyapunov_spectrum(field, jnp.array([[1.0], [6.0]]), **options)
+    alone = lyapunov_spectrum(field, jnp.array([1.0]), **options)
+    assert int(both.num_failed) == 1
+    np.testing.assert_allclose(both.exponents, alone.exponents, rtol=1e-12)
+
+
 def test_fewer_exponents_are_the_largest_ones():
     options = {"time": 2.0, "burn_in": 12.0, "step": 0.1, "solver": diffrax.Tsit5()}
     largest = lyapunov_spectrum(linear, jnp.ones(3), num_exponents=2, **options)
@@ -262,8 +273,17 @@ def test_dimension_of_no_exponents_is_refused():
         ({"y0": jnp.ones(3, complex)}, "`y0` must be real, got complex"),
         ({"num_exponents": 4}, "`num_exponents=4`"),
         ({"interval": 0.0}, "`interval=0.0`"),
-        ({"interval": 2.0, "discrete": True}, "for maps 1"),
+        ({"interval": 2.0, "discrete": True}, "for a map"),
         ({"step": -1.0}, "`step=-1.0`"),
+        (
+            {"step": 0.1, "controller": diffrax.PIDController(1e-6, 1e-6)},
+            "`controller` was given with `step`, beside which nothing reads it",
+        ),
+        ({"discrete": True, "step": 1.0}, "`step` was given with `discrete`"),
+        ({"discrete": True, "solver": diffrax.Euler()}, "`solver` was given with `discrete`"),
+        ({"solver": diffrax.Tsit5}, "`solver` is .*Tsit5.*; it needs a solver"),
+        ({"controller": "pid"}, "`controller` is `'pid'`"),
+        ({"controller": diffrax.ConstantStepSize()}, "`step=0.1` of a Lyapunov spectrum"),
         ({"burn_in": -1.0}, "`burn_in=-1.0`"),
         ({"time": np.inf}, "`time=inf` was given; it needs a finite time"),
         ({"num_exponents": 2.0}, "`num_exponents=2.0`"),

@@ -74,7 +74,7 @@ def test_data_of_nothing_but_starts_are_refused():
 def test_a_run_predicted_exactly_has_no_likelihood_if_that_is_zero():
     data, values = measured([0.0, None, None, None]), jnp.ones((1, 4, 2)).at[:, :, 1].set(0)
     found = srx.Simulation(values, jnp.zeros((1, 4, 2)), values, jnp.zeros(1, bool))
-    judged = srx.LikelihoodLoss().judged(SYSTEM, found, data)
+    judged = srx.LikelihoodLoss().with_impossible_failed(SYSTEM, found, data)
     assert judged.failed.tolist() == [True]
     off = found._replace(values=values.at[0, 0, 1].set(1e-9))
-    assert srx.LikelihoodLoss().judged(SYSTEM, off, data).failed.tolist() == [False]
+    assert srx.LikelihoodLoss().with_impossible_failed(SYSTEM, off, data).failed.tolist() == [False]

@@ -117,8 +117,7 @@ def test_damping_falls_less_after_a_step_that_was_rejected(monkeypatch):
 
 
 def test_fits_of_any_size_have_blocks_of_one_of_two_sizes():
-    from stiffrax.training._sample_windows import padded_windows
-    from stiffrax.training._weighted_samples import WeightedSamples
+    from stiffrax.training._weighted_samples import WeightedSamples, padded_windows
 
     sizes = set()
     for times in (3, 130, 200, 400, 513, 700, 3000):
@@ -158,8 +157,7 @@ def test_terms_switched_off_stay_off():
 
 def network_residuals(window, coupling=0.0):
     from stiffrax.training._compressed_residuals import CompressedResiduals
-    from stiffrax.training._sample_windows import padded_windows
-    from stiffrax.training._weighted_samples import WeightedSamples
+    from stiffrax.training._weighted_samples import WeightedSamples, padded_windows
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     data, _ = linear_data()

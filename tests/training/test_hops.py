@@ -5,8 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from stiffrax.training._box_trust_region import SMALLEST_GAIN, Box, minimize
-from stiffrax.training._hops import Hops
+from stiffrax.training._box_trust_region import SMALLEST_GAIN, Box, Hops, minimize
 from stiffrax.training._lockstep import Evaluation, run_together
 
 # In each of two parameters seven minima, near multiples of pi; the least is 0, at 0.

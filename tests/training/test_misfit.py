@@ -11,7 +11,7 @@ from stiffrax._trees import euclidean_norm
 from stiffrax.training import _compressed_residuals
 from stiffrax.training._compressed_residuals import Misfit
 from stiffrax.training._levenberg_marquardt import LARGEST_GRADIENT, _step, projected_gradient
-from stiffrax.training._sample_windows import Windows
+from stiffrax.training._weighted_samples import Windows
 from stiffrax.training._window_residuals import (
     SegmentStep,
     WindowResiduals,

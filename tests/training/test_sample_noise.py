@@ -11,8 +11,7 @@ import stiffrax as srx
 from stiffrax.training import _window_residuals
 from stiffrax.training._compressed_residuals import CompressedResiduals
 from stiffrax.training._fit_least_squares import fit_windows
-from stiffrax.training._sample_windows import padded_windows
-from stiffrax.training._weighted_samples import WeightedSamples
+from stiffrax.training._weighted_samples import WeightedSamples, padded_windows
 from stiffrax.training._window_residuals import WindowResiduals, mean_slope_step
 
 

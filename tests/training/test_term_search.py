@@ -13,10 +13,8 @@ import stiffrax as srx
 from stiffrax.training import _term_search
 from stiffrax.training._compressed_residuals import CompressedResiduals, Misfit
 from stiffrax.training._fit_least_squares import fit_windows
-from stiffrax.training._sample_windows import padded_windows
-from stiffrax.training._term_judge import TermJudge
-from stiffrax.training._term_search import TermSearch
-from stiffrax.training._weighted_samples import WeightedSamples
+from stiffrax.training._term_search import TermJudge, TermSearch
+from stiffrax.training._weighted_samples import WeightedSamples, padded_windows
 from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
 TRUE = np.array([[False, True, False], [True, False, True]])

@@ -205,8 +205,7 @@ def test_a_coupled_start_is_not_drawn_to_a_sample_of_weight_zero():
 
 def window_residuals(data, weight=None, coupling=0.0):
     from stiffrax.training._compressed_residuals import CompressedResiduals
-    from stiffrax.training._sample_windows import padded_windows
-    from stiffrax.training._weighted_samples import WeightedSamples
+    from stiffrax.training._weighted_samples import WeightedSamples, padded_windows
     from stiffrax.training._window_residuals import SegmentStep, WindowResiduals
 
     weight = np.ones(data.ys.shape) if weight is None else weight

@@ -260,7 +260,9 @@ class Measurements(eqx.Module):
         doses, inputs and constants by which runs differ: what is trained on samples sees none.
         """
         lost = [f"the constant {name!r}" for name, x in self.constants.items() if np.ptp(x) > 0]
-        lost += [f"the input {name!r}" for name in self.inputs] + ["doses"] * bool(self.doses)
+        lost += [f"the input {name!r}" for name in self.inputs]
+        if self.doses:
+            lost.append("doses")
         if lost:
             raise ValueError(
                 f"The measurements have {lost[0]}, of which `Trajectories` know nothing. Fit a "
@@ -343,7 +345,10 @@ class Measurements(eqx.Module):
         """The conditions of a run, by its name or its index among these data."""
         traced = isinstance(run, jax.Array)
         index = run if traced else jnp.asarray(select_runs(run, self.run_names)[0])
-        pick = lambda x: jnp.asarray(x)[index]  # noqa: E731
+
+        def pick(x: Any) -> Array:
+            return jnp.asarray(x)[index]
+
         return Conditions(
             pick(self.numbers),
             pick(self.starts),

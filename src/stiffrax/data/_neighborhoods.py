@@ -1,13 +1,13 @@
 """Samples that lie close to each other in the space of states."""
 
 import dataclasses
-from typing import Any, SupportsIndex, final
+from typing import Any, NamedTuple, SupportsIndex, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count
 from ._scaling import unit_of_rounding
@@ -60,6 +60,19 @@ class Neighborhoods(eqx.Module):
             self, centers=self.centers[rows[:, 0]], neighbors=self.neighbors[rows, columns]
         )
 
+    def future(self, data: Trajectories, steps: int) -> "Future":
+        """The samples of these data up to `steps` places after each center and its neighbors."""
+        ts, ys, mask = data.arrays
+        centers, neighbors = self.following(ys, steps)
+        center_times, times = (x[..., 0] for x in self.following(ts[..., None], steps))
+        begun, there = (x[..., 0] for x in self.following(mask[..., None], steps))
+        return Future(
+            starts=(center_times[:, 0], centers[:, 0], neighbors[:, 0]),
+            times=times[:, 1:],
+            neighbors=neighbors[:, 1:],
+            there=begun[:, :1, None] & there[:, :1] & there[:, 1:],
+        )
+
     def following(
         self, ys: Shaped[Array, "runs times n"], steps: int
     ) -> tuple[Shaped[Array, "centers after n"], Shaped[Array, "centers after neighbors n"]]:
@@ -68,6 +81,19 @@ class Neighborhoods(eqx.Module):
         after = jnp.arange(steps + 1)[None]
         neighbors = self.neighbors[:, None] + after[..., None]
         return flat[self.centers[:, None] + after], flat[neighbors]
+
+
+@final
+class Future(NamedTuple):
+    """Times and states of the centers and states of their neighbors, and what became of these.
+
+    `there`: where there is a sample, of the center and of the neighbor at both times.
+    """
+
+    starts: tuple[Float[Array, " centers"], Float[Array, "centers n"], Float[Array, "centers k n"]]
+    times: Float[Array, "centers steps k"]
+    neighbors: Float[Array, "centers steps k n"]
+    there: Bool[Array, "centers steps k"]
 
 
 def find_neighborhoods(

@@ -21,23 +21,19 @@ def check_texts(table: Table, columns: list[str], run: str | None) -> None:
     if not names:
         return
     others = [name for name in columns if name not in names]
-    values = [name for name in others if name.lower() in _VALUES] or others
-    likely = sorted(names, key=lambda name: name.lower() not in _VARIABLES)[0]
-    spreads = [x for x in others if x.lower().endswith(_SPREADS) or f"_{x.lower()}" in _SPREADS]
-    alone, named = len(others) - len(spreads) == 1, likely.lower() in _VARIABLES
-    called = bool(values) and values[0].lower() in _VALUES
-    told = named and (called or alone) or likely.lower() not in _LABELS and called
-    if values and told:
-        options = [f"long=({likely!r}, {values[0]!r})"]
-        options += [f"run={x!r}" for x in names if x != likely and run is None][:1]
+    pair = _as_long_table(names, others)
+    if pair is not None:
+        named, value = pair
+        options = [f"long=({named!r}, {value!r})"]
+        options += [f"run={x!r}" for x in names if x != named and run is None][:1]
         options += [f"sd={x!r}" for x in others if f"_{x.lower()}" in _SPREADS][:1]
         raise ValueError(
-            f"Column {likely!r} of {table.source} holds names and column {values[0]!r} their "
+            f"Column {named!r} of {table.source} holds names and column {value!r} their "
             f"values, one row a measurement. Write `{', '.join(options)}`."
         )
     apart = "" if run is not None else f"`run={names[0]!r}` if it tells the runs apart, "
     variables = ""
-    if others and (alone or names[0].lower() in _VARIABLES):
+    if others and (_is_one_value(others) or names[0].lower() in _VARIABLES):
         variables = f"`long=({names[0]!r}, {others[0]!r})` if it names what was measured, "
     example = next(x for x in table.columns[names[0]] if isinstance(x, str))
     raise ValueError(
@@ -45,6 +41,22 @@ def check_texts(table: Table, columns: list[str], run: str | None) -> None:
         f"measurement. Write {apart}{variables}{'or ' if apart or variables else ''}"
         f"`ignore=[{names[0]!r}]` to leave it out."
     )
+
+
+def _as_long_table(names: list[str], others: list[str]) -> tuple[str, str] | None:
+    """The column that names what was measured and that of its values, where there seem to be such."""
+    values = [name for name in others if name.lower() in _VALUES]
+    variables = [name for name in names if name.lower() in _VARIABLES]
+    name = (variables or names)[0]
+    if values and (variables or name.lower() not in _LABELS):
+        return name, values[0]
+    return (name, others[0]) if variables and _is_one_value(others) else None
+
+
+def _is_one_value(others: list[str]) -> bool:
+    """Whether one of the columns of numbers is no standard deviation."""
+    names = [name.lower() for name in others]
+    return sum(not (x.endswith(_SPREADS) or f"_{x}" in _SPREADS) for x in names) == 1
 
 
 def check_left_over(table: Table, columns: list[str], run: str | None, time: str) -> None:
@@ -132,7 +144,7 @@ def check_unnamed_runs(table: Table, time: str, left: Sequence[str]) -> None:
         count = 1 + labels.max()
         named = name.lower() in _LABELS and 1 < count < len(ts)
         in_turn = given.all() and _in_turn(ts, labels)
-        if named or 1 < count <= len(ts) / 2 and (_in_blocks(ts, labels) or in_turn):
+        if named or (1 < count <= len(ts) / 2 and (_in_blocks(ts, labels) or in_turn)):
             raise ValueError(
                 f"Column {name!r} of {table.source} seems to tell runs apart, all of which would be "
                 f"one. Write `run={name!r}`, `ignore=[{name!r}]` if it does not, or name it in "
@@ -151,8 +163,9 @@ def _in_turn(ts: np.ndarray, labels: np.ndarray) -> bool:
     """Whether rows of each label are two or more at times that rise, and those of all do not."""
     if np.bincount(labels).min() < 2 or np.all(np.diff(ts) > 0):
         return False
-    twice = len(np.unique(ts)) < len(ts)
-    orders = [np.argsort(labels, kind="stable")] + [np.lexsort((ts, labels))] * twice
+    orders = [np.argsort(labels, kind="stable")]
+    if len(np.unique(ts)) < len(ts):
+        orders.append(np.lexsort((ts, labels)))
     return any(np.all(np.diff(ts[order])[np.diff(labels[order]) == 0] > 0) for order in orders)
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import diffrax
-import numpy as np
 
-from .._arguments import check_instance
+from .._arguments import check_instance, check_one_lane
 from ._advice import advice
 
 _TO_KNOW_MORE = (
@@ -48,12 +47,7 @@ def explain(solution: diffrax.Solution, names: Sequence[str] | None = None) -> s
         "explain(diffrax.diffeqsolve(..., throw=False))",
     )
     stats = solution.stats
-    if np.ndim(stats["num_steps"]):
-        raise ValueError(
-            f"A batch of shape {np.shape(stats['num_steps'])} was given; one solution is needed. "
-            "Write `jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for its first "
-            "lane."
-        )
+    check_one_lane(stats["num_steps"])
     if "last_step" not in stats:
         return _without_counts(solution)
     lines = [_work(stats)]

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import paramax
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._arguments import check_count, check_positive, check_rates, real_array
 from .._mass_models import check_no_mass
+from ..losses import check_parts
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
 
 
@@ -174,7 +175,8 @@ def lyapunov_spectrum(
 
     **Returns:** a [`stiffrax.diagnostics.LyapunovSpectrum`][].
 
-    **Raises:** `ValueError` for times, counts and shapes that do not fit, and a field with a mass.
+    **Raises:** `ValueError` for times, counts and shapes that do not fit, a field with a mass, and
+    options that nothing would read: `controller` beside `step`, and all three beside `discrete`.
 
     Cost: `time / interval` solves, each with `k` jvps, and without `step` of `n (1 + k)` states; memory
     `starts * k * time / interval`. With `step` and for maps it is differentiable in every mode, which
@@ -201,6 +203,7 @@ def lyapunov_spectrum(
     interval = float(check_positive("interval", interval, write="interval=0.1"))
     num_exponents = starts.shape[-1] if num_exponents is None else num_exponents
     _check(starts, np.ndim(y0), time, burn_in, num_exponents, interval, step, blocks, discrete)
+    _check_steps(step, solver, controller, discrete)
     _check_field(field, starts, args, discrete)
     plain = controller is not None or step is not None or discrete
     unit = jnp.ones(starts.shape[-1], starts.dtype) if plain else _size_of(starts)
@@ -216,15 +219,18 @@ def lyapunov_spectrum(
         flow = AdaptiveFlow(field, solver, interval, chosen, max_steps, args)
     counts = round(burn_in / interval), round(time / interval), blocks
     y1, rates, again = _measure(flow, finer, starts / unit[None], num_exponents, interval, counts)
-    finite = jnp.all(jnp.isfinite(rates), axis=(1, 2))
+    # A fixed step that failed has tangents of zero.
+    finite = jnp.all(jnp.isfinite(rates), axis=(1, 2)) & jnp.all(jnp.isfinite(y1), axis=1)
     mean, error = _mean_and_error(rates, finite, blocks)
     lost = _lost(mean, rates, again, finite, interval, noise)
-    order = jnp.argsort(-(mean + lost))
+    mean, error = (jnp.where(lost, jnp.nan, x) for x in (mean, error))
+    rates = jnp.where(lost[None, None], jnp.nan, rates)
+    order = jnp.argsort(-mean)
     return LyapunovSpectrum(
-        exponents=(mean + lost)[order],
-        standard_errors=(error + lost)[order],
+        exponents=mean[order],
+        standard_errors=error[order],
         # Directions of the frame come out by their growth most of the time, and not always.
-        local=(rates + lost[None, None])[..., order],
+        local=rates[..., order],
         interval=interval,
         y1=y1 * unit[None],
         num_failed=jnp.sum(~finite),
@@ -248,20 +254,21 @@ def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
 
 def _lost(
     mean: Float[Array, " k"], rates: Array, again: Any, finite: Array, interval: float, noise: Any
-) -> Float[Array, " k"]:
-    """NaN for directions lost in noise in an interval, or that finer steps see otherwise, else zero."""
+) -> Bool[Array, " k"]:
+    """Which directions are lost in noise in an interval, or seen otherwise by finer steps."""
     grown, known = mean * interval, finite[:, None, None]
     # What is left is so much larger than its error that the rate is known to a few percent.
     least = jnp.log(jnp.minimum(1e3 * noise, noise**0.5))
-    bad = grown - jnp.maximum(jnp.max(grown), 0) < least
+    below_noise = grown - jnp.maximum(jnp.max(grown), 0) < least
     # A direction that was once lost in rounding, as where a derivative is singular.
     zero = jnp.log(10 * jnp.asarray(jnp.finfo(mean.dtype).eps))
-    bad = bad | (jnp.min(rates, axis=(0, 1), where=known, initial=0) * interval < zero)
-    if again is not None:
-        pair = jnp.stack([again - rates[:, : again.shape[1]], again]) * interval
-        apart, size = jnp.mean(jnp.abs(pair), axis=(1, 2), where=known[None])
-        bad = bad | ~(apart <= 0.05 * size + 1e-3 * jnp.max(size) + 1e-6 + 1e3 * noise)
-    return jnp.where(bad, jnp.nan, 0).astype(mean.dtype)
+    once_lost = jnp.min(rates, axis=(0, 1), where=known, initial=0) * interval < zero
+    if again is None:
+        return below_noise | once_lost
+    pair = jnp.stack([again - rates[:, : again.shape[1]], again]) * interval
+    apart, size = jnp.mean(jnp.abs(pair), axis=(1, 2), where=known[None])
+    alike = apart <= 0.05 * size + 1e-3 * jnp.max(size) + 1e-6 + 1e3 * noise
+    return below_noise | once_lost | ~alike
 
 
 @final
@@ -323,6 +330,17 @@ def _mean_and_error(
     scatter = jnp.where(weight, jnp.mean(cut, axis=2) - mean[None, None], 0)
     count = used * blocks
     return mean, jnp.sqrt(jnp.sum(scatter**2, axis=(0, 1)) / (count * (count - 1)))
+
+
+def _check_steps(step: Any, solver: Any, controller: Any, discrete: bool) -> None:
+    for name, value in (("step", step), ("solver", solver), ("controller", controller)):
+        beside = "discrete" if discrete else "step"
+        read = not discrete and (step is None or name != "controller")
+        if value is not None and not read:
+            raise ValueError(
+                f"`{name}` was given with `{beside}`, beside which nothing reads it. Leave one out."
+            )
+    check_parts(controller=controller, solver=solver or diffrax.Dopri8())
 
 
 def _check_field(field: Any, starts: Array, args: Any, discrete: bool) -> None:

@@ -1,6 +1,5 @@
 """Objectives of training: equinox modules called as `loss(model, data)`."""
 
-from ._cells_to_fit import check_cells_to_fit as check_cells_to_fit
 from ._columns import (
     check_columns as check_columns,
     states_of as states_of,
@@ -17,6 +16,7 @@ from ._invariant_loss import InvariantLoss as InvariantLoss
 from ._jacobian_loss import JacobianLoss as JacobianLoss
 from ._likelihood_loss import (
     LikelihoodLoss as LikelihoodLoss,
+    check_cells_to_fit as check_cells_to_fit,
     check_measurements as check_measurements,
     check_system as check_system,
 )
@@ -25,6 +25,7 @@ from ._loss import (
     AbstractSummand as AbstractSummand,
     LossValue as LossValue,
     WeightedSum as WeightedSum,
+    check_parts as check_parts,
     evaluate_loss as evaluate_loss,
     fix_to_data as fix_to_data,
     losses_of as losses_of,

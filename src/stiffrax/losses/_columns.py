@@ -28,7 +28,7 @@ def states_of(system: System, data: Measurements) -> tuple[str, ...]:
     **Raises:** `ValueError` if a part of the field names states otherwise.
     """
     own = own_names(system) or ()
-    if system.states or own and (system.observe is not None or {*data.names} <= {*own}):
+    if system.states or (own and (system.observe is not None or {*data.names} <= {*own})):
         return own
     if system.observe is None:
         check_own_names(system, data.names, "the data have")

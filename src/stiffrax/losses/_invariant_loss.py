@@ -108,8 +108,8 @@ class InvariantLoss(AbstractLoss):
         self.exponents = tuple(map(float, values))
         default = 1 / np.maximum(np.abs(values), 1) ** 2
         self.weight = _checked_weight("weight", default if weight is None else weight)
-        one_for_all = ((), (1,)) if values.size else ()
-        if np.shape(self.weight) not in (*one_for_all, values.shape):
+        one_for_all = bool(values.size) and np.shape(self.weight) in ((), (1,))
+        if not one_for_all and np.shape(self.weight) != values.shape:
             raise ValueError(
                 f"`weight` of shape {np.shape(self.weight)} was given for {values.size} exponents; it "
                 "needs one number for each of them, or one for all."

@@ -102,11 +102,11 @@ class JacobianLoss(AbstractLoss):
             length = jnp.where(known, end - t, ts[0, 1] - ts[0, 0])
             flow = FixedStepFlow(model, self.flow_solver, length, self.substeps)
 
-            def end(y: Array) -> tuple[Array, Array]:
+            def twice(y: Array) -> tuple[Array, Array]:
                 y1 = flow(t, y)
                 return y1, y1
 
-            flow_jacobian, y1 = jax.jacfwd(end, has_aux=True)(y)
+            flow_jacobian, y1 = jax.jacfwd(twice, has_aux=True)(y)
             # The end of a step that failed is a constant, NaN, whose derivative is zero.
             return jnp.where(jnp.all(jnp.isfinite(y1)), flow_jacobian, jnp.nan)
 

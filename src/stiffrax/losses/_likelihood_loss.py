@@ -153,7 +153,7 @@ class LikelihoodLoss(AbstractLoss):
     def evaluate(self, model: Any, data: Any) -> LossValue:
         """The negative log-likelihood of all runs that have one, and how many have none."""
         data = self.check(model, data)
-        found = self.judged(model, self.simulate(model, data), data)
+        found = self.with_impossible_failed(model, self.simulate(model, data), data)
         cost = self.terms(model, found, data).cost
         seen = self.counted(model, data) & ~found.failed[:, None, None]
         return LossValue(jnp.sum(cost), jnp.sum(found.failed), jnp.sum(seen))
@@ -162,7 +162,9 @@ class LikelihoodLoss(AbstractLoss):
         """The cells that are residuals: measured, and not what a run starts from."""
         return data.mask & ~starting_cells(system, data)
 
-    def judged(self, system: System, found: Simulation, data: Measurements) -> Simulation:
+    def with_impossible_failed(
+        self, system: System, found: Simulation, data: Measurements
+    ) -> Simulation:
         """Where runs that are predicted without a likelihood have failed as well."""
         bad = jnp.any(self._impossible(system, found, data), axis=(1, 2))
         return found._replace(failed=found.failed | bad)
@@ -302,8 +304,11 @@ def check_measurements(data: Any) -> Measurements:
         "`stiffrax.Measurements` or `stiffrax.Trajectories`, after the system",
         "Measurements.from_csv(path)",
     )
-    # What is checked are values, which only arrays of NumPy have while a program is traced.
-    known = lambda x: np.asarray(x) if isinstance(x, Array) and not is_traced(x) else x  # noqa: E731
+
+    def known(x: Any) -> Any:
+        # What is checked are values, which only arrays of NumPy have while a program is traced.
+        return np.asarray(x) if isinstance(x, Array) and not is_traced(x) else x
+
     data = jax.tree.map(known, data)
     check_measured_times(data)
     return data
@@ -318,3 +323,35 @@ def check_system(system: Any) -> System:
         "a `stiffrax.System`, which has an initial state and observables besides its vector field",
         "System(field, initial_state)",
     )
+
+
+def check_cells_to_fit(likelihood: LikelihoodLoss, system: System, data: Measurements) -> None:
+    """Refuses data of no residual, and columns with an estimated spread whose values are all equal.
+
+    The likelihood of such a column has no largest value: the closer the parameters come to its one
+    number, the smaller its spread. Only where a fit begins: predictions are made of such data too.
+    """
+    counted: Any = likelihood.counted(system, data)
+    if not isinstance(counted, np.ndarray):
+        return  # measurements may be traced
+    if not counted.any():
+        raise ValueError(
+            "The data have no measured cell but those that runs start from, which are no residuals. "
+            "Give `System(..., initial_state=...)`, or data with later rows."
+        )
+    estimated = likelihood.estimates(system, data)
+    eps: Any = np.finfo(jnp.result_type(float)).eps
+    for j in np.flatnonzero(estimated):
+        cells = counted[..., j] & (np.asarray(data.sd)[..., j] == 0)
+        values = np.asarray(data.values)[..., j][cells]
+        # Equal but for rounding, as sums of the others are, is as unbounded as equal.
+        if values.size and np.ptp(values) <= 10 * eps * np.max(np.abs(values)):
+            name = data.names[j]
+            which = (
+                "in its only value" if values.size == 1 else f"in all of its {values.size} values"
+            )
+            raise ValueError(
+                f"Column {name!r} is {values[0]:g} {which}, which tells no size of noise. Write "
+                f"`sd={{{name!r}: 0.01}}`, with the resolution of the instrument, where the data are "
+                "read, or leave the column out with `columns=`."
+            )

@@ -248,7 +248,7 @@ def check_parts(**parts: Any) -> None:
         inner = inner.controller
     if isinstance(inner, diffrax.ConstantStepSize):
         raise ValueError(
-            "`controller=ConstantStepSize()` was given, and a loss has no size of its steps. Write "
-            "`stiffrax.SegmentLoss(solver, substeps=4)`, or "
-            "`controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)`."
+            "`controller=ConstantStepSize()` was given, and no size of its steps. Write "
+            "`controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)`; for fixed steps take "
+            "`stiffrax.SegmentLoss(solver, substeps=4)`, or `step=0.1` of a Lyapunov spectrum."
         )

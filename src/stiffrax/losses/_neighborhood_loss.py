@@ -181,19 +181,14 @@ class NeighborhoodLoss(AbstractLoss):
         loss = self.for_data(data) if self.neighborhoods is None else self
         found: Any = loss.neighborhoods
         found.check_same_data(data)
-        ts, ys, mask = data.arrays
-        centers, neighbors = found.following(ys, self.steps)
-        times, late = (x[..., 0] for x in found.following(ts[..., None], self.steps))
-        begun, there = (x[..., 0] for x in found.following(mask[..., None], self.steps))
-        there = begun[:, :1, None] & there[:, :1] & there[:, 1:]
+        future = found.future(data, self.steps)
         flow = FixedStepFlow(paramax.unwrap(model), self.solver, found.dt, self.substeps)
 
         def predict(t: Array, y: Array, around: Array) -> Array:
             return _predict(flow, t, y, around - y[None], self.steps, self.order)
 
-        starts = times[:, 0], centers[:, 0], neighbors[:, 0]
-        predicted = predict_lanes(predict, *starts, solver=self.solver)
-        measured = neighbors[:, 1:]
+        predicted = predict_lanes(predict, *future.starts, solver=self.solver)
+        measured, there = future.neighbors, future.there
         asked = jnp.any(there, axis=(1, 2))
         solved = jnp.all(jnp.isfinite(predicted), axis=(1, 2, 3)) & asked
         if self.distributions:
@@ -201,9 +196,11 @@ class NeighborhoodLoss(AbstractLoss):
             scale = jnp.broadcast_to(scale, predicted.shape)
             value = _discrepancy(predicted / scale, measured / scale, there)
         else:
-            rows = (len(centers), self.steps * predicted.shape[2], predicted.shape[-1])
-            mask, late = (x.reshape(rows[:2]) for x in (there & solved[:, None, None], late[:, 1:]))
-            value = loss.measure(predicted.reshape(rows), late, measured.reshape(rows), mask)
+            # One run for each center, of all of its neighbors.
+            rows = (len(predicted), self.steps * predicted.shape[2], predicted.shape[-1])
+            times = future.times.reshape(rows[:2])
+            mask = (there & solved[:, None, None]).reshape(rows[:2])
+            value = loss.measure(predicted.reshape(rows), times, measured.reshape(rows), mask)
         return LossValue(value, jnp.sum(asked & ~solved), jnp.sum(solved))
 
 

@@ -59,6 +59,16 @@ class Simulation(NamedTuple):
     failed: Bool[Array, " runs"]
 
 
+class _Stretch(NamedTuple):
+    """From one dose or jump to the next: what is added at its beginning, and what rows there see."""
+
+    begin: Array
+    end: Array
+    added: Array
+    seen: Array | None
+    is_last: Array
+
+
 @final
 class Simulator(eqx.Module):
     """How systems are solved; see [`stiffrax.LikelihoodLoss`][] for the settings."""
@@ -89,9 +99,9 @@ class Simulator(eqx.Module):
         ts, run = jnp.asarray(data.ts), jnp.arange(len(data))
 
         def solve(*lane: Any) -> tuple[Array, Array]:
-            run, ts, ends, (added, seen), y0, begins = lane
+            run, ts, ends, (added, dose_seen), y0, begins = lane
             args = conditions_of(system, data, run)
-            ys, failed = self._solve_run(system, args, ts, ends, added, seen, y0)
+            ys, failed = self._solve_run(system, args, ts, ends, added, dose_seen, y0)
             return ys, failed | ~begins
 
         begins = jnp.all(jnp.isfinite(starts), axis=1) & ~unrested
@@ -100,9 +110,9 @@ class Simulator(eqx.Module):
         # A failed run is observed as the first one that was solved: selected afterwards, a derivative
         # of what failed would be infinity times zero, and at its start, of a logarithm say, as well.
         # Where all failed, the start is what there is.
-        seen = jnp.where(failed, jnp.argmin(failed), run)
-        shown = jnp.where(jnp.all(failed), starts[:, None], ys[seen])
-        values, sd = observe(system, states, data, ts[seen], shown, seen)
+        stand_in = jnp.where(failed, jnp.argmin(failed), run)
+        shown = jnp.where(jnp.all(failed), starts[:, None], ys[stand_in])
+        values, sd = observe(system, states, data, ts[stand_in], shown, stand_in)
         nothing = (failed[:, None] | (ts < jnp.asarray(data.starts)[:, None]))[:, :, None]
         values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
         return Simulation(values, sd, ys, failed)
@@ -124,35 +134,36 @@ class Simulator(eqx.Module):
     ) -> tuple[Float[Array, "times n"], Bool[Array, ""]]:
         """The states of one run at its rows: of a dose at its time a row sees what is in `seen`."""
 
-        def stretch(carry: tuple[Array, Array, Array], part: Any) -> tuple[Any, None]:
+        count = len(ends) - 1
+        times = jnp.concatenate([ends, *(known.ts[0] for known in args.inputs.values())])
+        times = jnp.clip(times, ends[0], ends[-1])
+        atol = self._atol(system, args, y0, added, times, ends[-1] - ends[0])
+        y0 = self._start(system, args, ends[0], y0)  # what it makes of a zero is rounding, no size
+
+        def solve(carry: tuple[Array, Array, Array], part: _Stretch) -> tuple[Any, None]:
             y, ys, failed = carry
-            *ends, amount, shown, is_last = part
-            begin, end = map(lax.stop_gradient, ends)  # no solver differentiates by `nextafter`
+            # No solver differentiates by `nextafter`.
+            begin, end = lax.stop_gradient(part.begin), lax.stop_gradient(part.end)
             # A field that jumps at the end must not be evaluated there.
-            stop = jnp.where(is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
+            stop = jnp.where(part.is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
-            if shown is not None:
-                dosed = (ts == begin)[:, None] & jnp.any(shown != 0)
-                ys = jnp.where(dosed, self._start(system, args, begin, y + shown), ys)
+            if part.seen is not None:
+                dosed = (ts == begin)[:, None] & jnp.any(part.seen != 0)
+                ys = jnp.where(dosed, self._start(system, args, begin, y + part.seen), ys)
             if count > 1:
-                y = self._start(system, args, begin, y + amount)
+                y = self._start(system, args, begin, y + part.added)
             solution = self._solve(system, args, begin, stop, y, at, atol)
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
             ys = jnp.where(here[:, None], new[:-1], ys)
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
-        count = len(ends) - 1
-        times = jnp.concatenate([ends, *(known.ts[0] for known in args.inputs.values())])
-        times = jnp.clip(times, ends[0], ends[-1])
-        atol = self._atol(system, args, y0, added, times, ends[-1] - ends[0])
-        y0 = self._start(system, args, ends[0], y0)  # what it makes of a zero is rounding, no size
-        parts = ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1
+        parts = _Stretch(ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1)
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
-            (_, ys, failed), _ = stretch(begin, jax.tree.map(lambda x: x[0], parts))
+            (_, ys, failed), _ = solve(begin, jax.tree.map(lambda x: x[0], parts))
         else:
-            (_, ys, failed), _ = lax.scan(stretch, begin, parts)
+            (_, ys, failed), _ = lax.scan(solve, begin, parts)
         return ys, failed | ~jnp.all(jnp.isfinite(ys))
 
     def _atol(
@@ -207,7 +218,10 @@ class Simulator(eqx.Module):
     ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
         """The state in which nothing changes any more, reached from `y0`; `y0` if there is none."""
         long = _TIMES_TO_REST * span
-        at_start = lambda _, y, args: system(args.start, y, args)  # noqa: E731
+
+        def at_start(_: Array, y: Array, args: Conditions) -> Any:
+            return system(args.start, y, args)
+
         frozen = eqx.tree_at(lambda s: s.field, system, at_start)
         ts = jnp.stack([long / 10, long])
         atol = self._atol(frozen, args, y0, jnp.zeros_like(y0)[None], jnp.zeros(1), span)

@@ -63,9 +63,13 @@ def check_coefficients(
     return jnp.where(active, real_array("coefficients", coefficients), 0), active
 
 
+def is_wrapped(node: Any) -> bool:
+    """Whether a node of a tree becomes another one by `paramax.unwrap`."""
+    return isinstance(node, paramax.AbstractUnwrappable)
+
+
 def holds_parameters(value: Any) -> bool:
     """Whether a value, or a part of it, is a parameter with a scale or bounds of its own."""
-    is_wrapped = lambda x: isinstance(x, paramax.AbstractUnwrappable)  # noqa: E731
     return any(map(is_wrapped, jax.tree.leaves(value, is_leaf=is_wrapped)))
 
 

@@ -15,6 +15,7 @@ from jax.core import Tracer
 from .._arguments import called, check_rates, real_numbers
 from .._mass_models import AbstractMassModel, check_no_mass
 from ..data import check_names
+from ._checks import is_wrapped
 from ._own_names import check_own_names, chosen_names, named_parts
 from ._partially_known import ConstrainedField
 
@@ -23,12 +24,11 @@ def _known(name: str, given: Any) -> Any:
     """Plain numbers in what is no function are known: only parameters are trained."""
     if callable(given) or isinstance(given, SteadyState):
         return given
-    is_leaf = lambda x: isinstance(x, paramax.AbstractUnwrappable)  # noqa: E731
 
     def wrap(x: Any) -> Any:
-        return x if is_leaf(x) else paramax.NonTrainable(_numbers(name, x))
+        return x if is_wrapped(x) else paramax.NonTrainable(_numbers(name, x))
 
-    return jax.tree.map(wrap, given, is_leaf=is_leaf)
+    return jax.tree.map(wrap, given, is_leaf=is_wrapped)
 
 
 def _numbers(name: str, value: Any) -> Any:
@@ -214,11 +214,13 @@ class System(AbstractMassModel):
 
 def check_no_system(what: str, model: Any) -> None:
     """Refuses a system, or a part that is one, with more than the field that is taken of it."""
-    is_system = lambda x: isinstance(x, System)  # noqa: E731
-    for part in filter(is_system, jax.tree.leaves(model, is_leaf=is_system)):
+    for part in jax.tree.leaves(model, is_leaf=lambda x: isinstance(x, System)):
+        if not isinstance(part, System):
+            continue
         names = ("initial_state", "observe", "sd", "parameters")
         lost = [name for name in names if getattr(part, name) is not None]
-        lost += ["jump_ts"] * bool(part.jump_ts)
+        if part.jump_ts:
+            lost.append("jump_ts")
         if lost:
             raise ValueError(
                 f"{what} is a `System` with `{'`, `'.join(lost)}`, or has a part that is, of which the "

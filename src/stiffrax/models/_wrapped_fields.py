@@ -111,7 +111,7 @@ class ScaledField(eqx.Module):
         self.states = states
         self.log_time = bool(log_time)
         self.t0 = float(real_numbers("t0", t0))
-        if not self.log_time and (self.t0 or self.floor != 1e-6 and states != "log"):
+        if not self.log_time and (self.t0 or (self.floor != 1e-6 and states != "log")):
             raise ValueError(
                 "`t0` or `floor` was given without a logarithm that it is of. Write `log_time=True`, "
                 "or leave it out."

@@ -6,6 +6,7 @@ from typing import Any
 import diffrax
 import numpy as np
 
+from .._arguments import check_one_lane
 from ..controllers import StepHistory
 from ..diagnostics import LyapunovSpectrum
 from ._axes import COLORS, line_styles, marker_styles, one_axes
@@ -100,12 +101,7 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
             "The solution holds no record of its steps. Solve with "
             "`stepsize_controller=RecordingController(...)` and `SaveAt(..., controller_state=True)`."
         )
-    if np.ndim(history.count):
-        raise ValueError(
-            f"A batch of shape {np.shape(history.count)} was given; one solution is needed. "
-            "Write `jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, solution)` for its first "
-            "lane."
-        )
+    check_one_lane(history.count)
     num = int(history.count)
     if num > len(history.t):
         raise ValueError(

@@ -126,7 +126,8 @@ def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
     own = own_names(model)
     if names is None or own is None:
         return own if names is None else names
-    if tuple(names) != own != state_names(None, len(own)) and sorted(names) == sorted(own):
+    chosen = own != state_names(None, len(own))
+    if chosen and tuple(names) != own and sorted(names) == sorted(own):
         raise ValueError(
             f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
             "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, "

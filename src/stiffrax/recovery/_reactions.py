@@ -91,7 +91,7 @@ def to_reactions(
             )
     species = state_names(species, model.num_states)
     check_count("products", products)
-    check_positive("tolerance", tolerance, below=1, write="tolerance=1e-2")
+    check_positive("tolerance", tolerance, below=1.0, write="tolerance=1e-2")
     columns = {q: column for q, column in _columns(model) if np.any(column)}
     if not columns:
         raise ValueError(
@@ -120,8 +120,9 @@ def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, .
     if isinstance(model, ReactionNetwork):
         finite_rates(model)
         # In the order of a polynomial's monomials.
-        order = lambda one: (sum(one[0]), [-x for x in one[0]])  # noqa: E731
-        return sorted(rate_columns(model).items(), key=order)
+        columns = rate_columns(model)
+        order = sorted(columns, key=lambda powers: (sum(powers), [-x for x in powers]))
+        return [(powers, columns[powers]) for powers in order]
     return zip(map(tuple, model.exponents.tolist()), finite_coefficients(model).T, strict=True)
 
 

@@ -8,8 +8,8 @@ from ._fit_least_squares import (
 )
 from ._fit_parameters import fit_parameters as fit_parameters
 from ._history import History as History
+from ._parameter_errors import Band as Band
 from ._parameter_fit import Estimate as Estimate, ParameterFit as ParameterFit
-from ._prediction_band import Band as Band
 from ._profile import Profile as Profile
 from ._project_order import project_order as project_order
 from ._prune import PrunedFit as PrunedFit, prune_and_refit as prune_and_refit

@@ -274,7 +274,10 @@ def _fixed(loss: Any, data: Any, held_out: Any) -> Any:
     loss = fix_to_data(loss, data)
     if not isinstance(held_out, Measurements):
         return loss
-    known = lambda x: x.for_data(data, held_out) if _is_likelihood(x) else x  # noqa: E731
+
+    def known(part: Any) -> Any:
+        return part.for_data(data, held_out) if _is_likelihood(part) else part
+
     return jax.tree.map(known, loss, is_leaf=_is_likelihood)
 
 

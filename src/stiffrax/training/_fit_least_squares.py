@@ -15,14 +15,12 @@ from ..data import Trajectories
 from ..losses import check_data, check_model
 from ..models import Parameter, is_fixed
 from ..solvers import RadauIIA9
-from ._compressed_residuals import CompressedResiduals
+from ._compressed_residuals import CompressedResiduals, sample_noise
 from ._fit_start import STARTS, fit_start
 from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import LARGEST_GRADIENT, Minimum, levenberg_marquardt
 from ._parameter_errors import unknown_parameters
-from ._sample_noise import sample_noise
-from ._sample_windows import padded_windows
-from ._weighted_samples import WeightedSamples
+from ._weighted_samples import WeightedSamples, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals
 
 # Units of rounding, compared with columns of size one, below which a direction of the parameters is
@@ -136,8 +134,7 @@ def fit_least_squares(
     - `solver`: the one-step method; [`stiffrax.RadauIIA9`][] by default.
     - `substeps`: steps a segment; more where the samples are far apart for the method.
     - `window`: segments predicted from one start.
-    - `initial_states`: `"measured"`: windows start at their first sample; `"free"`: where their
-        samples fit best, for windows of two segments or more.
+    - `initial_states`: `"measured"`, or `"free"` for windows of two segments or more.
     - `scale`: size of each state, in its unit. By default the range in the data, and one where
         weights are given: these are then in the units of the states.
     - `weight`: `w`, one number a state, or one for each sample and state, shaped like `data.ys`, or

@@ -9,8 +9,7 @@ from jaxtyping import Bool, Float
 
 from .._arguments import check_count
 from ..losses import check_cells_to_fit, check_measurements, check_system, with_states
-from ._box_trust_region import Box, Found
-from ._hops import Hops
+from ._box_trust_region import Box, Found, Hops
 from ._likelihood_model import LikelihoodModel
 from ._lockstep import run_together
 from ._parameter_fit import ParameterFit

@@ -204,7 +204,7 @@ class _Parts(eqx.Module):
     @eqx.filter_jit
     def judge(self, x: Float[Array, " p"]) -> Judgement:
         system, found = self.system(x), self.simulate(x)
-        judged = self.likelihood.judged(system, found, self.data)
+        judged = self.likelihood.with_impossible_failed(system, found, self.data)
         spread = self.likelihood.spread(system, judged, self.data)
         residuals = self.likelihood.residuals(system, judged, self.data)
         return Judgement(spread, residuals.ravel()[self.cells])
@@ -212,7 +212,7 @@ class _Parts(eqx.Module):
     @eqx.filter_jit
     def score(self, x: Float[Array, " p"]) -> Array:
         system, found = self.system(x), self.simulate(x)
-        found = self.likelihood.judged(system, found, self.data)
+        found = self.likelihood.with_impossible_failed(system, found, self.data)
         cost = jnp.sum(self.likelihood.terms(system, found, self.data).cost)
         return jnp.where(jnp.any(found.failed), jnp.inf, cost)
 
@@ -229,25 +229,16 @@ class _Parts(eqx.Module):
 
         (by_value, by_sd), found = jax.jacfwd(predict, has_aux=True)(x)
         system = self.system(x)
-        found = self.likelihood.judged(system, found, self.data)
+        found = self.likelihood.with_impossible_failed(system, found, self.data)
         terms = self.likelihood.terms(system, found, self.data)
-        pick = lambda a: a.reshape(-1, *a.shape[3:])[self.cells]  # noqa: E731
-        cost, c_value, rows_value, c_spread, rows_spread = map(pick, terms)
-        sd = pick(found.sd)
-        own = sd > 0
-        by_log_sd = pick(by_sd) / jnp.where(own, sd, 1)[:, None]
-        c_spread = jnp.where(own, c_spread, 0)
-        rows = [
-            jnp.append(rows_value[:, None] * pick(by_value), c_value[:, None], 1),
-            jnp.append(rows_spread[:, None] * by_log_sd, c_spread[:, None], 1),
-        ]
-        total, num_failed, told = jnp.sum(cost), jnp.sum(found.failed), list(rows)
+        total, num_failed = jnp.sum(self._of_cells(terms.cost)), jnp.sum(found.failed)
+        rows = self._rows_of_cells(terms, found.sd, by_value, by_sd)
+        told = list(rows)
         for weight, term in self.others:
-            other = lambda x, f=term, w=weight: self._other(f, w, x)  # noqa: E731
-            value, failed, raised, own = _rows_of_term(other, x)
-            total, num_failed = total + value, num_failed + failed
-            rows.append(raised)
-            told.append(own)
+            other = _rows_of_term(functools.partial(self._other, term, weight), x)
+            total, num_failed = total + other.value, num_failed + other.num_failed
+            rows.append(other.raised)
+            told.append(other.told)
         square = jnp.zeros((x.size + 1, x.size + 1))
         spread = self.likelihood.spread(system, found, self.data)
         unknown = jnp.asarray(self.data.sd) == 0
@@ -255,26 +246,52 @@ class _Parts(eqx.Module):
         stacked, told = (jnp.concatenate([*x, square]) for x in (rows, told))
         return _Model(total, stacked, num_failed, told, noise)
 
+    def _of_cells(self, x: Array) -> Array:
+        return x.reshape(-1, *x.shape[3:])[self.cells]
+
+    def _rows_of_cells(self, terms: Any, sd: Array, by_value: Array, by_sd: Array) -> list[Array]:
+        """Of each cell a row by its prediction, then one by its spread, where the system gives that."""
+        cells = map(self._of_cells, (*terms[1:], sd, by_value, by_sd))
+        c_value, row_value, c_spread, row_spread, sd, by_value, by_sd = cells
+        by_system = sd > 0
+        by_log_sd = by_sd / jnp.where(by_system, sd, 1)[:, None]
+        c_spread = jnp.where(by_system, c_spread, 0)
+        return [
+            jnp.append(row_value[:, None] * by_value, c_value[:, None], 1),
+            jnp.append(row_spread[:, None] * by_log_sd, c_spread[:, None], 1),
+        ]
+
     def _other(self, term: Callable[..., Any], weight: Any, x: Array) -> tuple[Array, Array]:
         found = evaluate_loss(term, self.system(x), self.data)
         return weight * found.value, found.num_failed
 
 
-def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> tuple[Array, ...]:
-    """The value and failures of a term, rows whose squares are its model, and those it has itself."""
+class _TermRows(NamedTuple):
+    """The value and failures of a term, rows whose squares are its model, and those it tells itself."""
+
+    value: Array
+    num_failed: Array
+    raised: Array
+    told: Array
+
+
+def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> _TermRows:
     (value, num_failed), gradient = jax.value_and_grad(term, has_aux=True)(x)
     hessian = jax.hessian(lambda x: term(x)[0])(x)
     # In units in which all of its priors, sharp or not, have curvatures of about one.
     unit = jnp.sqrt(jnp.abs(jnp.diagonal(hessian)) + 1e-3 * jnp.abs(gradient) + 1e-8)
     curvature, modes = jnp.linalg.eigh(hessian / (unit[:, None] * unit[None]))
     rounding = x.size * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(curvature))
-    own = jnp.where(curvature > rounding, curvature, 0)
+    told = jnp.where(curvature > rounding, curvature, 0)
     # Along a mode of no curvature the gradient needs some, or no row could hold it.
     along = modes.T @ (gradient / unit)
-    raised = jnp.maximum(own, jnp.where(along != 0, 1e-8 + 1e-3 * jnp.abs(along), 0))
+    raised = jnp.maximum(told, jnp.where(along != 0, 1e-8 + 1e-3 * jnp.abs(along), 0))
     c = along / jnp.sqrt(jnp.where(raised > 0, raised, 1))
-    rows = (jnp.sqrt(kept)[:, None] * modes.T * unit[None] for kept in (raised, own))
-    return value, num_failed, *(jnp.append(one, c[:, None], axis=1) for one in rows)
+
+    def rows(kept: Array) -> Array:
+        return jnp.append(jnp.sqrt(kept)[:, None] * modes.T * unit[None], c[:, None], axis=1)
+
+    return _TermRows(value, num_failed, rows(raised), rows(told))
 
 
 def _split(loss: Any) -> tuple[LikelihoodLoss, list[tuple[Any, Any]]]:

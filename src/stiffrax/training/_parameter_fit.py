@@ -15,8 +15,7 @@ from ..losses import Simulation, check_columns, check_measurements
 from ._box_trust_region import Box, Found
 from ._likelihood_model import LikelihoodModel
 from ._new_runs import check_runs_known
-from ._parameter_errors import ParameterErrors, check_level
-from ._prediction_band import Band, prediction_band
+from ._parameter_errors import Band, ParameterErrors, check_level, prediction_band
 from ._profile import Profile, profile_searches
 
 # A parameter is at a bound where it is closer than rounding: a search ends on it, and not near it.
@@ -167,10 +166,11 @@ class ParameterFit:
         ends = self.x[i] + self._reach[i] * np.array([-1.0, 1.0])
         ends = np.where(np.isnan(ends), [-np.inf, np.inf], ends)
         ends = np.clip(ends, self._box.lower[i], self._box.upper[i])
-        change = lambda v: float(np.exp(v)) if vector.log[i] else float(v)  # noqa: E731
+        shown = np.array([self.x[i], *ends])
         with np.errstate(over="ignore"):
-            lower, upper = map(change, ends)
-            return Estimate(change(self.x[i]), error, lower, upper, self._bound(i))
+            shown = np.exp(shown) if vector.log[i] else shown
+        value, lower, upper = shown.tolist()
+        return Estimate(value, error, lower, upper, self._bound(i))
 
     def profile(
         self, *names: str, level: float = 0.95, max_steps: int = 50, progress: bool | None = None

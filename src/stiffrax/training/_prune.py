@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import diffrax
 import equinox as eqx
 
-from .._arguments import check_count
+from .._arguments import check_choice, check_count
 from .._options import Criterion, InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
@@ -16,10 +16,8 @@ from ._compressed_residuals import CompressedResiduals
 from ._fit_least_squares import LeastSquaresFit, check_options, fit_windows
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
 from ._free_parameters import FreeParameters
-from ._sample_windows import padded_windows
-from ._term_judge import CRITERIA, TermJudge
-from ._term_search import FAR, TermSearch, TriedModel, num_terms
-from ._weighted_samples import WeightedSamples
+from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, TriedModel, num_terms
+from ._weighted_samples import WeightedSamples, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals
 
 
@@ -221,11 +219,7 @@ def _search(
 
 
 def _check(data: Trajectories, held_out: Any, tolerance: Any, refine: Any, criterion: Any) -> None:
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"`criterion={criterion!r}` was given; write 'held_out', 'bic', 'ebic', "
-            "'aic' or 'significance'."
-        )
+    check_choice("prune_and_refit", "criterion", criterion, *CRITERIA)
     if criterion == "held_out" and data.num_runs < 2:
         raise ValueError(
             "`data` has one run; dropping terms is judged on runs that are held out, so that two "

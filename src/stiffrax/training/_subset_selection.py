@@ -124,8 +124,10 @@ def _exchanged(
         if not values[i, j] < values[0, -1] - 1e-6:
             break
         kept = kept.copy()
-        kept[out[i - 1 : i]] = False
-        kept[j : j + 1] = True
+        if i > 0:
+            kept[out[i - 1]] = False
+        if j < len(kept):
+            kept[j] = True
     return float(values[0, -1]), kept
 
 
@@ -135,21 +137,23 @@ def _sums_of_exchanges(
     """The sums of squares left without a term (row; none in the first) and with another (column;
     none in the last), infinite where there is none to add.
 
-    With `u_i` the direction that only the term `i` reaches, what is left of `b` and of a column
-    grows by its part along `u_i` when `i` is dropped.
+    With `u` the direction that only the term dropped reaches, what is left of `b` is $r + (u b) u$,
+    and what is new of a column `a` $q + (u a) u$, of which `r` and `q` are orthogonal to `u`: the
+    column added takes $(r q + (u b) (u a))^2 / (|q|^2 + (u a)^2)$ of the sum $|r|^2 + (u b)^2$.
     """
     U, sizes, V = np.linalg.svd(C[:, kept], full_matrices=False)
     well = sizes > 1e-12 * np.max(sizes, initial=0.0)
     U = U[:, well]
-    r, rest = b - U @ (U.T @ b), C - U @ (U.T @ C)
-    u = U @ (V[well] / sizes[well, None])[:, droppable[kept]]
-    u = np.insert(u / _sizes(u), 0, 0, axis=1)
-    d, W = u.T @ b, u.T @ C
-    total = (np.sum(r**2) + d**2)[:, None]
-    length = np.sum(rest**2, axis=0) + W**2
-    new = ~kept & (length > 1e-18)
-    gain = (r @ rest + d[:, None] * W) ** 2 / np.where(new, length, 1)
-    return np.append(np.where(new, np.maximum(total - gain, 0), np.inf), total, axis=1)
+    left, new = b - U @ (U.T @ b), C - U @ (U.T @ C)
+    reached = U @ (V[well] / sizes[well, None])[:, droppable[kept]]
+    reached = np.insert(reached / _sizes(reached), 0, 0, axis=1)
+    of_b, of_columns = reached.T @ b, reached.T @ C
+    total = (np.sum(left**2) + of_b**2)[:, None]
+    length = np.sum(new**2, axis=0) + of_columns**2
+    addable = ~kept & (length > 1e-18)
+    gain = (left @ new + of_b[:, None] * of_columns) ** 2 / np.where(addable, length, 1)
+    sums = np.where(addable, np.maximum(total - gain, 0), np.inf)
+    return np.append(sums, total, axis=1)
 
 
 def _sizes(C: Float[np.ndarray, "q p"]) -> Float[np.ndarray, " p"]:

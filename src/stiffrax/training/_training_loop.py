@@ -73,8 +73,12 @@ class TrainingState(eqx.Module):
         better = (solved > self.best_solved) | (as_many & (found.value < self.best_value))
         better = better & jnp.isfinite(found.value) & allowed
         new = self.parameters, found.value, found.num_failed, solved, self.step
-        where = lambda s: (s.best, s.best_value, s.best_failed, s.best_solved, s.best_step)  # noqa: E731
-        return eqx.tree_at(where, self, select(better, new, where(self)))
+
+        def best(state: TrainingState) -> tuple[Any, ...]:
+            numbers = state.best_value, state.best_failed, state.best_solved, state.best_step
+            return state.best, *numbers
+
+        return eqx.tree_at(best, self, select(better, new, best(self)))
 
 
 @final

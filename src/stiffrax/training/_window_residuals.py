@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._trees import euclidean_norm, nonzero, select
 from ..linear_algebra import small_inverse
 from ..solvers import predict_segment, scan_window
-from ._sample_windows import Windows
+from ._weighted_samples import Windows
 
 # No numbers of a weak type, which would be a program of their own.
 _whole, _real = (functools.partial(jnp.asarray, dtype=kind) for kind in (int, float))
@@ -112,6 +112,9 @@ class WindowResiduals(eqx.Module):
         weighted = jnp.where(window.mask[:, None], window.ys * window.weight, 0)
         rounding = _ROUNDING * jnp.finfo(weighted.dtype).eps * euclidean_norm(weighted)
 
+        def goes_on(search: _StartSearch) -> Array:
+            return ~search.found & (search.count < _MOST_POINTS)
+
         def improve(search: _StartSearch) -> _StartSearch:
             trial = search.start + search.part * search.step
             residual, _, S, failures = self._linearized(
@@ -139,8 +142,7 @@ class WindowResiduals(eqx.Module):
             jnp.array(False),
             _whole(0),
         )
-        unfinished = lambda search: ~search.found & (search.count < _MOST_POINTS)  # noqa: E731
-        return lax.while_loop(unfinished, improve, begin).start
+        return lax.while_loop(goes_on, improve, begin).start
 
     def _linearized(
         self, model_of: Callable, theta: Array, window: Windows, start: Array
@@ -150,7 +152,10 @@ class WindowResiduals(eqx.Module):
 
         def advance(carry: tuple[Array, Array, Array], part: Any) -> tuple[Array, Array, Array]:
             y, by_theta, by_start = carry
-            step = lambda theta, y: self.step(model_of(theta), y, *part)  # noqa: E731
+
+            def step(theta: Array, y: Array) -> Array:
+                return self.step(model_of(theta), y, *part)
+
             y, pull = jax.vjp(step, theta, y)
             B, A = jax.vmap(pull)(eye)
             return y, A @ by_theta + B, A @ by_start
