@@ -41,8 +41,10 @@ class TestConstraints:
     def test_starts_and_what_doses_make_of_a_state_meet_them(self):
         ts, ends = jnp.asarray(TS), jnp.array([1.0, 2.0, 3.0])
         added = jnp.array([[0.0, 0.0], [0.5, 0.0]])
-        run = self.args, ts, ends, added, added, jnp.array([1.0, 7.0])
-        ys, _ = self.simulator._solve_run(self.system, *run)
+        run = self.args, ts, ends, added, added
+        ys, _ = jax.jit(lambda y0: self.simulator._solve_run(self.system, *run, y0))(
+            jnp.array([1.0, 7.0])
+        )
         np.testing.assert_allclose(ys, [[1.0, 2.0], [1.5, 3.0], [1.5, 3.0]], rtol=1e-12)
 
     def test_what_comes_to_rest_starts_there_too(self):
