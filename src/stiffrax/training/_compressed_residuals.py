@@ -215,14 +215,10 @@ def _cholesky(unit: np.ndarray, shift: float) -> np.ndarray:
 
 @final
 class SampleNoise(NamedTuple):
-    r"""Noise of one unit in every weighted sample, to first order.
+    r"""What independent noise `e` of one unit in each weighted sample makes of residuals, $D e$.
 
-    A sample is in several residuals: in its own, in those of the window that starts from it, and in
-    those of two windows that share it. With residuals $\delta r = \sum_k d_k e_k$, independent `e_k`:
-
-    - `scatter`: $\sum_k (W^T d_k) (W^T d_k)^T$ of the combinations `W` of residuals that move
-        the parameters.
-    - `variance`: $\sum_k |d_k|^2$, the expected sum of squares.
+    - `scatter`: $W^T D D^T W$, `W` being the combinations of residuals that move the parameters.
+    - `variance`: the trace of $D D^T$.
     - `removable`: the norm of what free starts can still remove of the residuals.
     """
 
@@ -238,7 +234,6 @@ def sample_noise(
     free_starts = steps.residuals.free_starts
     n, count = steps.windows.ys.shape[-1], modes.shape[1]
     scatter, variance, removable = np.zeros((count, count)), 0.0, 0.0
-    # The window after each ends with what this one starts with, and so on to the next block.
     continues = np.asarray(steps.windows.continues)
     continued = np.append(continues.reshape(-1)[1:], False).reshape(continues.shape)
     before = np.zeros((n, count))

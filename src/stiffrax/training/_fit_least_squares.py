@@ -254,7 +254,7 @@ def _standard_errors(steps: CompressedResiduals, found: Minimum, count: int) -> 
     r"""Of the free parameters, and whether the free starts were found.
 
     $\sigma^2 (J^T J)^{-1} J^T \Sigma J (J^T J)^{-1}$, which is $\sigma^2 (J^T J)^{-1}$ where the
-    noise of each sample is in one residual alone; infinite where that has no inverse.
+    noise of each sample is in one residual alone; infinite without an inverse.
     """
     model, free = found.model, FreeParameters(found.model)
     # By one pass two parameters of which the residuals tell the sum alone look well known.
