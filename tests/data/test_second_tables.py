@@ -95,6 +95,10 @@ def test_doses_without_a_run_are_those_of_all():
         ([srx.Dose("a", np.nan, "A", 1.0)], "time and amount are finite"),
         ([srx.Dose("a", 0.5, "A", None)], "time and amount are finite numbers"),  # type: ignore
         ([srx.Dose("a", 0.5, "A", np.ones(1))], "time and amount are finite numbers"),  # type: ignore
+        (
+            [srx.Dose("a", 0.5, "A", 1.0, keeps=np.inf)],
+            "time and amount are finite numbers, as `keeps`",
+        ),
         ([srx.Dose("a", 0.5, "A", 1.0, "no")], "and `seen` is true or false"),  # type: ignore
         ([srx.Dose("a", 0.5, "A", 1.0, 2)], "and `seen` is true or false"),  # type: ignore
         (np.ones(1), "`doses` of type ndarray was given; it needs a data frame"),
@@ -225,10 +229,11 @@ def test_a_column_is_read_as_often_for_many_runs_as_for_few(monkeypatch):
 
 
 def test_numbers_of_doses_become_those_of_python():
-    given = srx.Dose("a", np.float32(0.5), "A", jnp.array(1.0), np.int64(1))  # type: ignore
+    given = srx.Dose("a", np.float32(0.5), "A", jnp.array(1.0), np.int64(1), 0)  # type: ignore
     (dose,) = measured(doses=[given]).doses
-    assert dose == srx.Dose("a", 0.5, "A", 1.0, True)
-    assert [type(x) for x in (dose.time, dose.amount, dose.seen)] == [float, float, bool]
+    assert dose == srx.Dose("a", 0.5, "A", 1.0, True, 0.0)
+    numbers = (dose.time, dose.amount, dose.seen, dose.keeps)
+    assert [type(x) for x in numbers] == [float, float, bool, float]
 
 
 def test_what_is_none_is_not_given():

@@ -224,6 +224,22 @@ def test_no_pulse_of_an_input_is_stepped_over():
     np.testing.assert_allclose(simulate(fed, data).values[:, 1, 0], expected, rtol=1e-3)
 
 
+def test_doses_that_set_or_scale_a_state_have_a_closed_form():
+    """Both states decay; one is halved at 1, which a row sees, and set to 3 at 2, which none does."""
+    ts = np.array([0.0, 1.0, 2.0, 3.0])
+    doses = [srx.Dose("0", 1.0, "A", 0.25, True, 0.5), srx.Dose("0", 2.0, "A", 3.0, keeps=0.0)]
+    doses += [srx.Dose("1", 0.0, "B", 4.0, True, 0.0), srx.Dose("1", 2.0, "B", 0.0, True, 0.5)]
+    doses += [srx.Dose("1", 2.0, "B", 1.0, True, 0.5)]
+    data = srx.Measurements.from_arrays(ts, np.ones((2, 4, 2)), names=["A", "B"], doses=doses)
+    decay = srx.System(lambda t, y, args: -y, jnp.array([1.0, 2.0]), states=["A", "B"])
+    falls, halved = np.exp(-1.0), np.exp(-1.0) / 2 + 0.25
+    quarter = falls**2 + 1
+    expected = np.exp(-ts)[None, :, None] * np.array([1.0, 2.0]) * np.ones((2, 1, 1))
+    expected[0, 1:, 0] = halved, halved * falls, 3 * falls
+    expected[1, :, 1] = 4, 4 * falls, quarter, quarter * falls
+    np.testing.assert_allclose(simulate(decay, data).values, expected, rtol=1e-3)
+
+
 def test_starts_of_all_runs_are_traced_once():
     calls = []
     start = lambda args: (calls.append(1), jnp.stack([args["offset"]]))[1]

@@ -185,5 +185,25 @@ def test_a_window_of_time_triggers_where_it_begins(sbml, write):
         "time > 5 && time < 5", A="A + 13"
     )
     problem = srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "k*A")))
-    assert [dose[1:] for dose in problem.data.doses] == [(1, "A", 5, True), (3, "A", 7, False)]
+    assert [dose[1:5] for dose in problem.data.doses] == [(1, "A", 5, True), (3, "A", 7, False)]
     assert rates(problem, 0.5, 1.0, 2.0) == [-1, -3, -3]
+
+
+def test_events_that_set_or_scale_a_state_are_read(sbml, write):
+    model = sbml().compartment().species("A", 1.0).parameter("k", 3.0)
+    model.event("time >= 1", A="k").event("time > 2", A="A/2").event("time >= 4", delay="1", A="0")
+    problem = srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "A")))
+    assert [(dose.time, dose.amount, dose.keeps, dose.seen) for dose in problem.data.doses] == [
+        (1, 3, 0, True),
+        (2, 0, 0.5, False),
+        (5, 0, 0, True),
+    ]
+
+
+def test_a_state_that_two_events_set_at_one_time_is_refused(sbml, write):
+    model = sbml().compartment().species("A", 1.0).reaction("r", {"A": 1}, {}, "A")
+    model.event("time >= 1", early=False, A="3").event("time >= 1", early=False, A="A + 1")
+    with pytest.raises(
+        ValueError, match="Several events set `A` at time 1 .* one undoes the other"
+    ):
+        srx.petab.load(write(model))

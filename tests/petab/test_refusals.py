@@ -62,8 +62,10 @@ def growing(model):
         (lambda m: m.event("time > 5 && A < 6", p="2"), "which is not read: of events those at"),
         (lambda m: m.event("time > 5 || time < 2", p="2"), "which is not read: of events those at"),
         (lambda m: m.event("time > 5 && time < 7", delay="1", p="2"), "or without a delay"),
-        (lambda m: m.event("time >= 1", A="0"), "sets `A` to `0`; of events that change a state"),
-        (lambda m: m.event("time >= 1", A="2*A"), "sets `A` to `2.A`; of events"),
+        (
+            lambda m: m.event("time >= 1", A="A^2"),
+            "sets `A` to `A..2`; of events that change a state",
+        ),
         (lambda m: m.event("time >= 1", p="A"), "sets `p` to a formula of `A`, which changes"),
         (lambda m: m.event("time >= 1", p="r"), "sets `p` to a formula of `r`, which changes"),
         (growing, "sets `p` to a formula of `B`, which changes"),

@@ -171,7 +171,7 @@ class Measurements(eqx.Module):
         ...     table, constants={"T": 298.0}, inputs={"feed": feed}, doses=doses
         ... )
         >>> data.doses
-        (Dose(run='b', time=0.5, state='A', amount=0.2, seen=False),)
+        (Dose(run='b', time=0.5, state='A', amount=0.2, seen=False, keeps=1.0),)
 
         ```
         """

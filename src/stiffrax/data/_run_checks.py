@@ -125,13 +125,15 @@ def check_dose(dose: Any) -> Dose:
             f"`doses` has {dose!r}; it needs doses. Write `srx.Dose(run='a', time=2.0, state='drug', "
             "amount=50.0)`, or give a table of doses."
         )
-    *sizes, seen = (np.asarray(x) for x in (dose.time, dose.amount, dose.seen))
+    *sizes, seen = (np.asarray(x) for x in (dose.time, dose.amount, dose.keeps, dose.seen))
     are_numbers = all(x.ndim == 0 and x.dtype.kind in "iuf" and np.isfinite(x) for x in sizes)
     if not are_numbers or seen.ndim or seen.dtype.kind not in "biuf" or seen not in (0, 1):
         raise ValueError(
-            f"`doses` has {dose!r}; time and amount are finite numbers, and `seen` is true or false."
+            f"`doses` has {dose!r}; time and amount are finite numbers, as `keeps` is, and `seen` is "
+            "true or false."
         )
-    return dose._replace(time=float(dose.time), amount=float(dose.amount), seen=bool(dose.seen))
+    time, amount, keeps = map(float, sizes)
+    return Dose(dose.run, time, dose.state, amount, bool(seen), keeps)
 
 
 def _check_dose(data: Any, dose: Any) -> None:

@@ -13,7 +13,8 @@ from ._known_input import KnownInput
 class Dose(NamedTuple):
     """An amount that is added to a state at a time of a run.
 
-    A measurement at that time sees the state before it, unless `seen` is true.
+    A measurement at that time sees the state before it, unless `seen` is true. With `keeps` a state is
+    diluted, or set: `keeps * state + amount`.
 
     **Arguments:**
 
@@ -22,6 +23,8 @@ class Dose(NamedTuple):
     - `state`: name of a state of the system.
     - `amount`: what is added, in the unit of the state; it may be negative.
     - `seen`: whether a measurement at this time sees the state after it.
+    - `keeps`: the part of the state that stays: 0.5 halves it, 0 sets it to `amount`. Of several
+        doses at one time all parts are multiplied, and all amounts added to what they leave.
 
     Measurements raise `ValueError` for runs and times that they do not have, a system for states.
 
@@ -38,6 +41,7 @@ class Dose(NamedTuple):
     state: str
     amount: float
     seen: bool = False
+    keeps: float = 1.0
 
 
 @final

@@ -60,12 +60,16 @@ class Simulation(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """From one dose or jump to the next: what is added at its beginning, and what rows there see."""
+    """From one dose or jump to the next: what is added at its beginning, and what rows there see.
+
+    `keeps`: the part of the state that stays, and the one that rows see.
+    """
 
     begin: Array
     end: Array
     added: Array
     seen: Array | None
+    keeps: Array | None
     is_last: Array
 
 
@@ -99,9 +103,9 @@ class Simulator(eqx.Module):
         ts, run = jnp.asarray(data.ts), jnp.arange(len(data))
 
         def solve(*lane: Any) -> tuple[Array, Array]:
-            run, ts, ends, (added, dose_seen), y0, begins = lane
+            run, ts, ends, (added, dose_seen, keeps), y0, begins = lane
             args = conditions_of(system, data, run)
-            ys, failed = self._solve_run(system, args, ts, ends, added, dose_seen, y0)
+            ys, failed = self._solve_run(system, args, ts, ends, added, dose_seen, y0, keeps)
             return ys, failed | ~begins
 
         begins = jnp.all(jnp.isfinite(starts), axis=1) & ~unrested
@@ -131,6 +135,7 @@ class Simulator(eqx.Module):
         added: Array,
         seen: Array | None,
         y0: Array,
+        keeps: Array | None = None,
     ) -> tuple[Float[Array, "times n"], Bool[Array, ""]]:
         """The states of one run at its rows: of a dose at its time a row sees what is in `seen`."""
 
@@ -147,18 +152,19 @@ class Simulator(eqx.Module):
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(part.is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
+            left, shown = (y, y) if part.keeps is None else part.keeps * y
             if part.seen is not None:
-                dosed = (ts == begin)[:, None] & jnp.any(part.seen != 0)
-                ys = jnp.where(dosed, self._start(system, args, begin, y + part.seen), ys)
+                dosed = (ts == begin)[:, None] & (jnp.any(part.seen != 0) | jnp.any(shown != y))
+                ys = jnp.where(dosed, self._start(system, args, begin, shown + part.seen), ys)
             if count > 1:
-                y = self._start(system, args, begin, y + part.added)
+                y = self._start(system, args, begin, left + part.added)
             solution = self._solve(system, args, begin, stop, y, at, atol)
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
             ys = jnp.where(here[:, None], new[:-1], ys)
             return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
 
-        parts = _Stretch(ends[:-1], ends[1:], added, seen, jnp.arange(count) == count - 1)
+        parts = _Stretch(ends[:-1], ends[1:], added, seen, keeps, jnp.arange(count) == count - 1)
         begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
         if count == 1:
             (_, ys, failed), _ = solve(begin, jax.tree.map(lambda x: x[0], parts))

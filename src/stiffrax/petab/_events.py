@@ -7,7 +7,7 @@ from ._mathml import piecewise, read_formula, read_number, symbol, time_symbol
 
 @final
 class Addition(NamedTuple):
-    """What an event adds to a state.
+    """What an event adds to a state, or to the part of it that it `keeps`.
 
     **Attributes:**
 
@@ -22,6 +22,7 @@ class Addition(NamedTuple):
     when: Any
     state: str
     amount: Any
+    keeps: Any
     seen: Any
     overwrites: bool
 
@@ -55,21 +56,22 @@ def read_events(
             if target not in states:
                 changes.setdefault(target, []).append((moment, value))
                 continue
-            added = sympy.expand(value - symbol(target))
-            if symbol(target) in added.free_symbols:
+            value = sympy.expand(value)
+            keeps = value.coeff(symbol(target))
+            added = sympy.expand(value - keeps * symbol(target))
+            if symbol(target) in added.free_symbols | keeps.free_symbols:
                 raise ValueError(
                     f"Event `{label}` sets `{target}` to `{value}`; of events that change a state "
-                    f"those are read that add to it, as in `{target} + 5`."
+                    f"those are read that set, scale or add to it, as in `0.5*{target} + 5`."
                 )
-            if moment.early and moment.when != moment.trigger:
+            if moment.early and moment.when != moment.trigger and not keeps.is_zero:
                 raise ValueError(
                     f"Event `{label}` sets `{target}` after a delay by what it was before it, which "
                     "is not read: set `useValuesFromTriggerTime` to false, or write the delay into "
                     "the trigger."
                 )
-            doses.append(
-                Addition(moment.happens, moment.when, target, added, moment.seen, moment.early)
-            )
+            happens, when, seen, early = moment.happens, moment.when, moment.seen, moment.early
+            doses.append(Addition(happens, when, target, added, keeps, seen, early))
     # Where a compartment changes, a concentration does, also of what does not react.
     sized = (x for x in model.getListOfSpecies() if not x.getHasOnlySubstanceUnits())
     sizes = {x.getId(): symbol(x.getCompartment()) for x in sized}

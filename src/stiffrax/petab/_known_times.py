@@ -101,25 +101,27 @@ class KnownTimes:
         overwrites: dict[tuple[str, float, str], bool] = {}
         runs = list(runs)
         for one in given:
-            state, symbols = one.state, (one.happens, one.when, one.amount, one.seen)
-            happens, moment, amount, seen = map(self._formulas.expanded, symbols)
+            state, symbols = one.state, (one.happens, one.when, one.amount, one.keeps, one.seen)
+            happens, moment, amount, keeps, seen = map(self._formulas.expanded, symbols)
             what = f"an event that adds to `{state}`"
             for run, condition in runs:
                 t = float(self._known(moment, condition, what))
                 if self._known(happens, condition, what) and math.isfinite(t):
                     size = float(self._known(amount, condition, what))
-                    if not size:
+                    stays = float(self._known(keeps, condition, what))
+                    if not size and stays == 1:
                         continue
+                    overwrite = one.overwrites or stays != 1
                     key = (run, t, state)
-                    if key in overwrites and (overwrites[key] or one.overwrites):
+                    if key in overwrites and (overwrites[key] or overwrite):
                         raise ValueError(
                             f"Several events set `{state}` at time {t:g} by what it was before "
                             "them, so that one undoes the other: write one event, or set "
                             "`useValuesFromTriggerTime` to false."
                         )
-                    overwrites[key] = one.overwrites
+                    overwrites[key] = overwrite
                     is_seen = bool(self._known(seen, condition, what))
-                    doses.append(Dose(run, t, state, size, is_seen))
+                    doses.append(Dose(run, t, state, size, is_seen, stays))
         return doses
 
     def _known(self, expression: Any, condition: int, what: str) -> Any:
