@@ -211,11 +211,9 @@ def test_no_pulse_of_an_input_is_stepped_over():
     for width in (1.0, 1e-2, 1e-4):
         ts, pulse = np.array([0, width / 2, width]), [0, 1 / width, 0]
         runs += [(ts, pulse), (np.append(0, 80 + ts), [0, *pulse])]
-    table = {"run": [], "t": [], "feed": []}
-    for i, (ts, feed) in enumerate(runs):
-        table["run"] += [str(i)] * len(ts)
-        table["t"] += list(ts)
-        table["feed"] += list(feed)
+    table = {"run": [str(i) for i, (ts, _) in enumerate(runs) for _ in ts]}
+    table |= {"t": np.concatenate([ts for ts, _ in runs])}
+    table |= {"feed": np.concatenate([u for _, u in runs])}
     data = srx.Measurements.from_arrays(
         [0.0, 200.0], np.ones((len(runs), 2, 1)), names=["A"], inputs={"feed": ("linear", table)}
     )

@@ -9,10 +9,7 @@ from ._table import few
 
 @final
 class Renaming(NamedTuple):
-    """New names by the old ones, and columns that are left out; with their units or without.
-
-    `as_written`: whether a unit is part of a name, and a column may have none.
-    """
+    """New names by the old ones, and columns that are left out; with their units or without."""
 
     rename: Mapping[str, str] = {}
     ignore: Sequence[str] = ()
@@ -68,11 +65,7 @@ def name_and_unit(header: str) -> tuple[str, str]:
 def name_columns(
     source: str, header: Sequence[str], renaming: Renaming, filled: Sequence[bool]
 ) -> tuple[list[int], list[str], dict[str, str]]:
-    """Which columns are kept, their names, and the units of those that have one.
-
-    `filled`: whether a column has a cell. One with neither a name nor a cell is none: a separator
-    at the end of each row makes it.
-    """
+    """Which columns are kept, their names, and the units of those that have one."""
     places, names, units = [], [], {}
     for j, written in enumerate(header):
         name, unit = renaming.name(written)

@@ -10,12 +10,7 @@ from ._table import Table
 def widened(
     table: Table, long: Any, asked: Any, sd: Any, run: str | None, renaming: Renaming
 ) -> tuple[Table, Any, Any, list[str], list[str]]:
-    """One column for each name in the first column of `long`, with the values of the second.
-
-    A name that is ignored makes none. Rows that agree in all other columns become one; a variable
-    that comes twice among these is a replicate and gets a row of its own. With it the names `asked`
-    for, or all, their standard deviations, the columns beside them, and the names as written.
-    """
+    """One column for each name in the first column of `long`, with the values of the second."""
     _check(long, sd)
     variable, value = long
     spread = sd if isinstance(sd, str) else None

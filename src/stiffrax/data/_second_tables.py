@@ -152,10 +152,7 @@ def run_doses(
 def check_time_units(
     first: tuple[Table, str] | None, others: Sequence[Table], time: str | None
 ) -> None:
-    """Refuses tables whose times are in different units, of which none is converted.
-
-    `first` is the table of measurements and its column of times.
-    """
+    """Refuses tables whose times are in different units, of which none is converted."""
     found = [] if first is None else [first]
     found += [(table, _time_column(table, time)) for table in others]
     stated = [

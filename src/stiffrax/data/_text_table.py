@@ -165,11 +165,7 @@ def _check_comments(
     header: tuple[int, list[str]],
     body: list[tuple[int, list[str]]],
 ) -> None:
-    """Refuses comments that look like rows, of which the first cell is a name as in `#2`.
-
-    Where other rows begin with numbers, or with that name, such a line is a row that was commented
-    out.
-    """
+    """Refuses comments that look like rows, of which the first cell is a name as in `#2`."""
     if body and all(_is_number(cells[0]) for _, cells in body):
         return
     names = {cells[0] for _, cells in body}

@@ -108,10 +108,7 @@ def _spread_of(name: str, table: Table, columns: list[str]) -> list[str]:
 
 
 def check_beside(table: Table, left: Sequence[str], run: str | None, sd: object) -> None:
-    """Refuses columns beside one row a measurement that no argument names; `left` are these.
-
-    Rows that differ in one of them alone would become replicates.
-    """
+    """Refuses columns beside one row a measurement that no argument names; `left` are these."""
     for name in left:
         if name.lower() in _REPLICATES:
             continue

@@ -90,11 +90,7 @@ def _guarded_bwd(residuals: Any, cotangents: Any, perturbed: Any, solve_and_run:
 def value_of_runs(
     measure: AbstractErrorMeasure, predicted: Array, failed: Array, data: Trajectories
 ) -> LossValue:
-    """The value of solves of the runs, and how many of them failed.
-
-    Of a solve that failed no sample counts, also where it was still good: adjoints give no derivative
-    of it.
-    """
+    """The value of solves of the runs, and how many of them failed."""
     ts, ys, mask = (x[:, 1:] for x in data.arrays)
     solved = mask & ~failed[:, None]
     value = measure(predicted, ts, ys, solved)

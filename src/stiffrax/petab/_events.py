@@ -143,8 +143,9 @@ def _crossing(relation: Any) -> tuple[Any, bool]:
 
     if not isinstance(relation, sympy.Ge | sympy.Gt | sympy.Le | sympy.Lt):
         return None, False
-    time, greater = time_symbol(), relation.gts
+    greater: Any = relation.gts
     difference: Any = greater - relation.lts
+    time = time_symbol()
     slope: Any = difference.diff(time)
     if not slope.is_number or slope.is_zero:
         return None, False

@@ -12,14 +12,7 @@ from ._mathml import symbol, time_symbol
 
 @final
 class KnownTimes:
-    """Numbers of formulas that no estimated parameter enters.
-
-    **Arguments:**
-
-    - `formulas`, `inputs`: of the problem.
-    - `values`: of all parameters.
-    - `estimated`: the parameters that are estimated.
-    """
+    """Numbers of formulas that no estimated parameter enters."""
 
     def __init__(
         self, formulas: Formulas, inputs: Inputs, values: dict[str, float], estimated: set[str]

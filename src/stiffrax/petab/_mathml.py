@@ -1,11 +1,21 @@
 """Formulas of SBML as SymPy expressions."""
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 from ..recovery._numbers import exponential
-from ._packages import load_package
+
+
+def load_package(name: str) -> Any:
+    """A module of the package `petab`, or of one that comes with it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            "`srx.petab` needs the package petab: run `pip install 'stiffrax[petab]'`."
+        ) from error
 
 
 @functools.cache

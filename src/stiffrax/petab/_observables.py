@@ -6,8 +6,7 @@ import re
 from typing import Any, NamedTuple, final
 
 from ..losses import AbstractNoise, LaplaceNoise, LogNormalNoise, NormalNoise
-from ._mathml import symbol, time_symbol
-from ._packages import load_package
+from ._mathml import load_package, symbol, time_symbol
 
 
 @final

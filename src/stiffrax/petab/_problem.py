@@ -20,8 +20,8 @@ from ._events import initial_name
 from ._formulas import Formulas
 from ._inputs import CONDITION, Inputs, read_conditions
 from ._known_times import KnownTimes
+from ._mathml import load_package
 from ._observables import read_columns
-from ._packages import load_package
 from ._parameters import (
     Prior,
     estimated_names,

@@ -3,8 +3,7 @@
 from typing import Any, NamedTuple, final
 
 from ._events import Addition, read_events
-from ._mathml import read_number, symbol
-from ._packages import load_package
+from ._mathml import load_package, read_number, symbol
 
 # Packages of SBML that change what a model means.
 _PACKAGES = ("arrays", "distrib", "dyn", "multi", "qual", "spatial")
