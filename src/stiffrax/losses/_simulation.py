@@ -152,7 +152,7 @@ class Simulator(eqx.Module):
             # A field that jumps at the end must not be evaluated there.
             stop = jnp.where(part.is_last, end, jnp.maximum(jnp.nextafter(end, begin), begin))
             at = jnp.append(jnp.clip(ts, begin, stop), stop)
-            left, shown = (y, y) if part.keeps is None else part.keeps * y
+            left, shown = (y, y) if part.keeps is None else part.keeps * y[None]
             if part.seen is not None:
                 dosed = (ts == begin)[:, None] & (jnp.any(part.seen != 0) | jnp.any(shown != y))
                 ys = jnp.where(dosed, self._start(system, args, begin, shown + part.seen), ys)
