@@ -212,7 +212,7 @@ def _corrected(
     G: Float[Array, "k mn"],
 ) -> _Solved:
     """Solves once more for what a solution leaves, and again where a pattern has left something out,
-    until that is rounding.
+    until that is rounding; no number where it does not become so.
 
     - `run`: the recurrence in one direction; `G`: what enters at the stages.
     - `follow`: what a correction adds to what is wanted, and its stages to what is left.
