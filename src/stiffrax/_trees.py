@@ -1,8 +1,10 @@
 """Trees of arrays: missing and traced leaves, a choice of one of two, what has a derivative, sizes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,3 +64,16 @@ def unequal_weights(size: int, dtype: Any) -> Array:
 def along_rows(flags: Any, rows: Any) -> Any:
     """`flags`, one for each row, with axes of length one at their end: they broadcast with `rows`."""
     return flags.reshape(*flags.shape, *(1,) * (rows.ndim - flags.ndim))
+
+
+def recompute_where(wrong: Array, again: Callable[[], Array], found: Array) -> Array:
+    """`again()` in the rows of lanes that are `wrong`, and `found` in the others.
+
+    Under `vmap` a `lax.cond` computes both branches for every lane. Its condition here is one for
+    all lanes of a batch, which keeps it a branch: `again` costs nothing where no lane is wrong.
+    """
+
+    def repaired(found: Array) -> Array:
+        return jnp.where(along_rows(wrong, found), again(), found)
+
+    return lax.cond(eqxi.unvmap_any(wrong), repaired, lambda found: found, found)

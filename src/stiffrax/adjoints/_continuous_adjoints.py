@@ -98,8 +98,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     the vector field at four points. Memory: the forward dense output.
 
     ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
-        (2021).
+        Kim and others, *Stiff neural ordinary differential equations* (2021).
 
     ```python
     >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx

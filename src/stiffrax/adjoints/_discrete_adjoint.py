@@ -36,15 +36,13 @@ class DiscreteAdjoint(AbstractRecordedAdjoint):
     batches over the accepted steps; only one `n x n` matrix-vector product a step remains in
     sequence.
 
-    Forward mode pushes tangents ahead by the same equations, not transposed.
+    Forward mode pushes tangents ahead by the same equations, not transposed; forward over either
+    gives Hessians. Columns of a Jacobian share the linearized steps.
 
     Derivatives reach `y0`, `args`, whatever the vector field and `SaveAt(fn=...)` close over, and
     `t0`, `t1` and `SaveAt(ts=...)`: the ends of steps follow `t0` and `t1`,
     and what is saved between them moves along the polynomial of its step; the time of an event
-    follows by the implicit function theorem. With every `SaveAt` and `SubSaveAt`; under `jit` and
-    `vmap`; by `jax.grad`, `jax.jvp`, `jax.linearize`, and forward over either (`jax.hessian`,
-    Hessian-vector products). Columns of a Jacobian, by `jax.jacfwd` or `jax.jacrev`, share the
-    linearized steps.
+    follows by the implicit function theorem.
 
     **Arguments:**
 

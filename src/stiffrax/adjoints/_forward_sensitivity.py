@@ -52,8 +52,7 @@ class ForwardSensitivity(AbstractSolveAdjoint):
     Memory: the derivatives of all saved values, and `chunk` sensitivities.
 
     ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31
-        (2021).
+        Kim and others, *Stiff neural ordinary differential equations* (2021).
 
     ```python
     >>> import diffrax, jax, jax.numpy as jnp, stiffrax as srx

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .. import linear_algebra
-from .._trees import nonzero, unequal_weights
+from .._trees import nonzero, recompute_where, unequal_weights
 from ..linear_algebra import (
     BlockFactors,
     Blocks,
@@ -20,7 +20,6 @@ from ..linear_algebra import (
     SparseMatrix,
     library_matmul,
     looped_inverse,
-    recompute_where,
     scaled_inverse,
     stacked_columns,
 )

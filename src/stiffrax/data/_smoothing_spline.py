@@ -110,8 +110,7 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     """`a, b, c, d` on each interval, from Reinsch's equations for the second derivatives `g`.
 
     `(R + alpha Q^T Q) g = Q^T y`, with the divided differences `Q`, has five diagonals. (SciPy's
-    `make_smoothing_spline` solves for coefficients of B-splines, which lose all digits where steps
-    differ a million times: it was off by the size of the samples at the times of stiff data.)
+    `make_smoothing_spline` loses all digits at the times of stiff data, by its B-splines.)
     """
     from scipy.linalg import solveh_banded
 

@@ -144,8 +144,6 @@ def lyapunov_spectrum(
     with `\Phi` the flow over one interval. Its derivative is that of the fixed steps taken, one jvp a
     direction; adaptive steps solve for state and derivatives, so that the error of both is bounded.
 
-    The standard error is that of the mean of `blocks` blocks of time of every start.
-
     **Arguments:**
 
     - `field`: `field(t, y, args) -> dy/dt`, such as a model or `Problem.vector_field`; with
@@ -170,7 +168,7 @@ def lyapunov_spectrum(
         has the states as they are, beside tangents of length one; its `norm` sees both.
     - `discrete`: `field` is a map.
     - `args`: passed on to `field`.
-    - `blocks`: of each start, for the standard errors.
+    - `blocks`: of time, of each start; the standard error is that of their mean.
     - `max_steps`: the most adaptive steps of one interval.
 
     **Returns:** a [`stiffrax.diagnostics.LyapunovSpectrum`][].

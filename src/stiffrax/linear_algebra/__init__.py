@@ -24,7 +24,6 @@ from ._products import (
     stage_sum as stage_sum,
     weighted_sum as weighted_sum,
 )
-from ._recompute_where import recompute_where as recompute_where
 from ._refinement import (
     LARGEST_LEFT as LARGEST_LEFT,
     least_resolved as least_resolved,

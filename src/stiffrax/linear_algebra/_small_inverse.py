@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from .._trees import recompute_where
 from ._elimination_by_pairs import LOOPS_ARE_FUNCTIONS, eliminate_pairs
 from ._products import largest_of_rows, library_matmul, small_matmul
-from ._recompute_where import recompute_where
 
 # Above this size a batch goes to the library, a matrix at a time. (Timed for 128 lanes on two cores:
 # elimination is faster than the library's batch to 96, and as fast at 128.)

@@ -164,8 +164,7 @@ class ScaledMAE(AbstractErrorMeasure):
     **Raises:** `ValueError` for sizes that are not positive and weights that are negative.
 
     ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
-        093122 (2021).
+        Kim and others, *Stiff neural ordinary differential equations* (2021).
 
     ```python
     >>> import stiffrax as srx

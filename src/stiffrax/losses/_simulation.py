@@ -11,9 +11,8 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._trees import passing_on
+from .._trees import passing_on, recompute_where
 from ..data import Conditions, Measurements
-from ..linear_algebra import recompute_where
 from ..models import SteadyState, System
 from ..solvers import MassMatrixTerm, on_constraints
 from ..stages import Dense, stop_gradient

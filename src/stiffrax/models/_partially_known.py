@@ -192,8 +192,7 @@ class ConstrainedField(AbstractMassModel):
     other shapes, and for a part that has constraints itself.
 
     ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
-        093122 (2021).
+        Kim and others, *Stiff neural ordinary differential equations* (2021).
 
     ```python
     >>> import diffrax, jax.numpy as jnp, stiffrax as srx

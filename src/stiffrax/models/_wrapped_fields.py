@@ -63,8 +63,8 @@ class ScaledField(eqx.Module):
     Cost: that of `net`.
 
     ??? cite "Reference"
-        Kim, Ji, Deng, Ma and Rackauckas, *Stiff neural ordinary differential equations*, Chaos 31,
-        093122 (2021): the scaling, with the states as they are.
+        Kim and others, *Stiff neural ordinary differential equations* (2021): the scaling,
+        with the states as they are.
 
     ```python
     >>> import jax, jax.numpy as jnp, equinox as eqx, stiffrax as srx
@@ -201,8 +201,7 @@ class CoupledField(eqx.Module):
     **Raises:** `ValueError` for a coupling that does not fit the state.
 
     ??? cite "Reference"
-        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
-        discovery*, NeurIPS 36 (2023).
+        Ko and others, *Homotopy-based training of NeuralODEs* (2023).
 
     ```python
     >>> import jax.numpy as jnp, numpy as np, stiffrax as srx

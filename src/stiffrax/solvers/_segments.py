@@ -66,8 +66,7 @@ def segment_predictions(
     first time to see which steps fail, whose derivatives would poison others.
 
     ??? cite "Reference"
-        Fronk and Petzold, *Training stiff neural ordinary differential equations with implicit
-        single-step methods*, Chaos 34, 123140 (2024).
+        Fronk and Petzold, *Training stiff neural ordinary differential equations* (2024).
 
     ```python
     >>> import jax.numpy as jnp, stiffrax as srx

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._trees import recompute_where
 from ..linear_algebra import (
     largest_size,
     library_matmul,
-    recompute_where,
     small_matmul,
     stage_sum,
     with_derivative,

@@ -9,12 +9,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._trees import recompute_where
 from ..linear_algebra import (
     LARGEST_LEFT,
     SparseMatrix,
     factor_sparse,
     least_resolved,
-    recompute_where,
     refine,
     small_matmul,
     stacked_pattern,

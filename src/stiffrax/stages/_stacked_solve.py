@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..linear_algebra import equations_hold, factor_blocks, recompute_where, scaled_inverse
+from .._trees import recompute_where
+from ..linear_algebra import equations_hold, factor_blocks, scaled_inverse
 
 
 def stacked_mass_matrix(

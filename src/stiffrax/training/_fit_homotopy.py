@@ -36,8 +36,7 @@ class HomotopySchedule(eqx.Module):
     **Raises:** `ValueError` for fewer than two values, and for numbers that are not positive.
 
     ??? cite "Reference"
-        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
-        discovery*, NeurIPS 36 (2023).
+        Ko and others, *Homotopy-based training of NeuralODEs* (2023).
 
     ```python
     >>> import stiffrax as srx
@@ -109,8 +108,7 @@ def fit_homotopy(
     Cost: one value and gradient of the loss a step, and a value for each look.
 
     ??? cite "Reference"
-        Ko, Koh, Park and Jhe, *Homotopy-based training of NeuralODEs for accurate dynamics
-        discovery*, NeurIPS 36 (2023).
+        Ko and others, *Homotopy-based training of NeuralODEs* (2023).
 
     ```python
     >>> import numpy as np, optax, stiffrax as srx

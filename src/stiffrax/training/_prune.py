@@ -90,11 +90,9 @@ def prune_and_refit(
     As many as possible of the cheapest terms are dropped at once, and the others are refitted. The
     smaller model is accepted if its error on held-out runs stays below `tolerance` times the larger
     of the best error so far and the discretization error, which is measured by halving the step.
-    Significance tests do not work on clean data: what is left over is the discretization error,
-    which is no noise, and superfluous terms are significant because they fit it. A model far from
-    the true one misjudges terms, so dropped terms are taken back, those with the largest gain
-    first, if the model without them is no longer accepted. The terms that are left are refitted to
-    all runs with `refine` times as many substeps.
+    Dropped terms are taken back, those with the largest gain first, if the model without them is no
+    longer accepted. The terms that are left are refitted to all runs with `refine` times as many
+    substeps.
 
     With noisy data that rule cannot judge terms. An information criterion weighs the loss of all
     `N` residuals against the number `q` of terms,
@@ -104,10 +102,9 @@ def prune_and_refit(
 
     and a term stays if dropping it raises this number. The extended BIC accounts for the number `m`
     of candidates; `"significance"` is `p = 9`: a term stays if it is more than three standard
-    errors from zero. Terms are also exchanged while that lowers this number, because dropping alone
-    can keep one term in place of two. Use it with windows as long as the runs, free initial states
-    and `start="coupled"`: terms are then searched at each coupling from 0.3 down, because many
-    terms fitted to noise make long predictions diverge, and few do not.
+    errors from zero. Terms are also exchanged while that lowers this number. Use it with windows as
+    long as the runs, free initial states and `start="coupled"`: terms are then searched at each
+    coupling from 0.3 down.
 
     **Arguments:**
 
