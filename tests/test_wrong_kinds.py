@@ -134,7 +134,7 @@ def test_a_part_of_a_wrong_kind_is_named(message):
 
 @pytest.mark.parametrize(("name", "model"), CALLED)
 def test_a_part_that_takes_other_arguments_is_named(name, model):
-    called = r"cannot be called as `model\(t, y, args\)` with `y` of shape \(2,\): MLP.* takes 2"
+    called = r"fails, called as `model\(t, y, args\)` with `y` of shape \(2,\): MLP.* takes 2"
     with pytest.raises(ValueError, match=f"`{name}` {called}"):
         model(0.0, jnp.ones(2), None)
 

@@ -77,12 +77,12 @@ def check_callable(name: str, value: Any, write: str) -> Any:
 
 
 def called(what: str, model: Any, t: Any, y: Any, args: Any) -> Any:
-    """`model(t, y, args)`; a model that takes other arguments is refused by its name."""
+    """`model(t, y, args)`; a model that takes other arguments, or asks for more, is named."""
     try:
         return model(t, y, args)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{what} cannot be called as `model(t, y, args)` with `y` of shape {jnp.shape(y)}: {error}"
+            f"{what} fails, called as `model(t, y, args)` with `y` of shape {jnp.shape(y)}: {error}"
         ) from error
 
 

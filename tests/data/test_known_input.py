@@ -29,6 +29,7 @@ def test_a_solve_stops_where_an_input_leaves_a_line_that_it_kept_to_and_where_it
     assert stops([0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 20, 4, 13, 24, 24], kind) == [2]
     assert stops([0, 9, 10, 20, 21, 40], [0, 9, 20, 30, 31, 50], kind) == [9, 10, 40]
     assert stops([0, 9, 10, 11], [3, 3, 0, 3], kind) == [9, 11]
+    assert stops([0, 0.1], [1, 0], kind) == [0.1]
 
 
 def test_the_last_digit_of_a_logged_input_is_no_pulse():
@@ -62,7 +63,7 @@ def test_every_pulse_after_a_rest_is_seen():
 def test_a_pulse_with_which_the_rows_end_is_seen():
     assert stops([0, 50, 50.1, 50.2], [0, 0, 1, 0]) == [50, 50.2]
     assert stops([0, 1, 2], [0, 1, 0]) == [2]
-    assert stops([0, 2], [0, 1]) == []
+    assert stops([0, 2], [0, 1]) == [2]
 
 
 @pytest.mark.parametrize("period", [0.25, 0.33, 0.5, 1, 2, 3.7, 5, 10, 20, 50, 100, 300])

@@ -69,6 +69,19 @@ def test_doses_stand_in_a_file(tmp_path):
     assert data.doses == expected
 
 
+def test_the_part_that_stays_stands_in_a_table_of_doses():
+    table = {
+        "run": ["a", "b"],
+        "t": [1, 1],
+        "state": ["A", "A"],
+        "amount": [0, 2],
+        "keeps": [0.5, 1],
+    }
+    halved, usual = measured(doses=table).doses
+    assert halved == srx.Dose("a", 1.0, "A", 0.0, keeps=0.5)
+    assert usual == srx.Dose("b", 1.0, "A", 2.0)
+
+
 def test_doses_without_a_run_are_those_of_all():
     doses = measured(doses={"t": 0.5, "state": "A", "amount": 2.0}).doses
     assert doses == (srx.Dose("a", 0.5, "A", 2.0), srx.Dose("b", 0.5, "A", 2.0))

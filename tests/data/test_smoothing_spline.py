@@ -97,6 +97,13 @@ def test_single_precision_has_the_same_path_in_every_unit_of_time(unit):
     np.testing.assert_allclose(slope, exact.derivative(middle), atol=1e-5)
 
 
+@pytest.mark.parametrize("alpha", [5e3, 1e12])
+def test_smoothing_that_rounding_would_decide_is_refused(alpha):
+    ts = np.linspace(0.0, 10.0, 100_001)
+    with pytest.raises(ValueError, match="rounding would decide the path. Leave samples out"):
+        srx.SmoothingSpline(ts, np.sin(ts)[:, None], alpha)
+
+
 def test_constant_samples_give_a_constant_path():
     spline = srx.SmoothingSpline(TS, np.ones((25, 1)), 0.1)
     np.testing.assert_allclose(values(spline, TIMES), 1, atol=1e-12)

@@ -84,7 +84,7 @@ def test_data_that_name_the_states_in_another_order_are_refused(loss):
 
 
 def test_a_field_that_reads_conditions_is_said_to_be_none_without():
-    with pytest.raises(ValueError, match="cannot be called as .* no attribute 'start'"):
+    with pytest.raises(ValueError, match="fails, called as .* no attribute 'start'"):
         check_model(lambda t, y, args: -args.start * y, DATA)
 
 

@@ -177,7 +177,7 @@ def test_loss_maps_over_a_batch_of_models():
         ({"window": 0}, "`window=0`"),
         (
             {"controller": diffrax.ConstantStepSize()},
-            "ConstantStepSize.*Write `stiffrax.SegmentLoss.solver",
+            "ConstantStepSize.*for fixed steps take `stiffrax.SegmentLoss.solver",
         ),
     ],
 )

@@ -184,8 +184,13 @@ def test_a_window_of_time_triggers_where_it_begins(sbml, write):
     model.event("time >= 0 && time < 2", A="A + 11", k="4").event(
         "time > 5 && time < 5", A="A + 13"
     )
+    model.event("time >= 6 && time <= 6", A="A + 17")
     problem = srx.petab.load(write(model.reaction("r", {"A": 1}, {}, "k*A")))
-    assert [dose[1:5] for dose in problem.data.doses] == [(1, "A", 5, True), (3, "A", 7, False)]
+    assert [dose[1:5] for dose in problem.data.doses] == [
+        (1, "A", 5, True),
+        (3, "A", 7, False),
+        (6, "A", 17, True),
+    ]
     assert rates(problem, 0.5, 1.0, 2.0) == [-1, -3, -3]
 
 

@@ -70,7 +70,7 @@ def test_interrupted_training_is_saved(tmp_path, monkeypatch):
         return advance(*args)
 
     monkeypatch.setattr(session, "advance", interrupted)
-    assert run(80, path, checkpoint_every=1e9).stopped == "interrupted"
+    assert run(80, path, checkpoint_every=np.inf).stopped == "interrupted"
     monkeypatch.setattr(session, "advance", advance)
     assert_same(run(80, path), run(80))
 

@@ -104,7 +104,7 @@ def _ends_of_quiet(ts: np.ndarray, values: np.ndarray) -> np.ndarray:
     leaves = np.abs(np.diff(slopes)) * longer > _LEAVES * size
     ends = ts[rows[1:-1]][leaves & (is_flat | (longer > _LONGER * shorter))]
     # After the last row the value stays, also at the end of a pulse.
-    is_open = len(rows) > 2 and speeds[-1] * (ts[-1] - ts[0]) > _LEAVES * size
+    is_open = speeds[-1] * (ts[-1] - ts[0]) > _LEAVES * size
     return np.append(ends, ts[-1]) if is_open else ends
 
 

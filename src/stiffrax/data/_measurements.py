@@ -146,8 +146,8 @@ class Measurements(eqx.Module):
             `"cubic"` between rows; in a list all are linear. `{"feed": ("step", "feeds.csv")}` reads
             one from a table of its own, with its times.
         - `doses`: [`stiffrax.Dose`][] of each amount that is added to a state, or a table with a row
-            a dose, of the columns `run`, `t`, `state`, `amount`, and where wanted `seen`; without
-            `run` each run gets all.
+            a dose, of the columns `run`, `t`, `state`, `amount`, and where wanted `seen` or `keeps`;
+            without `run` each run gets all.
         - `start`: time at which the runs start, a number or one for each run by its name; by default
             the first row of the run.
         - `long`: `("species", "value")` for a table with one row a measurement: the columns that hold

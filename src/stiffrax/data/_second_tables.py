@@ -127,21 +127,29 @@ def run_doses(
         )
     time = _time_column(table, time)
     column = _run_column(table, run)
-    known = {time, column, "state", "amount", "seen"}
+    known = {time, column, "state", "amount", "seen", "keeps"}
     unknown = [name for name in table.columns if name not in known]
     if unknown:
         raise ValueError(
             f"{table.source}, given as `doses`, has a column {unknown[0]!r}; it needs those of the "
-            f"run, the time, `state`, `amount` and `seen`. Leave it out, in the table or by "
+            f"run, the time, `state`, `amount`, `seen` and `keeps`. Leave it out, in the table or by "
             f"`ignore=[{unknown[0]!r}]`."
         )
     fault = "is empty; a dose has a time and an amount"
     ts, amounts = (table.known("doses", name, fault) for name in (time, "amount"))
     states = table.labels("doses", "state", "state")
     seen = table.columns.get("seen", [0.0] * len(ts))
+    keeps = table.columns.get("keeps", [1.0] * len(ts))
     labels = [None] * len(ts) if column is None else table.labels("run", column)
     return tuple(
-        Dose(label, float(t), state, float(amount), _is_true(table, row, seen[row]))
+        Dose(
+            label,
+            float(t),
+            state,
+            float(amount),
+            _is_true(table, row, seen[row]),
+            float(keeps[row]),
+        )
         for row, (named, t, state, amount) in enumerate(
             zip(labels, ts, states, amounts, strict=True)
         )

@@ -14,6 +14,8 @@ from ._ragged import stacked
 from ._trajectories import Trajectories, check_trajectories
 
 _FEWEST_SAMPLES = 5
+# The part of the path that may be rounding. Chosen, not measured.
+_LARGEST_ROUNDING = 1e-3
 
 
 @final
@@ -112,8 +114,6 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     `(R + alpha Q^T Q) g = Q^T y`, with the divided differences `Q`, has five diagonals. (SciPy's
     `make_smoothing_spline` loses all digits at the times of stiff data, by its B-splines.)
     """
-    from scipy.linalg import solveh_banded
-
     ys, steps = np.asarray(ys, float), np.diff(np.asarray(ts, float))
     # Steps in units of the longest: their cubes and squares have room.
     unit = steps.max()
@@ -130,13 +130,33 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     for k in range(3):
         bands[k, : len(scale) - k] *= scale[k:] * scale[: len(scale) - k]
     slope = np.diff(ys, axis=0) * inverse[:, None]
-    bent = solveh_banded(bands, np.diff(slope, axis=0) * scale[:, None], lower=True)
+    bent = _solve(bands, np.diff(slope, axis=0) * scale[:, None], alpha)
     g = np.pad(bent * scale[:, None], ((1, 1), (0, 0)))
     # `Q g`: how the slopes of the straight lines between the numbers `g` change.
     bends = np.diff(np.diff(g, axis=0) * inverse[:, None], axis=0, prepend=0, append=0)
     path = ys - strength * bends
     change, g0, g1 = np.diff(path, axis=0), g[:-1] * h[:, None] ** 2, g[1:] * h[:, None] ** 2
     return [path[:-1], change - (2 * g0 + g1) / 6, g0 / 2, (g1 - g0) / 6]
+
+
+def _solve(bands: np.ndarray, rhs: np.ndarray, alpha: float) -> np.ndarray:
+    """Solves a banded system with ones on its diagonal, unless rounding would decide what it gives."""
+    from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
+
+    try:
+        factors = cholesky_banded(bands, lower=True), True
+        # Three rounds of inverse iteration: the size becomes that of the inverse.
+        x = np.cos(1.0 + np.arange(len(rhs)))
+        for _ in range(3):
+            x = cho_solve_banded(factors, x / np.linalg.norm(x))
+        if np.linalg.norm(x) * np.finfo(float).eps < _LARGEST_ROUNDING:
+            return cho_solve_banded(factors, rhs)
+    except LinAlgError:
+        pass
+    raise ValueError(
+        f"`alpha={alpha}` smooths over so many samples that rounding would decide the path. Leave "
+        "samples out, or write a smaller `alpha`."
+    )
 
 
 def _checked(ts: Any, ys: Any, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -123,7 +123,9 @@ def _moment(event: Any, label: str) -> _Moment:
     # `time > 0` is false at the start and true right after it, which `time >= 0` is at the start.
     is_strict = isinstance(begin, sympy.Gt | sympy.Lt)
     happens = when >= 0 if is_strict else when > 0
-    happens = sympy.And(happens, *(when < end for _, end in ends))
+    for end, last in ends:
+        both_hold = not is_strict and isinstance(end, sympy.Ge | sympy.Le)
+        happens = sympy.And(happens, when <= last if both_hold else when < last)
     if event.getLevel() > 2 and not event.getTrigger().getInitialValue():
         if happens != sympy.true:
             raise ValueError(

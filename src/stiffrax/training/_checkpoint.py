@@ -159,7 +159,7 @@ class Store(NamedTuple):
 
     def load(self, state: TrainingState) -> tuple[TrainingState, History] | None:
         """The training in the file, or `None` if there is no file."""
-        if self.seconds != 0:  # at every look
+        if self.seconds not in (0, np.inf):  # at every look, and at the end alone
             check_positive("checkpoint_every", self.seconds, write="checkpoint_every=10.0")
         check_folder(self.path)
         if not Path(self.path).exists():

@@ -2,7 +2,7 @@
 
 import functools as ft
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import Any, final
 
@@ -95,7 +95,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 1000,
     batch_size: int | None = None,
-    transforms: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    transforms: Callable[..., Any] | Iterable[Callable[..., Any]] = (),
     held_out: Any = None,
     judge_every: int = 50,
     patience: int | None = None,
@@ -209,7 +209,7 @@ def fit(
 def _functions(transforms: Any) -> tuple[Callable[..., Any], ...]:
     write = "transforms=[srx.Steer(0.1)]"
     transforms = (transforms,) if callable(transforms) else transforms
-    check_instance("transforms", transforms, Sequence, "functions", write)
+    check_instance("transforms", transforms, Iterable, "functions", write)
     return tuple(check_callable("transforms", one, write) for one in transforms)
 
 
