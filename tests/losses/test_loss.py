@@ -84,7 +84,7 @@ def test_loss_that_is_no_number_is_refused(wrong):
 @pytest.mark.parametrize("array", [np.ones(2), jnp.ones(2)])
 def test_a_weight_of_many_numbers_is_refused(array):
     with pytest.raises(ValueError, match=r"an array of shape \(2,\); it needs one number"):
-        array * ONE
+        _ = array * ONE
 
 
 def test_a_weight_may_be_a_number_of_numpy():

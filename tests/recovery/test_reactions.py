@@ -5,6 +5,7 @@ import re
 import sys
 import time
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -220,4 +221,4 @@ def test_coefficients_that_are_not_finite_are_named():
         srx.to_reactions(model)
     network = srx.ReactionNetwork(["A -> B"], rates=[1.0])
     with pytest.raises(ValueError, match="got inf for `A -> B`"):
-        srx.to_mhchem(jax.tree.map(lambda rate: rate * np.inf, network))
+        srx.to_mhchem(jax.tree.map(lambda x: x * np.inf if eqx.is_inexact_array(x) else x, network))

@@ -50,8 +50,8 @@ class SmoothingSpline(diffrax.AbstractPath):
     """
 
     ts: Float[Array, "*runs times"]
-    # `a, b, c, d` of `a + b x + c x^2 + d x^3`, in units of `ys`: `x` goes from 0 to 1 on each
-    # interval, so that no power of a long or short one leaves the range of single precision.
+    # `a, b, c, d` of `a + b x + c x^2 + d x^3`, `x` from 0 to 1 on each interval: powers of times
+    # may leave the range of single precision.
     coefficients: tuple[Float[Array, "*runs times-1 n"], ...]
 
     def __init__(self, ts: Any, ys: Any, alpha: float = 0.0):
@@ -115,7 +115,7 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     `make_smoothing_spline` loses all digits at the times of stiff data, by its B-splines.)
     """
     ys, steps = np.asarray(ys, float), np.diff(np.asarray(ts, float))
-    # Steps in units of the longest: their cubes and squares have room.
+    # In units of the longest, whose cubes have room.
     unit = steps.max()
     h = steps / unit
     inverse = 1 / h
@@ -132,7 +132,7 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
     slope = np.diff(ys, axis=0) * inverse[:, None]
     bent = _solve(bands, np.diff(slope, axis=0) * scale[:, None], alpha)
     g = np.pad(bent * scale[:, None], ((1, 1), (0, 0)))
-    # `Q g`: how the slopes of the straight lines between the numbers `g` change.
+    # `Q g`.
     bends = np.diff(np.diff(g, axis=0) * inverse[:, None], axis=0, prepend=0, append=0)
     path = ys - strength * bends
     change, g0, g1 = np.diff(path, axis=0), g[:-1] * h[:, None] ** 2, g[1:] * h[:, None] ** 2
@@ -140,7 +140,7 @@ def _fit(ts: np.ndarray, ys: np.ndarray, alpha: float) -> list[np.ndarray]:
 
 
 def _solve(bands: np.ndarray, rhs: np.ndarray, alpha: float) -> np.ndarray:
-    """Solves a banded system with ones on its diagonal, unless rounding would decide what it gives."""
+    """Solves a banded system with ones on its diagonal, unless rounding would decide."""
     from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
     try:

@@ -64,9 +64,8 @@ class HomotopyLoss(AbstractLoss):
     - `trajectory`: what is solved, and how errors count: a [`stiffrax.TrajectoryLoss`][] over whole
         runs.
     - `coupling`: `k`, per unit of time, as in [`stiffrax.CoupledField`][]. `"auto"`: twice the
-        largest root mean square rate of a state, in its standard deviations. A model that knows
-        nothing, with rates near zero, then follows the samples at a distance of about half of their
-        spread. Much more makes the loss flat.
+        largest root mean square rate of a state, in its standard deviations. A model with rates
+        near zero then follows the samples at half of their spread. Much more makes the loss flat.
     - `alpha`: of the [`stiffrax.SmoothingSpline`][].
     - `strength`: $\lambda$.
 

@@ -35,9 +35,8 @@ class NeighborhoodLoss(AbstractLoss):
     \quad \delta_0 = y_j - y_i$$
 
     over the samples `i` and their neighbors `j`, with `\Phi_k` the model's flow over `k` sampling
-    times. The model learns from it how differences grow, that is its Jacobian, in the directions in
-    which neighbors differ; samples on an attractor hardly differ across it, where
-    [`stiffrax.RoughnessPenalty`][] helps. Add it to a loss of the samples:
+    times. The model learns its Jacobian in the directions in which neighbors differ; across an
+    attractor [`stiffrax.RoughnessPenalty`][] helps. Add it to a loss of the samples:
     `SegmentLoss(window=5) + NeighborhoodLoss()`.
 
     Neighbors are found once, when the loss meets its data. Training loops of one's own may
@@ -59,7 +58,7 @@ class NeighborhoodLoss(AbstractLoss):
         scale alone. A function `weight(t, y)` gets the neighbor's measured sample.
 
     Predictions count of which all three samples are there: the center, its neighbor, and what becomes
-    of that; [`stiffrax.GrowingHorizon`][] hides some.
+    of that.
 
     **Raises:** `ValueError` for fewer neighbors than states, series that are too short, constant or
     not equally spaced, minibatches, and `distributions` with weights or another measure.

@@ -26,12 +26,11 @@ class RoughnessPenalty(AbstractSummand):
 
     with $\hat J$ the model's Jacobian in standard deviations of the states, and random
     displacements `d_k`. The gradient takes the denominator (`sg`) as it is, or a model would gain by
-    Jacobians that are large. It is therefore not that of the value, and searches along a line that
-    compare values, as of `optax.lbfgs`, may see no gain: take an optimizer without them. A sample at
-    which one of the three is not finite, as beyond the domain of a root, is left out; the penalty is
-    NaN if all are. Samples on an attractor leave open how differences across it decay; of the
-    fields that fit them this prefers the smooth ones. It is zero for quadratic fields. Add it to a
-    loss of the samples: `SegmentLoss(window=5) + RoughnessPenalty()`.
+    Jacobians that are large: optimizers that compare values, as `optax.lbfgs`, may see no gain. A
+    sample at which one of the three is not finite is left out; the penalty is NaN if all are. Samples
+    on an attractor leave open how differences across it decay; of the fields that fit them this
+    prefers the smooth ones. It is zero for quadratic fields. Add it to a loss of the samples:
+    `SegmentLoss(window=5) + RoughnessPenalty()`.
 
     **Arguments:**
 

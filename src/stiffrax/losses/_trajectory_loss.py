@@ -28,9 +28,8 @@ class TrajectoryLoss(AbstractLoss):
     $$\frac{1}{N} \sum_{k, i} w_{ki} \rho\left(\frac{\hat y_i(t_k) - y_{ki}}{scale_i}\right),
     \qquad \frac{d \hat y}{dt} = f_\theta(t, \hat y), \quad \hat y(t_0) = y_0$$
 
-    The steps follow the model, however far apart the samples are. A solve that fails (too many
-    steps, numbers that are not finite) is counted and takes part in no sum; other runs are not
-    disturbed.
+    The steps follow the model, however far apart the samples are. A solve that fails is counted and
+    takes part in no sum; other runs are not disturbed.
 
     **Arguments:**
 

@@ -30,8 +30,7 @@ class MassMatrixTerm(diffrax.AbstractTerm):
     become $\sum_j (A^{-1})_{ij} M Z_j = h f(t_0 + c_i h, y_0 + Z_i)$; stiffly accurate methods (the
     Radau IIA family) meet the constraints at the end of every step.
 
-    Works with adaptive and fixed steps, dense output, events, `vmap`, and gradients in parameters,
-    `y0` and `M`. diffrax's own solvers refuse it.
+    Gradients reach parameters, `y0` and `M`. diffrax's own solvers refuse this term.
 
     **Arguments:**
 

@@ -84,12 +84,9 @@ def fit_homotopy(
     $$\theta_{k+1} = \theta_k + \mathrm{optimizer}(\nabla_\theta \mathrm{loss}_{\lambda(k)}(\theta_k)),
     \qquad \lambda: 1 \to 0$$
 
-    The model returned is that with the lowest *uncoupled* error, the one of $\lambda = 0$, which
-    often comes before the coupling is zero. The optimizer keeps its state from one strength to the
-    next. Ctrl-C ends the training and returns the best so far.
-
-    Any vector field can be trained so: with [`stiffrax.PartiallyKnown`][] one whose other terms are
-    known, or one of second order, whose known part is `q' = v`.
+    The model returned is that with the lowest *uncoupled* error, the one of $\lambda = 0$. The
+    optimizer keeps its state from one strength to the next. Ctrl-C ends the training and returns the
+    best so far.
 
     **Arguments:**
 

@@ -142,11 +142,10 @@ def fit_least_squares(
         write `weight=1 / s**2` and no `scale`. A sample of weight zero is left out; one of which some
         states alone have it is predicted, and starts no prediction from a measured start. Where such a
         value is needed as a guess, it lies between those of the run that count.
-    - `start`: `"regression"` first fits the slopes on the data,
-      which is a linear problem for a linear model, and starts from there unless the model
-      as it is predicts better; `"given"` starts from the model as it is; `"coupled"`, for noisy
-      data and long windows, couples the predictions to the samples and anneals the coupling from one
-      to zero: long windows average noise best, but cannot be predicted from a poor initial guess.
+    - `start`: `"regression"` first fits the slopes on the data, which is a linear problem for a
+      linear model, and starts from there unless the model as it is predicts better; `"given"` starts
+      from the model as it is; `"coupled"`, for noisy data and long windows, couples the predictions
+      to the samples and anneals the coupling from one to zero.
     - `max_steps`: the most steps of the optimizer.
     - `progress`: shows a bar; by default on a terminal with tqdm installed.
 
