@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.cantera._rates import Troe
+from stiffrax.cantera._falloff import Troe
 
 R = 8314.46261815324
 
 # Two rates that add up, one of them negative; reactions that do not go back; falloffs with three
-# and four numbers and with none; products of three molecules; a collider by name.
+# and four numbers and with none; products of three molecules; a collider by name; rates by pressure,
+# of two terms at one pressure and one of them negative, with third bodies and two polynomials.
 NASTY = """
 - {equation: OH + HO2 <=> H2O + O2, duplicate: true, rate-constant: {A: 5.0e13, b: 0.1, Ea: 500}}
 - {equation: OH + HO2 <=> H2O + O2, duplicate: true, negative-A: true,
@@ -34,6 +35,22 @@ NASTY = """
 - {equation: H2 (+ M) <=> 2 H (+ M), type: falloff,
    low-P-rate-constant: {A: 4.6e19, b: -1.4, Ea: 104380},
    high-P-rate-constant: {A: 1.0e14, b: 0.0, Ea: 90000}}
+- {equation: O + H2 (+ M) <=> H + OH (+ M), type: chemically-activated, efficiencies: {H2: 3.0},
+   low-P-rate-constant: {A: 2.8e5, b: 2.0, Ea: 8600},
+   high-P-rate-constant: {A: 1.5e2, b: 2.5, Ea: 6000}, Troe: {A: 0.6, T3: 100, T1: 1500}}
+- {equation: H + O2 <=> O + OH, type: pressure-dependent-Arrhenius, rate-constants: [
+   {P: 0.1 atm, A: 3.0e14, b: -0.2, Ea: 14000}, {P: 1 atm, A: 3.2e14, b: -0.2, Ea: 15000},
+   {P: 1 atm, A: 8.0e12, b: 0.1, Ea: 9000}, {P: 20 atm, A: 4.0e14, b: -0.2, Ea: 15000},
+   {P: 20 atm, A: -2.0e12, b: 0.0, Ea: 15000}]}
+- {equation: HO2 + AR <=> H + O2 + AR, type: pressure-dependent-Arrhenius, rate-constants: [
+   {P: 0.1 atm, A: 7.0e15, b: 0.0, Ea: 300}, {P: 10 atm, A: 9.0e15, b: 0.0, Ea: 200}]}
+- {equation: O + HO2 => O2 + OH, type: pressure-dependent-Arrhenius,
+   rate-constants: [{P: 1 atm, A: 3.0e13, b: 0.0, Ea: 100}]}
+- {equation: H2 + O2 <=> 2 OH, type: Chebyshev, temperature-range: [290, 3000],
+   pressure-range: [0.01 atm, 100 atm],
+   data: [[8.3, -1.1, -0.12], [1.9, 1.0, 0.007], [0.3, 0.27, 0.095], [0.2, 0.1, 0.01]]}
+- {equation: HO2 + H2 => H2O2 + H, type: Chebyshev, temperature-range: [300, 2500],
+   pressure-range: [0.1 atm, 10 atm], data: [[7.0, -1.0], [2.0, 0.5]]}
 """
 
 
@@ -57,7 +74,11 @@ def largest_error(gas, number=50):
     return np.max(np.abs(rates - expected) / (size + 1e-300))
 
 
-@pytest.mark.parametrize("name", ["h2o2.yaml", "gri30.yaml"])
+# The last has rates in tables of pressures, one of them with a third body.
+MECHANISMS = ["h2o2.yaml", "gri30.yaml", "example_data/ammonia-CO-H2-Alzueta-2023.yaml"]
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
 def test_rates_are_those_of_cantera(ct, name):
     assert largest_error(ct.Solution(name)) < 1e-12
 
@@ -68,7 +89,9 @@ def test_every_kind_of_reaction_has_the_rate_of_cantera(with_reactions):
 
 def test_multipliers_of_reactions_are_kept(with_reactions):
     gas = with_reactions(NASTY)
-    for i, factor in enumerate([0.5, 2.0, 0.0, 3.0, 1.5, 4.0, 0.0, 0.25]):
+    for i, factor in enumerate(
+        [0.5, 2.0, 0.0, 3.0, 1.5, 4.0, 0.0, 0.25, 3.0, 2.0, 0.5, 0.0, 7.0, 0.1]
+    ):
         gas.set_multiplier(factor, i)
     assert largest_error(gas) < 1e-12
 
@@ -102,7 +125,8 @@ def test_jacobian_is_that_of_the_reactions_written_out(with_reactions):
     r = mechanism.reactions
 
     def written_out(T, c):
-        forward, backward = mechanism.rate_constants(T, mechanism.efficiencies @ c)
+        P = R * T * jnp.sum(c)
+        forward, backward = mechanism.rate_constants(T, P, mechanism.efficiencies @ c)
         filled = jnp.append(c, jnp.ones(1))
         speeds = forward * jnp.prod(filled[r.reactants], axis=1)
         speeds = speeds - backward * jnp.prod(filled[r.products], axis=1)

@@ -6,11 +6,11 @@ import stiffrax as srx
 
 RATE = "rate-constant: {A: 1e10, b: 0, Ea: 0}"
 REFUSED = {
-    "pressure-dependent-Arrhenius": "equation: H + O2 <=> OH + O, type: pressure-dependent-Arrhenius,"
-    " rate-constants: [{P: 1 atm, A: 1e10, b: 0, Ea: 0}, {P: 10 atm, A: 2e10, b: 0, Ea: 0}]",
     "falloff-SRI": "equation: H + O2 (+M) <=> HO2 (+M), type: falloff,"
     " low-P-rate-constant: {A: 1e16, b: 0, Ea: 0}, high-P-rate-constant: {A: 1e12, b: 0, Ea: 0},"
     " SRI: {A: 0.5, B: 300, C: 900}",
+    "Blowers-Masel": "equation: H + O2 <=> OH + O, type: Blowers-Masel,"
+    " rate-constant: {A: 1e10, b: 0, Ea0: 100, w: 1e5}",
     "has the orders": f"equation: H2 + O2 => 2 OH, {RATE}, orders: {{H2: 0.5}}",
     "has the coefficients": f"equation: H2 + 0.5 O2 => H2O, {RATE}",
 }

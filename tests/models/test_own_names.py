@@ -6,7 +6,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.losses import states_of
-from stiffrax.models._own_names import check_own_names, own_names
+from stiffrax.models._checks import check_own_names, own_names
 
 NETWORK = srx.ReactionNetwork(["A -> B"], rates=[1.0])
 TS = np.linspace(0.0, 1.0, 6)

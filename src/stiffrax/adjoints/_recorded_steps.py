@@ -44,6 +44,12 @@ class Chunk(eqx.Module):
     recurrence: str = eqx.field(static=True)
 
 
+# Of the starts of all steps and of the last end, and of the coefficients of their polynomials.
+Pushed: TypeAlias = tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]
+# Of the start of the chunk, and of what else it depends on.
+Pulled: TypeAlias = tuple[Float[Array, " n"], StepTangents]
+
+
 class AbstractRecordedSteps(eqx.Module):
     """The steps of a solve as a function of their starts, of their times and of parameters.
 
@@ -85,13 +91,10 @@ class AbstractRecordedSteps(eqx.Module):
         along: StepTangents,
         *,
         interior: bool,
-    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+    ) -> Pushed:
         """From the tangent of the start of a chunk, `along` tangents of what else it depends on.
 
         `interior`: whether polynomials are wanted.
-
-        **Returns:** the tangents of the starts of all steps and of the last end, and of the
-        coefficients of their polynomials.
         """
 
     @abc.abstractmethod
@@ -102,5 +105,5 @@ class AbstractRecordedSteps(eqx.Module):
         polynomials: Float[Array, "k s n"] | None,
         *,
         times: bool,
-    ) -> tuple[Float[Array, " n"], StepTangents]:
+    ) -> Pulled:
         """The transpose of `pushed`; `times`: whether cotangents of times are wanted."""

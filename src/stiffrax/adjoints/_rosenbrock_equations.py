@@ -19,6 +19,8 @@ from ._affine_steps import COMPOSITIONS
 from ._recorded_steps import (
     AbstractRecordedSteps,
     Chunk,
+    Pulled,
+    Pushed,
     StepTangents,
     Times,
     at_times,
@@ -85,7 +87,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         along: StepTangents,
         *,
         interior: bool,
-    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+    ) -> Pushed:
         """That of the steps as maps."""
         return self._maps.pushed(chunk, start, along, interior=interior)
 
@@ -149,7 +151,7 @@ class RosenbrockEquations(AbstractRecordedSteps):
         polynomials: Float[Array, "k s n"] | None,
         *,
         times: bool,
-    ) -> tuple[Float[Array, " n"], StepTangents]:
+    ) -> Pulled:
         """The equations transposed, for all unit cotangents of the ends in one batch, which make a
         step an affine map, or by `"solve"` for the one that comes, step by step; then one batch for
         the parameters."""

@@ -25,6 +25,8 @@ from ._linearized_step import LinearizedStep, TangentStep, linearize
 from ._recorded_steps import (
     AbstractRecordedSteps,
     Chunk,
+    Pulled,
+    Pushed,
     StepTangents,
     Times,
     at_times,
@@ -114,7 +116,7 @@ class StepEquations(AbstractRecordedSteps):
         along: StepTangents,
         *,
         interior: bool,
-    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+    ) -> Pushed:
         """One batch of linearized stage equations, whose solution is corrected."""
         steps, still = chunk.steps, jax.tree.map(jnp.zeros_like, along)
         Z, transposed = self._linearized(steps)
@@ -154,7 +156,7 @@ class StepEquations(AbstractRecordedSteps):
         polynomials: Float[Array, "k s n"] | None,
         *,
         times: bool,
-    ) -> tuple[Float[Array, " n"], StepTangents]:
+    ) -> Pulled:
         """One batch of transposed stage equations, whose solution is corrected.
 
         Solution and corrections are pulled to the parameters apart: their sum would round what the

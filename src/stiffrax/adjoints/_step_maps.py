@@ -16,6 +16,8 @@ from ._affine_steps import COMPOSITIONS
 from ._recorded_steps import (
     AbstractRecordedSteps,
     Chunk,
+    Pulled,
+    Pushed,
     StepTangents,
     Times,
     at_times,
@@ -81,7 +83,7 @@ class StepMaps(AbstractRecordedSteps):
         along: StepTangents,
         *,
         interior: bool,
-    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+    ) -> Pushed:
         """One batch over the steps: their derivative along all unit tangents of the start, which
         make a step an affine map; then along what they are. By `"solve"` one by one."""
         if chunk.recurrence == "solve":
@@ -109,7 +111,7 @@ class StepMaps(AbstractRecordedSteps):
         polynomials: Float[Array, "k s n"] | None,
         *,
         times: bool,
-    ) -> tuple[Float[Array, " n"], StepTangents]:
+    ) -> Pulled:
         """One batch over the steps: their derivative for all unit cotangents of the end, which
         make a step an affine map; then the sum for the parameters. By `"solve"` one by one."""
         if chunk.recurrence == "solve":

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from ..solvers import RadauIIA
-from ._recorded_steps import AbstractRecordedSteps, Chunk, StepTangents, times_of
+from ._recorded_steps import AbstractRecordedSteps, Chunk, Pulled, Pushed, StepTangents, times_of
 from ._step_equations import StepEquations
 
 
@@ -49,7 +49,7 @@ class VariableOrderSteps(AbstractRecordedSteps):
         along: StepTangents,
         *,
         interior: bool,
-    ) -> tuple[Float[Array, "k_plus_1 n"], Float[Array, "k s n"] | None]:
+    ) -> Pushed:
         """Run by run ahead."""
         used, member = chunk.used, cast(Array, chunk.steps.member)
         index, count = jnp.arange(used.size), jnp.sum(used)
@@ -92,7 +92,7 @@ class VariableOrderSteps(AbstractRecordedSteps):
         polynomials: Float[Array, "k s n"] | None,
         *,
         times: bool,
-    ) -> tuple[Float[Array, " n"], StepTangents]:
+    ) -> Pulled:
         """Run by run back."""
         used, member = chunk.used, cast(Array, chunk.steps.member)
         index, count = jnp.arange(used.size), jnp.sum(used)

@@ -23,7 +23,8 @@ class Mechanism(eqx.Module):
       - \frac{k_r}{K_r} \prod_j c_j^{\nu''_{jr}}\Big), \qquad k_r = A_r T^{b_r} e^{-E_r / R T}$$
 
     with $[M]_r = \sum_j \alpha_{rj} c_j$ where a third body takes part, the factor of Lindemann or Troe
-    where a rate falls off with the pressure, and equilibrium constants $K_r$ of NASA7 polynomials.
+    where a rate falls off with the pressure, a table of pressures (PLOG) or a Chebyshev polynomial
+    in place of $k_r$ where there is one, and equilibrium constants $K_r$ of NASA7 polynomials.
 
     Made by [`stiffrax.cantera.Mechanism.from_solution`][]. Units are Cantera's: kmol, m, s, K, J.
 
@@ -33,7 +34,7 @@ class Mechanism(eqx.Module):
         in the order of `equations`; `rates.low` those of the low-pressure limits, and `rates.troe`
         the numbers `a`, `T3`, `T1` and `T2`, one for each falloff. The derivative by `log_A[r]` is the
         sensitivity to the rate of reaction `r`, forward and backward; that of a falloff takes
-        `rates.low` as well.
+        `rates.low` as well. Of rates by pressure, in `rates.by_pressure`, `rates.high` is a factor.
     - `efficiencies`: of each species in each third body.
     - `thermodynamics`: coefficients of the polynomials.
     - `molar_masses`, `reference_pressure`: of the species, and of the polynomials.
@@ -71,9 +72,8 @@ class Mechanism(eqx.Module):
 
         **Returns:** a `Mechanism`.
 
-        **Raises:** `ValueError` for another kind of solution, reactions of other kinds than Arrhenius,
-        three-body, and falloff by Lindemann or Troe, orders that are not the stoichiometric ones, and
-        thermodynamics that are not NASA7.
+        **Raises:** `ValueError` for another kind of solution, reactions of other kinds than those
+        above, orders that are not the stoichiometric ones, and thermodynamics that are not NASA7.
         """
         check_solution(gas)
         reactions = Reactions(gas)
@@ -126,11 +126,11 @@ class Mechanism(eqx.Module):
         return _matmul(self.efficiencies, c)
 
     def rate_constants(
-        self, T: Float[Array, ""], M: Float[Array, " bodies"]
+        self, T: Float[Array, ""], P: Float[Array, ""], M: Float[Array, " bodies"]
     ) -> Float[Array, "2 reactions"]:
         """Rate constants forward and backward, times third bodies and corrections of falloffs."""
         r, one = self.reactions, jnp.ones(1, T.dtype)
-        log_k = self.rates.high.logarithm(T)
+        log_k = self.rates.logarithm(r, T, P)
         _, h, s = self.thermodynamics(T)
         g = jnp.append(h - s, jnp.zeros(1, T.dtype))
         change = jnp.sum(g[r.products], axis=1) - jnp.sum(g[r.reactants], axis=1)
@@ -173,7 +173,8 @@ def _made(mechanism: Mechanism, filled: Array, constants: Array) -> Array:
 
 @eqx.filter_custom_jvp
 def _net_production_rates(mechanism: Mechanism, T: Array, c: Array) -> Array:
-    return _made(mechanism, _filled(c), mechanism.rate_constants(T, mechanism.bodies(c)))
+    P = GAS_CONSTANT * T * jnp.sum(c)
+    return _made(mechanism, _filled(c), mechanism.rate_constants(T, P, mechanism.bodies(c)))
 
 
 @_net_production_rates.def_jvp
@@ -185,22 +186,27 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     """
     (mechanism, T, c), (mechanism_dot, T_dot, c_dot) = primals, tangents
     M, filled, dot = mechanism.bodies(c), _filled(c), jnp.zeros_like(c)
-    constants = mechanism.rate_constants(T, M)
+    total = GAS_CONSTANT * jnp.sum(c)
+    P, one = total * T, jnp.ones_like(T)
+    constants = mechanism.rate_constants(T, P, M)
     if T_dot is not None:
-        by_T = jax.jvp(lambda T: mechanism.rate_constants(T, M), (T,), (jnp.ones_like(T),))[1]
+        by_T = jax.jvp(lambda T: mechanism.rate_constants(T, total * T, M), (T,), (one,))[1]
         dot = dot + _made(mechanism, filled, by_T) * T_dot
     if c_dot is not None:
-        dot = dot + _matmul(_jacobian(mechanism, T, M, filled, constants), c_dot)
+        dot = dot + _matmul(_jacobian(mechanism, T, P, M, filled, constants), c_dot)
+        if mechanism.reactions.depends_on_pressure:
+            by_P = jax.jvp(lambda P: mechanism.rate_constants(T, P, M), (P,), (one,))[1]
+            dot = dot + _made(mechanism, filled, by_P) * (GAS_CONSTANT * T * jnp.sum(c_dot))
     if jax.tree.leaves(mechanism_dot):
         by_numbers = eqx.filter_jvp(
-            lambda m: m.rate_constants(T, m.bodies(c)), (mechanism,), (mechanism_dot,)
+            lambda m: m.rate_constants(T, P, m.bodies(c)), (mechanism,), (mechanism_dot,)
         )[1]
         dot = dot + _made(mechanism, filled, by_numbers)
     return _made(mechanism, filled, constants), dot
 
 
 def _jacobian(
-    mechanism: Mechanism, T: Array, M: Array, filled: Array, constants: Array
+    mechanism: Mechanism, T: Array, P: Array, M: Array, filled: Array, constants: Array
 ) -> Float[Array, "species species"]:
     """Derivatives by concentrations: each reaction's by its slots and by its third body."""
     r = mechanism.reactions
@@ -208,7 +214,7 @@ def _jacobian(
     jacobian = r.slopes(slopes).reshape(r.num_species, r.num_species)
     if len(r.colliding):
         # A reaction has one third body at most: along all of them at once is along each.
-        by_M = jax.jvp(lambda M: mechanism.rate_constants(T, M), (M,), (jnp.ones_like(M),))[1]
+        by_M = jax.jvp(lambda M: mechanism.rate_constants(T, P, M), (M,), (jnp.ones_like(M),))[1]
         speeds = _speeds(mechanism, filled, by_M)[r.colliding]
         changes = jnp.asarray(r.stoichiometry[:, r.colliding], M.dtype) * speeds[None]
         jacobian = jacobian + _matmul(changes, mechanism.efficiencies)

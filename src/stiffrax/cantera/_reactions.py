@@ -1,6 +1,7 @@
 """Which species react with which: the fixed part of a mechanism, read from a Cantera solution."""
 
 import hashlib
+import itertools
 from typing import Any, final
 
 import numpy as np
@@ -8,7 +9,15 @@ import numpy as np
 from ._gathered_sums import GatheredSums
 
 # What is read. Everything else is refused by its name: nothing is approximated.
-KINDS = ("Arrhenius", "three-body-Arrhenius", "falloff-Lindemann", "falloff-Troe")
+_FALLOFFS = ("falloff-", "chemically-activated-")
+KINDS = (
+    *(
+        body + kind
+        for kind in ("Arrhenius", "pressure-dependent-Arrhenius", "Chebyshev")
+        for body in ("", "three-body-")
+    ),
+    *(start + form for start in _FALLOFFS for form in ("Lindemann", "Troe")),
+)
 
 
 @final
@@ -34,6 +43,7 @@ class Reactions:
             [_sign(r.rate) * np.sign(gas.multiplier(i)) for i, r in enumerate(reactions)]
         )
         self._read_third_bodies(reactions, index)
+        self._read_pressures([r.rate for r in reactions])
         self.terms, self.others, self.slopes = self._read_slopes()
         # Copies, and what is read again, share compiled programs. JAX compares at each call: a digest.
         digest = hashlib.sha256()
@@ -51,20 +61,37 @@ class Reactions:
     def _read_third_bodies(self, reactions: list[Any], index: dict[str, int]) -> None:
         bodies = [r.third_body for r in reactions]
         has_body = np.array([x is not None for x in bodies], bool)
-        is_falloff = np.array([r.reaction_type.startswith("falloff") for r in reactions], bool)
+        falls_off = np.array([is_falloff(r) for r in reactions], bool)
         rows = [_efficiencies(x, index) for x in bodies if x is not None]
         self.efficiencies = np.array(rows).reshape(-1, len(index))
         # The reaction of each third body, and of each falloff; one past the last is a one.
         self.colliding = np.flatnonzero(has_body)
-        self.falloffs = np.flatnonzero(is_falloff)
+        self.falloffs = np.flatnonzero(falls_off)
         body = np.cumsum(has_body) - 1
         self.falloff_bodies = body[self.falloffs]
-        self.bodies = np.where(has_body & ~is_falloff, body, len(self.colliding))
+        self.bodies = np.where(has_body & ~falls_off, body, len(self.colliding))
         self.corrections = np.full(len(reactions), len(self.falloffs))
         self.corrections[self.falloffs] = np.arange(len(self.falloffs))
+        kinds = [reactions[i].reaction_type for i in self.falloffs]
+        self.is_activated = np.array([x.startswith(_FALLOFFS[1]) for x in kinds], bool)
         coefficients = [reactions[i].rate.falloff_coeffs for i in self.falloffs]
         self.is_troe = np.array([len(x) > 0 for x in coefficients], bool)
         self.has_T2 = np.array([len(x) > 3 and x[3] != 0 for x in coefficients], bool)
+
+    def _read_pressures(self, rates: list[Any]) -> None:
+        """Where rates by pressure stand, tables first, and the pressures that they are known at."""
+        in_table = [i for i, x in enumerate(rates) if hasattr(x, "rates")]
+        chebyshev = [i for i, x in enumerate(rates) if hasattr(x, "pressure_range")]
+        self.pressure_slots = np.full(len(rates), len(in_table) + len(chebyshev))
+        self.pressure_slots[in_table + chebyshev] = np.arange(len(in_table) + len(chebyshev))
+        self.depends_on_pressure = bool(in_table or chebyshev)
+        tables = pressure_tables(rates)
+        self.table_signs = np.sign(tables[..., 1])
+        # What fills up a table stands beyond its last pressure, where the rate is constant.
+        self.table_log_P = np.log(tables[..., 0, 0]) + np.cumsum(tables[..., 0, 4], axis=1)
+        ranges = [(*rates[i].temperature_range, *rates[i].pressure_range) for i in chebyshev]
+        bounds = np.asarray(ranges, float).reshape(-1, 4)
+        self.chebyshev_ranges = np.c_[1 / bounds[:, :2], np.log(bounds[:, 2:])]
 
     def _read_slopes(self) -> tuple[np.ndarray, np.ndarray, GatheredSums]:
         """Slopes of the speeds by what stands in a slot, and how they add up to a Jacobian.
@@ -124,8 +151,47 @@ def _fault(reaction: Any) -> str:
     return "" if all(x == round(x) for x in numbers) else f"has the coefficients {numbers}"
 
 
+def is_falloff(reaction: Any) -> bool:
+    """Whether the rate has limits of low and high pressure."""
+    return reaction.reaction_type.startswith(_FALLOFFS)
+
+
+def arrhenius_numbers(rate: Any) -> tuple[float, float, float]:
+    """`A`, `b` and `E` of Arrhenius' law."""
+    return rate.pre_exponential_factor, rate.temperature_exponent, rate.activation_energy
+
+
+def pressure_tables(rates: list[Any]) -> np.ndarray:
+    """Of rates in tables: `P`, `A`, `b`, `E`, and how far the row stands beyond the last pressure.
+
+    **Returns:** `[tables, pressures, terms, 5]`, two pressures at least; terms of a pressure add up.
+    """
+    groups = [
+        [list(terms) for _, terms in itertools.groupby(rate.rates, key=lambda x: x[0])]
+        for rate in rates
+        if hasattr(rate, "rates")
+    ]
+    pressures = max(map(len, groups), default=0)
+    most = max((len(terms) for table in groups for terms in table), default=1)
+    tables = np.zeros((len(groups), max(pressures, 2), most, 5))
+    for table, group in zip(tables, groups, strict=True):
+        for row, terms in zip(table, group, strict=False):
+            row[:, 0] = terms[0][0]
+            row[: len(terms), 1:4] = [arrhenius_numbers(rate) for _, rate in terms]
+        table[len(group) :] = table[len(group) - 1]
+        table[len(group) :, :, 4] = 1.0
+    return tables
+
+
+def depends_on_pressure(rate: Any) -> bool:
+    """Whether a table or a polynomial gives the rate at a pressure."""
+    return hasattr(rate, "rates") or hasattr(rate, "pressure_range")
+
+
 def _sign(rate: Any) -> float:
     """The sign of a rate constant; the limits of a falloff have the same, or nothing is left of it."""
+    if depends_on_pressure(rate):
+        return 1.0
     low, high = (getattr(rate, name, rate) for name in ("low_rate", "high_rate"))
     return float(np.sign(high.pre_exponential_factor) * (low.pre_exponential_factor != 0))
 

@@ -3,6 +3,7 @@
 from ._joined_measurements import common_units as common_units
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
+from ._names import check_names as check_names
 from ._neighborhoods import (
     Neighborhoods as Neighborhoods,
     cloud_size as cloud_size,
@@ -16,7 +17,6 @@ from ._scaling import (
     unit_of_rounding as unit_of_rounding,
 )
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
-from ._state_names import check_names as check_names
 from ._time_precision import (
     check_measured_times as check_measured_times,
     check_time_precision as check_time_precision,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ._known_input import KINDS
-from ._state_names import check_names, suggestion
+from ._names import check_names, suggestion
 from ._table import Table
 from ._unclear_columns import check_beside, check_left_over, check_texts, check_unnamed_runs
 

@@ -19,10 +19,10 @@ from ._joined_measurements import joined
 from ._known_input import KnownInput
 from ._measurements_from_arrays import measurements_from_arrays
 from ._measurements_from_tables import measurements_from_tables
+from ._names import held_out_runs, select_runs
 from ._resampled import resampled
 from ._run_checks import check_runs
 from ._run_conditions import Conditions, Dose
-from ._run_names import held_out_runs, select_runs
 from ._text_table import read_csv
 from ._trajectories import Trajectories
 

@@ -9,11 +9,10 @@ from .._arguments import check_instance, real_numbers
 from ._column_names import Renaming, check_sequence
 from ._column_roles import input_kinds
 from ._measured_runs import MeasuredRun, padded_runs
+from ._names import check_run_names, state_names
 from ._ragged import along_runs, is_ragged, runs_of
 from ._run_checks import per_run
-from ._run_names import check_run_names
 from ._second_tables import check_time_units, run_doses, run_inputs, second_tables
-from ._state_names import state_names
 
 
 def measurements_from_arrays(

@@ -7,8 +7,7 @@ from .._arguments import check_instance
 from ._column_names import Renaming, check_found, check_sequence
 from ._column_roles import are_columns, find_roles, input_kinds
 from ._long_table import widened
-from ._measured_runs import padded_runs
-from ._runs_of_table import cut_runs
+from ._measured_runs import cut_runs, padded_runs
 from ._second_tables import (
     check_time_units,
     run_constants,

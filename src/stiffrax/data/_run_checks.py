@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import real_numbers
+from ._names import check_names, check_run_names
 from ._run_conditions import Dose
-from ._run_names import check_run_names
-from ._state_names import check_names
 
 
 def check_runs(data: Any) -> None:

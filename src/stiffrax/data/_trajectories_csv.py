@@ -6,8 +6,8 @@ from os import PathLike
 
 import numpy as np
 
+from ._names import check_names
 from ._sample_runs import Run
-from ._state_names import check_names
 from ._table import Table, rows_by_label
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ..data import Conditions, Measurements
 from ..models import System
-from ..models._own_names import check_own_names, own_names
+from ..models._checks import check_own_names, own_names
 
 
 def conditions_of(system: System, data: Measurements, run: Array) -> Conditions:

@@ -12,7 +12,7 @@ from .._mass_models import check_no_mass
 from .._trees import is_traced
 from ..data import Trajectories, check_time_precision, check_trajectories
 from ..models import check_no_system
-from ..models._own_names import check_own_names
+from ..models._checks import check_own_names
 
 
 def check_data(data: Any) -> Trajectories:

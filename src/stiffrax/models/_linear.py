@@ -10,7 +10,7 @@ import paramax
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
-from ..data._state_names import state_names
+from ..data._names import state_names
 from ._checks import check_coefficients, check_state
 from ._term_model import AbstractTermModel
 

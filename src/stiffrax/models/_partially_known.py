@@ -13,8 +13,14 @@ from jaxtyping import Array, Float
 from .._arguments import called, check_count
 from .._mass_models import AbstractMassModel, check_no_mass
 from .._trees import is_traced
-from ._checks import check_indices, check_output, check_state
-from ._own_names import check_own_names, named_parts, own_names
+from ._checks import (
+    check_indices,
+    check_output,
+    check_own_names,
+    check_state,
+    named_parts,
+    own_names,
+)
 from ._parameter import split_trainable
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
-from ..data._state_names import state_names
+from ..data._names import state_names
 from ._checks import check_coefficients, check_state
 from ._linear import AbstractLinearModel
 

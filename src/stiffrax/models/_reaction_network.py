@@ -14,9 +14,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
-from ..data._state_names import check_names
-from ._checks import check_coefficients, check_state, holds_parameters
-from ._own_names import named_parts
+from ..data._names import check_names
+from ._checks import check_coefficients, check_state, holds_parameters, named_parts
 from ._polynomial import Polynomial, monomials
 from ._term_model import AbstractTermModel
 

@@ -15,8 +15,7 @@ from jax.core import Tracer
 from .._arguments import called, check_rates, real_numbers
 from .._mass_models import AbstractMassModel, check_no_mass
 from ..data import check_names
-from ._checks import is_wrapped
-from ._own_names import check_own_names, chosen_names, named_parts
+from ._checks import check_own_names, chosen_names, is_wrapped, named_parts
 from ._partially_known import ConstrainedField
 
 

@@ -15,8 +15,7 @@ from .._arguments import check_choice, real_numbers
 from .._flat_state import inexact
 from .._options import StateFeatures
 from ..data import check_sizes
-from ._checks import check_state
-from ._own_names import named_parts
+from ._checks import check_state, named_parts
 
 
 @final

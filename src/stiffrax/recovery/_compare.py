@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from ..models._own_names import own_names
+from ..models._checks import own_names
 from ._equations import TIME, as_system
 from ._numbers import to_rationals
 

@@ -13,7 +13,7 @@ import paramax
 from jaxtyping import Array, Float
 
 from .._arguments import real_array
-from ..data._state_names import state_names
+from ..data._names import state_names
 from ..models import (
     AbstractLinearModel,
     ConstrainedField,
@@ -22,8 +22,7 @@ from ..models import (
     ReactionNetwork,
     System,
 )
-from ..models._checks import check_state
-from ..models._own_names import named_parts, own_names
+from ..models._checks import check_state, named_parts, own_names
 from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
 from ._jax_function import jax_function
 from ._numbers import (

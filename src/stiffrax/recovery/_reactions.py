@@ -11,7 +11,7 @@ import paramax
 from jaxtyping import Float, Int
 
 from .._arguments import check_count, check_instance, check_positive
-from ..data._state_names import state_names
+from ..data._names import state_names
 from ..models import Polynomial, ReactionNetwork
 from ..models._polynomial import monomials
 from ..models._reaction_network import rate_columns, side_text

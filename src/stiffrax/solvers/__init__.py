@@ -29,7 +29,6 @@ from ._methods import (
     RadauIIA13 as RadauIIA13,
     Trapezoid as Trapezoid,
 )
-from ._predict_lanes import predict_healthy as predict_healthy, predict_lanes as predict_lanes
 from ._rosenbrock import AbstractRosenbrock as AbstractRosenbrock
 from ._rosenbrock_methods import (
     Rodas3P as Rodas3P,
@@ -38,6 +37,8 @@ from ._rosenbrock_methods import (
     Rosenbrock23 as Rosenbrock23,
 )
 from ._segments import (
+    predict_healthy as predict_healthy,
+    predict_lanes as predict_lanes,
     predict_segment as predict_segment,
     scan_window as scan_window,
     segment_predictions as segment_predictions,

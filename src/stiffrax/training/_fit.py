@@ -25,7 +25,7 @@ from ..losses import (
     with_states,
 )
 from ..models import PartiallyKnown, PiNet, ScaledField, System, check_real, split_trainable
-from ..models._own_names import are_in_order
+from ..models._checks import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
 from ._history import History, Record
