@@ -3,7 +3,7 @@
 import contextlib
 import math
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -262,4 +262,12 @@ def _check_precision(dtype: Any, rtol: float) -> None:
     raise ValueError(
         f"`rtol={rtol:g}` was given for a state of {jnp.dtype(dtype).name}, which holds "
         f"relative tolerances down to {limit:.1e}. Write `rtol={written:.0e}` or more{wider}."
+    )
+
+
+def refuse_no_estimate(controller: str) -> NoReturn:
+    """A controller of errors has nothing to go by where a solver estimates none."""
+    raise ValueError(
+        f"`{controller}` was given a solver that estimates no error. Write "
+        "`diffrax.ConstantStepSize()`, or take a solver that does, such as `stiffrax.RadauIIA5()`."
     )

@@ -248,6 +248,20 @@ def test_implicit_kinds_refuse_other_terms():
         diffrax.diffeqsolve(term, solver("implicit"), 0.0, 1.0, 0.1, jnp.ones(1))
 
 
+def test_a_controller_of_errors_is_refused():
+    control = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+    with pytest.raises(ValueError, match="`PIDController` was given a solver that estimates no er"):
+        diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y),
+            solver("explicit"),
+            0.0,
+            1.0,
+            0.1,
+            jnp.ones(1),
+            stepsize_controller=control,
+        )
+
+
 def test_it_shows_what_it_is():
     assert repr(solver("explicit")) == "LearnableRungeKutta(explicit, order=4, stages=4)"
     assert repr(solver("L-stable")) == "LearnableRungeKutta(L-stable, order=2, stages=2)"

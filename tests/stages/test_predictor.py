@@ -89,3 +89,7 @@ def test_guesses_keep_the_dtype_of_the_state():
     tableau = radau_iia(3)
     last = no_polynomial(tableau, jnp.ones(2, "float32"))
     assert predict(tableau, last, jnp.asarray(0.1, "float32"), False).dtype == jnp.float32
+
+
+def test_a_state_without_numbers_has_values_within_steps():
+    assert evaluate_polynomial(jnp.zeros((3, 0, 2)), jnp.array([0.5])).shape == (1, 0, 2)

@@ -8,18 +8,23 @@ from stiffrax.stages import explained_by_rounding
 EPS = 2.0**-23
 
 
+def judged(displacement, y, size, timed=False, near=lambda dy: jnp.asarray(True)):
+    asked, now = jnp.asarray(True), jnp.asarray(0)
+    dy = displacement(y, now)
+    return bool(explained_by_rounding(displacement, y, dy, size, near, asked, timed=timed))
+
+
 def explained(displacement, y, size=None):
     y = jnp.asarray(y, jnp.float32)
     size = jnp.abs(y) if size is None else jnp.asarray(size, jnp.float32)
-    return bool(explained_by_rounding(displacement, y, displacement(y), size, jnp.asarray(True)))
+    return judged(lambda y, digits: displacement(y), y, size)
 
 
 @pytest.mark.parametrize(("change", "is_noise"), [(1e-11, True), (1e-9, False)])
 def test_in_double_precision_a_negligible_part_of_a_component_is_as_good(change, is_noise):
     y = jnp.array([1e3, 1e-15])
     dy = jnp.array([0.0, 1e-15 * change])
-    found = explained_by_rounding(lambda y: dy, y, dy, jnp.abs(y), jnp.asarray(True))
-    assert bool(found) == is_noise
+    assert judged(lambda y, digits: dy, y, jnp.abs(y)) == is_noise
 
 
 @pytest.mark.parametrize(("digits", "is_noise"), [(5.0, True), (1e3, False)])
@@ -55,3 +60,15 @@ def test_stages_of_a_component_are_measured_together():
 @pytest.mark.parametrize(("digits", "is_noise"), [(2.0, True), (1e4, False)])
 def test_the_edge_of_a_domain_tells_nothing(digits, is_noise):
     assert explained(lambda y: jnp.sqrt(y - 1) + digits * EPS, [1.0]) == is_noise
+
+
+@pytest.mark.parametrize(("change", "is_noise"), [(1e-6, True), (1e-8, False)])
+def test_what_a_last_digit_of_the_time_changes_is_rounding(change, is_noise):
+    y, dy = jnp.array([1.0, 2.0]), jnp.array([0.0, 1e-5])
+
+    def displacement(y, digits):
+        return dy + change * digits.astype(y.dtype)
+
+    # Far more than near the iterate counts as rounding: only what the time makes of it does not.
+    near = lambda dy: jnp.all(dy < 1e-12)
+    assert judged(displacement, y, jnp.abs(y), timed=True, near=near) == is_noise

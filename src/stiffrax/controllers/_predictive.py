@@ -13,7 +13,13 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from .._arguments import check_callable, check_state, check_tolerances, numbers
+from .._arguments import (
+    check_callable,
+    check_state,
+    check_tolerances,
+    numbers,
+    refuse_no_estimate,
+)
 from .._flat_state import real_dtype
 from ..diffrax_loop import StepReport, reporting_norm, scaled_error, smallest_step
 
@@ -134,11 +140,7 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         """Accepts a scaled error below one, and sizes the next step."""
         del args
         if y_error is None:
-            raise ValueError(
-                "`PredictiveController` was given a solver that estimates no error. Write "
-                "`diffrax.ConstantStepSize()`, or take a solver that does, such as "
-                "`stiffrax.RadauIIA5()`."
-            )
+            refuse_no_estimate("PredictiveController")
         memory, h = controller_state, t1 - t0
         report = y_error.restored() if isinstance(y_error, StepReport) else None
         error = _scaled(self, y0, y1_candidate, y_error if report is None else report.error)

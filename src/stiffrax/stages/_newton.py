@@ -276,15 +276,25 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
         theta = displacement / state.displacement
         converged, diverged = _judged(rule, state, displacement, theta)
         # What rounding leaves of a displacement does not contract, however often it is computed.
-        stalled = (diverged | (~first & (theta > 0.9))) & rule.noise(dy, new_y)
-        if rule.rounded is not None:
+        stalled = diverged | (~first & (theta > 0.9))
+        if rule.rounded is None:
+            stalled = stalled & rule.noise(dy, new_y)
+        else:
+            later = options.get("later")
+
+            def displacement_at(x: PyTree, digits: Array) -> PyTree:
+                residual, _ = fn(x, args if later is None else later(args, digits))
+                return self._displacement(residual, x, options, state)
+
             # A small component may be far from its root where a large one hides its displacement.
             stalled = stalled & explained_by_rounding(
-                lambda x: self._displacement(fn(x, args)[0], x, options, state),
+                displacement_at,
                 y,
                 dy,
                 rule.rounded(new_y),
+                lambda dy: rule.noise(dy, new_y),
                 stalled,
+                timed=later is not None,
             )
         converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)

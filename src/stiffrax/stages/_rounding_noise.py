@@ -9,6 +9,8 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 # Two directions, each taken both ways. Chosen, not measured.
 _PROBES = 4
+# The time, earlier and later by one last digit; before all others.
+_PROBES_OF_TIME = 2
 # By how many last digits the iterate is changed: rounding of a sum with the start of a step must not
 # undo that.
 _DIGITS = 4
@@ -28,52 +30,76 @@ def _direction(like: Array, probe: Int[Array, ""]) -> Array:
 
 
 def explained_by_rounding(
-    displacement: Callable[[PyTree[Array]], PyTree[Array]],
+    displacement: Callable[[PyTree[Array], Array], PyTree[Array]],
     y: PyTree[Array],
     dy: PyTree[Array],
     size: PyTree[Array],
+    near: Callable[[PyTree[Array]], Bool[Array, ""]],
     asked: Bool[Array, ""],
+    *,
+    timed: bool,
 ) -> Bool[Array, ""]:
-    r"""Whether a displacement is what changes of last digits of the iterate make of it.
+    r"""Whether a displacement is what changes of last digits of time and iterate make of it.
 
-    $$|\Delta(y)| \lesssim |\Delta(y + p) + \Delta(y - p) - 2 \Delta(y)|, \qquad p \sim \epsilon |y|,$$
+    $$|\Delta(y)| \lesssim |\Delta(y + p) + \Delta(y - p) - 2 \Delta(y)| + |\Delta(t + q) - \Delta(t)|,
+      \qquad p \sim \epsilon |y|, \quad q \sim \epsilon |t|,$$
 
     in every component. What is linear in `p`, as where the Jacobian is frozen, cancels; rounding in
-    the vector field, which a small difference of large terms amplifies, does not.
+    the vector field, which a small difference of large terms amplifies, does not. What is linear in
+    `q` stays: far from zero `y - t` is rounded as `t` is, and no solution is better than its times.
 
     **Arguments:**
 
-    - `displacement`: of any iterate.
+    - `displacement`: of any iterate, with times later by so many of their last digits.
     - `y`, `dy`: the iterate, and its displacement.
     - `size`: of each component, of the shape of `y`, or without its first axis, that of the stages.
+    - `near`: whether a displacement, less what the time makes of it, is small enough for rounding.
     - `asked`: where false, nothing is evaluated and the result means nothing.
+    - `timed`: whether there is a time.
     """
 
-    def probe(carry: tuple[Array, PyTree, PyTree]) -> tuple[Array, PyTree, PyTree]:
-        k, other, found = carry
+    def probe(carry: tuple[Array, PyTree, PyTree, PyTree]) -> tuple[Array, PyTree, PyTree, PyTree]:
+        k, other, found, by_time = carry
+        of_time = k < _PROBES_OF_TIME
 
         def moved(y: Array, size: Array) -> Array:
             last = _DIGITS * float(jnp.finfo(y.dtype).eps) * jnp.broadcast_to(size, y.shape)
-            return y + (_direction(last, k) * last).astype(y.dtype)
+            return y + (_direction(last, k) * jnp.where(of_time, 0, last)).astype(y.dtype)
 
-        change = jax.tree.map(jnp.subtract, displacement(jax.tree.map(moved, y, size)), dy)
-        both = jax.tree.map(lambda a, b: jnp.abs(a + b), change, other)
+        digits = jnp.where(of_time, 1 - 2 * k, 0)
+        change = jax.tree.map(jnp.subtract, displacement(jax.tree.map(moved, y, size), digits), dy)
+        both = jax.tree.map(jnp.add, change, other)
+        found = _larger(found, both, (k % 2 == 1) & ~of_time)
+        return k + 1, change, found, _larger(by_time, change, of_time)
+
+    def is_open(carry: tuple[Array, PyTree, PyTree, PyTree]) -> Array:
+        return asked & (carry[0] < _PROBES_OF_TIME + _PROBES)
+
+    first = jnp.asarray(0 if timed else _PROBES_OF_TIME)
+    zeros, none = (jax.tree.map(f, dy) for f in (jnp.zeros_like, lambda x: jnp.abs(0 * x)))
+    *_, found, by_time = lax.while_loop(is_open, probe, (first, zeros, none, none))
+
+    def rest(d: Array, by_time: Array, size: Array) -> Array:
+        return jnp.maximum(jnp.abs(d) - _OF_MEASURED * _of_stages(by_time, size), 0)
+
+    def explained(rest: Array, found: Array, size: Array) -> Array:
+        least = max(_OF_SIZE * float(jnp.finfo(rest.dtype).eps), _NEGLIGIBLE)
+        own = least * jnp.broadcast_to(size, rest.shape)
+        return jnp.all(rest <= _OF_MEASURED * _of_stages(found, size) + own)
+
+    left = jax.tree.map(rest, dy, by_time, size)
+    parts = jax.tree.leaves(jax.tree.map(explained, left, found, size))
+    return near(left) & jnp.all(jnp.stack(parts))
+
+
+def _of_stages(measured: Array, size: Array) -> Array:
+    return measured if size.ndim == measured.ndim else jnp.max(measured, axis=0, keepdims=True)
+
+
+def _larger(known: PyTree, new: PyTree, counts: Bool[Array, ""]) -> PyTree:
+    def of_leaf(a: Array, b: Array) -> Array:
+        b = jnp.abs(b)
         # What is next to the edge of a field's domain tells nothing beyond it.
-        found = jax.tree.map(
-            lambda a, b: jnp.where((k % 2 == 1) & (b > a) & jnp.isfinite(b), b, a), found, both
-        )
-        return k + 1, change, found
+        return jnp.where(counts & (b > a) & jnp.isfinite(b), b, a)
 
-    none = jax.tree.map(jnp.zeros_like, dy), jax.tree.map(lambda x: jnp.abs(0 * x), dy)
-    init = jnp.asarray(0), *none
-    *_, found = lax.while_loop(lambda carry: asked & (carry[0] < _PROBES), probe, init)
-
-    def explained(d: Array, found: Array, size: Array) -> Array:
-        least = max(_OF_SIZE * float(jnp.finfo(d.dtype).eps), _NEGLIGIBLE)
-        own = least * jnp.broadcast_to(size, d.shape)
-        if size.ndim != found.ndim:
-            found = jnp.max(found, axis=0, keepdims=True)
-        return jnp.all(jnp.abs(d) <= _OF_MEASURED * found + own)
-
-    parts = jax.tree.leaves(jax.tree.map(explained, dy, found, size))
-    return jnp.all(jnp.stack(parts))
+    return jax.tree.map(of_leaf, known, new)

@@ -47,8 +47,9 @@ def stage_polynomial(system: StageSystem, Z: Float[Array, "m n"]) -> Float[Array
 
 def evaluate_polynomial(coefficients: Array, theta: Array) -> Array:
     """`sum_j p_j theta^j` (no constant term) for each theta: `theta.shape + (n,)`."""
-    rows = coefficients.reshape(-1, *(1,) * theta.ndim, *coefficients.shape[1:])
-    value = jnp.zeros((*theta.shape, *coefficients.shape[1:]), coefficients.dtype)
+    degree, *shape = coefficients.shape
+    rows = coefficients.reshape(degree, *(1,) * theta.ndim, *shape)
+    value = jnp.zeros((*theta.shape, *shape), coefficients.dtype)
     theta = theta.reshape(*theta.shape, *(1,) * (coefficients.ndim - 1))
     for p in rows[::-1]:
         value = (value + p) * theta

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Shaped
 
 from .._arguments import check_state
 from .._flat_state import flatten_state
@@ -255,6 +255,13 @@ class SlopeSystem(eqx.Module):
 
 
 _System = TypeVar("_System", bound=StageSystem | SlopeSystem)
+
+
+def later(system: _System, digits: Int[Array, ""]) -> _System:
+    """The same equations at times that are later by so many of their last digits."""
+    t0, dt = system.t0, system.dt
+    last = jnp.finfo(t0.dtype).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t0 + dt))
+    return replace(system, t0=t0 + digits.astype(t0.dtype) * last)
 
 
 def with_rounded_cotangents(system: _System) -> _System:
