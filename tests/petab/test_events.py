@@ -15,10 +15,10 @@ OBSERVED = "observableId|observableFormula|noiseFormula"
 MEASURED = "observableId|simulationConditionId|time|measurement"
 
 
-def rates(problem, *ts):
+def rates(problem, *ts, run=0):
     """The rate of the only state, at one, at these times."""
     system = paramax.unwrap(problem.system)
-    args = dataclasses.replace(problem.data.conditions(0), parameters=system.parameters)
+    args = dataclasses.replace(problem.data.conditions(run), parameters=system.parameters)
     return [float(system.field(t, jnp.ones(1), args)[0]) for t in ts]
 
 
@@ -192,6 +192,19 @@ def test_a_window_of_time_triggers_where_it_begins(sbml, write):
         (6, "A", 17, True),
     ]
     assert rates(problem, 0.5, 1.0, 2.0) == [-1, -3, -3]
+
+
+def test_an_event_that_does_not_happen_in_a_condition_leaves_those_after_it(sbml, write):
+    """A' = -k A with k = 1, and 3 from 5 on if that is before `ends`; at 10 k doubles."""
+    model = sbml().compartment().species("A", 1.0).parameter("k", 1.0, constant=False)
+    model.parameter("ends", 100.0).event("time >= 5 && time < ends", k="3")
+    model.event("time >= 10", k="2*k").reaction("r", {"A": 1}, {}, "k*A")
+    measured = f"{MEASURED}\nobs|c0|1|1\nobs|c1|1|1"
+    problem = srx.petab.load(
+        write(model, conditions="conditionId|ends\nc0|3\nc1|9", measurements=measured)
+    )
+    assert rates(problem, 1.0, 7.0, 12.0) == [-1, -1, -2]
+    assert rates(problem, 1.0, 7.0, 12.0, run=1) == [-1, -3, -6]
 
 
 def test_events_that_set_or_scale_a_state_are_read(sbml, write):

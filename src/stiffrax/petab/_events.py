@@ -173,8 +173,10 @@ def _set_at_times(
     for moment, formula in given:
         at = sympy.And(sympy.Not(moment.seen), time_symbol() <= moment.when)
         before = sympy.Or(time_symbol() < moment.when, at)
-        cases += [value, sympy.Or(before, sympy.Not(moment.happens))]
-        value = formula.xreplace({symbol(target): value})
+        cases += [value, before]
+        # One that does not happen leaves the value to those after it.
+        formula = formula.xreplace({symbol(target): value})
+        value = piecewise(value, sympy.Not(moment.happens), formula)
     rules[target] = piecewise(*cases, value)
 
 
