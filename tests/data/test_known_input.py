@@ -1,7 +1,11 @@
-"""Where a solve stops for an input: at pulses, and seldom in what changes all the time."""
+"""Inputs as functions of time, and where a solve stops for them: at pulses, and seldom in what changes
+all the time."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 import stiffrax as srx
 
@@ -84,3 +88,41 @@ def test_tiny_values_of_a_cubic_input_are_read_without_a_warning():
     tail = {"t": [0.0, 1.0, 2.0, 3.0], "u": [1.0, 1e-300, 1e-310, 0.0]}
     data = srx.Measurements.from_arrays([0.0, 3.0], np.ones((2, 1)), inputs={"u": ("cubic", tail)})
     assert 0 <= data.inputs["u"](0, 1.5) <= 1e-300
+
+
+ROWS, HEIGHTS = np.arange(5.0), np.array([0, 0.2, 1, 0.8, 0])
+BETWEEN = np.array([-1, 0, 0.5, 1, 1.999, 2, 2.5, 3.5, 4, 6])
+SHAPES = {
+    "step": lambda t: HEIGHTS[np.floor(t).astype(int)],
+    "linear": lambda t: np.interp(t, ROWS, HEIGHTS),
+    "cubic": PchipInterpolator(ROWS, HEIGHTS),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_an_input_is_the_same_in_all_units_also_in_single_precision(kind):
+    right = SHAPES[kind](np.clip(BETWEEN, 0, 4))
+    for double, accuracy in ((True, 1e-15), (False, 3e-7)):
+        with jax.enable_x64(double):
+            # By one program: the units differ in numbers alone.
+            call = jax.jit(lambda u, ts: jax.vmap(lambda t: u(0, t))(ts))
+            for unit, size in ((1e-12, 1e-12), (1e-12, 1e12), (1, 1), (1e12, 1e-12), (1e12, 1e12)):
+                table = {"t": ROWS * unit, "u": HEIGHTS * size}
+                data = srx.Measurements.from_arrays(
+                    [0.0, 4.0], np.ones((2, 1)), inputs={"u": (kind, table)}
+                )
+                arrays = jax.tree.map(jnp.asarray, (data.inputs["u"], BETWEEN * unit))
+                found = call(*arrays) / size
+                np.testing.assert_allclose(found, right, rtol=0, atol=accuracy)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_the_derivative_of_an_input_at_a_row_is_that_after_it(kind):
+    """Of two runs, the first of which has fewer rows."""
+    table = {"run": list("00111"), "t": [0.0, 2, 0, 1, 3], "u": [0.0, 6, 0, 1, 3]}
+    data = srx.Measurements.from_arrays(
+        [0.0, 3.0], np.ones((2, 2, 1)), inputs={"u": (kind, table)}
+    )
+    for run, slopes in enumerate([[0, 3, 3, 0, 0], [0, 1, 1, 1, 0]]):
+        rate = jax.vmap(jax.grad(lambda t, run=run: data.inputs["u"](run, t)))
+        np.testing.assert_allclose(rate(np.array([-1, 0, 1, 2, 3.0])), slopes, atol=1e-14)

@@ -25,15 +25,16 @@ _LONGER, _LONGER_IF_FLAT, _FLATTER, _LEAVES = 3, 1.5, 10, 0.6
 class KnownInput(eqx.Module):
     r"""Known functions of time, one a run, as a cubic polynomial from each row to the next:
 
-    $$u(t) = \sum_{k=0}^3 c_k (t - t_i)^k, \qquad t_i \le t < t_{i+1}.$$
+    $$u(t) = \sum_{k=0}^3 c_k x^k, \qquad x = \frac{t - t_i}{t_{i+1} - t_i} \in [0, 1).$$
 
-    After the last row the value stays, and the first one is at the start of the run or before. Made by
+    Its derivative in time at a row is that after it. After the last row the value stays, and the first one is at the start of the run or before. Made by
     [`stiffrax.Measurements.from_csv`][] with `inputs=`.
 
     **Attributes:**
 
     - `ts`: times of the rows, in the unit of time, infinite where a run has fewer.
-    - `coefficients`: `c`, in the unit of the input over powers of time.
+    - `coefficients`: `c`, in the unit of the input: over powers of times they may leave the range of
+        single precision.
     - `jump_ts`: times at which a solve stops, infinite where a run has fewer: where the function jumps,
         or leaves a line that it kept to for long, by 2 % of its range or more, or comes to one.
 
@@ -55,9 +56,11 @@ class KnownInput(eqx.Module):
         """The value in a run (its index) at a time."""
         ts = jnp.asarray(self.ts)[run]
         row = jnp.maximum(jnp.searchsorted(ts, t, side="right") - 1, 0)
-        since = jnp.maximum(t - ts[row], 0)
+        # `maximum` would halve the derivative at a row, where the first steps of solves begin.
+        since = jnp.where(t < ts[row], 0, t - ts[row])
+        x = since / (ts.at[row + 1].get(mode="fill", fill_value=jnp.inf) - ts[row])
         c = jnp.asarray(self.coefficients)[run, row]
-        return c[0] + since * (c[1] + since * (c[2] + since * c[3]))
+        return c[0] + x * (c[1] + x * (c[2] + x * c[3]))
 
 
 def input_of_runs(
@@ -74,13 +77,14 @@ def input_of_runs(
             continue
         jumps.append(_ends_of_quiet(ts, values))
         if len(ts) > 1 and kind == "linear":
-            coefficients[-1][:-1, 1] = np.diff(values) / np.diff(ts)
+            coefficients[-1][:-1, 1] = np.diff(values)
         elif len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
             with np.errstate(over="ignore"):  # slopes at tiny values, which are then zero
-                coefficients[-1][:-1] = PchipInterpolator(ts, values).c[::-1].T
+                c = PchipInterpolator(ts, values).c[::-1].T
+            coefficients[-1][:-1] = c * np.diff(ts)[:, None] ** np.arange(4)
     times = stacked((ts for ts, _ in runs), np.inf)
     return KnownInput(times, stacked(coefficients, 0.0), stacked(jumps, np.inf))
 
