@@ -104,6 +104,25 @@ WRONG = {
     ),
     "`tableau` is `'RadauIIA5'`": lambda: srx.diagnostics.method_report("RadauIIA5"),
     "`solution` is `None`; it needs the solution": lambda: srx.diagnostics.explain(None),
+    "`data` is a Measurements; it needs `stiffrax.Trajectories`": lambda: srx.plots.trajectories(
+        srx.Measurements.from_trajectories(DATA)  # type: ignore
+    ),
+    "`predictions` is a tuple; it needs pairs of times and values": lambda: srx.plots.trajectories(
+        DATA, DATA[0]
+    ),
+    "`history` is a tuple; it needs a `History`": lambda: srx.plots.history(DATA[0]),
+    "`losses` is a list; it needs losses by": lambda: srx.plots.loss_landscape([0], [0]),
+    "`comparison` is `'x'`; it needs a `Comparison`": lambda: srx.plots.coefficients("x"),
+    "`solution` is `None`; it needs the solution of a solve. Write `diffrax": lambda: (
+        srx.plots.steps(None)
+    ),
+    "`solution` is `'x'`; it needs the": lambda: srx.plots.newton_iterations("x"),
+    "`spectrum` is a ndarray; it": lambda: srx.plots.lyapunov_convergence(np.ones(2)),
+    "`curves` is a tuple; it needs pairs of errors": lambda: srx.plots.work_precision(DATA[0]),
+    "`fit` is a Trajectories; it needs the fit of a system": lambda: srx.plots.measured_fit(DATA),
+    "`fit` is a tuple; it needs the fit": lambda: srx.plots.normal_quantiles(DATA[0]),
+    "`fit` is `None`; it needs the fit of a system": lambda: srx.plots.waterfall(None),
+    "`found` is a list; it needs profiles by their names": lambda: srx.plots.profiles([1]),
     "`text` is `None`; it needs the equations": lambda: srx.from_text(None),
 }
 

@@ -130,7 +130,7 @@ def test_what_is_joined_are_measurements_and_what_is_read_are_files():
     ("other", "message"),
     [
         (one("a", ["A"]), "Two of the data sets have a run 'a'"),
-        (one("b", ["A"], ["uM"]), "'A' is in mM in one data set and in uM in another"),
+        (one("b", ["A"], ["uM"]), "'A' is in mM in the data of .* and in uM in"),
         (
             one("b", ["A"], constants={"k": 1}),
             r"the run 'a' has none. .* `constants=\{'k': 298.0\}`",

@@ -120,9 +120,7 @@ def test_an_input_is_the_same_in_all_units_also_in_single_precision(kind):
 def test_the_derivative_of_an_input_at_a_row_is_that_after_it(kind):
     """Of two runs, the first of which has fewer rows."""
     table = {"run": list("00111"), "t": [0.0, 2, 0, 1, 3], "u": [0.0, 6, 0, 1, 3]}
-    data = srx.Measurements.from_arrays(
-        [0.0, 3.0], np.ones((2, 2, 1)), inputs={"u": (kind, table)}
-    )
+    data = srx.Measurements.from_arrays([0.0, 3.0], np.ones((2, 2, 1)), inputs={"u": (kind, table)})
     for run, slopes in enumerate([[0, 3, 3, 0, 0], [0, 1, 1, 1, 0]]):
         rate = jax.vmap(jax.grad(lambda t, run=run: data.inputs["u"](run, t)))
         np.testing.assert_allclose(rate(np.array([-1, 0, 1, 2, 3.0])), slopes, atol=1e-14)

@@ -164,6 +164,18 @@ def test_a_cubic_input_never_overshoots():
             "standard deviation -1.0 of 'y1'",
         ),
         (lambda: srx.Measurements.from_table(3), "needs a data frame"),
+        (
+            lambda: srx.Measurements.from_table({"t": [0], "A": [1]}, by_file=True),
+            r"`from_table\(by_file=...\)` was given; its options are \['run', 'time', 'columns',",
+        ),
+        (
+            lambda: srx.Measurements.from_csv("none.csv", sep=","),
+            r"`from_csv\(sep=...\)` was given; its options are \['separator', 'decimal', 'run',",
+        ),
+        (
+            lambda: srx.Measurements.from_table({"t": ["0", "1"], "A": ["1,5", "2,5"]}),
+            "say which the decimal sign is where the file is read, as in `decimal=','`",
+        ),
         (lambda: srx.Measurements.from_table({"t": [], "A": []}), "The table has no rows"),
         (lambda: srx.Measurements.from_table({"t": [0, 1], "A": [1]}), "they must be equal"),
         (

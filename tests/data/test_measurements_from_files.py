@@ -249,9 +249,22 @@ def test_columns_that_are_named_are_measured_whatever_they_look_like(written):
 
 def test_latin_1_is_read_with_a_word(written):
     path = written("t,A [µmol]\n0,1\n1,0.5\n", encoding="latin-1")
-    with pytest.warns(UserWarning, match="read as Latin-1"):
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
         data = srx.Measurements.from_csv(path)
     assert data.units == ("µmol",)
+
+
+@pytest.mark.parametrize("sign", "\x0b\x0c\x1c\x85\u2028")
+def test_a_line_ends_where_an_editor_shows_its_end(written, sign):
+    path = written(f't,A,remark\r\n0,1,wait{sign}ing\r\n1,2,"and{sign}\n"\r\n')
+    data = srx.Measurements.from_csv(path, ignore=["remark"])
+    assert data.values[0, :, 0].tolist() == [1, 2]
+
+
+def test_signs_that_windows_has_beyond_latin_1_are_read(written):
+    path = written("t,A [\u2030]\n0,1\n1,0.5\n", encoding="cp1252")
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
+        assert srx.Measurements.from_csv(path).units == ("\u2030",)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -273,7 +286,7 @@ def test_a_column_without_a_name_is_left_out_where_that_is_said(written):
 
 def test_samples_in_latin_1_are_read_with_a_word(written):
     path = written("run,t,µ\na,0,1\na,1,2\n", encoding="latin-1")
-    with pytest.warns(UserWarning, match="read as Latin-1"):
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
         data = srx.Trajectories.from_csv(path)
     assert data.names == ("µ",)
 

@@ -266,7 +266,20 @@ def test_every_bit_survives_a_round_trip(tmp_path):
 
 
 def test_any_name_of_a_run_survives_a_round_trip(tmp_path):
-    names = ["A [mM]", "x (1)", "#2", "#", "none", "nan", "7", "1,5", 'a "b"', "c;d\te", "f\n\n#g"]
+    names = [
+        "A [mM]",
+        "x (1)",
+        "#2",
+        "#",
+        "none",
+        "nan",
+        "7",
+        "1,5",
+        'a "b"',
+        "c;d\te",
+        "f\n\n#g",
+        "h\u2028i\rj",
+    ]
     data = srx.Trajectories.from_arrays(TS, np.ones((len(names), 4, 2)), run_names=names)
     data.to_csv(tmp_path / "data.csv")
     assert srx.Trajectories.from_csv(tmp_path / "data.csv").run_names == tuple(names)

@@ -69,13 +69,14 @@ def test_doses_stand_in_a_file(tmp_path):
     assert data.doses == expected
 
 
-def test_the_part_that_stays_stands_in_a_table_of_doses():
+@pytest.mark.parametrize("kept", [1, None])
+def test_the_part_that_stays_stands_in_a_table_of_doses(kept):
     table = {
         "run": ["a", "b"],
         "t": [1, 1],
         "state": ["A", "A"],
         "amount": [0, 2],
-        "keeps": [0.5, 1],
+        "keeps": [0.5, kept],
     }
     halved, usual = measured(doses=table).doses
     assert halved == srx.Dose("a", 1.0, "A", 0.0, keeps=0.5)
@@ -97,6 +98,10 @@ def test_doses_without_a_run_are_those_of_all():
             r"out, in the table or by `ignore=\['rate'\]`",
         ),
         ({"t": [1], "state": ["A"], "amount": [2], "seen": ["x"]}, "holds 'x'; write 1 or 0"),
+        (
+            {"t": [1], "state": ["A"], "amount": [2], "keeps": ["50%"]},
+            "row 0 of .*, column 'keeps', holds '50%', which is no number",
+        ),
         (
             {"run": ["c"], "t": [1], "state": ["A"], "amount": [2]},
             "`doses` has one for the run 'c'",
@@ -188,12 +193,40 @@ def test_inputs_beside_arrays_bring_their_rows():
     [
         ("A_sd", r"Write `sd=\{'A': 'A_sd'\}`"),
         ([0.1], r"needs a number for all columns"),
+        (np.nan, r"`sd=nan` was given; it needs a number"),
+        ({"A": np.nan}, r"`sd=\{'A': nan\}` was given; it needs a number"),
         ({"A": [0.1, 0.2]}, r"Write `sd=\{'A': 0.1\}` or `sd=\{'A': 'A_sd'\}`"),
     ],
 )
 def test_standard_deviations_that_are_no_numbers_are_named(sd, message):
     with pytest.raises(ValueError, match=message):
         measured(sd=sd)
+
+
+@pytest.mark.parametrize("options", [{"sd": {"A": "sd"}}, {"sd": "sd", "long": ("x", "A")}])
+def test_an_empty_column_of_standard_deviations_is_refused(options):
+    table = {"t": [0, 1], "A": [1.0, 2.0], "sd": [None, None]}
+    table |= {"x": ["A", "A"]} if "long" in options else {}
+    with pytest.raises(ValueError, match="`sd` names 'sd', which is empty in the table"):
+        srx.Measurements.from_table(table, **options)
+
+
+def test_a_name_is_that_of_a_constant_or_of_an_input():
+    known = {"constants": {"T": 298.0}, "inputs": {"T": ("step", {"t": [0.0], "T": [300.0]})}}
+    message = r"`constants` and `inputs` have 'T', of which `args\['T'\]` would be the constant"
+    with pytest.raises(ValueError, match=message):
+        measured(**known)
+    with pytest.raises(ValueError, match=message):
+        srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 1)), **known)
+
+
+@pytest.mark.parametrize(("columns", "names"), [(None, ("A",)), (["A", "u"], ("A", "u"))])
+def test_an_input_of_a_table_of_its_own_is_measured_where_that_is_said_alone(columns, names):
+    table = {"t": [0, 1, 2], "A": [1.0, 2.0, 4.0], "u": [0.0, 1.0, 3.0]}
+    inputs = {"u": ("step", {"t": [0.0], "u": [5.0]})}
+    data = srx.Measurements.from_table(table, columns=columns, inputs=inputs)
+    assert data.names == names
+    assert data.conditions(0)["u"](0.0) == 5
 
 
 def test_a_number_is_the_standard_deviation_of_all_columns():

@@ -109,6 +109,12 @@ def test_constant_samples_give_a_constant_path():
     np.testing.assert_allclose(values(spline, TIMES), 1, atol=1e-12)
 
 
+def test_the_last_time_of_a_run_is_its_own():
+    data = srx.Trajectories.from_arrays([TS, TS[:9]], [YS, YS[:9]])
+    ends = jax.vmap(lambda spline: spline.t1)(srx.SmoothingSpline.for_runs(data))
+    assert ends.tolist() == [TS[-1], TS[8]]
+
+
 @pytest.mark.slow
 def test_runs_of_different_lengths_keep_their_own_splines():
     data = srx.Trajectories.from_arrays([TS, TS[:9]], [YS, 2 * YS[:9]])

@@ -10,7 +10,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.diagnostics import explain
-from stiffrax.diagnostics._advice import _after_success
+from stiffrax.diagnostics._explain import _after_success
 from stiffrax.diffrax_loop._counted_loop import _is_undamped
 
 KINDS = ("blow up", "fine", "backward", "few steps")

@@ -150,7 +150,7 @@ def test_fit_asks_for_starts_units_and_columns_of_runs_held_out():
     with pytest.raises(ValueError, match="Run 'c' is held out"):
         srx.fit(OWN[0], RUNS, srx.LikelihoodLoss(), held_out=[2], steps=1, progress=False)
     system = started(srx.positive([1.0]))
-    with pytest.raises(ValueError, match="'A' is in mM in one data set and in uM in another"):
+    with pytest.raises(ValueError, match="'A' is in mM in the data of .* and in uM in"):
         srx.fit(system, RUNS, srx.LikelihoodLoss(), held_out=OTHER, steps=1, progress=False)
     listed = srx.System(lambda t, y, args: -y, jnp.ones(1), lambda t, y, args: y, states=["A"])
     other = dataclasses.replace(RUNS, names=("B",))

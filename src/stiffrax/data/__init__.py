@@ -1,6 +1,6 @@
 """Measured runs: read, checked, padded and cut into windows."""
 
-from ._joined_measurements import common_units as common_units
+from ._derived_measurements import common_units as common_units
 from ._known_input import KnownInput as KnownInput
 from ._measurements import Measurements as Measurements
 from ._names import check_names as check_names

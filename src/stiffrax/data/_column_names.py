@@ -100,3 +100,17 @@ def check_found(renaming: Renaming, headers: Iterable[tuple[str, Sequence[str]]]
                 raise ValueError(
                     f"`{argument}` has {old!r}, which is no column of {sources}: {written}."
                 )
+
+
+def one_unit(tables: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
+    """The units of columns by name, which must be those of all; each table comes with its source."""
+    found = {}
+    for source, units in tables:
+        for name, unit in units.items():
+            known, first = found.setdefault(name, (unit, source)) if unit else (unit, source)
+            if known != unit:
+                raise ValueError(
+                    f"Column {name!r} is in {known} in {first} and in {unit} in {source}: bring both "
+                    "to one unit."
+                )
+    return {name: unit for name, (unit, _) in found.items()}

@@ -34,18 +34,21 @@ def find_roles(
     columns: Sequence[str] | None,
     sd: Any,
     constants: Sequence[str],
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, Any],
     beside: Sequence[str] | None,
 ) -> ColumnRoles:
     """Tells the columns apart: those named, and as measurements all that are left."""
     time, run = find_time(table, time), find_run(table, run)
-    for argument, names in (("inputs", inputs), ("constants", constants)):
+    # A column of the name of an input with a table of its own is left out.
+    own = {name: kind for name, kind in inputs.items() if isinstance(kind, str)}
+    for argument, names in (("inputs", own), ("constants", constants)):
         for name in names:
             table.column(argument, name)
     sd = _spreads(sd)
     spreads = [x for x in sd.values() if isinstance(x, str)] if isinstance(sd, dict) else []
     for name in spreads:
-        table.column("sd", name)
+        if beside is None:  # of several species in one column one may have none
+            table.spreads(name)
     taken = {run, time, *constants, *inputs, *spreads}
     left = [name for name in table.columns if name not in taken]
     if columns is None:
@@ -68,7 +71,7 @@ def find_roles(
     for name in sd:
         if name not in measured:
             raise ValueError(f"`sd` has {name!r}, which is not measured; measured are {measured}.")
-    return ColumnRoles(run, time, measured, sd, tuple(constants), dict(inputs))
+    return ColumnRoles(run, time, measured, sd, tuple(constants), own)
 
 
 def find_time(
@@ -156,7 +159,8 @@ def _spreads(sd: Any) -> Any:
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    number = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    return number and bool(np.isfinite(x))
 
 
 def _measured_names(columns: Sequence[str]) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ class KnownInput(eqx.Module):
 
     $$u(t) = \sum_{k=0}^3 c_k x^k, \qquad x = \frac{t - t_i}{t_{i+1} - t_i} \in [0, 1).$$
 
-    Its derivative in time at a row is that after it. After the last row the value stays, and the first one is at the start of the run or before. Made by
-    [`stiffrax.Measurements.from_csv`][] with `inputs=`.
+    Its derivative at a row is that after it. After the last row the value stays; the first is at
+    the start of the run or before. Made by [`stiffrax.Measurements.from_csv`][] with `inputs=`.
 
     **Attributes:**
 
@@ -71,20 +71,19 @@ def input_of_runs(
     runs = [_given_rows(table.source, name, ts[own], values[own]) for own in rows]
     coefficients, jumps = [], []
     for ts, values in runs:
-        coefficients.append(np.pad(values[:, None], ((0, 0), (0, 3))))
-        if kind == "step":
-            jumps.append(ts[1:][np.diff(values) != 0])
-            continue
-        jumps.append(_ends_of_quiet(ts, values))
-        if len(ts) > 1 and kind == "linear":
-            coefficients[-1][:-1, 1] = np.diff(values)
-        elif len(ts) > 1:
+        c = np.pad(values[:, None], ((0, 0), (0, 3)))
+        if kind == "linear":
+            c[:-1, 1] = np.diff(values)
+        if kind == "cubic" and len(ts) > 1:
             from scipy.interpolate import PchipInterpolator
 
             # Monotone between rows: a feed that is never negative stays so.
             with np.errstate(over="ignore"):  # slopes at tiny values, which are then zero
-                c = PchipInterpolator(ts, values).c[::-1].T
-            coefficients[-1][:-1] = c * np.diff(ts)[:, None] ** np.arange(4)
+                powers = PchipInterpolator(ts, values).c[::-1].T
+            c[:-1] = powers * np.diff(ts)[:, None] ** np.arange(4)
+        coefficients.append(c)
+        is_step = kind == "step"
+        jumps.append(ts[1:][np.diff(values) != 0] if is_step else _ends_of_quiet(ts, values))
     times = stacked((ts for ts, _ in runs), np.inf)
     return KnownInput(times, stacked(coefficients, 0.0), stacked(jumps, np.inf))
 

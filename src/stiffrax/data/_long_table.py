@@ -18,13 +18,13 @@ def widened(
     table = _without_ignored(table, written, {value: "long", spread: "sd"}, renaming)
     values = table.numbers("long", value)
     variables, units = _named(table, variable, written, renaming)
-    spreads = [float("nan")] * len(values) if spread is None else table.numbers("sd", spread)
     names = [name for name in dict.fromkeys(variables) if name is not None]
     if not names:
         raise ValueError(
             f"`ignore` leaves out all that column {variable!r} of {table.source} names, "
             f"{list(dict.fromkeys(written))}: leave one."
         )
+    spreads = [float("nan")] * len(values) if spread is None else table.spreads(spread)
     others = [name for name in table.columns if name not in (variable, value, spread)]
     for name in names:
         if name in others:

@@ -13,14 +13,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_instance
-from ._column_names import renaming
+from ._derived_measurements import joined, resampled
 from ._frame_table import read_table
-from ._joined_measurements import joined
 from ._known_input import KnownInput
 from ._measurements_from_arrays import measurements_from_arrays
-from ._measurements_from_tables import measurements_from_tables
+from ._measurements_from_tables import measurements_from_tables, renaming_of
 from ._names import held_out_runs, select_runs
-from ._resampled import resampled
 from ._run_checks import check_runs
 from ._run_conditions import Conditions, Dose
 from ._text_table import read_csv
@@ -109,7 +107,7 @@ class Measurements(eqx.Module):
         **Raises:** `ValueError` naming row and column for a cell that is no number, and as
         `from_table` does.
         """
-        columns = renaming(options.pop("rename", None), options.pop("ignore", None))
+        columns = renaming_of("from_csv", options, "separator", "decimal")
         if hasattr(path, "read"):
             raise ValueError(
                 "`path` is an open file; it needs the name of one. Write `path='assay.csv'`, or read "
@@ -122,7 +120,7 @@ class Measurements(eqx.Module):
         read = partial(read_csv, renaming=columns, separator=separator, decimal=decimal)
         # No comprehension, which may be a frame of its own: warnings name the line of the user.
         tables = list(map(read, paths))
-        return cls(**measurements_from_tables(tables, columns, decimal, by_file=not one, **options))
+        return cls(**measurements_from_tables(tables, columns, decimal, not one, **options))
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> "Measurements":
@@ -144,7 +142,7 @@ class Measurements(eqx.Module):
             table does, or in `run`.
         - `inputs`: columns that are known functions of time, `{"feed": "step"}`, or `"linear"` or
             `"cubic"` between rows; in a list all are linear. `{"feed": ("step", "feeds.csv")}` reads
-            one from a table of its own, with its times.
+            one from a table of its own, with its times, and leaves a column `feed` of the first out.
         - `doses`: [`stiffrax.Dose`][] of each amount that is added to a state, or a table with a row
             a dose, of the columns `run`, `t`, `state`, `amount`, and where wanted `seen` or `keeps`;
             without `run` each run gets all.
@@ -175,7 +173,7 @@ class Measurements(eqx.Module):
 
         ```
         """
-        columns = renaming(options.pop("rename", None), options.pop("ignore", None))
+        columns = renaming_of("from_table", options)
         return cls(**measurements_from_tables([read_table(table, columns)], columns, **options))
 
     @classmethod

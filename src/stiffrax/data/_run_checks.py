@@ -36,6 +36,11 @@ def check_runs(data: Any) -> None:
     for dose in data.doses:
         _check_dose(data, dose)
     for name, known in data.inputs.items():
+        if name in data.constants:
+            raise ValueError(
+                f"`constants` and `inputs` have {name!r}, of which `args[{name!r}]` would be the "
+                "constant: rename one, or leave it out."
+            )
         _check_input(data, name, known)
 
 

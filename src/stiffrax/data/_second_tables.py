@@ -138,22 +138,17 @@ def run_doses(
     fault = "is empty; a dose has a time and an amount"
     ts, amounts = (table.known("doses", name, fault) for name in (time, "amount"))
     states = table.labels("doses", "state", "state")
-    seen = table.columns.get("seen", [0.0] * len(ts))
-    keeps = table.columns.get("keeps", [1.0] * len(ts))
+    given = enumerate(table.columns.get("seen", [0.0] * len(ts)))
+    seen = [_is_true(table, row, cell) for row, cell in given]
+    keeps = table.numbers("doses", "keeps") if "keeps" in table.columns else np.ones(len(ts))
     labels = [None] * len(ts) if column is None else table.labels("run", column)
+    rows = zip(
+        labels, ts, states, amounts, seen, np.where(np.isnan(keeps), 1.0, keeps), strict=True
+    )
     return tuple(
-        Dose(
-            label,
-            float(t),
-            state,
-            float(amount),
-            _is_true(table, row, seen[row]),
-            float(keeps[row]),
-        )
-        for row, (named, t, state, amount) in enumerate(
-            zip(labels, ts, states, amounts, strict=True)
-        )
-        for label in (runs if named is None else [named])
+        Dose._make((label, *dose))
+        for own, *dose in rows
+        for label in (runs if own is None else [own])
     )
 
 

@@ -78,7 +78,7 @@ class SmoothingSpline(diffrax.AbstractPath):
     @property
     def t1(self) -> Array:
         """The time of the last sample."""
-        return self.ts[-1]
+        return jnp.max(self.ts, where=jnp.isfinite(self.ts), initial=-jnp.inf)
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Float[Array, "*times n"]:
         """The path at `t0`; with `t1` its increment from `t0` to `t1`.

@@ -50,6 +50,16 @@ class Table(NamedTuple):
                 raise ValueError(f"{self.locate(row, name)} {self._no_number(argument, name, row)}")
         return np.array(cells, float)
 
+    def spreads(self, name: str) -> np.ndarray:
+        """A column of standard deviations; without any they would be estimated, unasked."""
+        numbers = self.numbers("sd", name)
+        if np.isnan(numbers).all():
+            raise ValueError(
+                f"`sd` names {name!r}, which is empty in {self.source}. Leave `sd` out to have "
+                "standard deviations estimated."
+            )
+        return numbers
+
     def known(self, argument: str, name: str, fault: str) -> np.ndarray:
         """The column as numbers, all of which must be finite; `fault` says of another what it is."""
         numbers = self.numbers(argument, name)
@@ -115,7 +125,7 @@ def _what_is_no_number(cell: str) -> str:
     if re.fullmatch(r"[-+]?\d+([.,]\d+)+", cell):
         return (
             f"holds {cell!r}, with a sign that is not the decimal one. Leave out what separates "
-            "thousands, or say which the decimal sign is, as in `decimal=','`."
+            "thousands, or say which the decimal sign is where the file is read, as in `decimal=','`."
         )
     return ""
 

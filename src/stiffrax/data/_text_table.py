@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -94,18 +95,18 @@ def _text(path: Path, content: bytes) -> str:
             return content.decode(encoding)
     if b"\0" in content:
         raise ValueError(
-            f"{path} has zero bytes, as text in UTF-8 and Latin-1 has not. Save it as UTF-8."
+            f"{path} has zero bytes, as text in UTF-8 and Windows-1252 has not. Save it as UTF-8."
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        warnings.warn(f"{path} is not UTF-8 and was read as Latin-1.", stacklevel=5)
-        return content.decode("latin-1")
+        warnings.warn(f"{path} is not UTF-8 and was read as Windows-1252.", stacklevel=5)
+        return content.decode("cp1252", errors="replace")
 
 
 def _whole_lines(text: str) -> Iterator[Line]:
     """Each line with those on which a cell in quotes goes on, and the number of the first."""
-    lines, first, is_open = text.splitlines(keepends=True), 1, False
+    lines, first, is_open = _lines_of(text), 1, False
     for number, line in enumerate(lines, 1):
         first = first if is_open else number
         if '"' in line:
@@ -114,6 +115,11 @@ def _whole_lines(text: str) -> Iterator[Line]:
             yield first, "".join(lines[first - 1 : number]).rstrip("\r\n")
     if is_open:  # no quote closes it
         yield from enumerate(lines[first - 1 :], first)
+
+
+def _lines_of(text: str) -> list[str]:
+    # `splitlines` breaks at other characters too, at which an editor shows one line.
+    return list(io.StringIO(text, newline=""))
 
 
 def _with_header(
@@ -161,9 +167,9 @@ def _check_rows(path: Path, header: list[str], body: list[Row], separator: str) 
 
 def _check_comments(
     path: Path,
-    comments: list[tuple[int, list[str]]],
-    header: tuple[int, list[str]],
-    body: list[tuple[int, list[str]]],
+    comments: list[Row],
+    header: Row,
+    body: list[Row],
 ) -> None:
     """Refuses comments that look like rows, of which the first cell is a name as in `#2`."""
     if body and all(_is_number(cells[0]) for _, cells in body):
@@ -197,11 +203,11 @@ def _cells(line: str, separator: str) -> list[str]:
     if separator == " ":
         return re.findall(_WORD, line)
     # By another separator a cell that goes over several lines is several rows.
-    rows = csv.reader(line.splitlines(keepends=True), delimiter=separator)
+    rows = csv.reader(_lines_of(line), delimiter=separator)
     return [cell.strip() for row in rows for cell in row]
 
 
-def _separator(path: Path, lines: list[tuple[int, str]]) -> str:
+def _separator(path: Path, lines: list[Line]) -> str:
     """The separator by which every row has as many cells as the header, and most of them."""
 
     def num_columns(separator: str) -> int:

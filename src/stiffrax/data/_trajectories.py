@@ -16,9 +16,8 @@ from .._trees import along_rows, is_traced
 from ._column_names import Renaming
 from ._names import check_names, check_run_names, held_out_runs, select_runs, state_names
 from ._ragged import stacked
-from ._sample_runs import check_run, runs_from_arrays
+from ._sample_runs import check_run, runs_from_arrays, runs_of_samples, write_csv
 from ._text_table import read_csv
-from ._trajectories_csv import runs_of_samples, write_csv
 
 
 @final

@@ -5,6 +5,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from .._arguments import check_instance
 from ..data import Measurements
 from ..losses import check_measurements
 from ..training import ParameterFit, Profile
@@ -51,6 +52,7 @@ def measured_fit(
 
     ```
     """
+    _check_fit(fit)
     data = fit.data if data is None else check_measurements(data)
     data = data.select([run_number(data.run_names, run)])
     band = fit.band(data=data, points=points, log_time=log_time)
@@ -104,8 +106,8 @@ def normal_quantiles(fit: ParameterFit, ax: Any = None) -> Any:
     """
     from scipy import stats
 
+    found = np.sort(_check_fit(fit).residuals())
     ax = one_axes(ax)
-    found = np.sort(fit.residuals())
     expected = stats.norm.ppf((np.arange(len(found)) + 0.5) / len(found))
     ax.plot(expected, found, "o", color=COLORS[-1], ms=3)
     ax.plot(expected, expected, color=COLORS[0])
@@ -138,9 +140,10 @@ def waterfall(fit: ParameterFit, ax: Any = None) -> Any:
 
     ```
     """
+    starts = [one for one in _check_fit(fit).starts if np.isfinite(one.cost)]
+    costs = np.array([one.cost for one in starts])
+    ended = np.array([one.stopped == "converged" for one in starts])
     ax = one_axes(ax)
-    costs = np.array([one.cost for one in fit.starts if np.isfinite(one.cost)])
-    ended = np.array([one.stopped == "converged" for one in fit.starts if np.isfinite(one.cost)])
     rank, above = np.arange(1, len(costs) + 1), costs - costs[0] + 1e-3
     ax.semilogy(rank[ended], above[ended], "o", color=COLORS[0], ms=4, label="converged")
     ax.semilogy(rank[~ended], above[~ended], "x", color=COLORS[1], ms=4, label="not converged")
@@ -171,6 +174,7 @@ def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
 
     ```
     """
+    check_instance("found", found, Mapping, "profiles by their names", "profiles(fit.profile())")
     if not found:
         raise ValueError("`found` has no profile; it needs one or more. Write `fit.profile()`.")
     panels = panels_of(axes, len(found), share=False)
@@ -183,3 +187,8 @@ def profiles(found: Mapping[str, Profile], axes: Any = None) -> Any:
         if np.all(profile.values > 0) and profile.values[-1] > 10 * profile.values[0]:
             ax.set_xscale("log")
     return panels
+
+
+def _check_fit(fit: Any) -> ParameterFit:
+    write = "srx.fit_parameters(system, data, loss)"
+    return check_instance("fit", fit, ParameterFit, "the fit of a system", write)

@@ -6,7 +6,7 @@ from typing import Any
 import diffrax
 import numpy as np
 
-from .._arguments import check_one_lane
+from .._arguments import check_instance, check_one_lane
 from ..controllers import StepHistory
 from ..diagnostics import LyapunovSpectrum
 from ._axes import COLORS, line_styles, marker_styles, one_axes
@@ -37,6 +37,7 @@ def steps(solution: diffrax.Solution, *, log_time: bool = False, ax: Any = None)
 
     ```
     """
+    _check_solution(solution)
     if solution.ts is None or np.ndim(solution.ts) != 1:
         shape = None if solution.ts is None else np.shape(solution.ts)
         raise ValueError(
@@ -95,6 +96,7 @@ def newton_iterations(solution: diffrax.Solution, *, log_time: bool = False, ax:
 
     ```
     """
+    _check_solution(solution)
     history = solution.controller_state
     if not isinstance(history, StepHistory):
         raise ValueError(
@@ -151,6 +153,8 @@ def lyapunov_convergence(spectrum: LyapunovSpectrum, *, ax: Any = None) -> Any:
 
     ```
     """
+    write = "lyapunov_convergence(srx.diagnostics.lyapunov_spectrum(...))"
+    check_instance("spectrum", spectrum, LyapunovSpectrum, "a `LyapunovSpectrum`", write)
     known = np.flatnonzero(np.isfinite(spectrum.exponents))
     local = np.asarray(spectrum.local)[:, :, known]
     local = local[np.all(np.isfinite(local), axis=(1, 2))]
@@ -198,6 +202,8 @@ def work_precision(
 
     ```
     """
+    needed = "pairs of errors and work by their labels"
+    check_instance("curves", curves, Mapping, needed, "work_precision({'order 5': (errors, work)})")
     for label, (errors, costs) in curves.items():
         if np.shape(errors) != np.shape(costs) or np.ndim(errors) != 1:
             raise ValueError(
@@ -213,3 +219,8 @@ def work_precision(
     ax.set(xlabel="error", ylabel=work)
     ax.legend()
     return ax
+
+
+def _check_solution(solution: Any) -> None:
+    write = "diffrax.diffeqsolve(..., saveat=diffrax.SaveAt(steps=True))"
+    check_instance("solution", solution, diffrax.Solution, "the solution of a solve", write)

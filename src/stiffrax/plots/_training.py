@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_instance
 from ..recovery import Comparison
 from ..training import History
 from ._axes import COLORS, line_styles, one_axes
@@ -35,6 +36,7 @@ def history(history: History, *, ax: Any = None) -> tuple[Any, Any]:
 
     ```
     """
+    check_instance("history", history, History, "a `History`", "history(fit.history)")
     ax = one_axes(ax)
     beside = ax.twinx()
     beside.semilogy(history.gradient_norm, color=COLORS[4], lw=0.8, alpha=0.7)
@@ -78,6 +80,7 @@ def loss_landscape(
 
     ```
     """
+    check_instance("losses", losses, Mapping, "losses by their labels", "losses={'free': values}")
     for label, values in losses.items():
         if np.shape(values) != np.shape(positions):
             raise ValueError(
@@ -118,7 +121,8 @@ def coefficients(comparison: Comparison, *, ax: Any = None) -> Any:
 
     ```
     """
-    rows = comparison.rows
+    write = "coefficients(srx.compare(found, true))"
+    rows = check_instance("comparison", comparison, Comparison, "a `Comparison`", write).rows
     sizes = [abs(x) for row in rows for x in (row.true, row.recovered) if isinstance(x, float)]
     if not sizes:
         raise ValueError("The comparison has no coefficient that a float holds; compare others.")

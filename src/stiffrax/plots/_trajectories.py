@@ -7,8 +7,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._arguments import as_integer
-from ..data import Trajectories
+from .._arguments import as_integer, check_instance
+from ..data import Trajectories, check_trajectories
 from ._axes import COLORS, line_styles, pyplot
 
 
@@ -46,9 +46,11 @@ def trajectories(
 
     ```
     """
-    n = data.num_states
+    n = check_trajectories(data).num_states
     ts, ys = data[run_number(data.run_names, run)]
     curves = {} if predictions is None else predictions
+    needed = "pairs of times and values by their labels"
+    check_instance("predictions", curves, Mapping, needed, "predictions={'model': (ts, ys)}")
     for label, (times, values) in curves.items():
         _check_prediction(label, times, values, n)
     panels = panels_of(axes, n)
