@@ -72,3 +72,10 @@ def test_what_a_last_digit_of_the_time_changes_is_rounding(change, is_noise):
     # Far more than near the iterate counts as rounding: only what the time makes of it does not.
     near = lambda dy: jnp.all(dy < 1e-12)
     assert judged(displacement, y, jnp.abs(y), timed=True, near=near) == is_noise
+
+
+def test_a_jump_in_time_next_to_a_stage_is_not_rounding():
+    y, dy = jnp.array([1.0]), jnp.array([1e-5])
+    near = lambda dy: jnp.all(dy < 1e-12)
+    jumps = lambda y, digits: dy + jnp.where(digits < 0, 1.0, 0.0)
+    assert not judged(jumps, y, y, timed=True, near=near)

@@ -68,9 +68,12 @@ def explained_by_rounding(
 
         digits = jnp.where(of_time, 1 - 2 * k, 0)
         change = jax.tree.map(jnp.subtract, displacement(jax.tree.map(moved, y, size), digits), dy)
-        both = jax.tree.map(jnp.add, change, other)
-        found = _larger(found, both, (k % 2 == 1) & ~of_time)
-        return k + 1, change, found, _larger(by_time, change, of_time)
+        curved = jax.tree.map(lambda a, b: jnp.abs(a + b), change, other)
+        # Of both sides the lesser one: next to a jump in time the other means nothing.
+        slope = jax.tree.map(lambda a, b: jnp.minimum(jnp.abs(a), jnp.abs(b)), change, other)
+        is_pair = k % 2 == 1
+        found = _larger(found, curved, is_pair & ~of_time)
+        return k + 1, change, found, _larger(by_time, slope, is_pair & of_time)
 
     def is_open(carry: tuple[Array, PyTree, PyTree, PyTree]) -> Array:
         return asked & (carry[0] < _PROBES_OF_TIME + _PROBES)
@@ -97,9 +100,7 @@ def _of_stages(measured: Array, size: Array) -> Array:
 
 
 def _larger(known: PyTree, new: PyTree, counts: Bool[Array, ""]) -> PyTree:
-    def of_leaf(a: Array, b: Array) -> Array:
-        b = jnp.abs(b)
-        # What is next to the edge of a field's domain tells nothing beyond it.
-        return jnp.where(counts & (b > a) & jnp.isfinite(b), b, a)
-
-    return jax.tree.map(of_leaf, known, new)
+    # What is next to the edge of a field's domain tells nothing beyond it.
+    return jax.tree.map(
+        lambda a, b: jnp.where(counts & (b > a) & jnp.isfinite(b), b, a), known, new
+    )
