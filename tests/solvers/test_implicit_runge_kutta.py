@@ -126,9 +126,6 @@ class TestFailures:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    raises=AssertionError, reason="noise is measured by the largest component", strict=True
-)
 @pytest.mark.parametrize(("tiny", "dtype"), [(1e-14, "float64"), (1e-5, "float32")])
 def test_a_component_below_the_rounding_of_the_largest_must_converge_as_well(tiny, dtype):
     def field(t, y, args):
