@@ -9,6 +9,10 @@ from ._neighborhoods import (
     cloud_size as cloud_size,
     find_neighborhoods as find_neighborhoods,
 )
+from ._run_checks import (
+    check_measured_times as check_measured_times,
+    check_time_precision as check_time_precision,
+)
 from ._run_conditions import Conditions as Conditions, Dose as Dose
 from ._scaling import (
     Scaling as Scaling,
@@ -17,10 +21,6 @@ from ._scaling import (
     unit_of_rounding as unit_of_rounding,
 )
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline
-from ._time_precision import (
-    check_measured_times as check_measured_times,
-    check_time_precision as check_time_precision,
-)
 from ._trajectories import (
     Trajectories as Trajectories,
     check_same_samples as check_same_samples,
