@@ -87,6 +87,43 @@ def test_every_kind_of_reaction_has_the_rate_of_cantera(with_reactions):
     assert largest_error(with_reactions(NASTY)) < 1e-12
 
 
+def test_every_rate_constant_is_that_of_cantera(with_reactions):
+    gas = with_reactions(NASTY)
+    gas.TPX = 1300, 3e5, "H2:2, O2:1, OH:0.1, AR:3"
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    kinds = [r.reaction_type for r in gas.reactions()]
+    # Cantera multiplies with third bodies of others later on.
+    bodies = np.where([k.startswith("three") for k in kinds], gas.third_body_concentrations, 1.0)
+    expected = bodies * np.stack([gas.forward_rate_constants, gas.reverse_rate_constants])
+
+    def constants(mechanism, T, P, c):
+        return mechanism.rate_constants(T, P, mechanism.bodies(c))
+
+    double = mechanism, jnp.asarray(gas.T), jnp.asarray(gas.P), jnp.asarray(gas.concentrations)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), double)
+    compiled = eqx.filter_jit(constants)
+    np.testing.assert_allclose(compiled(*double), expected, rtol=1e-12)
+    np.testing.assert_allclose(compiled(*single), expected, rtol=1e-3)
+
+
+def test_beyond_the_last_pressure_of_a_table_its_last_row_is_the_rate(with_reactions):
+    gas = with_reactions(NASTY)
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    # Above all pressures of the second table, which is filled up to the length of the first one.
+    T, P, M = jnp.asarray(1300.0), jnp.asarray(1e8), mechanism.bodies(jnp.ones(gas.n_species))
+    reaction = int(np.flatnonzero(mechanism.reactions.pressure_slots == 1)[0])
+
+    def constant(log_A):
+        changed = eqx.tree_at(lambda m: m.rates.by_pressure.tables.log_A, mechanism, log_A)
+        return changed.rate_constants(T, P, M)[0, reaction]
+
+    log_A = mechanism.rates.by_pressure.tables.log_A
+    value, slopes = eqx.filter_jit(jax.value_and_grad(constant))(log_A)
+    expected = np.zeros(log_A.shape)
+    expected[1, 1, 0] = value
+    np.testing.assert_allclose(slopes, expected, rtol=1e-12)
+
+
 def test_multipliers_of_reactions_are_kept(with_reactions):
     gas = with_reactions(NASTY)
     for i, factor in enumerate(

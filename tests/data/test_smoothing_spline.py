@@ -111,8 +111,10 @@ def test_constant_samples_give_a_constant_path():
 
 def test_the_last_time_of_a_run_is_its_own():
     data = srx.Trajectories.from_arrays([TS, TS[:9]], [YS, YS[:9]])
-    ends = jax.vmap(lambda spline: spline.t1)(srx.SmoothingSpline.for_runs(data))
-    assert ends.tolist() == [TS[-1], TS[8]]
+    splines = srx.SmoothingSpline.for_runs(data)
+    for ends in (splines.t1, jax.vmap(lambda spline: spline.t1)(splines)):
+        assert ends.tolist() == [TS[-1], TS[8]]
+    assert splines.t0.tolist() == [TS[0], TS[0]]
 
 
 @pytest.mark.slow

@@ -262,6 +262,14 @@ def test_a_controller_of_errors_is_refused():
         )
 
 
+def test_steps_that_are_halved_have_an_error_that_is_controlled():
+    half = diffrax.HalfSolver(solver("explicit"))
+    control = diffrax.PIDController(rtol=1e-6, atol=1e-8)
+    term = diffrax.ODETerm(lambda t, y, args: -y)
+    sol = diffrax.diffeqsolve(term, half, 0.0, 1.0, 0.1, jnp.ones(1), stepsize_controller=control)
+    np.testing.assert_allclose(sol.ys[-1], np.exp(-1.0), rtol=1e-5)
+
+
 def test_it_shows_what_it_is():
     assert repr(solver("explicit")) == "LearnableRungeKutta(explicit, order=4, stages=4)"
     assert repr(solver("L-stable")) == "LearnableRungeKutta(L-stable, order=2, stages=2)"

@@ -145,3 +145,16 @@ def test_of_several_conditions_those_that_are_zero_everywhere_do_not_count():
     root = solve(lambda y, _: (0 * y, y**2 - 4), jnp.array(2.1))
     assert root.result == SUCCESS
     assert abs(root.value - 2) < 1e-9
+
+
+def test_an_iteration_that_contracts_slowly_goes_on_whatever_a_digit_of_the_time_changes():
+    def fn(y, t):
+        # Of slope one where the iteration begins, and a twentieth around the root: by 0.95 a time.
+        beyond = jnp.maximum(jnp.abs(y - t) - 1, 0)
+        return 0.05 * (y - t) + 0.95 * jnp.sign(y - t) * beyond
+
+    options = {"later": lambda t, digits: t + 1e-3 * digits}
+    newton = srx.SimplifiedNewton(rtol=1e-8, atol=1e-8)
+    t = jnp.asarray(3.0)
+    root = optx.root_find(fn, newton, t + 2, t, options=options, max_steps=1000).value
+    np.testing.assert_allclose(root, t, atol=1e-6)

@@ -8,9 +8,9 @@ from stiffrax.stages import explained_by_rounding
 EPS = 2.0**-23
 
 
-def judged(displacement, y, size, timed=False, near=lambda dy: jnp.asarray(True)):
-    asked, now = jnp.asarray(True), jnp.asarray(0)
-    dy = displacement(y, now)
+def judged(displacement, y, size, timed=None, near=lambda dy: jnp.asarray(True)):
+    asked, dy = jnp.asarray(True), displacement(y, jnp.asarray(0))
+    timed = None if timed is None else jnp.asarray(timed)
     return bool(explained_by_rounding(displacement, y, dy, size, near, asked, timed=timed))
 
 
@@ -62,16 +62,17 @@ def test_the_edge_of_a_domain_tells_nothing(digits, is_noise):
     assert explained(lambda y: jnp.sqrt(y - 1) + digits * EPS, [1.0]) == is_noise
 
 
-@pytest.mark.parametrize(("change", "is_noise"), [(1e-6, True), (1e-8, False)])
-def test_what_a_last_digit_of_the_time_changes_is_rounding(change, is_noise):
+@pytest.mark.parametrize(("digits", "is_noise"), [(3.0, True), (10.0, False)])
+def test_a_few_last_digits_of_the_time_are_rounding_and_many_are_not(digits, is_noise):
     y, dy = jnp.array([1.0, 2.0]), jnp.array([0.0, 1e-5])
 
-    def displacement(y, digits):
-        return dy + change * digits.astype(y.dtype)
+    def displacement(y, later):
+        return dy * (1 + later.astype(y.dtype) / digits)
 
     # Far more than near the iterate counts as rounding: only what the time makes of it does not.
     near = lambda dy: jnp.all(dy < 1e-12)
     assert judged(displacement, y, jnp.abs(y), timed=True, near=near) == is_noise
+    assert not judged(displacement, y, jnp.abs(y), timed=False, near=near)
 
 
 def test_a_jump_in_time_next_to_a_stage_is_not_rounding():

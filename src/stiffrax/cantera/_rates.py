@@ -59,7 +59,7 @@ class PressureRates(eqx.Module):
         known = jnp.asarray(reactions.table_log_P, T.dtype)
         which = np.arange(len(known))
         left = jnp.sum(known[:, 1:-1] <= log_P, axis=1)
-        ends = jnp.stack([left, left + 1], axis=1)
+        ends = jnp.minimum(jnp.stack([left, left + 1], axis=1), reactions.table_last[:, None])
         rates = jax.tree.map(lambda x: x[which[:, None], ends], self.tables)
         signs = jnp.asarray(reactions.table_signs, T.dtype)[which[:, None], ends]
         log_k = jax.nn.logsumexp(rates.logarithm(T), axis=2, b=signs)

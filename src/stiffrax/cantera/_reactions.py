@@ -87,8 +87,10 @@ class Reactions:
         self.depends_on_pressure = bool(in_table or chebyshev)
         tables = pressure_tables(rates)
         self.table_signs = np.sign(tables[..., 1])
-        # What fills up a table stands beyond its last pressure, where the rate is constant.
-        self.table_log_P = np.log(tables[..., 0, 0]) + np.cumsum(tables[..., 0, 4], axis=1)
+        # What fills up a table stands beyond its last pressure, and its numbers are never read.
+        filler = tables[..., 0, 4]
+        self.table_log_P = np.log(tables[..., 0, 0]) + np.cumsum(filler, axis=1)
+        self.table_last = np.sum(filler == 0, axis=1) - 1
         ranges = [(*rates[i].temperature_range, *rates[i].pressure_range) for i in chebyshev]
         bounds = np.asarray(ranges, float).reshape(-1, 4)
         self.chebyshev_ranges = np.c_[1 / bounds[:, :2], np.log(bounds[:, 2:])]

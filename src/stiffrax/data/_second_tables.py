@@ -142,13 +142,10 @@ def run_doses(
     seen = [_is_true(table, row, cell) for row, cell in given]
     keeps = table.numbers("doses", "keeps") if "keeps" in table.columns else np.ones(len(ts))
     labels = [None] * len(ts) if column is None else table.labels("run", column)
-    rows = zip(
-        labels, ts, states, amounts, seen, np.where(np.isnan(keeps), 1.0, keeps), strict=True
-    )
+    ts, amounts, keeps = (x.tolist() for x in (ts, amounts, np.where(np.isnan(keeps), 1.0, keeps)))
+    rows = zip(labels, ts, states, amounts, seen, keeps, strict=True)
     return tuple(
-        Dose._make((label, *dose))
-        for own, *dose in rows
-        for label in (runs if own is None else [own])
+        Dose(label, *dose) for own, *dose in rows for label in (runs if own is None else [own])
     )
 
 

@@ -73,12 +73,12 @@ class SmoothingSpline(diffrax.AbstractPath):
     @property
     def t0(self) -> Array:
         """The time of the first sample."""
-        return self.ts[0]
+        return self.ts[..., 0]
 
     @property
     def t1(self) -> Array:
         """The time of the last sample."""
-        return jnp.max(self.ts, where=jnp.isfinite(self.ts), initial=-jnp.inf)
+        return jnp.max(self.ts, axis=-1, where=jnp.isfinite(self.ts), initial=-jnp.inf)
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Float[Array, "*times n"]:
         """The path at `t0`; with `t1` its increment from `t0` to `t1`.

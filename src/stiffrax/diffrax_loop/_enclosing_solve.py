@@ -125,6 +125,11 @@ def enclosing_event() -> Any:
     return _enclosing_argument("event")
 
 
+def enclosing_solver() -> Any:
+    """The solver of the `diffeqsolve` that is being traced right now, which may wrap another."""
+    return _enclosing_argument("solver")
+
+
 def enclosing_adjoint() -> Any:
     """The adjoint of the `diffeqsolve` that is being traced right now."""
     return _enclosing_argument("adjoint")

@@ -58,7 +58,8 @@ class StoppingRule(eqx.Module):
     - `least_eta`: no contraction that was seen is trusted beyond this: the fast decay of a large
       component hides the slow decay of a small one.
     - `noise`: called with displacement and iterate; true where an iteration that stalls may be done:
-      rounding hides any further progress, or none is needed.
+      rounding hides any further progress, or none is needed. Of where it does not contract, called
+      with what a last digit of the time leaves of the displacement.
     - `rounded`: called with the iterate, returns the size of each component; an iteration that stalls
       is done only if changes of last digits of these sizes explain its displacement, component by
       component. `None` does not ask: `noise` is all.
@@ -294,7 +295,8 @@ class SimplifiedNewton(AbstractOpenTolerances, optx.AbstractRootFinder):
                 rule.rounded(new_y),
                 lambda dy: rule.noise(dy, new_y),
                 stalled,
-                timed=later is not None,
+                # Rounding does not contract, not in two steps; an iteration that does is to go on.
+                timed=None if later is None else theta * state.theta >= 1,
             )
         converged = converged | stalled
         diverged = (diverged & ~converged) | ~jnp.isfinite(displacement)

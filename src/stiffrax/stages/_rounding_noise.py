@@ -9,8 +9,11 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 # Two directions, each taken both ways. Chosen, not measured.
 _PROBES = 4
-# The time, earlier and later by one last digit; before all others.
+# The time, later and earlier by one last digit; before all others.
 _PROBES_OF_TIME = 2
+# A displacement is worth so many digits of the time at most. Each stage rounds its own: all later by
+# one digit, as they are measured, have up to a digit less or more of it. Chosen, not measured.
+_DIGITS_OF_TIME = 4
 # By how many last digits the iterate is changed: rounding of a sum with the start of a step must not
 # undo that.
 _DIGITS = 4
@@ -37,12 +40,12 @@ def explained_by_rounding(
     near: Callable[[PyTree[Array]], Bool[Array, ""]],
     asked: Bool[Array, ""],
     *,
-    timed: bool,
+    timed: Bool[Array, ""] | None,
 ) -> Bool[Array, ""]:
     r"""Whether a displacement is what changes of last digits of time and iterate make of it.
 
-    $$|\Delta(y)| \lesssim |\Delta(y + p) + \Delta(y - p) - 2 \Delta(y)| + |\Delta(t + q) - \Delta(t)|,
-      \qquad p \sim \epsilon |y|, \quad q \sim \epsilon |t|,$$
+    $$|\Delta(y)| \lesssim |\Delta(y + p) + \Delta(y - p) - 2 \Delta(y)|
+      + |\Delta(t \pm q) - \Delta(t)|, \qquad p \sim \epsilon |y|, \quad q \sim \epsilon |t|,$$
 
     in every component. What is linear in `p`, as where the Jacobian is frozen, cancels; rounding in
     the vector field, which a small difference of large terms amplifies, does not. What is linear in
@@ -55,7 +58,7 @@ def explained_by_rounding(
     - `size`: of each component, of the shape of `y`, or without its first axis, that of the stages.
     - `near`: whether a displacement, less what the time makes of it, is small enough for rounding.
     - `asked`: where false, nothing is evaluated and the result means nothing.
-    - `timed`: whether there is a time.
+    - `timed`: whether what the time makes of it counts; `None` where there is no time.
     """
 
     def probe(carry: tuple[Array, PyTree, PyTree, PyTree]) -> tuple[Array, PyTree, PyTree, PyTree]:
@@ -75,15 +78,18 @@ def explained_by_rounding(
         found = _larger(found, curved, is_pair & ~of_time)
         return k + 1, change, found, _larger(by_time, slope, is_pair & of_time)
 
-    def is_open(carry: tuple[Array, PyTree, PyTree, PyTree]) -> Array:
-        return asked & (carry[0] < _PROBES_OF_TIME + _PROBES)
-
-    first = jnp.asarray(0 if timed else _PROBES_OF_TIME)
-    zeros, none = (jax.tree.map(f, dy) for f in (jnp.zeros_like, lambda x: jnp.abs(0 * x)))
-    *_, found, by_time = lax.while_loop(is_open, probe, (first, zeros, none, none))
-
     def rest(d: Array, by_time: Array, size: Array) -> Array:
-        return jnp.maximum(jnp.abs(d) - _OF_MEASURED * _of_stages(by_time, size), 0)
+        return jnp.maximum(jnp.abs(d) - _DIGITS_OF_TIME * _of_stages(by_time, size), 0)
+
+    def is_open(carry: tuple[Array, PyTree, PyTree, PyTree]) -> Array:
+        k, *_, by_time = carry
+        goes_on = (k < _PROBES_OF_TIME) | near(jax.tree.map(rest, dy, by_time, size))
+        return asked & goes_on & (k < _PROBES_OF_TIME + _PROBES)
+
+    first = _PROBES_OF_TIME if timed is None else jnp.where(timed, 0, _PROBES_OF_TIME)
+    zeros, none = (jax.tree.map(f, dy) for f in (jnp.zeros_like, lambda x: jnp.abs(0 * x)))
+    start = jnp.asarray(first), zeros, none, none
+    *_, found, by_time = lax.while_loop(is_open, probe, start)
 
     def explained(rest: Array, found: Array, size: Array) -> Array:
         least = max(_OF_SIZE * float(jnp.finfo(rest.dtype).eps), _NEGLIGIBLE)

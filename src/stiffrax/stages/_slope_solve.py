@@ -13,7 +13,7 @@ from ..linear_algebra import with_derivative
 from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton
 from ._stage_solve import solve_refined, stop_gradient
-from ._stage_system import SlopeSystem, later, with_rounded_cotangents
+from ._stage_system import SlopeSystem, times_of, with_rounded_cotangents
 from ._stopping_rules import rounding_rule
 
 _NEWTON, _MOST_ITERATIONS = SimplifiedNewton(), 50
@@ -44,7 +44,7 @@ def _slope_iteration(
     options = {
         "solve": lambda R, K: system.solve_linearized(K, R),
         "rule": rounding_rule(system.y0),
-        "later": later,
+        **times_of(system),
     }
     K, state, _ = _NEWTON.step(_slope_residual, K, system, options, state, frozenset())
     return K, state

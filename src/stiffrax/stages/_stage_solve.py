@@ -25,7 +25,7 @@ from ._lanes import linearization_point, while_open
 from ._newton import NewtonState, SimplifiedNewton, StoppingRule, finite_or_nan
 from ._sparse_stages import factor_sparse_stages, sparse_mass_matrix, sparse_stage_jacobians
 from ._stacked_solve import solve_stacked, solve_stacked_mass, stacked_mass_matrix, stacked_matrix
-from ._stage_system import SlopeSystem, StageSystem, later, with_rounded_cotangents
+from ._stage_system import SlopeSystem, StageSystem, times_of, with_rounded_cotangents
 from ._structure import AbstractStructure
 
 
@@ -237,7 +237,7 @@ def _is_running_exactly(fixed: _Fixed, iterate: _Iterate) -> Array:
 
 def _iteration(fixed: _Fixed, iterate: _Iterate, solve: Callable) -> _Iterate:
     (system, method), (Z, state) = fixed, iterate
-    options = {"solve": solve, "rule": method.rule, "later": later}
+    options = {"solve": solve, "rule": method.rule, **times_of(system)}
     newton = method.root_finder
     Z, state, _ = newton.step(_with_aux, Z, system, options, state, frozenset())
     return Z, state

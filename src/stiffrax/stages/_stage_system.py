@@ -257,11 +257,16 @@ class SlopeSystem(eqx.Module):
 _System = TypeVar("_System", bound=StageSystem | SlopeSystem)
 
 
-def later(system: _System, digits: Int[Array, ""]) -> _System:
-    """The same equations at times that are later by so many of their last digits."""
+def _later(system: _System, digits: Int[Array, ""]) -> _System:
     t0, dt = system.t0, system.dt
     last = jnp.finfo(t0.dtype).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t0 + dt))
     return replace(system, t0=t0 + digits.astype(t0.dtype) * last)
+
+
+def times_of(system: StageSystem | SlopeSystem) -> dict[str, Callable]:
+    """For `SimplifiedNewton`, the equations at times later by so many of their last digits, as
+    `options["later"]`; without, where they read no time."""
+    return {"later": _later} if system.field.depends_on_time else {}
 
 
 def with_rounded_cotangents(system: _System) -> _System:
