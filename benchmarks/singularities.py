@@ -18,7 +18,10 @@ from jax import lax
 import stiffrax as srx
 
 jax.config.update("jax_enable_x64", True)
-SOLVERS = ("BackwardEuler", "RadauIIA3", "RadauIIA5", "RadauIIA9", "RadauIIA13", "RadauIIA")
+SOLVERS = (
+    *("BackwardEuler", "RadauIIA3", "RadauIIA5", "RadauIIA9", "RadauIIA13", "RadauIIA"),
+    *("Rosenbrock23", "Rodas3P", "Rodas4P", "Rodas5P"),
+)
 # The field, its start, the time of the singularity.
 FIELDS = {
     "choked flow": (lambda y: 0.28 * y**3 * (1 + 0.2 * y**2) / (1 - y**2), 0.3, 13.248),
