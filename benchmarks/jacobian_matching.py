@@ -333,7 +333,8 @@ def directions(name="lorenz", points=200):
             extents[kind].append(np.sqrt(np.mean(((cloud - y) @ frames[-1].T) ** 2, axis=0)))
     print(f"{'principal direction':18}" + "".join(f"{k:10}" for k in range(1, 1 + len(scale))))
     for kind, sizes in extents.items():
-        print(f"{kind + ', extent':18}" + "".join(f"{x:10.4f}" for x in np.median(sizes, axis=0)), flush=True)
+        extent = np.median(sizes, axis=0)
+        print(f"{kind + ', extent':18}" + "".join(f"{x:10.4f}" for x in extent), flush=True)
     segments = srx.SegmentLoss(RungeKutta4(), substeps=substeps, window=SEGMENTS)
     settings = (case.sampling[0.02][1], BATCH, RATE)
     for way in ("segments alone", "order 2", "roughness"):

@@ -3,8 +3,8 @@
 # A neural ODE that is trained on a whole trajectory at once can end in a bad local minimum, such as
 # the mean of the data. Homotopy couples the model to the data and anneals the coupling to zero (Ko
 # and others, NeurIPS 2023). With clipped gradients plain training gets as far on such data, in about
-# twelve times the steps (`benchmarks/homotopy.py`). Predator and prey, 61 samples with 5 % noise. In the
-# black box all terms are unknown, in the gray box only the interaction.
+# twelve times the steps (`benchmarks/homotopy.py`). Predator and prey, 61 samples with 5 % noise.
+# In the black box all terms are unknown, in the gray box only the interaction.
 
 # %%
 import time

@@ -36,6 +36,10 @@ from ._recorded_loop import (
     Step as Step,
     StepRecord as StepRecord,
     recorded_loop as recorded_loop,
+    solve_loop as solve_loop,
+    start_of as start_of,
+    starting_from as starting_from,
+    succeeded as succeeded,
 )
 from ._save_buffers import (
     SavedValues as SavedValues,
@@ -49,12 +53,6 @@ from ._save_buffers import (
     with_fns as with_fns,
     with_room_for_states as with_room_for_states,
     with_tangents as with_tangents,
-)
-from ._solve_loop import (
-    solve_loop as solve_loop,
-    start_of as start_of,
-    starting_from as starting_from,
-    succeeded as succeeded,
 )
 from ._step_report import (
     ReportingNorm as ReportingNorm,

@@ -1,5 +1,6 @@
-"""diffrax's loop with a record of every accepted step."""
+"""diffrax's loop as a function of its initial state, and with a record of every accepted step."""
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any, final
 
@@ -7,11 +8,35 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._flat_state import flatten_state
 from .._trees import along_rows, is_none
-from ._solve_loop import solve_loop
+from ._private_names import inner_loop, loop, outer_loop
+
+solve_loop = ft.partial(
+    loop,
+    inner_while_loop=ft.partial(inner_loop, kind="lax"),
+    outer_while_loop=ft.partial(outer_loop, kind="lax"),
+)
+"""diffrax's loop, by `while` loops that nothing differentiates."""
+
+
+def start_of(init_state: Any) -> tuple[Shaped[Array, ""], PyTree[Array]]:
+    """Time and state at which a loop starts."""
+    return init_state.tprev, init_state.y
+
+
+def starting_from(init_state: Any, y0: PyTree[Array]) -> Any:
+    """The initial state of a loop with another initial value."""
+    return eqx.tree_at(lambda s: s.y, init_state, y0)
+
+
+def succeeded(final_state: Any) -> Bool[Array, ""]:
+    """Whether a loop came to its end, or to an event."""
+    result = final_state.result
+    stopped = result == diffrax.RESULTS.event_occurred
+    return (result == diffrax.RESULTS.successful) | stopped
 
 
 class _RecordingSolver(eqx.Module):

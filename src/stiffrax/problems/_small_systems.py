@@ -191,7 +191,7 @@ def kaps(*, transient: bool = False) -> Problem:
     ```
     """
     if transient:
-        end = (3.407059746139016975e-2, 0.1845822241208241855)
+        end = (0.03407059746139017, 0.18458222412082417)
         return Problem(
             "Kaps, transient", _kaps_components, y0=(2.0, 0.5), t1=1.0, reference=((1.0, end),)
         )

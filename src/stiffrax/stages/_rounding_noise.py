@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Int, PyTree
 _PROBES = 4
 # The time, later and earlier by one last digit; before all others.
 _PROBES_OF_TIME = 2
-# A displacement is worth so many digits of the time at most. Each stage rounds its own: all later by
-# one digit, as they are measured, have up to a digit less or more of it. Chosen, not measured.
+# A displacement may be worth so many digits of the time: each stage rounds its own, and all are
+# measured together. Chosen, not measured.
 _DIGITS_OF_TIME = 4
 # By how many last digits the iterate is changed: rounding of a sum with the start of a step must not
 # undo that.
@@ -49,7 +49,7 @@ def explained_by_rounding(
 
     in every component. What is linear in `p`, as where the Jacobian is frozen, cancels; rounding in
     the vector field, which a small difference of large terms amplifies, does not. What is linear in
-    `q` stays: far from zero `y - t` is rounded as `t` is, and no solution is better than its times.
+    `q` counts: far from zero `y - t` is rounded as `t` is.
 
     **Arguments:**
 
