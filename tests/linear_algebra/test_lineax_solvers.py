@@ -44,3 +44,18 @@ def test_a_solver_that_says_that_it_failed_gives_no_number():
 
 def test_a_right_hand_side_that_is_not_finite_gives_no_number():
     assert np.all(np.isnan(solved(lx.LU(), np.full(6, np.nan))))
+
+
+def test_transposed_at_zero_a_direct_solver_solves_the_transposed_system():
+    # As a linear map is transposed: there is no right-hand side whose size could be asked.
+    zero, bar = jnp.zeros(6), 1e-3 * jnp.asarray(RIGHT)
+    found = jax.jit(lambda bar: jax.vjp(lambda b: solved(lx.LU(), b), zero)[1](bar)[0])(bar)
+    np.testing.assert_allclose(found, 1e-3 * np.linalg.solve(MATRIX.T, RIGHT), rtol=1e-12)
+
+
+def test_a_direct_solver_keeps_small_components_beside_a_huge_one():
+    apart = jnp.array([[3.0, 1.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 2.0]])
+    solver, b = lx.LU(), jnp.array([1e-8, 2e-9, 1e299])
+    factors = solver.init(lx.MatrixLinearOperator(apart), {})
+    found = jax.jit(lambda b: library_solve(solver, factors, b))(b)
+    np.testing.assert_allclose(found, [3.5e-9, -5e-10, 5e298], rtol=1e-14)

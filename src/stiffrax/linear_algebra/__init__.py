@@ -12,7 +12,11 @@ from ._cyclic_reduction import (
     factor_shifted_band as factor_shifted_band,
 )
 from ._dissection import dissect as dissect, dissect_band as dissect_band
-from ._lineax_solvers import SmallInverse as SmallInverse, library_solve as library_solve
+from ._lineax_solvers import (
+    ITERATIVE as ITERATIVE,
+    SmallInverse as SmallInverse,
+    library_solve as library_solve,
+)
 from ._own_derivative import with_derivative as with_derivative
 from ._products import (
     largest_of_rows as largest_of_rows,

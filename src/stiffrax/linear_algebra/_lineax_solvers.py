@@ -11,19 +11,23 @@ from jaxtyping import Array, Inexact, PyTree
 from ._products import largest_size
 from ._scaled_inverse import power_of_two, scaled_inverse
 
+ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG, lx.Normal)
+
 
 def library_solve(
     solver: lx.AbstractLinearSolver, factors: Any, b: Inexact[Array, " l"], options: Any = None
 ) -> Inexact[Array, " n"]:
     """Solves for a right-hand side of any size; no number where the solver says that it failed.
 
-    Of size one: lineax' GMRES takes a residual below an absolute size for zero, and finds no
-    increment, which would pass for convergence. Powers of two change no digit of a direct solver.
+    Iterative ones get it of size one, which flushes small components beside one of 1e299: lineax'
+    GMRES takes a small residual for zero, and finds no increment, which would pass for convergence.
     """
     size = largest_size(jnp.abs(lax.stop_gradient(b)))
     most = jnp.finfo(size.dtype).maxexp - 2
     exponent = jnp.clip(jnp.floor(jnp.log2(size)), -most, most)
-    exponent = jnp.where(jnp.isfinite(exponent), exponent, 0).astype(int)
+    # Linear maps are transposed at zero.
+    known = (size > 0) & jnp.isfinite(size) & isinstance(solver, ITERATIVE)
+    exponent = jnp.where(known, exponent, 0).astype(int)
     down, up = (power_of_two(e, size.dtype).astype(b.dtype) for e in (-exponent, exponent))
     x, result, _ = solver.compute(factors, down * b, {} if options is None else options)
     return jnp.where(result == lx.RESULTS.successful, up * x, jnp.nan)
@@ -34,8 +38,8 @@ class SmallInverse(lx.AbstractLinearSolver):
     """A lineax solver by explicit inverse, for the small dense systems of a step.
 
     Scaled rows and columns and one step of iterative refinement keep the accuracy that an explicit
-    inverse may lose, whatever the units. Made
-    for systems to a few dozen unknowns, alone or under `vmap`; for larger ones use `lineax.LU()`.
+    inverse may lose, whatever the units. For
+    a few dozen unknowns, alone or under `vmap`; for more use `lineax.LU()`.
 
     ```python
     >>> import jax.numpy as jnp, lineax as lx, stiffrax as srx

@@ -23,7 +23,7 @@ from ..diffrax_loop import (
     report_is_read,
     traced_once,
 )
-from ..linear_algebra import largest_of_rows, small_matmul, weighted_sum
+from ..linear_algebra import ITERATIVE, largest_of_rows, small_matmul, weighted_sum
 from ..stages import (
     AbstractStructure,
     ControllerTolerances,
@@ -292,9 +292,6 @@ class AbstractRosenbrock(AbstractTableauSolver):
         ).sent()
 
 
-_ITERATIVE = (lx.GMRES, lx.BiCGStab, lx.CG)
-
-
 def _check_parts(solver: AbstractRosenbrock) -> None:
     linear_solver, name = check_linear_algebra(solver), type(solver).__name__
     if solver.structure is not None and not solver.structure.has_entries:
@@ -304,7 +301,7 @@ def _check_parts(solver: AbstractRosenbrock) -> None:
             f"`{name}(structure=stiffrax.Banded(1, 1))`, `BlockDiagonal` or `Sparsity`, or "
             "`stiffrax.RadauIIA5(structure=...)`."
         )
-    if isinstance(linear_solver, _ITERATIVE):
+    if isinstance(linear_solver, ITERATIVE):
         given = type(solver.exact_linear_solver).__name__
         raise ValueError(
             f"`{name}(linear_solver={given}(...))` was given; a Rosenbrock method needs its linear "

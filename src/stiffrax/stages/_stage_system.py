@@ -264,8 +264,7 @@ def _later(system: _System, digits: Int[Array, ""]) -> _System:
 
 
 def times_of(system: StageSystem | SlopeSystem) -> dict[str, Callable]:
-    """For `SimplifiedNewton`, the equations at times later by so many of their last digits, as
-    `options["later"]`; without, where they read no time."""
+    """For `SimplifiedNewton`: the equations at times later by so many last digits, if they read any."""
     return {"later": _later} if system.field.depends_on_time else {}
 
 
