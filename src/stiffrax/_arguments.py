@@ -266,7 +266,7 @@ def _check_precision(dtype: Any, rtol: float) -> None:
 
 
 def refuse_no_estimate(controller: str) -> NoReturn:
-    """A controller of errors has nothing to go by where a solver estimates none."""
+    """A controller of errors needs an estimate."""
     raise ValueError(
         f"`{controller}` was given a solver that estimates no error. Write "
         "`diffrax.ConstantStepSize()`, or take a solver that does, such as `stiffrax.RadauIIA5()`."
