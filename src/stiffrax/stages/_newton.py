@@ -58,8 +58,8 @@ class StoppingRule(eqx.Module):
     - `least_eta`: no contraction that was seen is trusted beyond this: the fast decay of a large
       component hides the slow decay of a small one.
     - `noise`: called with displacement and iterate; true where an iteration that stalls may be done:
-      rounding hides any further progress, or none is needed. Of where it does not contract, called
-      with what a last digit of the time leaves of the displacement.
+      rounding hides any further progress, or none is needed. Where it does not contract, it gets
+      what a last digit of the time leaves of the displacement.
     - `rounded`: called with the iterate, returns the size of each component; an iteration that stalls
       is done only if changes of last digits of these sizes explain its displacement, component by
       component. `None` does not ask: `noise` is all.
