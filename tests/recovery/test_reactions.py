@@ -69,7 +69,9 @@ def test_coefficients_that_differ_by_less_than_the_tolerance_become_one_rate():
     equations = srx.Polynomial(2, degree=1, coefficients=[[0, -2.0, 0], [0, 2.01, 0]])
     network = srx.to_reactions(equations)
     assert network.reactions() == ("y1 -> y2",)
-    np.testing.assert_allclose(network.rates, [2.005], rtol=1e-12)
+    # The least sum of squared relative errors.
+    rate = (1 / 2.0 + 1 / 2.01) / (1 / 2.0**2 + 1 / 2.01**2)
+    np.testing.assert_allclose(network.rates, [rate], rtol=1e-12)
     with pytest.raises(ValueError, match="No reactions of y1"):
         srx.to_reactions(equations, products=1, tolerance=1e-4)
 
@@ -77,6 +79,40 @@ def test_coefficients_that_differ_by_less_than_the_tolerance_become_one_rate():
 def test_of_networks_that_say_the_same_the_smaller_one_is_taken():
     two = srx.ReactionNetwork(["B + C -> 2 A", "B + C -> 2 C"], ["A", "B", "C"], rates=[5.0, 5.0])
     assert rates(srx.to_reactions(two)) == {"B + C -> A + C": pytest.approx(10.0)}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "reactions",
+    [
+        {"A -> B": 1000.0, "A -> C": 2.0, "C -> A": 1.0},
+        {"A -> B": 1000.0, "A -> C": 2.0, "C -> D": 1e4},
+        {"A -> B": 1e12, "A -> C": 1.0},
+        {"A -> 0": 0.9, "A -> B": 100.0, "B -> A": 50.0},
+    ],
+)
+def test_slow_branches_of_a_network_stay(reactions, dtype):
+    network = srx.ReactionNetwork(list(reactions), rates=np.array([*reactions.values()], dtype))
+    found = rates(srx.to_reactions(network))
+    assert found == pytest.approx(reactions, rel=50 * float(np.finfo(dtype).eps))
+
+
+def test_what_cancels_in_a_network_leaves_no_reaction():
+    loops = srx.ReactionNetwork(["A -> 2 A", "A -> 0", "A -> B"], rates=[0.3, 0.1 + 0.2, 1.0])
+    assert rates(srx.to_reactions(loops)) == {"A -> B": pytest.approx(1.0)}
+
+
+def test_an_equation_of_small_numbers_alone_is_no_error_of_another():
+    branches = [[0, -100.9, 0, 0], [0, 100.0, 0, 0], [0, 0.9, 0, 0]]
+    found = srx.to_reactions(srx.Polynomial(3, 1, coefficients=branches), ["A", "B", "C"])
+    assert rates(found) == pytest.approx({"A -> B": 100.0, "A -> C": 0.9})
+
+
+def test_of_equally_few_reactions_the_exact_ones_are_taken():
+    # C has a larger term elsewhere, so that `A -> 0`, of fewer molecules, misses less than 1 %.
+    branches = [[0, -100.9, 0, 1000.0], [0, 100.0, 0, 0], [0, 0.9, 0, -1000.0]]
+    found = srx.to_reactions(srx.Polynomial(3, 1, coefficients=branches), ["A", "B", "C"])
+    assert found.reactions() == ("A -> B", "A -> C", "C -> A")
 
 
 def test_a_species_that_is_lost_without_taking_part_is_named():

@@ -82,6 +82,17 @@ def check_state(y: Any, num_states: int) -> Array:
     return inexact(y)
 
 
+def check_single(array: Array, ndim: int) -> Array:
+    """The array, if it is that of one model and not of an ensemble under `filter_vmap`."""
+    if array.ndim != ndim:
+        raise ValueError(
+            f"The model is a stack of {array.shape[0]}. Take one, "
+            "`jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, model)`, or map over all with "
+            "`eqx.filter_vmap`."
+        )
+    return array
+
+
 def check_output(name: str, value: Array, size: int) -> None:
     """Refuses what a part of a model returns if it is not one vector of so many numbers."""
     if value.shape != (size,):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count
 from ..data._names import state_names
-from ._checks import check_coefficients, check_state
+from ._checks import check_coefficients, check_single, check_state
 from ._term_model import AbstractTermModel
 
 
@@ -65,12 +65,12 @@ class AbstractLinearModel(AbstractTermModel):
         return self.coefficients.shape[-1]
 
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
-        """`f(y)`; `t` and `args` are not used."""
+        """`f(y)`; `t` and `args` are not used. `ValueError` for a stack of models."""
         # `where`, for it cuts the gradient too. A product, for broadcast-multiply-sum measured slower
         # here at 8 states of degree 2, for one lane and for batches. What is off everywhere may
         # overflow, and zero times infinity is NaN.
         features = jnp.where(jnp.any(self.active, axis=-2), self.features(y), 0)
-        coefficients = jnp.where(self.active, self.coefficients, 0)
+        coefficients = check_single(jnp.where(self.active, self.coefficients, 0), 2)
         return jnp.matmul(coefficients, features, precision="highest")
 
 

@@ -8,7 +8,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_count
-from ._checks import check_state
+from ._checks import check_single, check_state
 from ._polynomial import Polynomial, monomials
 
 
@@ -97,7 +97,7 @@ class PiNet(eqx.Module):
     def __call__(self, t: Any, y: Array, args: Any = None) -> Float[Array, " outputs"]:
         """`f(y)`; `t` and `args` are not used."""
         y = check_state(y, self.num_states)
-        layers = jnp.matmul(self.U, y, precision="highest")
+        layers = jnp.matmul(check_single(self.U, 3), y, precision="highest")
         if self.b is not None:
             layers = layers + self.b
         x = layers[0]
@@ -116,7 +116,7 @@ class PiNet(eqx.Module):
         # Row i of x holds the coefficients of hidden unit i. After layer k its degree is k, so the
         # monomials of the highest degree, which `products` leaves out, are zero until the last one.
         x = jnp.zeros((self.C.shape[-1], len(basis.exponents)), self.U.dtype).at[:, 0].set(1)
-        for k, U in enumerate(self.U):
+        for k, U in enumerate(check_single(self.U, 3)):
             constant = jnp.zeros(len(U), U.dtype) if self.b is None else self.b[k]
             if k > 0:
                 constant = constant + 1

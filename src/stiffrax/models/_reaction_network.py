@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, SupportsIndex, final
 
 import equinox as eqx
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
 from ..data._names import check_names
-from ._checks import check_coefficients, check_state, holds_parameters, named_parts
+from ._checks import check_coefficients, check_single, check_state, holds_parameters, named_parts
 from ._polynomial import Polynomial, monomials
 from ._term_model import AbstractTermModel
 
@@ -180,8 +180,8 @@ class ReactionNetwork(AbstractTermModel):
         return len(self.species)
 
     @property
-    def rates(self) -> Float[Array, " reactions"]:
-        """`k`: the rate of every reaction, zero where it is switched off."""
+    def rates(self) -> Float[Array, "*models reactions"]:
+        """`k`: the rate of every reaction, zero where it is switched off; of a stack those of each."""
         return jnp.where(self.active, paramax.unwrap(self.coefficients), 0)
 
     @property
@@ -203,7 +203,7 @@ class ReactionNetwork(AbstractTermModel):
         filled = np.full((len(rows), order), self.num_states)
         for row, factors in zip(filled, rows, strict=True):
             row[: len(factors)] = factors
-        factors, speeds = jnp.append(y, jnp.ones(1, y.dtype)), self.rates
+        factors, speeds = jnp.append(y, jnp.ones(1, y.dtype)), check_single(self.rates, 1)
         # The rate first: products of many or few molecules alone may leave single precision.
         for column in filled.T:
             speeds = speeds * factors[column]
@@ -238,6 +238,7 @@ class ReactionNetwork(AbstractTermModel):
 
         **Raises:** `ValueError` if all are.
         """
+        check_single(self.rates, 1)
         index = np.flatnonzero(np.asarray(self.active))
         if not len(index):
             raise ValueError(
@@ -254,7 +255,10 @@ class ReactionNetwork(AbstractTermModel):
         rows = [
             (text, f"{rate:.6g}")
             for text, rate, on in zip(
-                self.reactions(), self.rates.tolist(), self.active.tolist(), strict=True
+                self.reactions(),
+                check_single(self.rates, 1).tolist(),
+                self.active.tolist(),
+                strict=True,
             )
             if on
         ]
@@ -267,13 +271,15 @@ def _(model: ReactionNetwork) -> Any:
     return [(None, model.species)]
 
 
-def rate_columns(network: ReactionNetwork) -> dict[tuple[int, ...], Float[np.ndarray, " species"]]:
-    """What each product of reactants is multiplied by in the rate equations."""
+def rate_columns(
+    network: ReactionNetwork, part: Callable[[Any], Any] = np.asarray
+) -> dict[tuple[int, ...], Float[np.ndarray, " species"]]:
+    """What each product of reactants is multiplied by in the rate equations, a `part` of each term."""
     columns: dict[Any, Any] = {}
-    rates = np.asarray(network.rates)
+    rates = np.asarray(check_single(network.rates, 1))
     for q, change, rate in zip(network.reactants, network.stoichiometry, rates, strict=True):
         place = tuple(q.tolist())
-        columns[place] = columns.get(place, 0) + change.astype(rates.dtype) * rate
+        columns[place] = columns.get(place, 0) + part(change.astype(rates.dtype) * rate)
     return columns
 
 

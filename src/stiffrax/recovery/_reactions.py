@@ -30,7 +30,7 @@ def to_reactions(
     species: Sequence[str] | None = None,
     *,
     products: int = 2,
-    tolerance: float = 1e-2,
+    tolerance: float | None = None,
 ) -> ReactionNetwork:
     r"""The reactions of mass-action kinetics that have the rate equations of a polynomial.
 
@@ -40,7 +40,8 @@ def to_reactions(
     $$c_{\cdot q} = \sum_r k_r (p_r - q), \qquad k_r > 0$$
 
     The fewest reactions are taken that say the column within `tolerance`; among equally few those
-    of the smallest sum of squared counts of molecules on the right. Rate equations do not determine
+    that say it but for rounding, then those of the smallest sum of squared counts of molecules on
+    the right. Rate equations do not determine
     reactions: others of the same number may have the same ones. Rates are not those of the best fit
     any more, for what the equations had as several numbers is one: refit by
     `fit_least_squares(network, data, start="given")`, and compare the loss with that of the
@@ -53,8 +54,10 @@ def to_reactions(
         that say the same.
     - `species`: the names of the states; default those of a network, else `y1 ... yn`.
     - `products`: the largest number of molecules on the right.
-    - `tolerance`: by how much the coefficients of one product of species may be missed, relative to
-        the largest of them; at least the rounding of their precision.
+    - `tolerance`: by how much the coefficients of one product of species may be missed, of a
+        polynomial relative to the largest of them, or of the equation if that is smaller, of a network
+        relative to its rates; at least the rounding of their precision, the default for a network.
+        For a polynomial it is `1e-2`.
 
     **Returns:** a [`stiffrax.ReactionNetwork`][].
 
@@ -91,18 +94,20 @@ def to_reactions(
             )
     species = state_names(species, model.num_states)
     check_count("products", products)
+    # Both numbers of `A -> B` are one but for rounding, at best.
+    rounding = 64 * float(jnp.finfo(model.coefficients.dtype).eps)
+    if tolerance is None:
+        tolerance = rounding if isinstance(model, ReactionNetwork) else 1e-2
     check_positive("tolerance", tolerance, below=1.0, write="tolerance=1e-2")
-    columns = {q: column for q, column in _columns(model) if np.any(column)}
+    columns = {q: column for q, *column in _columns(model, rounding) if np.any(column[0])}
     if not columns:
         raise ValueError(
             "All coefficients of the polynomial are zero, which no reaction gives: nothing happens in "
             "it. Fit it first, or prune less."
         )
     texts, rates = [], []
-    # Both numbers of `A -> B` are one but for rounding, at best.
-    tolerance = max(tolerance, 8 * float(jnp.finfo(model.coefficients.dtype).eps))
-    for q, column in columns.items():
-        split = _split(np.array(q), column, products, tolerance)
+    for q, (column, sizes) in columns.items():
+        split = _split(np.array(q), column, sizes, products, max(tolerance, rounding), rounding)
         if split is None:
             raise ValueError(
                 f"No reactions of {_side(q, species)} with up to {products} products, and at most "
@@ -116,43 +121,60 @@ def to_reactions(
     return ReactionNetwork(texts, species, rates=np.array(rates, model.coefficients.dtype))
 
 
-def _columns(model: Polynomial | ReactionNetwork) -> Iterable[tuple[tuple[int, ...], Any]]:
+def _columns(model: Polynomial | ReactionNetwork, rounding: float) -> Iterable[tuple[Any, ...]]:
+    """Exponents of each product, its coefficients, and the sizes that their errors are relative to."""
     if isinstance(model, ReactionNetwork):
         finite_rates(model)
         # In the order of a polynomial's monomials.
-        columns = rate_columns(model)
+        columns, sizes = rate_columns(model), rate_columns(model, np.abs)
         order = sorted(columns, key=lambda powers: (sum(powers), [-x for x in powers]))
-        return [(powers, columns[powers]) for powers in order]
-    return zip(map(tuple, model.exponents.tolist()), finite_coefficients(model).T, strict=True)
+        # What cancels leaves rounding.
+        real = {q: np.abs(columns[q]) > rounding * sizes[q] for q in order}
+        return [(q, np.where(real[q], columns[q], 0), sizes[q]) for q in order]
+    coefficients = finite_coefficients(model)
+    largest = np.max(np.abs(coefficients), axis=1)
+    return [
+        (tuple(q), column, np.minimum(largest, np.max(np.abs(column))))
+        for q, column in zip(model.exponents.tolist(), coefficients.T, strict=True)
+    ]
 
 
 def _split(
-    q: Int[np.ndarray, " n"], column: Float[np.ndarray, " n"], products: int, tolerance: float
+    q: Int[np.ndarray, " n"],
+    column: Float[np.ndarray, " n"],
+    sizes: Float[np.ndarray, " n"],
+    products: int,
+    tolerance: float,
+    rounding: float,
 ) -> Any:
     """Products and rates of the fewest reactions of these reactants that say the column, if any."""
     from scipy.optimize import nnls
 
+    relative = column / np.where(sizes > 0, sizes, 1)
     # Entries that the tolerance allows to miss need no reaction of their own.
-    changed = np.abs(column) > tolerance * np.max(np.abs(column)) / len(column)
+    changed = np.abs(relative) > tolerance / len(column)
     groups = monomials(len(q), products).exponents
     # Nothing is made by one reaction to be taken by another.
     groups = groups[~np.any((groups != q) & ~changed, axis=1) & np.any(groups != q, axis=1)]
-    changes = (groups - q).T.astype(float)
-    size = np.max(np.abs(column))
+    changes = (groups - q).T / np.where(sizes > 0, sizes, 1)[:, None]
+    # Rates of slow and of fast reactions are of one size to the search.
+    units = np.linalg.norm(changes, axis=0)
+    changes = changes / units
     # Where no number of reactions will do, none is tried: there are millions of sets of five. What
     # takes no part cannot be lost.
-    lost = np.minimum(column[q == 0] / size, 0)
-    if np.linalg.norm(lost) > tolerance or nnls(changes, column / size)[1] > tolerance:
+    lost = np.minimum(relative[q == 0], 0)
+    if np.linalg.norm(lost) > tolerance or nnls(changes, relative)[1] > tolerance:
         return None
     for count in range(1, min(_MOST_PARALLEL, len(groups)) + 1):
         found = []
         for chosen in itertools.combinations(range(len(groups)), count):
-            k, misfit = nnls(changes[:, chosen], column / size)
+            k, misfit = nnls(changes[:, chosen], relative)
             if misfit <= tolerance and np.all(k > 0):
-                p = groups[list(chosen)]
-                found.append((np.sum(p**2), round(misfit, 12), p.tolist(), (size * k).tolist()))
+                p, rates = groups[list(chosen)], k / units[list(chosen)]
+                order = misfit > rounding, np.sum(p**2), round(misfit, 12)
+                found.append((*order, p.tolist(), rates.tolist()))
         if found:
-            return min(found)[2:]
+            return min(found)[3:]
     return None
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..models import AbstractLinearModel, Library, ReactionNetwork
+from ..models._checks import check_single
 from ..models._reaction_network import rate_columns
 from ._numbers import to_number
 from ._trace import trace
@@ -32,7 +33,7 @@ def linear_rows(model: AbstractLinearModel, states: Sequence[Any], threshold: fl
 
 def finite_coefficients(model: AbstractLinearModel) -> np.ndarray:
     """The coefficients, zero where they are switched off."""
-    coefficients = np.where(model.active, model.coefficients, 0)
+    coefficients = np.where(model.active, check_single(model.coefficients, 2), 0)
     if not np.all(np.isfinite(coefficients)):
         i, j = np.argwhere(~np.isfinite(coefficients))[0]
         raise ValueError(
@@ -44,7 +45,7 @@ def finite_coefficients(model: AbstractLinearModel) -> np.ndarray:
 
 def finite_rates(network: ReactionNetwork) -> np.ndarray:
     """The rates of the reactions."""
-    rates = np.asarray(network.rates)
+    rates = np.asarray(check_single(network.rates, 1))
     if not np.all(np.isfinite(rates)):
         i = np.flatnonzero(~np.isfinite(rates))[0]
         raise ValueError(
