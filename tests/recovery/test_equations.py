@@ -85,6 +85,17 @@ def test_partially_known_adds_the_learned_terms_to_the_known_ones():
     assert srx.to_sympy(model, args=3.0) == expected
 
 
+def test_parts_of_another_size_are_refused_in_the_words_of_the_model():
+    def returning(size):
+        return lambda t, y, args: jnp.resize(args(y), (size,))
+
+    learned, args = srx.Polynomial(2, 1), jnp.sin
+    assert len(srx.to_sympy(srx.PartiallyKnown(returning(2), learned), args=args)) == 2
+    for size in (1, 3):
+        with pytest.raises(ValueError, match=rf"`known` must return shape \(2,\), got \({size},\)"):
+            srx.to_sympy(srx.PartiallyKnown(returning(size), learned), args=args)
+
+
 def test_known_part_may_be_a_model_itself():
     known = srx.from_sympy((y2, -y1))
     net = random_pi_net(2, 2)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy as sp
+from jax.scipy import special
 
 import stiffrax as srx
 
@@ -19,6 +20,10 @@ FUNCTIONS = {
     "softplus": (lambda t, y, a: jax.nn.softplus(y), -40.0),
     "gamma": (lambda t, y, a: jax.lax.lgamma(y), 200.0),
     "gamma of what is positive": (lambda t, y, a: jax.lax.lgamma(jnp.exp(y)), 7.0),
+    "scaled Bessel function": (lambda t, y, a: special.i0e(y), 900.0),
+    "odd scaled Bessel function": (lambda t, y, a: special.i1e(-y), np.float32(95)),
+    "mean direction": (lambda t, y, a: special.i1e(y) / special.i0e(y), 900.0),
+    "Bessel function": (lambda t, y, a: special.i0(y) + special.i1(y), 0.0),
     "diode": (lambda t, y, a: 1e-12 * jnp.expm1(y / 0.02), 1e-12),
     "loss": (lambda t, y, a: -jnp.expm1(-y), 1e-12),
 }

@@ -127,6 +127,26 @@ def test_problem_written_for_jax_is_its_own_formula(name):
     assert srx.compare(tuple(formula), written, names=problem.names).largest_relative_error < 1e-15
 
 
+def test_what_is_computed_and_not_used_needs_no_formula():
+    def used(y):
+        jax.debug.callback(lambda x: None, y)
+        return jnp.sort(y), -y
+
+    def in_loop(y):
+        return jax.lax.scan(lambda x, _: (x + 1, used(x)[1]), y, None, length=2)[0]
+
+    x, v = sympy.symbols("x v")
+    for field in (used, jax.jit(used)):
+        assert srx.to_sympy(lambda t, y, args, f=field: f(y)[1], ["x", "v"]) == (-x, -v)
+    assert srx.to_sympy(lambda t, y, args: in_loop(y), ["x", "v"]) == (x + 2, v + 2)
+    remainder = lambda t, y, args: jnp.divmod(y, 0.7)[1]
+    model = srx.from_sympy(srx.to_sympy(remainder, ["x", "v"]), ["x", "v"])
+    y = jnp.array([2.0, -0.3])
+    np.testing.assert_allclose(model(0.0, y), remainder(0.0, y, None), rtol=1e-12)
+    with pytest.raises(ValueError, match="uses `jnp.round` or `//`: write it"):
+        srx.to_sympy(lambda t, y, args: y // 2.5, ["x"])
+
+
 def test_loop_that_ends_by_the_state_is_refused_by_name():
     def halved(y):
         return jax.lax.while_loop(lambda z: jnp.max(z) > 1, lambda z: z / 2, y)

@@ -204,9 +204,10 @@ def to_sympy(
     def read(part: Any) -> list[Any]:
         return _read(part, states, time, args, threshold)
 
-    if isinstance(model, ConstrainedField):
+    if isinstance(model, ConstrainedField | PartiallyKnown):
         # The model itself says where its parts return other shapes.
-        jax.eval_shape(model, 0.0, jnp.ones(size), args)
+        jax.eval_shape(lambda y: model(0.0, y, args), jnp.ones(size))
+    if isinstance(model, ConstrainedField):
         violation = read(lambda *inputs: jnp.atleast_1d(model.constraint(*inputs)))
         rows = [*read(model.learned), *map(constraint, violation)]
         rows = [rows[i] for i in np.argsort((*model.differential, *model.algebraic))]
@@ -305,6 +306,11 @@ def as_system(
                 f"The equations hold {renamed}, which is not real: a root of a negative number, or the "
                 "like. Write for example `-2` for the cube root of -8."
             )
+        if not is_finite(renamed):
+            raise ValueError(
+                f"The equations hold {renamed}, which is not finite: a division by zero, or the like. "
+                "Look at the numbers that were put in for parameters."
+            )
         return round_numbers(renamed, digits)
 
     return map_rows(as_written, expressions), states
@@ -353,7 +359,7 @@ def from_sympy(
     **Returns:** a [`stiffrax.SymbolicModel`][], called as `model(t, y, args=None)`.
 
     **Raises:** `ValueError` for symbols that are neither states nor the time, for functions that
-    JAX has not, for numbers that are not real, and for text in place of expressions.
+    JAX has not, for numbers that are not real and finite, and for text in place of expressions.
 
     ```python
     >>> import jax.numpy as jnp

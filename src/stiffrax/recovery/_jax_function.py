@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._guarded_branches import guard_branches
+from ._numbers import of_reals
 
 if TYPE_CHECKING:
     import sympy
@@ -76,13 +77,14 @@ def _special_functions() -> dict[str, Any]:
         "expm1": jnp.expm1,
         "log1p": jnp.log1p,
         "sigmoid": special.expit,
-        "besseli0": special.i0,
-        "besseli1": special.i1,
+        "i0e": special.i0e,
+        "i1e": special.i1e,
         "loggamma": special.gammaln,
     }
 
 
 def _printer() -> Any:
+    from sympy import nan
     from sympy.printing.numpy import JaxPrinter
 
     class Printer(JaxPrinter):
@@ -93,6 +95,9 @@ def _printer() -> Any:
             return repr(float(expr))
 
         _print_Integer = _print_Rational = _print_Float
+
+        def _print_ComplexInfinity(self, expr: Any) -> str:
+            return self._print(nan)
 
         def _print_Pow(self, expr: Any, rational: bool = False) -> str:
             if expr.exp.is_Integer:
@@ -105,7 +110,7 @@ def _printer() -> Any:
             arguments = ", ".join(self._print(x) for x in expr.args)
             return f"{type(expr).__name__}({arguments})"
 
-        _print_expm1 = _print_log1p = _print_sigmoid = _print_special
+        _print_expm1 = _print_log1p = _print_sigmoid = _print_i0e = _print_i1e = _print_special
         _print_erf = _print_erfc = _print_erfinv = _print_special
         _print_gamma = _print_loggamma = _print_digamma = _print_special
 
@@ -117,12 +122,6 @@ def _printer() -> Any:
                 return f"polygamma({int(order)}, {self._print(argument)})"
             return super()._print_Function(expr)
 
-        def _print_besseli(self, expr: Any) -> str:
-            order, argument = expr.args
-            if order in (0, 1):
-                return f"besseli{int(order)}({self._print(argument)})"
-            return super()._print_Function(expr)
-
     return Printer({"fully_qualified_modules": False, "allow_unknown_functions": False})
 
 
@@ -130,7 +129,8 @@ def _printer() -> Any:
 def _functions() -> dict[str, Any]:
     import sympy
 
-    return {name: type(name, (sympy.Function,), {}) for name in ("expm1", "log1p", "sigmoid")}
+    names = "expm1 i0e i1e log1p sigmoid".split()
+    return {name: type(name, (sympy.Function,), {}) for name in names}
 
 
 def stable(expression: Any) -> Any:
@@ -159,6 +159,14 @@ def stable(expression: Any) -> Any:
                 return part - term - constant + factor * functions["expm1"](*power.args)
         return part
 
+    def scaled(order: Any, argument: Any) -> Any:
+        if order not in (0, 1):
+            return sp.besseli(order, argument)
+        # The exponential cancels with that of other factors, none of which then overflows.
+        return functions[f"i{order}e"](argument) * exp(of_reals(sp.Abs(argument)))
+
+    if expression.has(sp.besseli):
+        expression = expression.replace(sp.besseli, scaled)
     if not expression.has(sp.exp, sp.log):
         return expression
     return expression.replace(lambda e: e.is_Add or e.is_Pow or isinstance(e, sp.log), written)

@@ -87,11 +87,11 @@ def round_numbers(expression: Any, digits: int | None) -> Any:
     """
     import sympy
 
-    for number in expression.atoms(sympy.Float):
-        if number and float(number) in (0, math.inf, -math.inf):
+    for number in expression.atoms(sympy.Number):
+        if number and number.is_finite and float(number) in (0, math.inf, -math.inf):
             raise ValueError(
-                f"The equations hold {number:.3}, which is outside double precision: write states in "
-                "other units, and what is added in an exponent as a fraction, "
+                f"The equations hold {sympy.Float(number):.3}, which is outside double precision: "
+                "write states in other units, and what is added in an exponent as a fraction, "
                 '`sympy.exp(sympy.Rational("1000.5") - x)`.'
             )
     return expression if digits is None else _rounded(expression, digits)

@@ -4,6 +4,7 @@ A user writes a known term or a library function once, as JAX code, and still ge
 Calling the function on symbols would not do: `jnp.stack` and `jnp.exp` refuse them.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,20 +63,31 @@ def trace(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
     return to_symbolic(output)
 
 
-def _evaluate(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+def _evaluate(
+    jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any], wanted: Sequence[bool] | None = None
+) -> list[Any]:
+    """The outputs; `None` for those that are not `wanted`."""
+    outputs = itertools.compress(jaxpr.outvars, wanted or itertools.repeat(True))
+    needed, steps = {v for v in outputs if not isinstance(v, Literal)}, []
+    # What is computed and not used needs no formula.
+    for equation in reversed(jaxpr.eqns):
+        if not needed.isdisjoint(equation.outvars):
+            steps.append(equation)
+            needed.update(v for v in equation.invars if not isinstance(v, Literal))
     values = dict(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
 
     def read(variable: Any) -> Any:
-        return variable.val if isinstance(variable, Literal) else values[variable]
+        return variable.val if isinstance(variable, Literal) else values.get(variable)
 
-    for equation in jaxpr.eqns:
-        results = _apply(equation, [read(variable) for variable in equation.invars])
+    for equation in reversed(steps):
+        operands = [read(variable) for variable in equation.invars]
+        results = _apply(equation, operands, [v in needed for v in equation.outvars])
         values.update(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _apply(equation: Any, operands: list[Any]) -> list[Any]:
+def _apply(equation: Any, operands: list[Any], wanted: Sequence[bool]) -> list[Any]:
     name = _name(equation)
     symbolic = any(map(is_symbolic, operands))
     if name in _CONTROL_FLOW:
@@ -83,7 +95,7 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     # For plain numbers too: a call with a custom derivative cannot be run by its parameters alone.
     inner = _inner(equation)
     if inner is not None:
-        return _evaluate(*inner, operands)
+        return _evaluate(*inner, operands, wanted)
     if not symbolic:
         return operands if _widens(equation, *operands) else _run(equation, operands)
     if jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.complexfloating):
@@ -194,7 +206,13 @@ def _cond(equation: Any, operands: list[Any]) -> list[Any]:
 
 # What a user wrote, where the name of the primitive does not tell.
 _TABLE = "`jnp.interp` or `jnp.searchsorted`, as inputs do"
-_ORIGINS = {"lt_to": _TABLE, "le_to": _TABLE, "SearchSorted": _TABLE, "complex": "complex numbers"}
+_ORIGINS = {
+    "lt_to": _TABLE,
+    "le_to": _TABLE,
+    "SearchSorted": _TABLE,
+    "complex": "complex numbers",
+    "round": "`jnp.round` or `//`",
+}
 
 # A formula of more rounds than that is none that anybody reads.
 _LONGEST_LOOP = 100
