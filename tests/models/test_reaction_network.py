@@ -116,7 +116,9 @@ def test_rates_of_another_number_are_refused():
     ("options", "message"),
     [
         ({"reactants": 0}, "`reactants=0` was given"),
-        ({"conserved": [1, 1]}, "rows of 2 numbers; each needs one for every species, 3"),
+        ({"conserved": [1, 1]}, "rows of 2 numbers; each needs a finite one for every species, 3"),
+        ({"conserved": [1, 1, np.nan]}, "rows of 3 numbers; each needs a finite one"),
+        ({"conserved": ["a", "b", "c"]}, "`conserved` is a list .*; it needs real numbers"),
         ({"conserved": np.eye(3)}, "There are no candidates"),
         (
             {"reactants": 8, "products": 8},

@@ -186,6 +186,16 @@ def test_whole_states_are_numbers_like_others():
     np.testing.assert_allclose(model(0.0, jnp.asarray(y)), model(0.0, jnp.asarray(y, float)))
 
 
+def test_small_states_change_over_long_times_in_single_precision():
+    options = {"y_scale": [1e-26, 1.0], "t_scale": 1e13, "states": "log", "log_time": True}
+    rates = lambda: srx.ScaledField(lambda x: 1 + x[:2], **options)(0.0, jnp.array([1e-26, 1.0]))
+    expected = np.asarray(rates())
+    with jax.enable_x64(False):
+        found = rates()
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_clock_and_slopes_of_logarithms_are_right_far_above_a_small_floor_in_single_precision():
     with jax.enable_x64(False):
         y, options = jnp.ones(1), {"states": "log", "log_time": True, "floor": 1e-20}

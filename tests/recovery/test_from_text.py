@@ -76,6 +76,24 @@ def test_formula_with_a_fault_is_refused(formula):
         srx.from_text(f"dx/dt = {formula}")
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        "9**9**9",
+        "(1/3)**9**9**9",
+        "(2*x)**9**9",
+        "(2**(1/2))**10**10",
+        "gamma(10**9)",
+        "gamma(10**9 + 1/2)",
+        "polygamma(2, 10**9)",
+    ],
+)
+def test_a_number_of_many_digits_is_refused_and_not_worked_out(number):
+    with pytest.raises(ValueError, match=r"Line 1: .* of more than a thousand digits"):
+        srx.from_text(f"dx/dt = x*{number}")
+    assert srx.from_text("dx/dt = x**2000*gamma(5)*2**9") == {"x": 24 * 2**9 * x**2000}
+
+
 @pytest.mark.parametrize("formula", ["1/0", "x + 1e999", "0/0", "log(0)*x"])
 def test_formula_that_is_not_finite_is_refused(formula):
     with pytest.raises(ValueError, match=r"Line 1: .* is not finite"):

@@ -13,7 +13,7 @@ import paramax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from .._arguments import check_count
+from .._arguments import check_count, real_numbers
 from ..data._names import check_names
 from ._checks import check_coefficients, check_single, check_state, holds_parameters, named_parts
 from ._polynomial import Polynomial, monomials
@@ -152,11 +152,11 @@ class ReactionNetwork(AbstractTermModel):
         )
         rows = np.zeros((0, len(species)))
         if conserved is not None:
-            rows = np.atleast_2d(np.asarray(conserved, float))
-        if rows.shape[1] != len(species):
+            rows = np.atleast_2d(real_numbers("conserved", conserved))
+        if rows.shape[1] != len(species) or not np.all(np.isfinite(rows)):
             raise ValueError(
-                f"`conserved` has rows of {rows.shape[1]} numbers; each needs one for every species, "
-                f"{len(species)} of them."
+                f"`conserved` has rows of {rows.shape[1]} numbers; each needs a finite one for every "
+                f"species, {len(species)} of them."
             )
         pairs: dict[Any, Any] = {}
         for a, b in _conserving(left, right, rows):

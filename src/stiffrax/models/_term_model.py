@@ -44,7 +44,7 @@ class AbstractTermModel(eqx.Module):
         """`f(y)`."""
 
     def with_coefficients(self: Model, coefficients: Any) -> Model:
-        """This model with other coefficients; those that are not active become zero.
+        """This model with other coefficients, plain numbers; those that are not active become zero.
 
         **Arguments:**
 

@@ -146,8 +146,11 @@ class ScaledField(eqx.Module):
                 f"`net` returned shape {jnp.shape(rates)} for {x.size} features; it needs one "
                 f"number for each of the {self.num_outputs} states that it feeds."
             )
-        size = jnp.asarray(self.output_scale, x.dtype) / jnp.asarray(self.t_scale, x.dtype)
-        return jnp.asarray(rates * size) * (self._clock(self._time(t, x)) if self.log_time else 1)
+        size = jnp.asarray(self.output_scale, x.dtype)
+        if self.log_time:
+            # Before the quotient, which single precision may not have.
+            size = size * self._clock(self._time(t, x))
+        return jnp.asarray(rates * (size / jnp.asarray(self.t_scale, x.dtype)))
 
     def _time(self, t: Any, like: Array) -> Array:
         since = jnp.asarray(t, like.dtype) - jnp.asarray(self.t0, like.dtype)

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
@@ -32,6 +33,7 @@ from ._numbers import (
     is_real,
     of_reals,
     round_numbers,
+    to_number,
 )
 from ._sums_of_terms import linear_rows, network_rows
 from ._system_field import field_of
@@ -267,7 +269,7 @@ def as_system(
 
     check_digits(digits)
     if isinstance(equations, Mapping):
-        equations = {str(name): expression for name, expression in equations.items()}
+        equations = {_name(state): expression for state, expression in equations.items()}
         names = tuple(equations if names is None else names)
         if set(names) != equations.keys():
             raise ValueError(
@@ -319,7 +321,10 @@ def as_system(
 def as_expressions(values: Any) -> tuple[Any, ...]:
     """A sequence of SymPy expressions as a tuple; numbers are converted, text is refused."""
     import sympy
+    from sympy.core.function import AppliedUndef
 
+    if isinstance(values, sympy.MatrixBase) and 1 in values.shape:
+        values = values.flat()
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(
             f"The equations must be a sequence of SymPy expressions, got {values!r}: write "
@@ -328,15 +333,29 @@ def as_expressions(values: Any) -> tuple[Any, ...]:
     values = tuple(values)
     if not values:
         raise ValueError("The equations must be one or more SymPy expressions, got none.")
-    for value in values:
+
+    def read(value: Any) -> Any:
         # Text is not handed to `sympify`, which would run it.
-        written = isinstance(value, int | float | sympy.Expr) or is_constraint(value)
+        written = isinstance(value, Real | sympy.Expr) or is_constraint(value)
         if isinstance(value, bool) or not written:
             raise ValueError(
                 f"The equations must be SymPy expressions, got {value!r}: read text with "
                 "`from_text`."
             )
-    return tuple(map(sympy.sympify, values))
+        if isinstance(value, np.number):
+            return to_number(value)
+        read = sympy.sympify(value)
+        if read.has(sympy.Derivative, sympy.Integral, sympy.Product, sympy.Sum):
+            return read.doit()
+        of_time = [f for f in read.atoms(AppliedUndef) if str(f).endswith(f"({TIME})")]
+        return read.xreplace({f: sympy.Symbol(_name(f)) for f in of_time})
+
+    return tuple(map(read, values))
+
+
+def _name(state: Any) -> str:
+    """The name of a state, be it a name, a symbol or a function of time."""
+    return str(state).removesuffix(f"({TIME})")
 
 
 def from_sympy(
@@ -350,11 +369,10 @@ def from_sympy(
 
     **Arguments:**
 
-    - `equations`: one expression for each state, in a sequence or by the name of the state:
-        arithmetic, powers, elementary functions, `Piecewise`, `Min`, `Max`. The symbol `t` is the
-        time.
-    - `names`: the states, as symbols or as names, in the order of `y`; default the names in
-        `equations`, else `y1 ... yn`.
+    - `equations`: one expression for each state, in a sequence, a column or by the state: arithmetic,
+        powers, elementary functions, `Piecewise`, `Min`, `Max`. The symbol `t` is the time.
+    - `names`: the states, as symbols, functions of `t` or names, in the order of `y`; default the
+        names in `equations`, else `y1 ... yn`.
 
     **Returns:** a [`stiffrax.SymbolicModel`][], called as `model(t, y, args=None)`.
 
@@ -372,8 +390,10 @@ def from_sympy(
 
     ```
     """
-    if isinstance(names, str):
-        raise ValueError(f"`names` is the string {names!r}: write ({names!r},) for a single state.")
-    expressions, states = as_system(equations, None if names is None else [*map(str, names)])
+    import sympy
+
+    if isinstance(names, str | sympy.Symbol):
+        raise ValueError(f"`names` is {names!r} alone: write ({names!r},) for a single state.")
+    expressions, states = as_system(equations, None if names is None else [*map(_name, names)])
     compiled(expressions, states)
     return SymbolicModel(expressions, states)

@@ -2,15 +2,35 @@
 
 import ast
 import itertools
+import math
 import operator
 from typing import Any
 
 from ._numbers import exponential, is_real, of_reals
 
+# SymPy works out whole numbers at once, also those of a billion digits.
+_MOST_BITS = 4_000
+_WORKED_OUT = "digamma gamma loggamma polygamma".split()
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    import sympy
+
+    numbers = base.as_independent(*base.free_symbols, as_Add=False)[0].atoms(sympy.Rational)
+    bits = max((math.log2(max(abs(x.p), x.q)) for x in numbers), default=0)
+    _check_bits(bits * abs(exponent) if exponent.is_Rational else 0)
+    return base**exponent
+
+
+def _check_bits(bits: Any) -> None:
+    if bits > _MOST_BITS:
+        raise ArithmeticError("it has a whole number of more than a thousand digits")
+
+
 _OPERATIONS = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
 }
 _RELATIONS = {
     ast.Lt: "Lt",
@@ -90,7 +110,10 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
             return sympy.Piecewise(*(_case(x, known) for x in cases))
         case ast.Call(func=ast.Name(id=name), args=[*arguments], keywords=[]) if name in _FUNCTIONS:
             function = exponential if name == "exp" else getattr(sympy, name)
-            return function(*(_build(x, known) for x in arguments))
+            values = [_build(x, known) for x in arguments]
+            if name in _WORKED_OUT:
+                _check_bits(max((abs(x) for x in values if x.is_Rational), default=0))
+            return function(*values)
     raise _UnknownError(ast.unparse(node))
 
 
