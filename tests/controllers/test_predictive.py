@@ -180,6 +180,20 @@ def test_jumps_are_met_by_a_controller_that_clips_around_it():
     assert sol.stats["num_rejected_by_error"] <= 1
 
 
+def test_sizes_of_steps_have_no_derivative():
+    def next_end(t0, dt0, rtol, dtmin, dtmax):
+        controller = srx.PredictiveController(rtol, 1e-3, dtmin=dtmin, dtmax=dtmax)
+        y = jnp.ones(1)
+        t1, memory = controller.init(None, t0, 9.0, y, dt0, None, lambda *_: y, 3)
+        state, error = (memory, 1e-3 * y)
+        return controller.adapt_step_size(t0, t1, y, y, None, error, 3, state)[2]
+
+    # Of steps that are followed by one of another size, by the largest, by the smallest.
+    for bounds in [(1e-3, 1.0), (1e-3, 0.1), (0.9, 1.0)]:
+        found = jax.grad(next_end, range(5))(0.0, 0.1, 1e-3, *bounds)
+        np.testing.assert_array_equal(found, [1, 0, 0, 0, 0])
+
+
 def test_a_controller_with_one_number_replaced_is_a_new_one_with_it():
     replaced = dataclasses.replace(srx.PredictiveController(1e-3, 1e-6), rtol=1e-5)
     assert replaced == srx.PredictiveController(1e-5, 1e-6)

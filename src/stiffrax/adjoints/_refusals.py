@@ -20,6 +20,15 @@ from ..stages import Mass
 
 _EVERYTHING = "stiffrax.DiscreteAdjoint()"
 _INSTEAD = "diffrax.RecursiveCheckpointAdjoint()"
+_STOP = "`jax.lax.stop_gradient`"
+# The solution depends on none of these, but for a time at which the field jumps; its error does, and
+# under error control no adjoint differentiates that: those of diffrax hold ratios of steps fixed.
+_IN_PLACE_OF = {
+    "dt0": f"{_STOP}; of fixed steps `adjoint={_INSTEAD}` differentiates the error",
+    "solver": _STOP,
+    "stepsize_controller": f"{_STOP}; for a time at which the field jumps, end a solve there, and "
+    f"start another, or `adjoint={_INSTEAD}`",
+}
 
 TWICE = (
     "`adjoint={adjoint}()` was asked for the reverse-mode gradient of its derivative; it can be "
@@ -127,14 +136,11 @@ def refuse_derivative(
         )
     for name, flags in perturbed.items():
         if any(x is not False for x in jax.tree.leaves(flags)):
-            other = _INSTEAD if moves_times else _EVERYTHING
-            but = " (not of a time at which the field jumps: end a solve there, and start another)"
-            but *= name == "stepsize_controller"
+            instead = _IN_PLACE_OF.get(name, f"`adjoint={_EVERYTHING}`, or {_STOP}")
             raise ValueError(
                 f"`adjoint={adjoint}()` was asked for the gradient with respect to `{name}`; it "
                 "gives gradients with respect to `y0`, `args`, and whatever the vector field and "
-                f"`SaveAt(fn=...)` close over. Write `adjoint={other}`, or "
-                f"`jax.lax.stop_gradient`{but}."
+                f"`SaveAt(fn=...)` close over. Write {instead}."
             )
 
 

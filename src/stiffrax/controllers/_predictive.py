@@ -60,7 +60,8 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
       Without `dtmin`, the smallest step is ten spacings of floating-point numbers at `t`.
     - `dead_band`: growth up to which the step size is kept.
 
-    It works with other solvers too, without knowledge of their iterations.
+    It works with other solvers too, without knowledge of their iterations. Sizes of steps, and what
+    they depend on, have the derivative zero.
 
     **Raises:** `ValueError` for tolerances that are negative or both zero, or of another shape than
     the state, for bounds of the step that exclude each other, and for a solver that estimates no
@@ -118,8 +119,9 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         """The first step, by the usual rule where `dt0` is not given."""
         check_state(y0)
         check_tolerances("PredictiveController", self.rtol, self.atol, state=y0)
+        dt0, dtmin, dtmax = lax.stop_gradient((dt0, self.dtmin, self.dtmax))
         first = diffrax.PIDController(
-            self.rtol, self.atol, norm=self.norm, dtmin=self.dtmin, dtmax=self.dtmax
+            self.rtol, self.atol, norm=self.norm, dtmin=dtmin, dtmax=dtmax
         )
         end, _ = first.init(terms, t0, t1, y0, dt0, args, func, error_order)
         dtype = real_dtype(y0)
@@ -154,7 +156,7 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
 
         growth = self._growth(error, error_order, safety, memory, h)
         growth = jnp.where(failed, 0.5, growth)
-        h_new = h * lax.stop_gradient(growth).astype(jnp.result_type(h))
+        h_new = h * growth.astype(jnp.result_type(h))
 
         result: Any = diffrax.RESULTS.successful
         if self.dtmax is not None:
@@ -174,7 +176,10 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
             any_accepted=memory.any_accepted | accept,
             rejected=~accept,
         )
-        return accept, next_t0, next_t0 + h_new, False, lax.stop_gradient(new_memory), result
+        # Sizes of steps are held fixed: with `growth` alone a derivative by what they depend on would
+        # be a part of one.
+        h_new, new_memory = lax.stop_gradient((h_new, new_memory))
+        return accept, next_t0, next_t0 + h_new, False, new_memory, result
 
     def _growth(
         self, error: Array, error_order: Any, safety: Any, memory: ControllerMemory, h: Any
