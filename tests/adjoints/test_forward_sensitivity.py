@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_solver import EULER
 
 import stiffrax as srx
 
@@ -130,3 +131,18 @@ def test_a_gradient_by_no_number_at_all_is_empty():
         ).ys[-1]
 
     assert jax.eval_shape(jax.grad(end), jnp.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("adjoint", [srx.ForwardSensitivity(), srx.DiscreteAdjoint()], ids=repr)
+def test_a_gradient_has_the_precision_of_what_it_is_by(adjoint):
+    def end(single, start):
+        field = diffrax.ODETerm(lambda t, y, args: -single.astype(y.dtype) * y)
+        options = {"adjoint": adjoint, "max_steps": 4}
+        return diffrax.diffeqsolve(field, EULER, 0.0, 1.0, 1.0, start, **options).ys[-1]
+
+    inputs = (jnp.array(0.5, jnp.float32), jnp.array(2.0))
+    # Of one step, `(1 - single) start`.
+    for i, expected in enumerate([-2.0, 0.5]):
+        found = jax.grad(end, i)(*inputs)
+        assert found.dtype == inputs[i].dtype
+        np.testing.assert_allclose(found, expected)

@@ -319,7 +319,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
     """An adjoint for the solvers of stiffrax that gives the saved values a gradient of its own.
 
     `any_solver`: whether it takes every solver of stiffrax, those too whose tableau is trained, whose
-    steps are no collocation, or change their order.
+    steps are no collocation, or change their order; and terms with a control of their own.
     """
 
     any_solver: ClassVar[bool] = True
@@ -350,7 +350,7 @@ class AbstractSolveAdjoint(diffrax.AbstractAdjoint):
         """Runs diffrax's loop as it is, and attaches the gradient to what it saves."""
         del throw
         refuse_solver(type(self).__name__, solver, any_solver=self.any_solver)
-        refuse_terms(type(self).__name__, terms)
+        refuse_terms(type(self).__name__, terms, any_control=self.any_solver)
         trained = isinstance(solver, LearnableRungeKutta)
         # Under `pmap` and `shard_map` a value from outside has another type than a traced one: fields
         # converted with it would not take the states of the loop.

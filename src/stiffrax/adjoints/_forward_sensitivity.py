@@ -155,7 +155,9 @@ def _(
                 use = along_rows(used, y_bar)
                 # Slots never filled hold infinities.
                 J, y_bar = jnp.where(use, J, 0), jnp.where(use, y_bar, 0)
-                gradient = gradient + jnp.tensordot(J, y_bar, axes=y_bar.ndim).real
+                pulled = jnp.tensordot(J, y_bar, axes=y_bar.ndim).real
+                # The state may have another precision than what is differentiated by.
+                gradient = gradient + pulled.astype(gradient.dtype)
     in_failure = math.nan if adjoint.failed == "nan" else 0.0
     message = TWICE.format(adjoint=type(adjoint).__name__)
     gradient = eqxi.nondifferentiable_backward(gradient, msg=message, symbolic=True)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PyTree
 
-from ..diffrax_loop import unwrap_term
+from ..diffrax_loop import own_methods, unwrap_term
 from ..solvers import (
     AbstractImplicitRungeKutta,
     AbstractRosenbrock,
@@ -15,6 +15,7 @@ from ..solvers import (
     MassMatrixTerm,
     RadauIIA,
     mass_of,
+    refuse_products,
 )
 from ..stages import Mass
 
@@ -79,13 +80,19 @@ def refuse_solver(adjoint: str, solver: Any, *, any_solver: bool) -> None:
         )
 
 
-def refuse_terms(adjoint: str, terms: Any) -> None:
+def refuse_terms(adjoint: str, terms: Any, *, any_control: bool) -> None:
     """Refuses terms that are no ordinary differential equation, which explicit methods take."""
     term = unwrap_term(terms)
     if not isinstance(term, diffrax.ODETerm | MassMatrixTerm):
         raise ValueError(
             f"`adjoint={adjoint}()` was given a {type(term).__name__}; it needs a "
             f"`diffrax.ODETerm(vector_field)`. Write `adjoint={_INSTEAD}` for other terms."
+        )
+    refuse_products(term)
+    if own_methods(term, "contr") and not any_control:
+        raise ValueError(
+            f"`adjoint={adjoint}()` was given a {type(term).__name__} with its own `contr`; it needs "
+            f"`y' = f(t, y, args)`. Multiply in a `vf`, or write `adjoint={_EVERYTHING}`."
         )
 
 

@@ -174,7 +174,7 @@ def time_tangents(
     starts, ends = times.tangents(t0, t1, moved.step_to)
     slope = inputs.the_solver.func(inputs.terms, inputs.t0, inputs.y0, inputs.args)
     # The control has the direction of time, which the slope has not.
-    unit = inputs.terms.contr(zero, zero + 1)
+    _, unit = jax.jvp(lambda t: inputs.terms.contr(inputs.t0, t), (inputs.t0,), (zero + 1,))
     slope = flatten_state(slope)[0]
     # What has failed may have no slope where it starts, which times zero is NaN.
     slope = jnp.where(ok, slope * unit.astype(slope.dtype), 0)

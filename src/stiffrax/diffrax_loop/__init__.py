@@ -69,4 +69,8 @@ from ._step_times import (
     step_times as step_times,
     with_step_to as with_step_to,
 )
-from ._wrapped_terms import close_terms as close_terms, unwrap_term as unwrap_term
+from ._wrapped_terms import (
+    close_terms as close_terms,
+    own_methods as own_methods,
+    unwrap_term as unwrap_term,
+)

@@ -1,8 +1,9 @@
 """The user's own term within the wrappers that `diffeqsolve` puts around it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
+import diffrax
 import equinox as eqx
 from jaxtyping import Array, PyTree
 
@@ -16,16 +17,30 @@ def unwrap_term(term: Any) -> Any:
     return term
 
 
+def own_methods(term: Any, *names: str) -> list[str]:
+    """Which of these a subclass of `diffrax.ODETerm` has defined itself."""
+    kind = type(term) if isinstance(term, diffrax.ODETerm) else diffrax.ODETerm
+    return [name for name in names if getattr(kind, name) is not getattr(diffrax.ODETerm, name)]
+
+
+@final
+class _ClosedField(diffrax.ODETerm):
+    """In place of a term that has a `vf` of its own."""
+
+    term: diffrax.ODETerm
+
+    def contr(self, t0: Any, t1: Any, **kwargs: Any) -> Any:
+        return self.term.contr(t0, t1, **kwargs)
+
+
 def close_terms(terms: Any, t: Array, y: PyTree[Array], args: PyTree) -> Any:
     """Traces the vector field; values it closes over become leaves, so that gradients reach them.
 
     A custom gradient rule sees only its arguments, while a model is often closed over.
     """
-
-    def replaced(term: Any, field: Callable) -> Any:
-        if isinstance(term, WrapTerm):
-            return eqx.tree_at(lambda w: w.term, term, replaced(term.term, field))
-        return eqx.tree_at(lambda o: o.vector_field, term, field)
-
-    field = unwrap_term(terms).vector_field
-    return replaced(terms, eqx.filter_closure_convert(field, t, y, args))
+    if isinstance(terms, WrapTerm):
+        return eqx.tree_at(lambda w: w.term, terms, close_terms(terms.term, t, y, args))
+    if own_methods(terms, "vf"):
+        return _ClosedField(eqx.filter_closure_convert(terms.vf, t, y, args), terms)
+    field: Callable = eqx.filter_closure_convert(terms.vector_field, t, y, args)
+    return eqx.tree_at(lambda o: o.vector_field, terms, field)

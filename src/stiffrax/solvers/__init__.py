@@ -47,6 +47,7 @@ from ._step_memory import CollocationInterpolation as CollocationInterpolation
 from ._terms import (
     mass_of as mass_of,
     may_be_singular as may_be_singular,
+    refuse_products as refuse_products,
     system_of_terms as system_of_terms,
 )
 from ._variable_order import RadauIIA as RadauIIA

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ..diffrax_loop import AdjointTerm, unwrap_term
+from ..diffrax_loop import AdjointTerm, own_methods, unwrap_term
 from ..stages import Mass, StageSystem, flat_mass, stage_system
 from ..tableaus import Tableau
 from ._mass_matrix_term import MassMatrixTerm
@@ -30,6 +30,16 @@ def check_term(terms: Any, *, may_have_mass: bool = False) -> None:
             f"A {type(term).__name__} was given to a solver of stiffrax; it needs a "
             "`diffrax.ODETerm(vector_field)`. For a sum of stiff and non-stiff terms use "
             "`diffrax.KenCarp4`, for noise an SDE solver."
+        )
+    refuse_products(term)
+
+
+def refuse_products(term: Any) -> None:
+    """Refuses a term whose slope is multiplied in a way of its own, which steps would not do."""
+    for name in own_methods(term, "prod", "vf_prod"):
+        raise ValueError(
+            f"A {type(term).__name__} with its own `{name}` was given to stiffrax, whose steps do not "
+            "call it. Write a `vf` that returns such slopes, or `diffrax.ODETerm(vector_field)`."
         )
 
 
