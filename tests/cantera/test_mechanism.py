@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.cantera._falloff import Troe
+from stiffrax.cantera._rates import Troe
 
 R = 8314.46261815324
 

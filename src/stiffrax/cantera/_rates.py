@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._falloff import LEAST, Troe, read_troe
 from ._reactions import (
     Reactions,
     arrhenius_numbers,
@@ -17,6 +16,9 @@ from ._reactions import (
     pressure_tables,
 )
 from ._thermodynamics import GAS_CONSTANT
+
+# The logarithm of nothing has no derivative: the least that single precision holds is taken.
+_LEAST = 1e-37
 
 
 @final
@@ -85,6 +87,33 @@ def _chebyshev(x: Float[Array, " k"], degrees: int) -> Float[Array, "k degrees"]
 
 
 @final
+class Troe(eqx.Module):
+    r"""The factor $F$ with $\log_{10} F = \log_{10} F_c / (1 + f^2)$, about a center $F_c(T)$."""
+
+    a: Float[Array, " falloffs"]
+    T3: Float[Array, " falloffs"]
+    T1: Float[Array, " falloffs"]
+    T2: Float[Array, " falloffs"]
+
+    def logarithm(
+        self, reactions: Reactions, T: Float[Array, ""], log_Pr: Float[Array, " falloffs"]
+    ) -> Float[Array, " falloffs"]:
+        """The common logarithm of the factor, from that of the reduced pressure."""
+        center = (1 - self.a) * _decay(T, self.T3) + self.a * _decay(T, self.T1)
+        center = center + jnp.where(reactions.has_T2, jnp.exp(-self.T2 / T), 0.0)
+        log_center = jnp.log10(jnp.maximum(center, _LEAST))
+        shifted = log_Pr - 0.4 - 0.67 * log_center
+        ratio = shifted / (0.75 - 1.27 * log_center - 0.14 * shifted)
+        return jnp.where(reactions.is_troe, log_center / (1 + ratio * ratio), 0.0)
+
+
+def _decay(T: Float[Array, ""], scale: Float[Array, " k"]) -> Float[Array, " k"]:
+    """`exp(-T / scale)`; of 1e-30, which stands for nothing, single precision has no derivative."""
+    vanishes = (scale > 0) & (scale < 1e-3 * T)
+    return jnp.where(vanishes, 0.0, jnp.exp(-T / jnp.where(vanishes, T, scale)))
+
+
+@final
 class Rates(eqx.Module):
     """The numbers of all rate constants, in the order of the reactions; kmol, m, s and J.
 
@@ -111,7 +140,7 @@ class Rates(eqx.Module):
     ) -> Float[Array, " falloffs"]:
         """What the rate constants of falloffs are multiplied with, at third bodies `M`."""
         ratio = jnp.exp(self.low.logarithm(T) - log_k[reactions.falloffs])
-        Pr = jnp.maximum(M * ratio, LEAST)
+        Pr = jnp.maximum(M * ratio, _LEAST)
         broadening = self.troe.logarithm(reactions, T, jnp.log10(Pr))
         share = jnp.where(reactions.is_activated, ratio, Pr) / (1 + Pr)
         return share * jnp.exp(float(np.log(10.0)) * broadening)
@@ -126,7 +155,7 @@ def read_rates(gas: Any) -> Rates:
     return Rates(
         _arrhenius([getattr(rate, "high_rate", rate) for rate in rates], multipliers),
         _arrhenius([rates[i].low_rate for i in falloff], multipliers[falloff]),
-        read_troe([rates[i] for i in falloff]),
+        _read_troe([rates[i] for i in falloff]),
         _read_pressure_rates(rates),
     )
 
@@ -148,3 +177,14 @@ def _read_pressure_rates(rates: list[Any]) -> PressureRates:
     for filled, given in zip(chebyshev, data, strict=True):
         filled[: given.shape[0], : given.shape[1]] = given
     return PressureRates(arrhenius(tables[..., 1:4]), jnp.asarray(chebyshev))
+
+
+def _read_troe(falloffs: list[Any]) -> Troe:
+    """The numbers of all falloffs; those of Lindemann's have some that mean nothing."""
+    rows = np.tile([0.0, 1.0, 1.0, 0.0], (len(falloffs), 1))
+    for row, rate in zip(rows, falloffs, strict=True):
+        row[: len(rate.falloff_coeffs)] = rate.falloff_coeffs
+    # As in Cantera: where `T3` or `T1` is zero, its term is as small as one of 1e-3 makes it.
+    widths = rows[:, 1:3]
+    widths[widths == 0] = 1e-3
+    return Troe(*jnp.asarray(rows).T)

@@ -4,7 +4,11 @@ Every model takes one state vector `y` of shape `(n,)`, so it is a diffrax vecto
 Batches go through `jax.vmap`.
 """
 
-from ._linear import AbstractLinearModel as AbstractLinearModel, Library as Library
+from ._linear import (
+    AbstractLinearModel as AbstractLinearModel,
+    AbstractTermModel as AbstractTermModel,
+    Library as Library,
+)
 from ._parameter import (
     Parameter as Parameter,
     bounded as bounded,
@@ -26,7 +30,6 @@ from ._system import (
     System as System,
     check_no_system as check_no_system,
 )
-from ._term_model import AbstractTermModel as AbstractTermModel
 from ._wrapped_fields import (
     CoupledField as CoupledField,
     ScaledField as ScaledField,

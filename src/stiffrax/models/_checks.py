@@ -35,6 +35,23 @@ def own_names(model: Any) -> tuple[str, ...] | None:
     return next((names for places, names in named_parts(model) if places is None), None)
 
 
+def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names given for the states of a model, by default its own.
+
+    **Raises:** `ValueError` for its own ones in another order, which would exchange states.
+    """
+    own = own_names(model)
+    if names is None or own is None:
+        return own if names is None else names
+    if _are_chosen(own) and tuple(names) != own and sorted(names) == sorted(own):
+        raise ValueError(
+            f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
+            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, "
+            "names)`."
+        )
+    return names
+
+
 def chosen_names(model: Any) -> tuple[str, ...]:
     """The names that a model gives all its states itself, none where nobody chose them."""
     names = own_names(model) or ()

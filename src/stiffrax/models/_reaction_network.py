@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .._arguments import check_count, real_numbers
 from ..data._names import check_names
 from ._checks import check_coefficients, check_single, check_state, holds_parameters, named_parts
+from ._linear import AbstractTermModel
 from ._polynomial import Polynomial, monomials
-from ._term_model import AbstractTermModel
 
 # How many candidates are made before the pattern is called too wide: a fit has a column for each.
 _MOST_CANDIDATES = 20_000

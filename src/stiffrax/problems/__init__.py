@@ -8,11 +8,6 @@ from ._chaotic import (
     lorenz as lorenz,
     roessler as roessler,
 )
-from ._oscillators import (
-    lotka_volterra as lotka_volterra,
-    van_der_pol as van_der_pol,
-    van_der_pol_scaled as van_der_pol_scaled,
-)
 from ._problem import Problem as Problem
 from ._reactions import (
     hires as hires,
@@ -27,7 +22,10 @@ from ._small_systems import (
     linear_decay as linear_decay,
     linear_pair as linear_pair,
     linear_relaxation as linear_relaxation,
+    lotka_volterra as lotka_volterra,
     prothero_robinson as prothero_robinson,
     quadratic_triple as quadratic_triple,
+    van_der_pol as van_der_pol,
+    van_der_pol_scaled as van_der_pol_scaled,
 )
 from ._transistor_amplifier import transistor_amplifier as transistor_amplifier

@@ -23,8 +23,7 @@ from ..models import (
     ReactionNetwork,
     System,
 )
-from ..models._checks import check_state, named_parts, own_names
-from ._constraints import constraint, is_constraint, map_rows, refuse_constraints
+from ..models._checks import check_state, named_parts, names_for
 from ._jax_function import jax_function
 from ._numbers import (
     check_digits,
@@ -35,7 +34,14 @@ from ._numbers import (
     round_numbers,
     to_number,
 )
-from ._sums_of_terms import linear_rows, network_rows
+from ._rows import (
+    constraint,
+    is_constraint,
+    linear_rows,
+    map_rows,
+    network_rows,
+    refuse_constraints,
+)
 from ._system_field import field_of
 from ._trace import trace
 
@@ -117,24 +123,6 @@ def _(model: SymbolicModel) -> Any:
 @named_parts.register(Mapping)
 def _(equations: Mapping[Any, Any]) -> Any:
     return [(None, tuple(map(str, equations)))]
-
-
-def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
-    """The names given for the states of a model, by default its own.
-
-    **Raises:** `ValueError` for its own ones in another order, which would exchange states.
-    """
-    own = own_names(model)
-    if names is None or own is None:
-        return own if names is None else names
-    chosen = own != state_names(None, len(own))
-    if chosen and tuple(names) != own and sorted(names) == sorted(own):
-        raise ValueError(
-            f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
-            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, "
-            "names)`."
-        )
-    return names
 
 
 def to_sympy(

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from .._arguments import check_count, check_instance, check_positive
 from ..data._names import state_names
 from ..models import Polynomial, ReactionNetwork
+from ..models._checks import names_for
 from ..models._polynomial import monomials
 from ..models._reaction_network import rate_columns, side_text
-from ._equations import names_for
 from ._numbers import check_digits, shortest
-from ._sums_of_terms import finite_coefficients, finite_rates
+from ._rows import finite_coefficients, finite_rates, kept_network
 from ._text import latex_symbol
 
 # The most reactions with the same reactants. With five, two products, and five species that change,
@@ -129,8 +129,9 @@ def _columns(model: Polynomial | ReactionNetwork, rounding: float) -> Iterable[t
         columns, sizes = rate_columns(model), rate_columns(model, np.abs)
         order = sorted(columns, key=lambda powers: (sum(powers), [-x for x in powers]))
         # What cancels leaves rounding.
-        real = {q: np.abs(columns[q]) > rounding * sizes[q] for q in order}
-        return [(q, np.where(real[q], columns[q], 0), sizes[q]) for q in order]
+        for q, size in sizes.items():
+            columns[q] = np.where(np.abs(columns[q]) > rounding * size, columns[q], 0)
+        return [(q, columns[q], sizes[q]) for q in order]
     coefficients = finite_coefficients(model)
     largest = np.max(np.abs(coefficients), axis=1)
     return [
@@ -150,13 +151,14 @@ def _split(
     """Products and rates of the fewest reactions of these reactants that say the column, if any."""
     from scipy.optimize import nnls
 
-    relative = column / np.where(sizes > 0, sizes, 1)
+    sizes = np.where(sizes > 0, sizes, 1)
+    relative = column / sizes
     # Entries that the tolerance allows to miss need no reaction of their own.
     changed = np.abs(relative) > tolerance / len(column)
     groups = monomials(len(q), products).exponents
     # Nothing is made by one reaction to be taken by another.
     groups = groups[~np.any((groups != q) & ~changed, axis=1) & np.any(groups != q, axis=1)]
-    changes = (groups - q).T / np.where(sizes > 0, sizes, 1)[:, None]
+    changes = (groups - q).T / sizes[:, None]
     # Rates of slow and of fast reactions are of one size to the search.
     units = np.linalg.norm(changes, axis=0)
     changes = changes / units
@@ -197,13 +199,10 @@ def to_mhchem(network: Any, *, digits: int | None = 3) -> str:
 
     ```
     """
-    network = paramax.unwrap(network)
-    check_instance(
-        "network", network, ReactionNetwork, "a reaction network", "srx.to_reactions(model)"
-    )
     check_digits(digits)
-    kept, lines = network.kept(), []
-    for text, rate in zip(kept.reactions(), finite_rates(kept), strict=True):
+    kept, rates = kept_network(network)
+    lines = []
+    for text, rate in zip(kept.reactions(), rates, strict=True):
         left, right = (_in_mhchem(side) for side in text.split(" -> "))
         value = shortest(rate)
         number = f"{value!r}" if digits is None else f"{value:.{digits}g}"

@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-import paramax
 
-from .._arguments import check_instance, real_numbers
+from .._arguments import real_numbers
 from ..models import ReactionNetwork
 from ._numbers import shortest
-from ._sums_of_terms import finite_rates
+from ._rows import kept_network
 
 
 def to_sbml(network: Any, initial_state: Any) -> str:
@@ -37,10 +36,7 @@ def to_sbml(network: Any, initial_state: Any) -> str:
 
     ```
     """
-    network = paramax.unwrap(network)
-    check_instance(
-        "network", network, ReactionNetwork, "a reaction network", "srx.to_reactions(model)"
-    )
+    network, rates = kept_network(network)
     amounts = real_numbers("initial_state", initial_state)
     if amounts.shape != (network.num_states,):
         raise ValueError(
@@ -53,8 +49,6 @@ def to_sbml(network: Any, initial_state: Any) -> str:
                 f"The species {name!r} cannot be named so in SBML, which has ASCII letters, digits and "
                 "underscores. Name it otherwise, in `srx.ReactionNetwork(reactions, species)`."
             )
-    kept = network.kept()
-    rates = finite_rates(kept)
     if not np.all(np.isfinite(amounts)):
         raise ValueError(f"`initial_state` is {amounts}; a model in SBML needs finite numbers.")
     libsbml = _libsbml()
@@ -68,7 +62,7 @@ def to_sbml(network: Any, initial_state: Any) -> str:
         _set(species, Id=name, Compartment=volume, InitialAmount=shortest(amount), Constant=False)
         _set(species, HasOnlySubstanceUnits=True, BoundaryCondition=False)
     for number, (q, change, rate) in enumerate(
-        zip(kept.reactants, kept.stoichiometry, rates, strict=True), start=1
+        zip(network.reactants, network.stoichiometry, rates, strict=True), start=1
     ):
         constant = _free(f"k{number}", network)
         _set(model.createParameter(), Id=constant, Value=shortest(rate), Constant=True)

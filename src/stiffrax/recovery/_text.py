@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import check_instance
-from ._constraints import is_constraint
 from ._equations import TIME, as_system, symbol_names
 from ._numbers import with_decimal
 from ._parse import parse
+from ._rows import is_constraint
 
 if TYPE_CHECKING:
     import sympy

@@ -1,12 +1,14 @@
-"""Rows of models that are sums of terms with a coefficient each."""
+"""Rows of equations: sums of terms with a coefficient each, and constraints, `Eq(0, g)`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import paramax
 
+from .._arguments import check_instance
 from ..models import AbstractLinearModel, Library, ReactionNetwork
 from ..models._checks import check_single
 from ..models._reaction_network import rate_columns
@@ -55,6 +57,15 @@ def finite_rates(network: ReactionNetwork) -> np.ndarray:
     return rates
 
 
+def kept_network(network: Any) -> tuple[ReactionNetwork, np.ndarray]:
+    """The reactions that are not switched off, and their rates."""
+    network = paramax.unwrap(network)
+    check_instance(
+        "network", network, ReactionNetwork, "a reaction network", "srx.to_reactions(model)"
+    )
+    return network.kept(), finite_rates(network.kept())
+
+
 def network_rows(network: ReactionNetwork, states: Sequence[Any], threshold: float) -> list[Any]:
     """Not by all monomials, of which a large network needs few."""
     import sympy
@@ -66,3 +77,35 @@ def network_rows(network: ReactionNetwork, states: Sequence[Any], threshold: flo
         for i in np.flatnonzero(np.abs(column) > threshold):
             terms[i].append(to_number(column[i]) * product)
     return [sympy.Add(*row) for row in terms]
+
+
+def constraint(formula: Any) -> Any:
+    """The row `0 = formula`."""
+    import sympy
+
+    return sympy.Eq(0, formula, evaluate=False)
+
+
+def is_constraint(row: Any) -> bool:
+    """Whether a row reads `0 = g`."""
+    import sympy
+
+    return isinstance(row, sympy.Eq) and row.lhs == 0
+
+
+def map_rows(function: Callable[[Any], Any], rows: Iterable[Any]) -> tuple[Any, ...]:
+    """The rows with `function` applied to their formulas."""
+    return tuple(
+        constraint(function(row.rhs)) if is_constraint(row) else function(row) for row in rows
+    )
+
+
+def refuse_constraints(rows: Sequence[Any], states: Sequence[str]) -> None:
+    """Raises `ValueError` if a row is a constraint."""
+    for state, row in zip(states, rows, strict=True):
+        if is_constraint(row):
+            raise ValueError(
+                f"The row of {state!r} is a constraint, `0 = {row.rhs}`, and no rate of change. "
+                "Differential equations alone are compared and made a vector field; `to_text` and "
+                "`to_latex` write both."
+            )
