@@ -48,11 +48,11 @@ class AbstractTermModel(eqx.Module):
         """`f(y)`."""
 
     def with_coefficients(self: Model, coefficients: Any) -> Model:
-        """This model with other coefficients, plain numbers; those that are not active become zero.
+        """This model with other coefficients; those that are not active become zero.
 
         **Arguments:**
 
-        - `coefficients`: numbers, shaped like those of the model.
+        - `coefficients`: numbers, shaped like those of the model, whose scale and bounds they lose.
 
         **Raises:** `ValueError` if they have another shape or are complex.
         """
