@@ -156,3 +156,40 @@ def test_large_terms_that_cancel_excuse_their_rounding_and_no_more(dtype):
     assert consistent(jnp.array([1 + 4 * eps, 0.0], dtype))
     with pytest.raises(eqx.EquinoxRuntimeError, match="consistent_initial_values"):
         consistent(jnp.array([1.0, 0.3], dtype))
+
+
+def solve_chain(rows, structure):
+    """Nine times `x' = u - x` with `u = cos t` and `v = sin t - x`, the constraints in these rows."""
+
+    @jax.jit
+    def from_time(at):
+        def chain(t, y, args):
+            x, u, v = y.reshape(-1, 3).T
+            constraints = (u - jnp.cos(t), v + x - jnp.sin(t))
+            return jnp.stack([u - x, *(constraints[i] for i in rows)], 1).reshape(-1)
+
+        x = jnp.linspace(0.1, 1.0, 9)
+        y0 = jnp.stack([x, jnp.cos(at) + 0 * x, jnp.sin(at) - x], 1).reshape(-1)
+        term = srx.MassMatrixTerm(chain, np.tile([1.0, 0.0, 0.0], 9))
+        solver = srx.BackwardEuler(structure=structure)
+        return diffrax.diffeqsolve(term, solver, at, at + 1, 0.5, y0).ys[-1].reshape(-1, 3)
+
+    return from_time
+
+
+def test_a_band_without_pivots_is_told_from_a_start_off_the_constraints():
+    # Each constraint is in the row of a component that it does not contain.
+    run = solve_chain((1, 0), srx.Banded(1, 1))
+    message = r"in `structure=Banded\(1, 1\)`.*in the row of a component.*Dense"
+    # At zero the constraints hold exactly.
+    for at in (0.3, 0.0):
+        with pytest.raises(Exception, match=message):
+            jax.block_until_ready(run(at))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "structure"), [((0, 1), srx.Banded(2, 1)), ((1, 0), srx.Dense())])
+def test_what_is_advised_for_a_band_without_pivots_solves(rows, structure):
+    x, u, v = solve_chain(rows, structure)(0.3).T
+    np.testing.assert_allclose(u, np.cos(1.3))
+    np.testing.assert_allclose(v, np.sin(1.3) - x)

@@ -49,6 +49,11 @@ _LEFT_OUT = (
     "The mass matrix has entries outside of `structure={structure}`; Jacobian and mass must "
     "both have that structure. Write `structure=stiffrax.Dense()`."
 )
+_UNFACTORED = (
+    "The matrix of a step could not be factored in `structure={structure}`, which exchanges few rows. "
+    "Write each constraint in the row of a component that it determines, or "
+    "`structure=stiffrax.Dense()`."
+)
 
 
 def check_mass(
@@ -98,16 +103,18 @@ def check_start(
     able = jnp.asarray(True)
     if not damps and unwrap_term(terms).singular is None:
         able = ~mass.is_singular()
-    consistent = jnp.asarray(True)
+    consistent, factored = jnp.asarray(True), jnp.asarray(True)
     if damps and unwrap_term(terms).singular is not False:
-        consistent = _is_consistent(system, mass, tolerance, structure, gamma)
+        consistent, factored = _is_consistent(system, mass, tolerance, structure, gamma)
     if throws:
         left_out = _LEFT_OUT.format(structure=structure.written)
         consistent = eqx.error_if(consistent, ~fits, left_out)
         message = _UNDAMPED.format(solver=type(solver).__name__)
         consistent = eqx.error_if(consistent, ~able, message)
+        unfactored = _UNFACTORED.format(structure=structure.written)
+        consistent = eqx.error_if(consistent, ~factored, unfactored)
         consistent = eqx.error_if(consistent, ~consistent, _VIOLATED)
-    return consistent & fits & able
+    return consistent & factored & fits & able
 
 
 def _is_consistent(
@@ -116,7 +123,8 @@ def _is_consistent(
     tolerance: ErrorTolerance | None,
     structure: AbstractStructure,
     gamma: float,
-) -> Bool[Array, ""]:
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the constraints hold, and whether a sparse structure has factors to tell by."""
     # A first step has no length where the solve has none, or starts just before a jump.
     h, f = jnp.where(system.h == 0, 1, system.h), system.field(system.t0, system.y0)
     violation = mass.out_of_range(f)
@@ -145,7 +153,10 @@ def _is_consistent(
     # Without a matrix its product: among the leaves is all that the field closes over.
     parts = [change] if isinstance(structure, MatrixFree) else jax.tree.leaves(hJ)
     entries = jnp.concatenate([f, *(x.reshape(-1) for x in parts)])
-    return holds | ~jnp.all(jnp.isfinite(entries))
+    fails = ~jnp.all(jnp.isfinite(entries))
+    patterned = getattr(structure, "structure", structure).has_pattern
+    factored = jnp.all(jnp.isfinite(correction)) | (not patterned)
+    return holds | fails, factored | fails
 
 
 def _change_of(function: Callable[[Array], Array], y: Float[Array, " n"]) -> Array:
