@@ -36,6 +36,40 @@ def of_residuals(residuals):
     return evaluate
 
 
+def guessed(count):
+    return Box(*np.outer([-np.inf, np.inf, 1.0], np.ones(count)), np.full(count, True))
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_plain_numbers_whose_sizes_differ_beyond_rounding_are_all_found(size):
+    units, rows = np.array([1.0, size]), np.array([[1.0, 2.0], [3.0, 1.0], [1.0, 1.0]])
+
+    def evaluate(xs):
+        found = []
+        for x in xs:
+            z = rows @ (x * units) - [5.0, 5.0, 3.0]  # zero at 1 and 2
+            stacked = np.concatenate([np.column_stack([rows * units, z]), np.zeros((3, 3))])
+            found.append(Evaluation(0.5 * float(z @ z), np.linalg.qr(stacked, mode="r"), 0))
+        return found
+
+    (found,) = run_together([minimize(np.zeros(2), guessed(2), 20)], evaluate)
+    assert found is not None
+    assert found.stopped == "converged"
+    np.testing.assert_allclose(found.x * units, [1.0, 2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e9])
+def test_a_number_far_from_the_guess_of_its_size_is_found_after_a_poor_step(size):
+    evaluate = of_residuals(lambda k: np.exp(10 * k[None] / size) - np.exp(5.0))
+    (found,) = run_together(
+        [minimize(np.zeros(1), guessed(1), 100)],
+        lambda xs: evaluate([x.astype(complex) for x in xs]),
+    )
+    assert found is not None
+    assert found.stopped == "converged"
+    np.testing.assert_allclose(found.x, 0.5 * size, rtol=1e-4)
+
+
 TIMES = np.array([0.0, 2.0, 4.0, 6.0, 8.0])
 
 

@@ -41,12 +41,13 @@ class Linear(LikelihoodModel):  # type: ignore
         return (SLOPES @ x)[None, :, None], SLOPES[None, :, None, :]
 
 
-def fitted(upper=9.0, lower=-9.0, start=0.0):
-    rows = np.concatenate([np.column_stack([ROWS, np.zeros(2)]), np.zeros((2, 4))])
+def fitted(upper=9.0, lower=-9.0, start=0.0, size=1.0):
+    rows = np.column_stack([ROWS * [1.0, 1.0, size], np.zeros(2)])
+    rows = np.concatenate([rows, np.zeros((2, 4))])
     x = np.array([0.0, 0.0, start])
     best = Found(x, Evaluation(0.0, np.linalg.qr(rows, "r"), 0), 0, 0, "converged")
     ends = np.array([-9.0, -9.0, lower]), np.array([9.0, 9.0, upper])
-    return ParameterFit(Linear(), Box(*ends, np.ones(3)), [best])
+    return ParameterFit(Linear(), Box(*ends, np.ones(3), np.full(3, size != 1)), [best])
 
 
 def test_the_log_density_adds_the_volume_of_what_terms_are_densities_of():
@@ -62,6 +63,16 @@ def test_a_band_is_infinite_where_it_depends_on_what_the_data_do_not_tell(bound)
     half = [0.5, np.sqrt(0.25 + 16), np.inf, 2.0]
     np.testing.assert_allclose((band.upper - band.values)[0, :, 0], half, rtol=1e-9)
     np.testing.assert_allclose((band.values - band.lower)[0, :, 0], half, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_plain_numbers_whose_sizes_differ_beyond_rounding_are_known(size):
+    # At the value found, a number that is large tells that its unit is.
+    fit = fitted(np.inf, -np.inf, 1 / size, size)
+    np.testing.assert_allclose(fit.estimates["c"].standard_error, 2 / size, rtol=1e-9)
+    band = fit.band(0.6826894921370859)
+    ends = [0.5, 2 / size + np.sqrt(0.25 + (4 / size) ** 2), 3 / size]
+    np.testing.assert_allclose(band.upper[0, [0, 1, 3], 0], ends, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("value", "bound"), [(0.5, ""), (1e-8, ""), (0.0, "lower")])

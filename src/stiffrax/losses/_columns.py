@@ -24,8 +24,6 @@ def states_of(system: System, data: Measurements) -> tuple[str, ...]:
     """The names of the states, in the order of `y`: the columns of the data where there are none.
 
     Names of a field that nobody chose count where no column stands for them, or all have them.
-
-    **Raises:** `ValueError` if a part of the field names states otherwise.
     """
     own = own_names(system) or ()
     if system.states or (own and (system.observe is not None or {*data.names} <= {*own})):

@@ -121,10 +121,7 @@ def _check_size(size: Any, most: int, what: str) -> int:
 def _window_of(
     loss: Callable[..., Any], data: Trajectories | Measurements, drawn: bool
 ) -> int | None:
-    """The length of what a minibatch is drawn from: windows that the loss asks for, or whole runs.
-
-    A plain function in a sum of losses sees whole runs unless minibatches are drawn.
-    """
+    """The length of what a minibatch is drawn from: windows that the loss asks for, or whole runs."""
     window = loss.window if isinstance(loss, AbstractLoss) else None
     if isinstance(data, Measurements):
         return None

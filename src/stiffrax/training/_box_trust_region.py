@@ -13,10 +13,13 @@ from ._lockstep import Evaluation, Search
 # make differences of about 1e-6 (measured: with 1e-6 for the first, searches for the rate of
 # y' = r y^2 stalled at rounding in three starts of four).
 SMALLEST_GAIN, NO_GAIN = 1e-4, 1e-6
-# Half-widths of the box, in units of `scale`, which is e-fold for a rate: the first and the largest
-# allow what a line through residuals of kinetics can still predict; below the last, only rounding
-# is left. Chosen, not measured.
+# Half-widths of the box, in units of `scale`, which is e-fold for a rate: the first and the largest,
+# which that of a guess may exceed, allow what a line through residuals of kinetics can still predict;
+# below the last, only rounding is left. Chosen, not measured.
 FIRST_BOX, LARGEST_BOX, SMALLEST_BOX = 1.0, 4.0, 1e-9
+# A guess of a scale is lowered to what moves the residuals by so many times their size. Chosen, not
+# measured.
+_MOST_MOVED = 1e3
 # The usual bounds on gained over predicted, below which the box shrinks and above which it grows.
 _POOR, _GOOD = 0.25, 0.75
 
@@ -55,6 +58,13 @@ class Box(NamedTuple):
     guessed: Any = False
     held: tuple[int, ...] = ()
 
+    def lowered(self, triangle: Float[np.ndarray, "q q"]) -> "Box":
+        """Guesses of scales are no larger than the model at a point bears."""
+        C, c = triangle[:, :-1], triangle[:, -1]
+        with np.errstate(divide="ignore"):
+            most = _MOST_MOVED * max(np.linalg.norm(c), 1.0) / np.linalg.norm(C, axis=0)
+        return self._replace(scale=np.where(self.guessed, np.minimum(self.scale, most), self.scale))
+
 
 def minimize(
     x: Float[np.ndarray, " p"], box: Box, max_steps: int, known: Evaluation | None = None
@@ -74,6 +84,8 @@ def minimize(
     size, k, failed_steps, tried, far = FIRST_BOX, 0, 0, False, False
     curvature = Curvature(box.scale)
     while k < max_steps:
+        box = box.lowered(here.triangle)
+        curvature.rescale(box.scale)
         for model in curvature.models(here):
             step, gain = _model_step(x, model, box, size)
             reach = gain if size >= LARGEST_BOX else _model_step(x, model, box, LARGEST_BOX)[1]
@@ -99,7 +111,7 @@ def minimize(
         if gained < _POOR * gain:
             size = min(size, length) / 4
         elif gained > _GOOD * gain and length > 0.9 * size:
-            size = min(2 * size, max(size, LARGEST_BOX))
+            size *= 2
         if there.usable:
             curvature.learn(here, there, trial - x)
         if gained > 0:
@@ -128,10 +140,14 @@ def _model_step(
     high = np.minimum((box.upper - x) / box.scale, walls)
     free = np.flatnonzero(high > low)
     free = free[~np.isin(free, box.held)]
-    step = np.zeros(len(x))
+    step, unit = np.zeros(len(x)), np.ones(len(x))
+    # Least squares drop columns that are small beside others, which those of a guess may be.
+    norms = np.linalg.norm(C, axis=0)
+    np.divide(1, norms, out=unit, where=np.asarray(box.guessed) & (norms > 0))
+    low, high, C = (low / unit)[free], (high / unit)[free], (C * unit)[:, free]
     if free.size:
-        found = lsq_linear(C[:, free], -c, (low[free], high[free]), method="bvls", max_iter=200)
-        step[free] = np.clip(found.x, low[free], high[free])
+        found = lsq_linear(C, -c, (low, high), method="bvls", max_iter=200)
+        step[free] = np.clip(found.x, low, high) * unit[free]
     return step * box.scale, max(gain_of(model, step), 0.0)
 
 
@@ -159,6 +175,11 @@ class Curvature:
         self._scale = scale
         self._missing = np.zeros((len(scale),) * 2)
         self._augmented = False
+
+    def rescale(self, scale: Float[np.ndarray, " p"]) -> None:
+        """To other units."""
+        ratio = scale / self._scale
+        self._missing, self._scale = self._missing * np.outer(ratio, ratio), scale
 
     def models(self, here: Evaluation) -> tuple[np.ndarray, np.ndarray]:
         """Rows `[C, c]` of the model in use, then of the other, in units of the scale."""

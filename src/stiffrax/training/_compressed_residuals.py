@@ -60,9 +60,6 @@ class CompressedResiduals:
     `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model; a least-squares solver
     that is given these `p + 1` residuals does what it would do with the thousands they stand for.
     Samples that could not be predicted have no residual: they are counted beside.
-
-    Blocks of windows are done one after the other by one compiled program, whatever their number:
-    all fits of one model with one solver share it.
     """
 
     def __init__(self, residuals: WindowResiduals, windows: Windows):
@@ -127,8 +124,7 @@ class CompressedResiduals:
     def triangle(self, model: Any, passes: int = 1) -> tuple[Float[np.ndarray, "q q"], int]:
         """The triangular factor of `[J, r]`, by Cholesky from sums over blocks, and the failures.
 
-        The product of a tall matrix with itself is one library call a block; a QR factorization of
-        the blocks (tried first) takes several times as long.
+        A QR factorization of the blocks takes several times as long.
         The squared condition number costs accuracy of the step only, never of the gradient. Where
         columns hardly differ, a second pass (Cholesky QR, twice), if it is allowed, gives it back:
         the factor of `[J, r] R^-1` times `R`.

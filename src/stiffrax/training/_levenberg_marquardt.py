@@ -185,10 +185,9 @@ def projected_gradient(C: np.ndarray, c: np.ndarray, smallest: float = 0.0) -> f
 
     $$|P r| / |r|, \qquad P = J J^+$$
 
-    It has no unit, lies between 0 and 1 and is the same for any linear change of parameters. No
-    column of `J` has a larger cosine with `r`, and its square is the part of the sum of squares that
-    the next Gauss-Newton step is predicted to gain (the relative offset of Bates and Watts, but for
-    the degrees of freedom). Residuals below `smallest` count as if they were that large.
+    It is the same for any linear change of parameters; its square is the part of the sum of squares
+    that the next Gauss-Newton step is predicted to gain. Residuals below `smallest` count as if they
+    were that large.
     """
     if not (np.all(np.isfinite(C)) and np.all(np.isfinite(c))):
         return np.inf

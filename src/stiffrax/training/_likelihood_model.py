@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..data import Measurements
 from ..losses import LikelihoodLoss, Simulation, evaluate_loss, weighted_terms
@@ -32,11 +32,8 @@ class LikelihoodModel:
     r"""Evaluates the negative log-likelihood and the terms added to it, at many points together.
 
     Rows of the Gauss-Newton model are those of Fisher scoring: one for each measured cell, and one
-    more where its standard deviation depends on parameters. Their derivatives are forward
-    sensitivities: columns that share the factorizations of one solve. What is added to the
-    likelihood, such as priors, comes in with its second derivatives, those that are positive.
-
-    One program serves all fits of systems of the same structure to data of the same shape.
+    more where its standard deviation depends on parameters. What is added to the likelihood, such as
+    priors, comes in with its second derivatives, those that are positive.
     """
 
     def __init__(self, vector: ParameterVector, loss: Any, data: Measurements):
@@ -47,7 +44,8 @@ class LikelihoodModel:
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
         self._cells, self._column = cells, cells % data.num_columns
         self._parts = _Parts(
-            vector.given, vector.places, self.likelihood, others, data, jnp.asarray(cells)
+            *(vector.given, vector.places, self.likelihood, others, data),
+            *map(jnp.asarray, (cells, vector.scale, vector.guessed)),
         )
         self._width = 1  # of the batch evaluated last, whose program is there
 
@@ -182,6 +180,8 @@ class _Parts(eqx.Module):
     others: list[tuple[Any, Any]]
     data: Measurements
     cells: Int[Array, " cells"]
+    scale: Float[Array, " p"]
+    guessed: Bool[Array, " p"]
 
     def system(self, x: Float[Array, " p"]) -> Any:
         return filled(self.given, x, self.places)
@@ -234,8 +234,9 @@ class _Parts(eqx.Module):
         total, num_failed = jnp.sum(self._of_cells(terms.cost)), jnp.sum(found.failed)
         rows = self._rows_of_cells(terms, found.sd, by_value, by_sd)
         told = list(rows)
+        scale = jnp.where(self.guessed, jnp.maximum(self.scale, jnp.abs(x)), self.scale)
         for weight, term in self.others:
-            other = _rows_of_term(functools.partial(self._other, term, weight), x)
+            other = _rows_of_term(functools.partial(self._other, term, weight), x, scale)
             total, num_failed = total + other.value, num_failed + other.num_failed
             rows.append(other.raised)
             told.append(other.told)
@@ -275,9 +276,12 @@ class _TermRows(NamedTuple):
     told: Array
 
 
-def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> _TermRows:
+def _rows_of_term(
+    term: Callable[[Array], tuple[Array, Array]], x: Array, scale: Array
+) -> _TermRows:
     (value, num_failed), gradient = jax.value_and_grad(term, has_aux=True)(x)
-    hessian = jax.hessian(lambda x: term(x)[0])(x)
+    gradient = gradient * scale
+    hessian = jax.hessian(lambda x: term(x)[0])(x) * jnp.outer(scale, scale)
     # In units in which all of its priors, sharp or not, have curvatures of about one.
     unit = jnp.sqrt(jnp.abs(jnp.diagonal(hessian)) + 1e-3 * jnp.abs(gradient) + 1e-8)
     curvature, modes = jnp.linalg.eigh(hessian / (unit[:, None] * unit[None]))
@@ -289,7 +293,8 @@ def _rows_of_term(term: Callable[[Array], tuple[Array, Array]], x: Array) -> _Te
     c = along / jnp.sqrt(jnp.where(raised > 0, raised, 1))
 
     def rows(kept: Array) -> Array:
-        return jnp.append(jnp.sqrt(kept)[:, None] * modes.T * unit[None], c[:, None], axis=1)
+        told = jnp.sqrt(kept)[:, None] * modes.T * (unit / scale)[None]
+        return jnp.append(told, c[:, None], axis=1)
 
     return _TermRows(value, num_failed, rows(raised), rows(told))
 

@@ -51,8 +51,7 @@ def run_together(
 ) -> list[T | None]:
     """The results of the searches, many at a time evaluated in one batch.
 
-    A search that ends makes room for the next. Ctrl-C ends all, which return what they have; those
-    not begun have no result.
+    Ctrl-C ends all, which return what they have; those not begun have no result.
     """
     width = next((w for w in _WIDTHS if w >= len(searches)), _WIDTHS[-1])
     results: list[T | None] = [None] * len(searches)

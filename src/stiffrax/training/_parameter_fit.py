@@ -93,7 +93,12 @@ class ParameterFit:
         self.x, self.cost = best.x, best.cost
         self.system = model.vector.system(best.x)
         rows = model.rows(self.system, best.evaluation, best.x)
-        rows = rows._replace(values=rows.values * box.scale)
+        # Beside a column in units too large what others tell would be lost as rounding.
+        known = box._replace(
+            scale=np.where(box.guessed, np.maximum(box.scale, abs(best.x)), box.scale)
+        )
+        self._scale = known.lowered(best.evaluation.triangle).scale
+        rows = rows._replace(values=rows.values * self._scale)
         # How much the data depend on each.
         self._acting = np.max(np.abs(rows.values), axis=0, initial=0.0)
         self._free = np.flatnonzero([not self._bound(i) for i in range(len(box.scale))])
@@ -107,11 +112,7 @@ class ParameterFit:
 
     @classmethod
     def of(cls, model: LikelihoodModel, box: Box, found: list[Found | None]) -> "ParameterFit":
-        """From all searches, of which some may not have begun.
-
-        **Raises:** `ValueError` if every one began where a solve fails, or a derivative is not finite;
-        `KeyboardInterrupt` if it came before anything was solved.
-        """
+        """From all searches, of which some may not have begun."""
         begun = sorted((one for one in found if one is not None), key=lambda one: one.cost)
         solved = bool(begun) and np.isfinite(begun[0].cost)
         if not solved and any(one is None or one.stopped == "interrupted" for one in found):
@@ -147,7 +148,7 @@ class ParameterFit:
         return sum(one.cost <= self.cost + 0.1 for one in self.starts)
 
     def _set_errors(self, errors: ParameterErrors) -> None:
-        scale = self._box.scale[self._free]
+        scale = self._scale[self._free]
         own = errors.covariance() * np.outer(scale, scale)
         self.covariance[np.ix_(self._free, self._free)] = own
         quantile = errors.quantile(np.eye(len(scale)), 0.95)
@@ -258,7 +259,7 @@ class ParameterFit:
         if points is not None:
             drawn = model.data.resampled(check_count("points", points, least=2), log_time=log_time)
             model = model.on(drawn)
-        return prediction_band(model, self.x, self._errors, self._box.scale, level)
+        return prediction_band(model, self.x, self._errors, self._scale, level)
 
     @functools.cached_property
     def noise(self) -> dict[str, float]:

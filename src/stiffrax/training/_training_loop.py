@@ -204,10 +204,7 @@ def _stays_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
 def advance(
     training: Training, state: TrainingState, stop: Int[Array, ""]
 ) -> tuple[TrainingState, Float[Array, "most_steps 3"]]:
-    """Steps until `stop`, at most `MOST_STEPS`, or until no more are of use: the record of each.
-
-    One program for any number of steps, so that how long a call takes can be chosen while running.
-    """
+    """Steps until `stop`, at most `MOST_STEPS`, or until no more are of use: the record of each."""
     record = jnp.zeros((MOST_STEPS, 3), state.best_value.dtype)
     first = state.step
 

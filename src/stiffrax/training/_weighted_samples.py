@@ -32,9 +32,6 @@ class WeightedSamples(NamedTuple):
 
         A value of weight zero in one of several states, which may stand for none, gives way to what
         lies between those of its state in its run that count.
-
-        **Raises:** `ValueError` for a scale that is not positive, and weights that are negative, all
-        zero, or do not fit the data.
         """
         scale, weight = _checked_scale(scale, weight, data), _checked_weight(weight, data)
         data, weight = _that_count(data, weight)
@@ -64,10 +61,7 @@ class WeightedSamples(NamedTuple):
         return self._replace(data=part, weight=self.weight[runs, : part.ts.shape[1]])
 
     def count(self, free_starts: bool) -> int:
-        """How many numbers are fitted: all samples but the first of a run, or all of them.
-
-        **Raises:** `ValueError` if there are none.
-        """
+        """How many numbers are fitted: all samples but the first of a run, or all of them."""
         count = int(np.sum((self.weight if free_starts else self.weight[:, 1:]) > 0))
         if count == 0:
             raise ValueError(

@@ -67,9 +67,6 @@ class WindowResiduals(eqx.Module):
 
     $$y \leftarrow (1 - coupling) \, y + coupling \, y_k$$
 
-    (an observer with that gain): at one each segment starts from its sample, at zero the window is
-    predicted from its start alone.
-
     A segment whose step cannot be solved, or has no finite derivative, has no residual and takes part
     in no sum: it is counted. The next segment starts from its sample, and fails where a state of it
     has no weight.
