@@ -117,3 +117,29 @@ def test_a_far_step_that_gains_nothing_ends_a_search_on_a_flat_tail():
     (found,) = run_together([minimize(np.ones(1), box, 200)], evaluate)
     assert found is not None
     assert found.stopped == "converged"
+
+
+@pytest.mark.parametrize("outliers", [[3.0, 0.0, 0.0], [2.0, 0.0, -1.0]])
+def test_a_search_converges_where_residuals_are_zero_whose_absolute_values_it_adds(outliers):
+    # Where most lie on a curve it has the least sum, whatever the others are.
+    ts = np.linspace(0.0, 2.0, 9)
+    values = 1.5 * np.exp(-ts) + np.append(np.zeros(6), outliers)
+
+    def residuals(x):
+        return (x[1] * np.exp(-x[0] * ts) - values) / 0.1
+
+    def evaluate(xs):
+        found = []
+        for x in xs:
+            z, moved = residuals(x), x + 1e-30j * np.eye(2)
+            rows = np.column_stack([residuals(one).imag / 1e-30 for one in moved])
+            stacked = np.concatenate([np.column_stack([rows, np.sign(z)]), np.zeros((3, 3))])
+            triangle, kinks = np.linalg.qr(stacked, mode="r"), np.column_stack([rows, z])
+            found.append(Evaluation(float(np.sum(np.abs(z))), triangle, 0, kinks))
+        return found
+
+    box = Box(np.array([-5.0, 0.0]), np.array([5.0, 5.0]), np.array([1.0, 0.5]))
+    (found,) = run_together([minimize(np.array([0.3, 1.0]), box, 50)], evaluate)
+    assert found is not None
+    assert [found.stopped, found.steps < 15] == ["converged", True]
+    np.testing.assert_allclose(found.x, [1.0, 1.5], rtol=1e-5)

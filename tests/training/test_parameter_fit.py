@@ -26,7 +26,7 @@ class Linear(LikelihoodModel):  # type: ignore
             estimates=lambda system, data: [False], by_column=lambda data: [srx.NormalNoise()]
         )
         self.data = SimpleNamespace(ts=np.arange(4.0)[None])
-        self._parts = SimpleNamespace(others=())
+        self._parts = SimpleNamespace(others=(), kinked=None)
 
     def on(self, data):
         return self

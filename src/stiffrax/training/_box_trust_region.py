@@ -20,6 +20,9 @@ FIRST_BOX, LARGEST_BOX, SMALLEST_BOX = 1.0, 4.0, 1e-9
 # A guess of a scale is lowered to what moves the residuals by so many times their size. Chosen, not
 # measured.
 _MOST_MOVED = 1e3
+# Widths of squares in place of `|z|`, one after the other. Halved each time they let go too late of
+# residuals that should not be zero.
+_WIDTHS = 0.75 ** np.arange(60)
 # The usual bounds on gained over predicted, below which the box shrinks and above which it grows.
 _POOR, _GOOD = 0.25, 0.75
 
@@ -87,8 +90,10 @@ def minimize(
         box = box.lowered(here.triangle)
         curvature.rescale(box.scale)
         for model in curvature.models(here):
-            step, gain = _model_step(x, model, box, size)
-            reach = gain if size >= LARGEST_BOX else _model_step(x, model, box, LARGEST_BOX)[1]
+            step, gain = _kinked_step(x, here.kinks, model, box, size)
+            reach, length = gain, np.max(np.abs(step / box.scale))
+            if size < LARGEST_BOX and length > 0.9 * size:
+                reach = _kinked_step(x, here.kinks, model, box, LARGEST_BOX)[1]
             if reach >= SMALLEST_GAIN:
                 break
         if reach < SMALLEST_GAIN and (tried or reach == 0.0):
@@ -107,12 +112,11 @@ def minimize(
         gained = here.cost - there.cost if there.usable else -np.inf
         tried = there.usable and gained < NO_GAIN
         far = far and gained < NO_GAIN
-        length = np.max(np.abs(step / box.scale))
         if gained < _POOR * gain:
             size = min(size, length) / 4
         elif gained > _GOOD * gain and length > 0.9 * size:
             size *= 2
-        if there.usable:
+        if there.usable and here.kinks is None:
             curvature.learn(here, there, trial - x)
         if gained > 0:
             x, here = trial, there
@@ -127,6 +131,23 @@ def _moved(
     for bound in (box.lower, box.upper):
         new = np.where(np.abs(new - bound) <= rounding, bound, new)
     return np.clip(new, box.lower, box.upper)
+
+
+def _kinked_step(
+    x: np.ndarray, kinks: Any, model: np.ndarray, box: Box, size: float
+) -> tuple[Float[np.ndarray, " p"], float]:
+    """The step to the least of a model in which terms are `|z|` and not lines, by reweighting."""
+    if kinks is None:
+        return _model_step(x, model, box, size)
+    D, z = kinks[:, :-1] * box.scale, kinks[:, -1]
+    step, along = np.zeros(len(x)), np.zeros(len(z))
+    for width in _WIDTHS:
+        root = np.sqrt(np.maximum(np.abs(z + along), width))
+        rows = np.column_stack([D / root[:, None], z / root - np.sign(z) * root])
+        step, _ = _model_step(x, np.concatenate([model, rows]), box, size)
+        along = D @ (step / box.scale)
+    bent = np.sum(np.abs(z + along) - np.abs(z) - np.sign(z) * along)
+    return step, max(gain_of(model, step / box.scale) - bent, 0.0)
 
 
 def _model_step(

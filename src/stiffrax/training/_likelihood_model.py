@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..data import Measurements
-from ..losses import LikelihoodLoss, Simulation, evaluate_loss, weighted_terms
+from ..losses import LaplaceNoise, LikelihoodLoss, Simulation, evaluate_loss, weighted_terms
 from ._lockstep import Evaluation
 from ._parameter_errors import Rows
 from ._parameter_vector import ParameterVector, filled
@@ -43,9 +44,12 @@ class LikelihoodModel:
         self.likelihood = likelihood.for_data(data)
         cells = np.flatnonzero(self.likelihood.counted(vector.given, data))
         self._cells, self._column = cells, cells % data.num_columns
+        laplace = [isinstance(x, LaplaceNoise) for x in self.likelihood.by_column(data)]
+        kinked = np.array(laplace)[self._column]
         self._parts = _Parts(
             *(vector.given, vector.places, self.likelihood, others, data),
             *map(jnp.asarray, (cells, vector.scale, vector.guessed)),
+            kinked=kinked if kinked.any() else None,
         )
         self._width = 1  # of the batch evaluated last, whose program is there
 
@@ -54,9 +58,12 @@ class LikelihoodModel:
         self._width = len(points)
         found = self._parts.evaluate(jnp.asarray(points))
         columns = map(np.asarray, (found.cost, found.rows, found.num_failed))
+        kinks: Any = [None] * len(points)
+        if found.kinks is not None:
+            kinks = np.asarray(found.kinks, float)[:, self._parts.kinked]
         return [
-            Evaluation(float(cost), np.asarray(triangle, float), int(num_failed))
-            for cost, triangle, num_failed in zip(*columns, strict=True)
+            Evaluation(float(cost), np.asarray(triangle, float), int(num_failed), own)
+            for cost, triangle, num_failed, own in zip(*columns, kinks, strict=True)
         ]
 
     def on(self, data: Measurements) -> "LikelihoodModel":
@@ -80,7 +87,7 @@ class LikelihoodModel:
         """What is told at one point; the triangle where no row need be told apart."""
         triangle = evaluation.triangle[:, :-1]
         estimated = np.flatnonzero(self.likelihood.estimates(system, self.data))
-        if not self._parts.others:
+        if not self._parts.others and self._parts.kinked is None:
             if not estimated.size:
                 return Rows(triangle, np.full(len(triangle), -1), np.zeros(0, int))
             if self.data.num_columns == 1:
@@ -161,7 +168,8 @@ class LikelihoodModel:
 class _Model(NamedTuple):
     """The cost and its model at one point, whose rows are those of each cell first, or at many.
 
-    Nothing is raised in the rows that are `told`; `noise` is that of columns.
+    Rows that are `told` are those of Fisher scoring alone; `noise` is that of columns; `kinks` would
+    be those of an `Evaluation` if all noise were Laplace's.
     """
 
     cost: Array
@@ -169,6 +177,7 @@ class _Model(NamedTuple):
     num_failed: Array
     told: Array
     noise: Array
+    kinks: Any
 
 
 class _Parts(eqx.Module):
@@ -182,6 +191,7 @@ class _Parts(eqx.Module):
     cells: Int[Array, " cells"]
     scale: Float[Array, " p"]
     guessed: Bool[Array, " p"]
+    kinked: Any
 
     def system(self, x: Float[Array, " p"]) -> Any:
         return filled(self.given, x, self.places)
@@ -234,6 +244,14 @@ class _Parts(eqx.Module):
         total, num_failed = jnp.sum(self._of_cells(terms.cost)), jnp.sum(found.failed)
         rows = self._rows_of_cells(terms, found.sd, by_value, by_sd)
         told = list(rows)
+        kinks = None
+        if self.kinked is not None:
+            away = self._of_cells(self.likelihood.residuals(system, found, self.data))
+            away = -math.sqrt(2) * away[:, None]
+            kinks = jnp.append(rows[0][:, :-1], away, 1)
+            # What is far from its kink curves less.
+            flat = jnp.where(self.kinked[:, None], jnp.maximum(jnp.abs(away), 1) ** -0.5, 1)
+            rows[0] = jnp.append(rows[0][:, :-1] * flat, rows[0][:, -1:] / flat, 1)
         scale = jnp.where(self.guessed, jnp.maximum(self.scale, jnp.abs(x)), self.scale)
         for weight, term in self.others:
             other = _rows_of_term(functools.partial(self._other, term, weight), x, scale)
@@ -245,7 +263,7 @@ class _Parts(eqx.Module):
         unknown = jnp.asarray(self.data.sd) == 0
         noise = jnp.max(jnp.where(unknown, spread, 0), axis=(0, 1))
         stacked, told = (jnp.concatenate([*x, square]) for x in (rows, told))
-        return _Model(total, stacked, num_failed, told, noise)
+        return _Model(total, stacked, num_failed, told, noise, kinks)
 
     def _of_cells(self, x: Array) -> Array:
         return x.reshape(-1, *x.shape[3:])[self.cells]

@@ -28,11 +28,13 @@ class Evaluation(NamedTuple):
     - `cost`: infinite where a solve failed.
     - `triangle`: an upper triangular `[C, c]`, `(p + 1, p + 1)`.
     - `num_failed`: solves that failed.
+    - `kinks`: rows `[D, z]` of those terms of the cost that are `|z|`; `None` without.
     """
 
     cost: float
     triangle: Float[np.ndarray, "q q"]
     num_failed: int
+    kinks: Any = None
 
     @property
     def usable(self) -> bool:

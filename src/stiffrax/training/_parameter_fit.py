@@ -112,7 +112,11 @@ class ParameterFit:
 
     @classmethod
     def of(cls, model: LikelihoodModel, box: Box, found: list[Found | None]) -> "ParameterFit":
-        """From all searches, of which some may not have begun."""
+        """From all searches, of which some may not have begun.
+
+        **Raises:** `ValueError` if every one began where a solve fails, or a derivative is not finite;
+        `KeyboardInterrupt` if it came before anything was solved.
+        """
         begun = sorted((one for one in found if one is not None), key=lambda one: one.cost)
         solved = bool(begun) and np.isfinite(begun[0].cost)
         if not solved and any(one is None or one.stopped == "interrupted" for one in found):
