@@ -11,7 +11,7 @@ from lines_without_solves import LOSS, by_formula, measured, system
 
 import stiffrax as srx
 from stiffrax.losses import check_columns, with_states
-from stiffrax.losses._columns import columns_with_spread
+from stiffrax.losses._model_and_data import columns_with_spread
 
 A_B = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 0.4], "B": [0.0, 0.6]})
 B_A = srx.Measurements.from_table({"t": [0.0, 1.0], "B": [0.0, 0.6], "A": [1.0, 0.4]})

@@ -11,7 +11,7 @@ import paramax
 import pytest
 
 import stiffrax as srx
-from stiffrax.losses._columns import _columns
+from stiffrax.losses._model_and_data import _columns
 from stiffrax.losses._simulation import Simulator, _initial_states
 
 TS = np.array([1.0, 2.0, 3.0])

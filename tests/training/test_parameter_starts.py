@@ -7,8 +7,8 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.training._box_trust_region import Found
+from stiffrax.training._checkpoint import StartStore
 from stiffrax.training._lockstep import Evaluation
-from stiffrax.training._parameter_starts import StartStore
 from stiffrax.training._parameter_vector import ParameterVector
 
 TABLE = {"t": [-1.0, 1.0, 2.0], "A": [None, 0.5, 0.2], "T": [300.0] * 3, "u": [0.0, 1.0, 2.0]}

@@ -1,10 +1,5 @@
 """Objectives of training: equinox modules called as `loss(model, data)`."""
 
-from ._columns import (
-    check_columns as check_columns,
-    states_of as states_of,
-    with_states as with_states,
-)
 from ._error_measures import (
     AbstractErrorMeasure as AbstractErrorMeasure,
     ScaledMAE as ScaledMAE,
@@ -31,7 +26,13 @@ from ._loss import (
     losses_of as losses_of,
     weighted_terms as weighted_terms,
 )
-from ._model_and_data import check_data as check_data, check_model as check_model
+from ._model_and_data import (
+    check_columns as check_columns,
+    check_data as check_data,
+    check_model as check_model,
+    states_of as states_of,
+    with_states as with_states,
+)
 from ._neighborhood_loss import NeighborhoodLoss as NeighborhoodLoss
 from ._noise import (
     AbstractNoise as AbstractNoise,

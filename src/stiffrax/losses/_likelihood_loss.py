@@ -16,8 +16,8 @@ from ..adjoints import default_adjoint
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
-from ._columns import columns_with_spread
 from ._loss import AbstractLoss, LossValue, check_parts
+from ._model_and_data import columns_with_spread
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
 from ._simulation import Simulation, Simulator, check_starts, starting_cells
 

@@ -16,7 +16,7 @@ from ..data import Conditions, Measurements
 from ..models import SteadyState, System
 from ..solvers import MassMatrixTerm, on_constraints
 from ..stages import Dense, stop_gradient
-from ._columns import conditions_of, observe, states_of
+from ._model_and_data import conditions_of, observe, states_of
 from ._schedule import make_schedule
 from ._solve_runs import solve_runs
 

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from .._arguments import check_count
 from ..losses import check_cells_to_fit, check_measurements, check_system, with_states
 from ._box_trust_region import Box, Found, Hops
+from ._checkpoint import StartStore
 from ._likelihood_model import LikelihoodModel
 from ._lockstep import run_together
 from ._parameter_fit import ParameterFit
-from ._parameter_starts import StartStore
 from ._parameter_vector import ParameterVector
 from ._progress import progress_bar
 
