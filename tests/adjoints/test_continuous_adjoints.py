@@ -17,9 +17,8 @@ from stiffrax.adjoints._adjoint_equation import (
     LinearRadau,
 )
 from stiffrax.adjoints._adjoint_loop import AdjointTolerances
-from stiffrax.adjoints._cotangent_jumps import cotangent_jumps
 from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
-from stiffrax.adjoints._saved_values import saved_places
+from stiffrax.adjoints._saved_values import cotangent_jumps, saved_places
 from stiffrax.adjoints._step_equations import StepEquations
 from stiffrax.diffrax_loop import SavedValues, Step, StepRecord
 

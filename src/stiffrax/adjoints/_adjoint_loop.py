@@ -21,8 +21,8 @@ from .._trees import select
 from ..diffrax_loop import StepRecord
 from ..stages import stop_gradient
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearStep
-from ._cotangent_jumps import CotangentJumps
 from ._parameter_quadrature import AdjointStep, add_integral
+from ._saved_values import CotangentJumps
 from ._step_equations import StepEquations
 
 # SAFE, and the bounds of RADAU5 on a change of the step, FACL and FACR (Hairer and Wanner).

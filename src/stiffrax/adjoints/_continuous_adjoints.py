@@ -10,9 +10,9 @@ from .._arguments import check_choice, check_count, check_instance, check_tolera
 from .._options import Failed
 from ._adjoint_equation import AbstractLinearMethod, LinearKenCarp, LinearRadau
 from ._adjoint_loop import AdjointTolerances, solve_adjoint
-from ._cotangent_jumps import cotangent_jumps
 from ._differentiable_solve import AbstractRecordedAdjoint, Recorded
 from ._refusals import FORWARD, refuse_singular_mass
+from ._saved_values import cotangent_jumps
 from ._step_equations import StepEquations
 from ._sweeps import SavedTangents, SolveTangents
 

@@ -15,11 +15,6 @@ from ._enclosing_solve import (
     takes_report as takes_report,
     traced_once as traced_once,
 )
-from ._error_control import (
-    ErrorLeaf as ErrorLeaf,
-    scaled_error as scaled_error,
-    smallest_step as smallest_step,
-)
 from ._events import (
     close_event as close_event,
     event_mask as event_mask,
@@ -55,12 +50,15 @@ from ._save_buffers import (
     with_tangents as with_tangents,
 )
 from ._step_report import (
+    ErrorLeaf as ErrorLeaf,
     ReportingNorm as ReportingNorm,
     StepReport as StepReport,
     StepWork as StepWork,
     asks_for_report as asks_for_report,
     plain_norm as plain_norm,
     reporting_norm as reporting_norm,
+    scaled_error as scaled_error,
+    smallest_step as smallest_step,
 )
 from ._step_times import (
     StepTimes as StepTimes,

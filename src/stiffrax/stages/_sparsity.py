@@ -2,16 +2,19 @@
 
 import abc
 import functools
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree
 
-from .._arguments import as_integer, plain_integer
+from .._arguments import as_integer, check_state, plain_integer
+from .._flat_state import flatten_state
 from ..linear_algebra import (
     WIDEST_BLOCK,
     Pattern,
@@ -21,7 +24,6 @@ from ..linear_algebra import (
     factor_shifted_band,
     factor_shifted_sparse,
 )
-from ._detect_pattern import detect_pattern
 from ._mass import Mass
 from ._probes import probe, probe_part, refuse_entries_outside, spread_groups
 from ._stage_system import FlatField
@@ -260,7 +262,7 @@ class Sparsity(AbstractPatterned):
 
         ```
         """
-        return cls(detect_pattern(vector_field, y0, args, t0), linear_solver)
+        return cls(_detect_pattern(vector_field, y0, args, t0), linear_solver)
 
     @property
     def num_groups(self) -> int:
@@ -332,3 +334,34 @@ def _colors(entries: "csr_matrix") -> np.ndarray:
         taken[color, rows] = True
         colors[column] = color
     return colors
+
+
+def _detect_pattern(
+    vector_field: Callable[..., PyTree], y0: PyTree[ArrayLike], args: Any, t0: Any
+) -> "csr_matrix":
+    """Which component of the vector field can depend on which state, whatever time and state are.
+
+    **Raises:** `ImportError` that says what to install.
+    """
+    from scipy.sparse import csr_matrix
+
+    try:
+        asdex = importlib.import_module("asdex")
+    except ImportError as error:
+        raise ImportError(
+            "`Sparsity.detect` needs the package asdex, and a JAX from 0.9 on that it loads with: "
+            f"{error}. Run `pip install 'stiffrax[sparse]'`, or write the pattern: "
+            "`Sparsity(pattern)`."
+        ) from error
+    check_state(y0)
+    flat, unravel = flatten_state(y0)
+
+    def field(t: Array, x: Array) -> Array:
+        slope = vector_field(t, unravel(x), args)
+        return flatten_state(jax.tree.map(lambda s, y: jnp.asarray(s, y.dtype), slope, unravel(x)))[
+            0
+        ]
+
+    found = asdex.jacobian_sparsity(field, jnp.asarray(t0, flat.dtype), flat, argnums=1)
+    ones = np.ones(len(found.rows), bool)
+    return csr_matrix((ones, (found.rows, found.cols)), shape=(flat.size, flat.size))
