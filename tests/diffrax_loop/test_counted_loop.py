@@ -51,6 +51,14 @@ class TestCounts:
         assert rejected > 0 or name != "stock"
 
     @pytest.mark.slow_cases("fixed", "predictive")
+    def test_all_but_two_are_numbers_as_the_page_for_users_of_diffrax_says(self, name):
+        stats = solution(name).stats
+        nested = {key for key, value in stats.items() if isinstance(value, dict)}
+        assert nested == {"last_step", "setup"}
+        counts = {key: int(x) for key, x in stats.items() if key.startswith("num_")}
+        assert set(stats) == {*counts, *nested, "max_steps"}
+
+    @pytest.mark.slow_cases("fixed", "predictive")
     def test_every_step_of_a_small_system_takes_a_jacobian_and_a_factorization(self, name):
         sol = solution(name)
         stats = sol.stats
