@@ -21,6 +21,7 @@ from ..linear_algebra import (
     library_matmul,
     looped_inverse,
     scaled_inverse,
+    small_inverse,
     stacked_columns,
 )
 from ..stages import (
@@ -106,12 +107,12 @@ def rows_where(
 ) -> ScaledInverse:
     """Scaled inverses of all steps if one of them is `wrong`, else only their shapes; no derivative.
 
-    Hardly ever needed, and compiled in every gradient: once, for all right-hand sides, and by loops,
-    however small the matrices.
+    Hardly ever needed, and compiled in every gradient: once, for all right-hand sides, and with
+    exchanges of rows at once, not only where a check asks for them.
     """
 
     def inverses(hJ: Array) -> ScaledInverse:
-        invert = ft.partial(scaled_inverse, unchecked=looped_inverse)
+        invert = ft.partial(scaled_inverse, invert=small_inverse)
         return jax.vmap(invert)(stacked_matrix(a, hJ))
 
     def nothing(hJ: Array) -> ScaledInverse:

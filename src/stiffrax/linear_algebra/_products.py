@@ -106,7 +106,7 @@ def _over_last_axis(combine: Callable, reduce: Callable, x: Array) -> Array:
     return functools.reduce(combine, [x[..., k] for k in range(x.shape[-1])])
 
 
-def short_sum(x: Float[Array, "*k n"]) -> Float[Array, "*k"]:
+def short_sum(x: Inexact[Array, "*k n"]) -> Inexact[Array, "*k"]:
     """Sums over the last axis."""
     return _over_last_axis(jnp.add, jnp.sum, x)
 

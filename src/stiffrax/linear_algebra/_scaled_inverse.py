@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
 from ._products import small_matmul
-from ._small_inverse import checked_inverse, unchecked_inverse
+from ._small_inverse import checked_inverse
 
 # Halves the exponents that are left each time: 2^400, units 60 decades apart on both sides, to 2.
 ROUNDS = 9
@@ -57,13 +57,13 @@ class ScaledInverse(eqx.Module):
 
 
 def scaled_inverse(
-    matrix: Inexact[Array, "*k n n"], unchecked: Callable[[Array], Array] = unchecked_inverse
+    matrix: Inexact[Array, "*k n n"], invert: Callable[[Array], Array] = checked_inverse
 ) -> ScaledInverse:
     """Scales and inverts: for matrices of any units; see `checked_inverse` for the cost."""
     rows, columns = scales(matrix)
     left, right = (x.astype(matrix.dtype) for x in (rows, columns))
     scaled = left[..., None] * matrix * right[..., None, :]
-    return ScaledInverse(scaled, checked_inverse(scaled, unchecked), rows, columns)
+    return ScaledInverse(scaled, invert(scaled), rows, columns)
 
 
 def scales(matrix: Inexact[Array, "*k l n"]) -> tuple[Float[Array, "*k l"], Float[Array, "*k n"]]:

@@ -121,9 +121,10 @@ def can_start(
     That is the state, the slope where the error estimate reads it, and the Jacobian unless an older
     one serves.
     """
-    finite = jnp.all(jnp.isfinite(system.y0))
+    start = 0 * system.y0
     if system.tableau.stiffly_accurate or system.tableau.explicit_first_stage:
-        finite = finite & jnp.all(jnp.isfinite(f0))
+        start = start + 0 * f0
+    finite = jnp.all(jnp.isfinite(start))
     if isinstance(attempt.factors.structure, MatrixFree):
         return finite
     usable = solution.converged | ~jnp.isfinite(system.h)

@@ -4,7 +4,6 @@ from ._block_diagonal import BlockDiagonal as BlockDiagonal
 from ._checked_factors import are_missing as are_missing, units_of as units_of
 from ._controller_tolerances import ControllerTolerances as ControllerTolerances
 from ._growing_modes import (
-    grows as grows,
     grows_unresolved as grows_unresolved,
     stiff_powers as stiff_powers,
 )
@@ -21,10 +20,10 @@ from ._newton import SimplifiedNewton as SimplifiedNewton, StoppingRule as Stopp
 from ._probes import refuse_missing as refuse_missing
 from ._rosenbrock_stages import (
     RosenbrockSolution as RosenbrockSolution,
+    RosenbrockSystem as RosenbrockSystem,
     rosenbrock_increments as rosenbrock_increments,
     solve_rosenbrock as solve_rosenbrock,
 )
-from ._rosenbrock_system import RosenbrockSystem as RosenbrockSystem
 from ._rounded_products import round_products as round_products
 from ._rounding_noise import explained_by_rounding as explained_by_rounding
 from ._slope_solve import SlopeSolution as SlopeSolution, solve_slopes as solve_slopes

@@ -17,6 +17,8 @@ def grows_unresolved(
     powers: tuple[Float[Array, " n"], ...],
     scale: Float[Array, " n"] | float,
     largest: float | None = None,
+    bend: tuple[Float[Array, " n"], ...] = (),
+    largest_of_bend: float = 1.0,
 ) -> Bool[Array, ""]:
     r"""Whether a step is too large for a growing mode: $h \lambda > \gamma$.
 
@@ -39,31 +41,22 @@ def grows_unresolved(
     - `scale`: what counts as one in each component.
     - `largest`: of $h \lambda / \gamma$ that the method resolves, if that is less than one: before
       its pole a Rosenbrock method lets a mode grow by a multiple of what it should, or turns it.
+    - `bend`: another direction and `P` of it, which may not grow by more than `largest_of_bend`.
     """
-    scaled = jax.vmap(lambda power: scaled_error(power, scale))(jnp.stack(powers))
-    size = nonzero(largest_size(scaled)[:, None])
+    # All in one array: each sum by itself would be compiled by itself.
+    scaled = jax.vmap(lambda row: scaled_error(row, scale))(jnp.stack(powers + bend))
+    size = nonzero(largest_size(scaled))
     # Products of what is divided by a large number often could underflow.
-    unit = scaled / size
-    turns = jnp.all(jnp.sum(unit[:-1] * unit[1:], axis=-1) < 0)
-    if largest is None:
-        return turns
-    before, after = scaled[1:] / size[1:2]
-    return turns | (jnp.sum(before * after) * (1 - largest) > jnp.sum(before * before))
-
-
-def grows(
-    x: Float[Array, " n"], once: Float[Array, " n"], scale: Float[Array, " n"], gamma: float
-) -> Bool[Array, ""]:
-    r"""Whether a direction grows, $h \lambda$ above a tenth: by the quotient of Rayleigh of `P`.
-
-    Where a solution ends like $(t_1 - t)^{1/(k + 1)}$ it is $k / (k + 1)$ in a step to the end.
-
-    **Arguments:** `once`: `P x`; the rest as in `grows_unresolved`.
-    """
-    scaled = jax.vmap(lambda v: scaled_error(v, scale))(jnp.stack([x, once]))
-    size = largest_size(scaled[0])
-    x, once = scaled / nonzero(size)
-    return jnp.sum(x * once) * (1 - gamma / 10) > jnp.sum(x * x)
+    unit = scaled / size[:, None]
+    along = jnp.sum(unit[:-1] * unit[1:], axis=-1)
+    wrong = (along[0] < 0) & (along[1] < 0)
+    if largest is not None:
+        square = jnp.sum(unit[:-1] * unit[:-1], axis=-1)
+        limits = {1: largest, 3: largest_of_bend} if bend else {1: largest}
+        for i, limit in limits.items():
+            # By the quotient of Rayleigh of `P`, which is one over `1 - h lambda / gamma`.
+            wrong = wrong | (along[i] * (size[i + 1] / size[i]) * (1 - limit) > square[i])
+    return wrong
 
 
 def stiff_powers(

@@ -10,8 +10,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._trees import along_rows, select
-from ._rosenbrock_system import RosenbrockSystem
-from ._stage_system import SlopeSystem, StageSystem
 
 # The share of a batch to which the lanes still open are packed together, and the least number of
 # lanes for which gathering them costs less than it saves. Chosen, not measured.
@@ -116,7 +114,8 @@ def _packed(
     return lax.while_loop(lambda c: count(c) > 0, some, carry)
 
 
-System = TypeVar("System", StageSystem, SlopeSystem, RosenbrockSystem)
+# The equations of any engine's stages.
+System = TypeVar("System", bound=Any)
 
 
 @jax.custom_batching.custom_vmap

@@ -1,4 +1,4 @@
-"""The stages of a Rosenbrock step."""
+"""The stages of a Rosenbrock step: their equations, and how these are solved."""
 
 from dataclasses import replace
 from typing import Any, final
@@ -6,20 +6,25 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
-from .._trees import recompute_where
 from ..linear_algebra import (
     largest_size,
     library_matmul,
     small_matmul,
     stage_sum,
+    weighted_sum,
     with_derivative,
 )
+from ..tableaus import RosenbrockTableau
 from ._checked_factors import checked_factors
 from ._lanes import linearization_point
-from ._rosenbrock_system import RosenbrockSystem
+from ._mass import Mass
+from ._stage_system import FlatField
+from ._stopping_rules import ErrorTolerance
+from ._structure import AbstractStructure, zero_if_finite
 
 # Increments of so many units of rounding of what they are made of come of a singular matrix. Chosen,
 # not measured: of a matrix that is singular in exact numbers rounding leaves a few units.
@@ -27,69 +32,151 @@ _LOST = 100
 
 
 @final
+class RosenbrockSystem(eqx.Module):
+    r"""One step's equations for the increments `U`, as a residual that is linear in each:
+
+    $$R_i(U) = M \Big(\tfrac{1}{\gamma} U_i - \sum_{j<i} C_{ij} U_j\Big) - h J U_i
+      - h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big) - d_i h^2 f_t$$
+
+    `mass` is `None` where `M` is the identity.
+    """
+
+    tableau: RosenbrockTableau = eqx.field(static=True)
+    structure: AbstractStructure
+    field: FlatField
+    t0: Shaped[Array, ""]
+    dt: Shaped[Array, ""]
+    h: Float[Array, ""]
+    y0: Float[Array, " n"]
+    mass: Mass | None = None
+
+    @property
+    def times(self) -> Float[Array, " s"]:
+        """Times of the stages."""
+        return self.t0 + self.tableau.c.astype(self.t0.dtype) * self.dt
+
+    def time_derivative(self) -> Float[Array, " n"] | None:
+        """`f_t` at the start of the step; `None` where `f` does not read the time."""
+        if not self.field.depends_on_time:
+            return None
+        one = jnp.ones_like(self.t0)
+        return jax.jvp(lambda t: self.field(t, self.y0), (self.t0,), (one,))[1]
+
+    def of_time(self, f_t: Float[Array, " n"]) -> Float[Array, " n"]:
+        """`h^2 f_t`; not by the square of `h`, which has the direction of time."""
+        return self.h * self.dt.astype(f_t.dtype) * f_t
+
+    def times_mass(self, x: Float[Array, "*k n"]) -> Float[Array, "*k n"]:
+        """`M` times each row."""
+        return x if self.mass is None else self.mass.times(x)
+
+    def states(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
+        """The states of the stages."""
+        return self.y0[None] + small_matmul(jnp.asarray(self.tableau.A, U.dtype), U)
+
+    def times_jacobian(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
+        """`h J U_i`, by one forward-mode sweep a row, or a column of `J` where these are fewer."""
+        if self.y0.size < self.tableau.num_stages:
+            J = self.field.jacobian(self.t0, self.y0)
+            return self.h * library_matmul(U, J.T)
+
+        def push(u: Array) -> Array:
+            return jax.jvp(lambda y: self.field(self.t0, y), (self.y0,), (u,))[1]
+
+        return self.h * jax.vmap(push)(U)
+
+    def at_start(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
+        """`h J U_i + d_i h^2 f_t`, by derivatives at the start of the step."""
+        rows, f_t = self.times_jacobian(U), self.time_derivative()
+        if f_t is None:
+            return rows
+        return rows + jnp.asarray(self.tableau.d, U.dtype)[:, None] * self.of_time(f_t)[None]
+
+    def residual(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
+        """`R(U)` above."""
+        tableau, s = self.tableau, self.tableau.num_stages
+        couplings = jnp.asarray(np.eye(s) * tableau.shift - tableau.C, U.dtype)
+        slopes = self.h * jax.vmap(self.field)(self.times, self.states(U))
+        return self.times_mass(small_matmul(couplings, U)) - self.at_start(U) - slopes
+
+
+@final
 class RosenbrockSolution(eqx.Module):
     """The increments of a step, and what they were found with; outside of differentiation.
 
-    `ways`: from the start to the stages; `moves`: what a Newton iteration would move these by.
+    `bend`: what a Newton iteration would move a stage by, of the one that it moves the farthest
+    beyond the method's `largest_bend`, or zero.
     `finite`: whether increments and end are, and not lost in the rounding of a singular matrix;
     `starts`: whether what a step of any size is made of is finite.
     """
 
     U: Float[Array, "s n"]
-    ways: Float[Array, "s n"]
-    moves: Float[Array, "s n"]
+    bend: Float[Array, " n"]
     finite: Bool[Array, ""]
     starts: Bool[Array, ""]
     factors: Any
 
 
-def solve_rosenbrock(system: RosenbrockSystem) -> RosenbrockSolution:
+def solve_rosenbrock(
+    system: RosenbrockSystem, tolerance: ErrorTolerance | None = None
+) -> RosenbrockSolution:
     """Factors the matrix and goes through the stages.
 
     In a loop, which evaluates the field in one place: written out the stages take up to twice as
-    long to compile, and no less to run.
+    long to compile, and no less to run. What a Newton iteration would do is seen there as well: for
+    all stages at once, a step is an eighth more to compile.
     """
     tableau, structure, h, y0 = system.tableau, system.structure, system.h, system.y0
     J = structure.jacobian(system.field, system.t0, y0)
     f_t = system.time_derivative()
     at = system.field, system.t0, y0
     factors = checked_factors(tableau.shift, h, J, structure, system.mass, at)
-    A, C, d = (jnp.asarray(x, y0.dtype) for x in (tableau.A, tableau.C, tableau.d))
-    times = system.times
-
-    def put(rows: Array, row: Array, i: Array) -> Array:
-        return lax.dynamic_update_slice_in_dim(rows, row, i, 0)
-
+    coefficients = tableau.A, tableau.C, tableau.c, tableau.d
+    A, C, c, d = (jnp.asarray(x, y0.dtype) for x in coefficients)
+    times = jnp.asarray(tableau.c, system.t0.dtype)
     size, unit = largest_size(y0), 1.0 if system.mass is None else system.mass.largest
     limit = _LOST * jnp.finfo(y0.dtype).eps
 
     def stage(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        U, slopes, large = carry
-        slope = system.field(times[i], y0 + stage_sum(A[i], U))
+        U, first, bend, excess, large = carry
+        way = stage_sum(A[i], U)
+        slope = system.field(system.t0 + times[i] * system.dt, y0 + way)
         rhs = h * slope + system.times_mass(stage_sum(C[i], U))
         if f_t is not None:
             rhs = rhs + d[i] * system.of_time(f_t)
-        u = structure.solve(factors, rhs[None])
-        is_large = limit * largest_size(u[0]) > jnp.maximum(size, largest_size(rhs) / unit)
+        first = jnp.where(i == 0, slope, first)
+        if tolerance is None:
+            u = structure.solve(factors, rhs[None])[0]
+        else:
+            # What is left of `h f` without its expansion at the start of the step, in which the
+            # matrix itself stands for `h J`. At the first stage, which is the start, it is zero.
+            rest = h * (slope - first) - tableau.shift * system.times_mass(way)
+            if f_t is not None:
+                rest = rest - c[i] * system.of_time(f_t)
+            u, move = structure.solve_rows(factors, jnp.stack([rhs, rest]))
+            move = way + move
+            moved, gone = map(tolerance.scaled_norm, (move, way))
+            new = moved - tableau.largest_bend * gone
+            bend = jnp.where(new > excess, move, bend)
+            excess = jnp.where(new > excess, new, excess)
+        is_large = limit * largest_size(u) > jnp.maximum(size, largest_size(rhs) / unit)
         # The first such stage is the one that is seen: later ones are of its size.
         large = jnp.where(is_large & (large == num_stages), i, large)
-        return put(U, u, i), put(slopes, slope[None], i), large
+        return lax.dynamic_update_slice_in_dim(U, u[None], i, 0), first, bend, excess, large
 
     num_stages = tableau.num_stages
-    zeros = jnp.zeros((num_stages, y0.size), y0.dtype)
-    U, slopes, large = lax.fori_loop(0, num_stages, stage, (zeros, zeros, num_stages))
+    zeros, zero = jnp.zeros((num_stages, y0.size), y0.dtype), jnp.zeros_like(y0)
+    carry = zeros, zero, zero, jnp.zeros((), y0.dtype), num_stages
+    U, first, bend, _, large = lax.fori_loop(0, num_stages, stage, carry)
     u = U[jnp.minimum(large, num_stages - 1)]
-    is_large = large < num_stages
-    # Or small numbers are in other units than large ones.
-    lost = recompute_where(is_large, lambda: ~_is_determined(system, factors, J, u), is_large)
+    # Or small numbers are in other units than large ones. (A branch is twice as much to compile.)
+    lost = (large < num_stages) & ~_is_determined(system, factors, J, u)
     # The slope without the step, which may be what is not finite, or too large.
-    entries = [y0, slopes[0], *jax.tree.leaves(J)]
-    entries += [] if f_t is None else [f_t]
-    starts = jnp.all(jnp.isfinite(jnp.concatenate([x.reshape(-1) for x in entries])))
-    finite = jnp.all(jnp.isfinite(U)) & ~lost
-    ways = small_matmul(A, U)
-    moves = _moves(system, factors, ways, slopes, f_t)
-    return RosenbrockSolution(U, ways, moves, finite, starts, factors)
+    parts = sum(0 * x for x in (y0, first, f_t) if x is not None)
+    starts = jnp.all(jnp.isfinite(parts + sum(map(zero_if_finite, jax.tree.leaves(J)))))
+    end = y0 + weighted_sum(tableau.m, U) + sum(0 * u for u in U)
+    finite = jnp.all(jnp.isfinite(end)) & ~lost
+    return RosenbrockSolution(U, bend, finite, starts, factors)
 
 
 def _is_determined(
@@ -102,24 +189,8 @@ def _is_determined(
     absolute = mass if mass is None else replace(mass, entries=jnp.abs(mass.entries))
     shifted = system.tableau.shift * (size if absolute is None else absolute.times(size))
     rounding = jnp.finfo(u.dtype).eps * (slopes + shifted)
-    change, k = structure.solve(factors, rounding[None])[0], jnp.argmax(size)
-    return _LOST * jnp.abs(change[k]) < size[k]
-
-
-def _moves(
-    system: RosenbrockSystem, factors: Any, ways: Array, slopes: Array, f_t: Array | None
-) -> Float[Array, "s n"]:
-    r"""What one simplified Newton iteration would move each stage by.
-
-    That is $(\tfrac{1}{\gamma} M - h J)^{-1}$ times what is left of `h f` at the stage without its
-    expansion at the start of the step, in which the matrix itself stands for `h J`.
-    """
-    # The difference first: at the first stage, which is the start, it must be zero.
-    bends = system.h * (slopes - slopes[:1]) - system.tableau.shift * system.times_mass(ways)
-    if f_t is not None:
-        c = jnp.asarray(system.tableau.c, ways.dtype)[:, None]
-        bends = bends - c * system.of_time(f_t)[None]
-    return ways + system.structure.solve_rows(factors, bends)
+    change = structure.solve(factors, rounding[None])[0]
+    return jnp.any((size == largest_size(size)) & (_LOST * jnp.abs(change) < size))
 
 
 def _solve_linearized(

@@ -80,7 +80,7 @@ class AbstractStructure(eqx.Module):
 
         Divided by an infinite entry every residual is zero, which would pass for convergence.
         """
-        return jax.tree.map(lambda x: h * x + 0 * jnp.sum(x), jacobian)
+        return jax.tree.map(lambda x: h * x + zero_if_finite(x), jacobian)
 
     def mass_matrix(self, mass: Mass) -> Any:
         """A mass matrix in the form of the Jacobian, for `factor`.
@@ -117,6 +117,12 @@ class AbstractStructure(eqx.Module):
         """A Jacobian, or a mass matrix, of a state of `n` components as entries of a pattern; of no
         pattern, as a dense matrix."""
         raise NotImplementedError
+
+
+def zero_if_finite(x: Array) -> Array:
+    """Zero, or not a number where an entry is not finite."""
+    # Of `x` itself, made of columns, each column's sum would be compiled by itself.
+    return jnp.sum(0 * x)
 
 
 @final
