@@ -60,7 +60,8 @@ _FORCED = (
 )
 _ADAPTIVE = "take an adaptive controller, such as `PredictiveController`, or smaller fixed steps"
 _INCONSISTENT = (
-    "start a problem with a mass matrix from `consistent_initial_values(term, t0, y0, args)`"
+    "start a problem with a mass matrix from `consistent_initial_values(term, t0, y0, args)`; "
+    "`throw=True` says it if the start is refused for another reason"
 )
 _PREDICTIVE = (
     "take `PredictiveController`: many steps were rejected because the iteration failed, and it "
