@@ -28,9 +28,11 @@ def flatten_state(
 
     Both parts of an entry are neighbors, which keeps a band of the Jacobian a band.
     """
-    if not has_complex(y):
-        return ravel_pytree(y)
-    flat, unravel = ravel_pytree(jax.tree.map(_parts, y))
+    # Leaves of several precisions are one vector under strict promotion too.
+    with jax.numpy_dtype_promotion("standard"):
+        if not has_complex(y):
+            return ravel_pytree(y)
+        flat, unravel = ravel_pytree(jax.tree.map(_parts, y))
     whole = jax.tree.map(jnp.iscomplexobj, y)
 
     def restore(x: Array) -> PyTree[Array]:

@@ -142,7 +142,9 @@ def test_a_gradient_has_the_precision_of_what_it_is_by(adjoint):
 
     inputs = (jnp.array(0.5, jnp.float32), jnp.array(2.0))
     # Of one step, `(1 - single) start`.
-    for i, expected in enumerate([-2.0, 0.5]):
-        found = jax.grad(end, i)(*inputs)
-        assert found.dtype == inputs[i].dtype
+    for arguments, expected in [(0, -2.0), ((0, 1), (-2.0, 0.5))]:
+        found = jax.grad(end, arguments)(*inputs)
+        assert jax.tree.map(jnp.result_type, found) == jax.tree.map(
+            lambda i: inputs[i].dtype, arguments
+        )
         np.testing.assert_allclose(found, expected)
