@@ -104,6 +104,16 @@ def test_no_finite_gradient_is_said_with_all_reasons():
         )
 
 
+def test_gradients_that_are_all_zero_tell_no_adjoint_from_another():
+    # As those of solves that failed under `throw=False`.
+    with pytest.raises(
+        ValueError, match=r"finite gradient but zero \(a: zero like .*; b: zero like"
+    ):
+        srx.diagnostics.compare_adjoints(
+            lambda p, adjoint: 0.0 * p, jnp.array(2.0), dict.fromkeys("ab", srx.DiscreteAdjoint())
+        )
+
+
 @pytest.mark.parametrize("parameters", [2.0, {"k": 2, "name": "decay"}, ()])
 def test_nothing_to_differentiate_by_is_refused_before_any_adjoint_is_called_right(parameters):
     with pytest.raises(ValueError, match=r"without floating-point arrays.*jnp\.array\(2\.0\)"):

@@ -264,6 +264,8 @@ def test_kaplan_yorke_dimension_of_known_spectra(exponents, dimension):
 def test_dimension_of_no_exponents_is_refused():
     with pytest.raises(ValueError, match="one or more numbers"):
         kaplan_yorke_dimension([])
+    with pytest.raises(ValueError, match="`exponents` is a .* of dtype complex128"):
+        kaplan_yorke_dimension(np.array([1.0 + 1.0j]))
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,7 @@ def test_dimension_of_no_exponents_is_refused():
         ({"controller": diffrax.ConstantStepSize()}, "`step=0.1` of a Lyapunov spectrum"),
         ({"burn_in": -1.0}, "`burn_in=-1.0`"),
         ({"time": np.inf}, "`time=inf` was given; it needs a finite time"),
+        ({"time": "5"}, "`time` is a str of dtype"),
         ({"num_exponents": 2.0}, "`num_exponents=2.0`"),
         ({"blocks": 1}, "`blocks=1`"),
         ({"time": 0.5}, "`time=0.5` holds 5 intervals"),

@@ -138,3 +138,12 @@ def test_weights_and_sizes_of_another_shape_are_refused(measure, message):
         without_rank_promotion_errors(
             lambda: jax.eval_shape(lambda: loss(lambda t, y, args: -y, data))
         )
+
+
+@pytest.mark.parametrize(
+    ("weight", "bad"), [(lambda t, y: -1.0 - 0 * t, "-1"), (lambda t, y: 1 / (0.1 * y) ** 2, "inf")]
+)
+def test_weights_by_a_function_are_checked_on_the_data(weight, bad):
+    data = srx.Trajectories.from_arrays([0.0, 1.0], [[1.0], [0.0]])
+    with pytest.raises(ValueError, match=rf"`weight\(t, y\)` returns {bad} for a sample"):
+        srx.ScaledMSE(weight=weight).for_data(data)

@@ -98,6 +98,8 @@ def test_a_start_that_fails_is_counted_and_left_out():
         ([np.nan], {}, "finite numbers"),
         ([0.0], {"burn_in": 4.0}, "must hold the burn-in"),
         ([0.0], {"interval": 0.0}, "`interval=0.0`"),
+        ([0.0], {"time": np.inf}, "`time=inf`"),
+        ([0.0], {"burn_in": np.nan}, "`burn_in=nan`"),
         ([0.0], {"starts": 0}, "`starts=0`"),
         ([0.0], {"weight": -1.0}, "`weight=-1.0` was given; it needs finite numbers"),
         ([0.0], {"weight": [np.nan]}, "`weight=.*not negative"),

@@ -26,3 +26,8 @@ def test_wrong_option_is_named(options):
     name, value = next(iter(options.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):
         srx.HomotopySchedule(**options)
+
+
+def test_a_ratio_whose_powers_no_number_holds_has_strengths_all_the_same():
+    strengths = srx.HomotopySchedule(values=4, ratio=1e200).strengths
+    np.testing.assert_array_equal(strengths, [1.0, 1.0, 1.0, 0.0])

@@ -94,3 +94,12 @@ def test_a_step_to_a_bound_ends_on_it(x):
 def test_percents_are_refused_where_parts_are_asked_for(method):
     with pytest.raises(ValueError, match=r"`level=95\.0`.*Write `level=0\.95`"):
         method(None, level=95.0)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_added_and_not_finite_where_a_search_starts_is_told_from_a_failed_solve(value):
+    start = Found(np.zeros(1), Evaluation(value, np.zeros((2, 2)), 0), 0, 0, "failures")
+    with pytest.raises(
+        ValueError, match=f"The cost is {value} where .* to the likelihood is finite"
+    ):
+        ParameterFit.of(Linear(), Box(*np.zeros((3, 1))), [start])

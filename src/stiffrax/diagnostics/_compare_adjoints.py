@@ -166,7 +166,7 @@ def compare_adjoints(
     with its reason.
 
     **Raises:** `ValueError` if the loss is not a number, if nothing is differentiated by, or if no
-    adjoint gives a finite gradient.
+    adjoint gives a finite gradient but zero.
 
     Cost: a compilation and `repeats + 1` gradients an adjoint.
 
@@ -201,8 +201,8 @@ def compare_adjoints(
     if reference is None:
         reasons = "; ".join(f"{row.name}: {row.refusal}" for row in rows)
         raise ValueError(
-            f"No adjoint gave a finite gradient ({reasons}). Solve once without a gradient, and "
-            "see `stiffrax.diagnostics.explain`."
+            f"No adjoint gave a finite gradient but zero ({reasons}). Solve once without a gradient, "
+            "and see `stiffrax.diagnostics.explain`."
         )
     return AdjointComparison(tuple(rows))
 
@@ -233,8 +233,11 @@ def _measure(
     # Whatever an adjoint cannot do is what the table is there to say.
     except Exception as error:
         return AdjointRow(name, math.nan, math.nan, math.nan, _reason(error)), None
-    if not jnp.all(jnp.isfinite(gradient)):
-        return AdjointRow(name, math.nan, first, _megabytes(program), "not finite"), None
+    finite = jnp.all(jnp.isfinite(gradient))
+    if not finite or not jnp.any(gradient):
+        # A solve that failed under `throw=False` has the gradient zero, by any adjoint.
+        refusal = "zero like that of a failed solve" if finite else "not finite"
+        return AdjointRow(name, math.nan, first, _megabytes(program), refusal), None
     times = [first]
     if first < _LONG:
         times = [_run(program, parameters)[1] for _ in range(repeats)]

@@ -12,7 +12,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from .._arguments import check_count, check_positive, check_rates, real_array
+from .._arguments import check_count, check_positive, check_rates, real_array, real_numbers
 from .._mass_models import check_no_mass
 from ..losses import check_parts
 from ..solvers import AdaptiveFlow, FixedStepFlow, MapFlow, orthonormalize, stretching_rates
@@ -32,7 +32,7 @@ def kaplan_yorke_dimension(exponents: Any) -> float:
     **Returns:** the dimension, 0 if all exponents are negative; `nan` if the sum of all that are
     given is not negative, so that more of them are needed, or one of them is `nan`.
 
-    **Raises:** `ValueError` without exponents.
+    **Raises:** `ValueError` without exponents, and for complex ones.
 
     ```python
     >>> import stiffrax as srx
@@ -41,7 +41,7 @@ def kaplan_yorke_dimension(exponents: Any) -> float:
 
     ```
     """
-    exponents = np.sort(np.asarray(exponents, float))[::-1]
+    exponents = np.sort(real_numbers("exponents", exponents))[::-1]
     if exponents.ndim != 1 or exponents.size == 0:
         raise ValueError(
             f"`exponents` of shape {exponents.shape} was given; it needs one or more numbers."
@@ -370,7 +370,7 @@ def _check(
     if step is not None:
         check_positive("step", step, write="step=0.1")
     for name, value in (("time", time), ("burn_in", burn_in)):
-        if not 0 <= value < np.inf:
+        if not 0 <= real_numbers(name, value) < np.inf:
             raise ValueError(
                 f"`{name}={value}` was given; it needs a finite time that is not negative."
             )

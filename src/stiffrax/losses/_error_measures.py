@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arguments import real_numbers
-from .._trees import is_none
+from .._trees import is_none, is_traced
 from ..data import Trajectories, check_sizes, default_scale
 from ._model_and_data import check_data
 
@@ -53,7 +53,7 @@ class AbstractErrorMeasure(eqx.Module):
         """This measure with a scale: its own, or the one measured on the data, or one with weights.
 
         **Raises:** `ValueError` if its own scale or weight has not one number for each state of the
-        data.
+        data, or a weight is negative or not finite.
         """
         check_data(data)
         numbers: dict[str, Any] = {"scale": self.scale, "weight": self.weight}
@@ -65,6 +65,15 @@ class AbstractErrorMeasure(eqx.Module):
                     f"`{name}` has {np.size(given)} numbers, but the data have "
                     f"{data.num_states} states: give one number for each of them."
                 )
+        if callable(self.weight):
+            found = sample_weights(self.weight, jnp.asarray(data.ts), jnp.asarray(data.ys))
+            if not is_traced((data, found)):
+                seen = np.asarray(found)[np.asarray(data.mask)]
+                for bad in seen[~((seen >= 0) & np.isfinite(seen))]:
+                    raise ValueError(
+                        f"`weight(t, y)` returns {bad:g} for a sample; it needs finite numbers that "
+                        "are not negative, of a sample that is zero too."
+                    )
         if self.scale is not None:
             return self
         scale = default_scale(jnp.asarray(data.ys), jnp.asarray(data.mask))

@@ -97,8 +97,11 @@ class InvariantLoss(AbstractLoss):
                 f"`exponents={exponents}` was given; it needs finite numbers in descending order: "
                 "write for example `exponents=[0.906, 0.0, -14.57]`."
             )
-        burn_in = time / 2 if burn_in is None else burn_in
-        turning, count = (round(t / interval) if interval > 0 else -1 for t in (burn_in, time))
+        time, interval = real_numbers("time and interval", [time, interval])
+        burn_in = time / 2 if burn_in is None else float(real_numbers("burn_in", burn_in))
+        turning, count = (
+            round(t / interval) if interval > 0 and t < np.inf else -1 for t in (burn_in, time)
+        )
         if not 0 <= turning < count:
             raise ValueError(
                 f"`time={time}`, `burn_in={burn_in}`, `interval={interval}` were given; the time "

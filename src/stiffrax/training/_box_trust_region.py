@@ -61,12 +61,13 @@ class Box(NamedTuple):
     guessed: Any = False
     held: tuple[int, ...] = ()
 
-    def lowered(self, triangle: Float[np.ndarray, "q q"]) -> "Box":
-        """Guesses of scales are no larger than the model at a point bears."""
+    def lowered(self, triangle: Float[np.ndarray, "q q"], least: Any = 0.0) -> "Box":
+        """Guesses of scales, `least` or more, are no larger than the model at a point bears."""
         C, c = triangle[:, :-1], triangle[:, -1]
         with np.errstate(divide="ignore"):
             most = _MOST_MOVED * max(np.linalg.norm(c), 1.0) / np.linalg.norm(C, axis=0)
-        return self._replace(scale=np.where(self.guessed, np.minimum(self.scale, most), self.scale))
+        moderate = np.minimum(np.maximum(self.scale, least), most)
+        return self._replace(scale=np.where(self.guessed, moderate, self.scale))
 
 
 def minimize(

@@ -58,7 +58,9 @@ class HomotopySchedule(eqx.Module):
     @property
     def strengths(self) -> Float[np.ndarray, " values"]:
         """The strengths, from 1 to 0."""
-        decrements = float(self.ratio) ** np.arange(self.values - 1)
+        # The largest is one.
+        powers = np.arange(self.values - 1) - (self.values - 2) * (self.ratio > 1)
+        decrements = float(self.ratio) ** powers
         strengths = 1 - np.append(0.0, np.cumsum(decrements / decrements.sum()))
         strengths[-1] = 0.0  # the sum may miss one by rounding
         return strengths

@@ -94,10 +94,7 @@ class ParameterFit:
         self.system = model.vector.system(best.x)
         rows = model.rows(self.system, best.evaluation, best.x)
         # Beside a column in units too large what others tell would be lost as rounding.
-        known = box._replace(
-            scale=np.where(box.guessed, np.maximum(box.scale, abs(best.x)), box.scale)
-        )
-        self._scale = known.lowered(best.evaluation.triangle).scale
+        self._scale = box.lowered(best.evaluation.triangle, np.abs(best.x)).scale
         rows = rows._replace(values=rows.values * self._scale)
         # How much the data depend on each.
         self._acting = np.max(np.abs(rows.values), axis=0, initial=0.0)
@@ -121,13 +118,17 @@ class ParameterFit:
         solved = bool(begun) and np.isfinite(begun[0].cost)
         if not solved and any(one is None or one.stopped == "interrupted" for one in found):
             raise KeyboardInterrupt
-        for one in () if solved else begun:
-            if np.isfinite(one.evaluation.cost) and not one.evaluation.num_failed:
+        for one in () if solved else [x for x in begun if not x.evaluation.num_failed]:
+            if not np.isfinite(one.evaluation.cost):
                 raise ValueError(
-                    f"The derivative of {model.lost_derivative(one.x)} is not finite where the "
-                    "search starts, although the system can be solved. A root, a norm or a power has "
-                    "none at zero: write for example `jnp.sqrt(y + 1e-12)`, or start elsewhere."
+                    f"The cost is {one.evaluation.cost} where the search starts, although the system "
+                    "can be solved. Start where what is added to the likelihood is finite."
                 )
+            raise ValueError(
+                f"The derivative of {model.lost_derivative(one.x)} is not finite where the "
+                "search starts, although the system can be solved. A root, a norm or a power has "
+                "none at zero: write for example `jnp.sqrt(y + 1e-12)`, or start elsewhere."
+            )
         if not solved:
             raise ValueError(
                 f"In none of {len(found)} starts could the system be solved. Look at "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import diffrax
 import equinox as eqx
 
-from .._arguments import check_choice, check_count
+from .._arguments import check_choice, check_count, real_numbers
 from .._options import Criterion, InitialStates, Start
 from ..data import Trajectories
 from ..losses import check_data, check_model
@@ -229,7 +229,7 @@ def _check(data: Trajectories, held_out: Any, tolerance: Any, refine: Any, crite
                 f"`{name}={given!r}` was given with `criterion={criterion!r}`, which judges terms by "
                 f"all runs and their number. Leave `{name}` out, or write `criterion='held_out'`."
             )
-    if tolerance is not None and not tolerance >= 1:
+    if tolerance is not None and not real_numbers("tolerance", tolerance) >= 1:
         raise ValueError(f"`tolerance={tolerance!r}` was given; it needs a number of at least 1.")
     check_count("refine", refine)
 
