@@ -11,7 +11,7 @@ import paramax
 import pytest
 
 import stiffrax as srx
-from stiffrax.training._free_parameters import FreeParameters
+from stiffrax.training._parameter_vector import FreeParameters
 
 TS = np.linspace(0.0, 1.0, 9)
 

@@ -10,8 +10,7 @@ import pytest
 import stiffrax as srx
 import stiffrax.training._fit as fit_module
 import stiffrax.training._session as session_module
-from stiffrax.training._free_parameters import FreeParameters
-from stiffrax.training._parameter_vector import ParameterVector
+from stiffrax.training._parameter_vector import FreeParameters, ParameterVector
 
 TS = np.array([0.0, 0.1, 0.3, 0.7])
 STARTS = np.array([[1.0, 1.0], [2.0, 0.5], [0.5, 1.5], [1.5, 1.0]])

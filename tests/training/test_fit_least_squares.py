@@ -177,7 +177,7 @@ def network_residuals(window, coupling=0.0):
     ],
 )
 def test_the_compressed_residuals_have_the_gauss_newton_model_of_all_residuals(window, coupling):
-    from stiffrax.training._free_parameters import FreeParameters
+    from stiffrax.training._parameter_vector import FreeParameters
 
     model, residuals = network_residuals(window, coupling)
     free = FreeParameters(model)

@@ -17,9 +17,9 @@ from ..models import Parameter, is_fixed
 from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals, sample_noise
 from ._fit_start import STARTS, fit_start
-from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import LARGEST_GRADIENT, Minimum, levenberg_marquardt
 from ._parameter_errors import unknown_parameters
+from ._parameter_vector import FreeParameters
 from ._weighted_samples import WeightedSamples, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ._compressed_residuals import CompressedResiduals, Misfit
-from ._free_parameters import FreeParameters
 from ._levenberg_marquardt import levenberg_marquardt
+from ._parameter_vector import FreeParameters
 from ._progress import progress_bar
 from ._window_residuals import WindowResiduals, mean_slope_step
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._compressed_residuals import CompressedResiduals, Misfit
-from ._free_parameters import FreeParameters
+from ._parameter_vector import FreeParameters
 from ._progress import progress_bar
 
 # Relative to unit columns. Coefficients of a linear model enter the residuals almost linearly, and

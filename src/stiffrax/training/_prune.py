@@ -15,7 +15,7 @@ from ..solvers import RadauIIA9
 from ._compressed_residuals import CompressedResiduals
 from ._fit_least_squares import LeastSquaresFit, check_options, fit_windows
 from ._fit_start import COUPLED_FIT, couplings_of_search, fit_start
-from ._free_parameters import FreeParameters
+from ._parameter_vector import FreeParameters
 from ._term_search import CRITERIA, FAR, TermJudge, TermSearch, TriedModel, num_terms
 from ._weighted_samples import WeightedSamples, padded_windows
 from ._window_residuals import SegmentStep, WindowResiduals

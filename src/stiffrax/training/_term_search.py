@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from ._compressed_residuals import CompressedResiduals, Misfit
 from ._fit_least_squares import LeastSquaresFit
-from ._free_parameters import FreeParameters
+from ._parameter_vector import FreeParameters
 from ._subset_selection import addition_path, best_subset, elimination_path, without_terms
 from ._window_residuals import failed_rows
 
