@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 
 from .._trees import recompute_where
 from ._elimination_by_pairs import LOOPS_ARE_FUNCTIONS, eliminate_pairs
-from ._products import largest_of_rows, library_matmul, short_sum, small_matmul
+from ._products import largest_of_rows, library_matmul, small_matmul
 
 # Above this size a batch goes to the library, a matrix at a time. (Timed for 128 lanes on two cores:
 # elimination is faster than the library's batch to 96, and as fast at 128.)
@@ -71,13 +71,18 @@ def _inverse_2(matrix: Inexact[Array, "*k 2 2"]) -> Inexact[Array, "*k 2 2"]:
 
 
 def _inverse_3(matrix: Inexact[Array, "*k 3 3"]) -> Inexact[Array, "*k 3 3"]:
-    # Continued periodically, each cofactor is a difference of two products of neighbors.
-    rows = jnp.concatenate([matrix, matrix[..., :2, :]], axis=-2)
-    around = jnp.concatenate([rows, rows[..., :2]], axis=-1)
-    at = {(i, j): around[..., i : i + 3, j : j + 3] for i in (1, 2) for j in (1, 2)}
-    cofactors = at[1, 1] * at[2, 2] - at[1, 2] * at[2, 1]
-    determinant = short_sum(matrix[..., 0, :] * cofactors[..., 0, :])
-    return jnp.swapaxes(cofactors, -1, -2) * (1 / determinant)[..., None, None]
+    # Entry by entry: as cross products of columns, or as differences of shifted matrices, there is
+    # more to compile, and a batch takes as long or twice as long.
+    m = [[matrix[..., i, j] for j in range(3)] for i in range(3)]
+
+    def cofactor(i: int, j: int) -> Array:
+        (a, b), (c, d) = ([m[i - r][j - s] for s in (2, 1)] for r in (2, 1))
+        return a * d - b * c
+
+    rows = [[cofactor(j, i) for j in range(3)] for i in range(3)]
+    determinant = m[0][0] * rows[0][0] + m[0][1] * rows[1][0] + m[0][2] * rows[2][0]
+    adjugate = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    return adjugate * (1 / determinant)[..., None, None]
 
 
 @jax.custom_batching.custom_vmap
