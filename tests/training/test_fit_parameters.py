@@ -112,11 +112,10 @@ class TestLinearRegression:
         np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_laplace_noise_finds_the_line_of_least_absolute_residuals():
     loss = srx.LikelihoodLoss(diffrax.Bosh3(), noise=srx.LaplaceNoise())
     found = srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), loss)
-    assert [found.converged, found.starts[0].steps < 15] == [True, True]
+    assert [found.converged, found.starts[0].steps < 10] == [True, True]
     # It goes through two of the points.
     y = measured().values[0, :, 0]
     lines = [np.polyfit(TS[[i, j]], y[[i, j]], 1) for i in range(9) for j in range(i)]
@@ -124,6 +123,7 @@ def test_laplace_noise_finds_the_line_of_least_absolute_residuals():
     np.testing.assert_allclose(list(found.values.values()), best, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_runs_start_from_are_no_residuals():
     # Of two rows a run the first is the start: rises 1 and their noise are what is left.
     values = np.stack([NOISE[:8], 1 + NOISE[::-1][:8]], axis=1)[..., None]

@@ -75,11 +75,11 @@ def levenberg_marquardt(
     $$\min_s |C s + c|^2 + \lambda |D s|^2$$
 
     with `D` the largest norms of the columns so far. The damping falls with every step that gains
-    what was predicted and rises with every one that does not (Nielsen's rule); a step to where more
-    predictions fail is one that does not. Orthogonal factors throughout: terms that hardly differ on
-    the data make the normal equations blind below a relative 1e-7, and the model of a stiff reaction
-    is found below that. The search ends early where a step gains less than the part `enough` of the
-    sum of squares, and the next is predicted to.
+    what was predicted and rises with every one that does not (Nielsen's rule). Orthogonal factors
+    throughout: terms that hardly differ on the data make the normal equations blind below a
+    relative 1e-7, and the model of a stiff reaction is found below that. The search ends early
+    where a step gains less than the part `enough` of the sum of squares, and the next is predicted
+    to.
     """
     free = FreeParameters(model)
     linear = bool(np.all(free.droppable))

@@ -93,7 +93,7 @@ def best_subset(
     """The terms of the lowest `criterion` of `|C x - b|^2` and their number, and the values `x`.
 
     Terms are added, dropped and exchanged while that lowers it, from those kept and from those that
-    gain most one after the other. (Paths alone do not find a pair whose terms gain little singly.)
+    gain most one after the other.
     """
     size = _sizes(C)
     C, fixed = C / size, ~droppable
