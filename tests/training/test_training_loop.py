@@ -11,9 +11,9 @@ TS = np.array([0.0, 0.5, 1.0])
 DATA = srx.Trajectories.from_arrays(TS, np.exp(-TS)[:, None])
 
 
-def run(loss, start=0.5, **options):
+def run(loss, start=0.5, steps=2, **options):
     model = srx.Polynomial(1, degree=1, coefficients=[[0.0, start]])
-    return srx.fit(model, DATA, loss, steps=2, progress=False, **options)
+    return srx.fit(model, DATA, loss, steps=steps, progress=False, **options)
 
 
 def exact(model, data):
@@ -41,3 +41,24 @@ def test_a_second_training_of_the_same_kind_compiles_nothing(optimizer):
     compiled = len(traced)
     run(counted, start=0.7, optimizer=optimizer)
     assert len(traced) - compiled == 1 < compiled  # for the types of the loss alone
+
+
+@pytest.mark.parametrize(
+    ("added", "optimizer", "said"),
+    [
+        (lambda x: jnp.nan, None, "the loss is nan, though no solve fails"),
+        (lambda x: jnp.sqrt(0 * x), None, "the gradient is not finite where the loss is 2.250e+00"),
+        (
+            lambda x: 0.0,
+            optax.scale(jnp.inf),
+            "the optimizer makes no finite step of a gradient of norm",
+        ),
+    ],
+)
+def test_a_training_says_what_was_not_finite(added, optimizer, said):
+    def loss(model, data):
+        return exact(model, data) + added(model.coefficients[0, 1])
+
+    fit = run(loss, steps=200, optimizer=optimizer)
+    assert fit.stopped == "not finite"
+    assert fit.failure.startswith(said)

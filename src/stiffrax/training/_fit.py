@@ -57,8 +57,8 @@ class Fit(eqx.Module):
         finite.
     - `stopped`: why training ended: `"steps"`, `"patience"`, `"interrupted"`, `"not finite"`, or
         `"all solves failed"`, in twenty steps in a row.
-    - `failure`: the first solve that fails with `last_model`, and why; empty if none did in the last
-        step.
+    - `failure`: the first solve that fails with `last_model`, and why; or what was not finite, if that
+        stopped the training; empty if nothing failed in the last step.
 
     ```python
     >>> import numpy as np, stiffrax as srx
@@ -325,15 +325,26 @@ def result_of(
         history=history,
         num_skipped=int(state.num_skipped),
         stopped=stopped,
-        failure=_failure(loss, last, data) if history.num_failed[-1:].any() else "",
+        failure=_failure(stopped, history, loss, last, data),
     )
 
 
-def _failure(loss: Any, model: Any, data: Any) -> str:
+def _failure(stopped: str, history: History, loss: Any, model: Any, data: Any) -> str:
+    if not history.num_failed[-1:].any():
+        return _what_is_not_finite(history) if stopped == "not finite" else ""
     try:
         return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
     except (Exception, KeyboardInterrupt) as error:  # what was trained is not lost for a reason
         return f"a solve, not found for a {type(error).__name__}"
+
+
+def _what_is_not_finite(history: History) -> str:
+    loss, norm = history.solved_loss[-1], history.gradient_norm[-1]
+    if not np.isfinite(loss):
+        return f"the loss is {loss}, though no solve fails"
+    if not np.isfinite(norm):
+        return f"the gradient is not finite where the loss is {loss:.3e}: a root or a norm of zero?"
+    return f"the optimizer makes no finite step of a gradient of norm {norm:.3e}"
 
 
 def warn_if_unscaled(model: Any, data: Trajectories) -> None:
