@@ -45,6 +45,18 @@ def test_the_error_is_of_the_size_of_the_tolerance_or_the_result_says_that_it_fa
         assert result != SUCCESS or error(problem, y, floor) < 20 * rtol
 
 
+# The end point of Rodas3P alone does not see what is wrong with components that follow slow ones: 370
+# tolerances at 1e-6.
+@pytest.mark.slow_cases("Rodas4P-*", "Rodas5P-*")
+@pytest.mark.parametrize(("name", "most"), [("Rodas3P", 40), ("Rodas4P", 2), ("Rodas5P", 2)])
+def test_components_that_follow_slow_ones_are_as_exact_as_others(name, most):
+    problem, floor = srx.problems.hires(), 1e-4
+    for rtol in (1e-4, 1e-5, 1e-6):
+        y, result = solve(problem, getattr(srx, name)(), rtol, rtol * floor)
+        assert result == SUCCESS
+        assert error(problem, y, floor) < most * rtol
+
+
 @pytest.mark.slow_cases("RadauIIA9", "RadauIIA13")
 @pytest.mark.parametrize("name", ["RadauIIA5", "RadauIIA9", "RadauIIA13"])
 def test_tolerances_that_float64_can_hold_are_met_on_hires(name):

@@ -93,6 +93,14 @@ def test_so_do_those_of_the_embedded_solution(name):
     assert tableau.error_order == order + 1
 
 
+def test_so_do_those_of_the_dense_output_that_is_compared_within_the_step():
+    tableau = METHODS["rodas3p"]
+    middle = tableau.polynomial @ 0.5 ** np.arange(1, tableau.polynomial.shape[1] + 1)
+    for p in (1, 2):
+        assert largest_residual(tableau, middle - tableau.e_inside, p, 0.5) < ROUNDING
+    assert largest_residual(tableau, middle - tableau.e_inside, 3, 0.5) > 1e-3
+
+
 @every_method
 def test_so_do_those_of_the_dense_output_which_ends_where_the_step_does(name):
     tableau, order = METHODS[name], ORDERS[name][2]

@@ -21,7 +21,10 @@ ROWS = np.array([[2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])
 class Linear(LikelihoodModel):  # type: ignore
     def __init__(self):
         system = lambda x: None
-        self.vector = SimpleNamespace(names=["a", "b", "c"], log=np.zeros(3, bool), system=system)
+        names = ["a", "b", "c"]
+        self.vector = SimpleNamespace(
+            names=names, log=np.zeros(3, bool), system=system, index=names.index
+        )
         self.likelihood = SimpleNamespace(
             estimates=lambda system, data: [False], by_column=lambda data: [srx.NormalNoise()]
         )
@@ -73,6 +76,14 @@ def test_plain_numbers_whose_sizes_differ_beyond_rounding_are_known(size):
     band = fit.band(0.6826894921370859)
     ends = [0.5, 2 / size + np.sqrt(0.25 + (4 / size) ** 2), 3 / size]
     np.testing.assert_allclose(band.upper[0, [0, 1, 3], 0], ends, rtol=1e-9)
+
+
+def test_profiles_go_by_the_sizes_that_were_found(monkeypatch):
+    boxes = []
+    profile = lambda model, box, *rest, **options: boxes.append(box) or {}
+    monkeypatch.setattr("stiffrax.training._parameter_fit.profile_searches", profile)
+    fitted(np.inf, -np.inf, 1e20, 1e-20).profile("c")
+    np.testing.assert_allclose(boxes[0].scale, [1.0, 1.0, 1e20], rtol=10)
 
 
 @pytest.mark.parametrize(("value", "bound"), [(0.5, ""), (1e-8, ""), (0.0, "lower")])

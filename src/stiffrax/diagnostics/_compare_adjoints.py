@@ -166,7 +166,7 @@ def compare_adjoints(
     with its reason.
 
     **Raises:** `ValueError` if the loss is not a number, if nothing is differentiated by, or if no
-    adjoint gives a finite gradient but zero.
+    adjoint gives a gradient that is finite and not zero.
 
     Cost: a compilation and `repeats + 1` gradients an adjoint.
 
@@ -201,8 +201,8 @@ def compare_adjoints(
     if reference is None:
         reasons = "; ".join(f"{row.name}: {row.refusal}" for row in rows)
         raise ValueError(
-            f"No adjoint gave a finite gradient but zero ({reasons}). Solve once without a gradient, "
-            "and see `stiffrax.diagnostics.explain`."
+            f"No adjoint gave a gradient that is finite and not zero ({reasons}). Solve once without "
+            "a gradient, and see `stiffrax.diagnostics.explain`."
         )
     return AdjointComparison(tuple(rows))
 

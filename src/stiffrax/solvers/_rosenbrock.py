@@ -245,6 +245,9 @@ class AbstractRosenbrock(AbstractTableauSolver):
             grows = grows_unresolved(
                 powers, tolerance.scale, largest, bend, _GROWTH / tableau.shift
             )
+        if tableau.e_inside is not None:
+            inside = weighted_sum(tableau.e_inside, solution.U)
+            error = jnp.maximum(jnp.abs(error), jnp.abs(inside))
         return jnp.where(solution.finite & ~grows, error, jnp.inf)
 
     def _report(

@@ -10,8 +10,9 @@ from ._rosenbrock import AbstractRosenbrock
 class Rosenbrock23(AbstractRosenbrock):
     """Rosenbrock's method of order 2 with an estimate of order 3: 3 stages, L-stable.
 
-    For tolerances of a few per cent and fields that are not smooth. It is not stiffly accurate: a
-    singular mass matrix needs one of the Rodas methods.
+    For tolerances of a few per cent and fields that are not smooth: at strict ones the errors of its
+    many steps add up to far more than the tolerance. It is not stiffly accurate: a singular mass
+    matrix needs one of the Rodas methods.
 
     **Arguments:** those of [`stiffrax.AbstractRosenbrock`][], which has the equations of a step.
 

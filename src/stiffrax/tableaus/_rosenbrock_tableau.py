@@ -29,6 +29,7 @@ class RosenbrockTableau:
     - `A`, `C`: `Float[ndarray, "s s"]`, lower triangles `a` and `C` above.
     - `c`, `d`: abscissae, and weights of the time derivative.
     - `m`, `e`: weights of the end of the step, and of the error estimate.
+    - `e_inside`: weights of a second estimate, within the step; `None` where the first one sees all.
     - `polynomial`: `Float[ndarray, "s k"]`, the coefficients of theta, ..., theta^k in the dense
       output for each `U_i`.
     - `stiffly_accurate`: the end of the step meets the constraints of a differential-algebraic
@@ -54,6 +55,7 @@ class RosenbrockTableau:
     e: Float[np.ndarray, " s"]
     polynomial: Float[np.ndarray, "s k"]
     stiffly_accurate: bool
+    e_inside: Float[np.ndarray, " s"] | None = None
 
     __post_init__ = keep_arrays
 

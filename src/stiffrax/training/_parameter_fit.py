@@ -204,7 +204,7 @@ class ParameterFit:
         index = [vector.index(name) for name in names] if names else list(range(len(vector)))
         return profile_searches(
             self._model,
-            self._box,
+            self._box._replace(scale=self._scale),
             self.starts[0],
             index,
             rises=[self._errors.rise(i, level) for i in index],
