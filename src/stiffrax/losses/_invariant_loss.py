@@ -97,7 +97,8 @@ class InvariantLoss(AbstractLoss):
                 f"`exponents={exponents}` was given; it needs finite numbers in descending order: "
                 "write for example `exponents=[0.906, 0.0, -14.57]`."
             )
-        time, interval = real_numbers("time", time), real_numbers("interval", interval)
+        time = float(real_numbers("time", time))
+        interval = float(real_numbers("interval", interval))
         burn_in = time / 2 if burn_in is None else float(real_numbers("burn_in", burn_in))
         turning, count = (
             round(t / interval) if interval > 0 and t < np.inf else -1 for t in (burn_in, time)
