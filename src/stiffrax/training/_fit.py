@@ -325,13 +325,17 @@ def result_of(
         history=history,
         num_skipped=int(state.num_skipped),
         stopped=stopped,
-        failure=_failure(stopped, history, loss, last, data),
+        failure=_reason(stopped, history, loss, last, data),
     )
 
 
-def _failure(stopped: str, history: History, loss: Any, model: Any, data: Any) -> str:
-    if not history.num_failed[-1:].any():
-        return _what_is_not_finite(history) if stopped == "not finite" else ""
+def _reason(stopped: str, history: History, loss: Any, model: Any, data: Any) -> str:
+    if history.num_failed[-1:].any():
+        return _failure(loss, model, data)
+    return _what_is_not_finite(history) if stopped == "not finite" else ""
+
+
+def _failure(loss: Any, model: Any, data: Any) -> str:
     try:
         return loss.first_failure(model, data) if isinstance(loss, AbstractLoss) else ""
     except (Exception, KeyboardInterrupt) as error:  # what was trained is not lost for a reason
