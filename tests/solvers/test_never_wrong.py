@@ -2,6 +2,7 @@
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,3 +75,69 @@ def test_methods_without_damping_do_not_pass_off_an_undamped_component(name):
     atol = 1e-3 * jnp.array([1e-6, 1e-12, 1e-6])
     _, result = solve(problem, getattr(srx, name)(), 1e-3, atol)
     assert result == diffrax.RESULTS.max_steps_reached
+
+
+SPECIES, REACTIONS = 6, 12
+
+
+def network(seed):
+    """Random reactions that make as many molecules as they use, rates over eight decades."""
+    rng = np.random.default_rng(seed)
+    used, made = rng.integers(0, SPECIES, (2, REACTIONS, 2))
+    is_pair = rng.random(REACTIONS) < 0.5
+    stoichiometry = np.zeros((SPECIES, REACTIONS))
+    for j in range(REACTIONS):
+        for k in range(1 + is_pair[j]):
+            stoichiometry[used[j, k], j] -= 1
+            stoichiometry[made[j, k], j] += 1
+    rates = 10 ** rng.uniform(-3, 5, REACTIONS)
+    start = rng.uniform(0.1, 1, SPECIES) * (rng.random(SPECIES) < 0.7) + 1e-3
+    return jnp.asarray(start), tuple(map(jnp.asarray, (stoichiometry, used, is_pair, rates)))
+
+
+def mass_action(t, y, args):
+    stoichiometry, used, is_pair, rates = args
+    return stoichiometry @ (rates * y[used[:, 0]] * jnp.where(is_pair, y[used[:, 1]], 1.0))
+
+
+@eqx.filter_jit
+def steps(solver, y0, args, rtol):
+    sol = diffrax.diffeqsolve(
+        diffrax.ODETerm(mass_action), solver, 0.0, 1e3, 1e-8, y0, args,
+        saveat=diffrax.SaveAt(t0=True, steps=True), max_steps=1024,
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=1e-4 * rtol),
+    )  # fmt: skip
+    return sol.ts, sol.ys, sol.stats["num_accepted_steps"]
+
+
+@jax.jit
+def exact_steps(t0, t1, y, args):
+    def solve(t0, t1, y):
+        sol = diffrax.diffeqsolve(
+            diffrax.ODETerm(mass_action), srx.RadauIIA9(), t0, t1, (t1 - t0) / 100, y, args,
+            stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-15),
+        )  # fmt: skip
+        return sol.ys[-1]
+
+    return jax.vmap(solve)(t0, t1, y)
+
+
+# Measured in 24 networks: 11, 1.1, 0.5 and 3.3 tolerances.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "most"), [("Rodas3P", 20), ("Rodas4P", 3), ("Rodas5P", 3), ("RadauIIA5", 6)]
+)
+def test_no_accepted_step_is_far_more_wrong_than_its_tolerance(name, most):
+    rtol = 1e-5
+    for seed in range(3, 12):
+        y0, args = network(seed)
+        ts, ys, count = steps(getattr(srx, name)(), y0, args, rtol)
+        # What is not filled is a step of its own, so that one program serves all.
+        taken = np.arange(1024) < count
+        t0, t1 = np.where(taken, ts[:-1], 0.0), np.where(taken, ts[1:], 1e-9)
+        start = np.where(taken[:, None], ys[:-1], y0)
+        exact = exact_steps(jnp.asarray(t0), jnp.asarray(t1), jnp.asarray(start), args)
+        scale = rtol * (1e-4 + np.maximum(np.abs(ys[:-1]), np.abs(ys[1:])))
+        errors = np.sqrt(np.mean(((ys[1:] - exact) / scale) ** 2, axis=-1))
+        assert count > 50
+        assert np.max(errors[taken]) < most
