@@ -159,14 +159,20 @@ def stable(expression: Any) -> Any:
                 return part - term - constant + factor * functions["expm1"](*power.args)
         return part
 
+    sizes = {}
+
     def scaled(order: Any, argument: Any) -> Any:
         if order not in (0, 1):
             return sp.besseli(order, argument)
+        size = of_reals(sp.Abs(argument))
+        sizes[size] = argument * sp.sign(argument)
         # The exponential cancels with that of other factors, none of which then overflows.
-        return functions[f"i{order}e"](argument) * exp(of_reals(sp.Abs(argument)))
+        return functions[f"i{order}e"](argument) * exp(size)
 
     if expression.has(sp.besseli):
         expression = expression.replace(sp.besseli, scaled)
+        # What is left has the slope zero at zero, where `abs` has the slope one.
+        expression = expression.replace(exp, lambda power: exp(power.xreplace(sizes)))
     if not expression.has(sp.exp, sp.log):
         return expression
     return expression.replace(lambda e: e.is_Add or e.is_Pow or isinstance(e, sp.log), written)
