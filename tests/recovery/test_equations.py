@@ -338,6 +338,9 @@ def test_number_of_equations_must_be_that_of_the_states():
 def test_names_as_one_string_are_refused():
     with pytest.raises(ValueError, match=r"`names` is x alone: write \(x,\)"):
         srx.from_sympy((x,), x)
+    of_time = sympy.Function("x")(sympy.Symbol("t"))
+    with pytest.raises(ValueError, match=r"`names` is x\(t\) alone: write \(x\(t\),\)"):
+        srx.from_sympy((of_time,), of_time)
     with pytest.raises(ValueError, match="`names` is 'x' alone"):
         srx.from_sympy((x,), "x")
 

@@ -380,7 +380,7 @@ def from_sympy(
     """
     import sympy
 
-    if isinstance(names, str | sympy.Symbol):
+    if isinstance(names, str | sympy.Expr):
         raise ValueError(f"`names` is {names!r} alone: write ({names!r},) for a single state.")
     expressions, states = as_system(equations, None if names is None else [*map(_name, names)])
     compiled(expressions, states)

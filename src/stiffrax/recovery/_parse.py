@@ -112,7 +112,8 @@ def _build(node: ast.expr, known: dict[str, Any]) -> Any:
             function = exponential if name == "exp" else getattr(sympy, name)
             values = [_build(x, known) for x in arguments]
             if name in _WORKED_OUT:
-                _check_bits(max((abs(x) for x in values if x.is_Rational), default=0))
+                sizes = [float(abs(x)) for x in values if x.is_Rational]
+                _check_bits(max((math.lgamma(x + 1) / math.log(2) for x in sizes), default=0))
             return function(*values)
     raise _UnknownError(ast.unparse(node))
 
