@@ -52,6 +52,7 @@ def grows_unresolved(
     wrong = (along[0] < 0) & (along[1] < 0)
     if largest is not None:
         square = jnp.sum(unit[:-1] * unit[:-1], axis=-1)
+        # Of `P x` and `P` of it, which are rows 1 and 2, and of the bend, which is row 3.
         limits = {1: largest, 3: largest_of_bend} if bend else {1: largest}
         for i, limit in limits.items():
             # By the quotient of Rayleigh of `P`, which is one over `1 - h lambda / gamma`.
