@@ -122,8 +122,10 @@ def test_coupling_of_another_name_is_refused():
 
 def test_chosen_coupling_is_twice_the_largest_rate_in_standard_deviations():
     ts = np.linspace(0.0, 2 * np.pi, 201)
-    # Rates of sqrt(2) / 2 over the same deviation; the third does not change.
-    ys = np.stack([np.sin(ts), 5 * np.cos(3 * ts), np.ones_like(ts)], axis=1)
+    # Rates of sqrt(2) / 2 over the same deviation; the others do not change, or by rounding alone.
+    ys = np.stack([np.sin(ts), 5 * np.cos(3 * ts), np.ones_like(ts), np.ones_like(ts)], axis=1)
+    ys[:, 3] += np.sin(3 * ts) + ts - ts - np.sin(3 * ts)
+    assert 0 < np.ptp(ys[:, 3]) < 1e-14
     chosen = lambda ts, ys: (
         srx.HomotopyLoss(srx.TrajectoryLoss())
         .for_data(srx.Trajectories.from_arrays(ts, ys))

@@ -43,6 +43,19 @@ def test_units_of_states_and_time_do_not_matter():
     np.testing.assert_allclose(compiled(scaled, data), compiled(cubic, DATA), rtol=1e-10)
 
 
+def test_a_constant_hides_no_other_state():
+    """The mean of equal numbers is rounded, and they deviate from it by 1e-17, which is no unit."""
+
+    def of_constant(value):
+        ys = np.stack([DATA.ys[..., 0], np.full(DATA.mask.shape, value)], axis=2)
+        data = srx.Trajectories(DATA.ts, ys, DATA.mask, DATA.names, DATA.run_names)
+        return compiled(cubic, data)
+
+    expected = of_constant(0.125)  # which is not
+    assert expected > 0.1
+    np.testing.assert_allclose(of_constant(0.1), expected, rtol=1e-12)
+
+
 def test_what_is_no_sample_enters_neither_value_nor_gradient():
     model = srx.Polynomial(2, degree=3)
     model = eqx.tree_at(lambda m: m.coefficients, model, model.coefficients + 0.1)

@@ -18,6 +18,7 @@ from ._scaling import (
     Scaling as Scaling,
     check_sizes as check_sizes,
     default_scale as default_scale,
+    ranges_and_sizes as ranges_and_sizes,
     unit_of_rounding as unit_of_rounding,
 )
 from ._smoothing_spline import SmoothingSpline as SmoothingSpline

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._arguments import as_integer, check_count
-from ._scaling import unit_of_rounding
+from ._scaling import ranges_and_sizes, unit_of_rounding
 from ._trajectories import Trajectories, check_same_samples, digest_of_samples
 
 _EQUAL_STEPS = 1e-6
@@ -190,10 +190,7 @@ def _check(data: Trajectories, num_neighbors: Any, candidates: int, steps: int) 
             f"`num_neighbors={num_neighbors}` needs more than that: give longer series, or fewer "
             "neighbors or steps."
         )
-    ys = np.asarray(data.ys)[np.asarray(data.mask)]
-    # A range of rounding errors is none.
-    rounding = 4 * unit_of_rounding(ys, axis=0) * np.max(np.abs(ys), axis=0)
-    constant = np.flatnonzero(np.ptp(ys, axis=0) <= rounding)
+    constant = np.flatnonzero(ranges_and_sizes(np.asarray(data.ys), np.asarray(data.mask))[0] == 0)
     if constant.size:
         raise ValueError(
             f"State {data.names[constant[0]]} is constant, so that it tells no samples apart: "

@@ -72,13 +72,12 @@ class Scaling(eqx.Module):
         """
         check_choice("Scaling.from_data", "kind", kind, "range", "max")
         data = check_trajectories(data)
-        ys = np.asarray(data.ys)[np.asarray(data.mask)]
-        y_scale = np.ptp(ys, axis=0) if kind == "range" else np.max(np.abs(ys), axis=0)
-        # A range of rounding errors is none.
-        flat = y_scale <= 4 * unit_of_rounding(ys, axis=0) * np.max(np.abs(ys), axis=0)
+        ys = np.asarray(data.ys)
+        y_scale = ranges_and_sizes(ys, np.asarray(data.mask))[kind == "max"]
+        flat = y_scale == 0
         if np.any(flat):
             if constant is None:
-                raise ValueError(_no_size(data, ys, flat, kind))
+                raise ValueError(_no_size(data, ys[0], flat, kind))
             y_scale = np.where(flat, constant, y_scale)
         return cls(y_scale, max(float(ts[-1] - ts[0]) for ts, _ in data))
 
@@ -95,12 +94,24 @@ def default_scale(
     Of a constant state its absolute value, and one where that is zero. Traceable.
     """
     xp = jnp if isinstance(ys, jax.Array) else np
+    found, largest = ranges_and_sizes(ys, mask)
+    return xp.where(found > 0, found, xp.where(largest > 0, largest, 1.0))
+
+
+def ranges_and_sizes(
+    ys: Float[Array | np.ndarray, "runs times n"], mask: Bool[Array | np.ndarray, "runs times"]
+) -> tuple[Float[Array | np.ndarray, " n"], Float[Array | np.ndarray, " n"]]:
+    """The range of each state and its largest absolute value. Traceable.
+
+    A range of rounding errors is zero, as the deviation of equal numbers from their mean is not.
+    """
+    xp = jnp if isinstance(ys, jax.Array) else np
     present, far = mask[..., None], xp.finfo(ys.dtype).max
     top = xp.max(xp.where(present, ys, -far), axis=(0, 1))
     bottom = xp.min(xp.where(present, ys, far), axis=(0, 1))
     largest = xp.maximum(xp.abs(top), xp.abs(bottom))
     varies = top - bottom > 4 * unit_of_rounding(ys, present, (0, 1)) * largest
-    return xp.where(varies, top - bottom, xp.where(largest > 0, largest, 1.0))
+    return xp.where(varies, top - bottom, 0), largest
 
 
 def check_sizes(name: str, sizes: Any) -> Float[np.ndarray, " n"]:

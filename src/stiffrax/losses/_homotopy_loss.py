@@ -9,7 +9,13 @@ from jaxtyping import Array
 
 from .._arguments import check_instance
 from .._trees import euclidean_norm, is_none
-from ..data import SmoothingSpline, Trajectories, check_same_samples, digest_of_samples
+from ..data import (
+    SmoothingSpline,
+    Trajectories,
+    check_same_samples,
+    digest_of_samples,
+    ranges_and_sizes,
+)
 from ..models import CoupledField, check_coupling
 from ._loss import AbstractLoss, LossValue
 from ._model_and_data import check_data, check_known_data, check_model
@@ -28,8 +34,9 @@ def _coupling_of(splines: SmoothingSpline, data: Trajectories) -> Array:
     present = jnp.isfinite(steps)
     slopes = changes / jnp.where(present, steps, 1)[..., None]
     rates = euclidean_norm(slopes, (0, 1)) / jnp.sqrt(jnp.sum(present, dtype=slopes.dtype))
-    deviation = jnp.asarray(np.std(data.ys[data.mask], axis=0))
-    return jnp.max(jnp.where(deviation > 0, rates / deviation, 0.0)) / _DISTANCE
+    ys, mask = np.asarray(data.ys), np.asarray(data.mask)
+    deviation, (found, _) = jnp.asarray(np.std(ys[mask], axis=0)), ranges_and_sizes(ys, mask)
+    return jnp.max(jnp.where(found > 0, rates / deviation, 0.0)) / _DISTANCE
 
 
 @final

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_positive
 from .._trees import euclidean_norm
-from ..data import Trajectories
+from ..data import Trajectories, ranges_and_sizes
 from ..solvers import predict_lanes
 from ._loss import AbstractSummand
 from ._model_and_data import check_data, check_model
@@ -79,6 +79,7 @@ class RoughnessPenalty(AbstractSummand):
         # Where there is no sample, the model sees a state that it knows.
         ys = jnp.where(mask, ys, mean)
         deviation = euclidean_norm(ys - mean, (0, 1)) / jnp.sqrt(count)
+        deviation = jnp.where(ranges_and_sizes(ys, mask[..., 0])[0] > 0, deviation, 0)
         scale = jnp.where(deviation > 0, deviation, 1)
         displacements = jax.random.normal(jax.random.key(self.seed), ys.shape, ys.dtype)
 
