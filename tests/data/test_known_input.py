@@ -116,6 +116,18 @@ def test_an_input_is_the_same_in_all_units_also_in_single_precision(kind):
                 np.testing.assert_allclose(found, right, rtol=0, atol=accuracy)
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+def test_an_array_of_times_has_a_value_at_each(kind):
+    table = {"t": ROWS, "u": HEIGHTS}
+    data = srx.Measurements.from_arrays([0.0, 4.0], np.ones((2, 1)), inputs={"u": (kind, table)})
+    args = data.conditions(0)
+    # As many as a cubic has coefficients, fewer, and more.
+    for times in (BETWEEN[:1], BETWEEN[2:6], BETWEEN.reshape(5, 2)):
+        right = SHAPES[kind](np.clip(times, 0, 4))
+        np.testing.assert_allclose(args["u"](times), right, atol=1e-15)
+        np.testing.assert_array_equal(args.replace(u=3.0)["u"](times), np.full(times.shape, 3.0))
+
+
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
 def test_the_derivative_of_an_input_at_a_row_is_that_after_it(kind):
     """Of two runs, the first of which has fewer rows."""

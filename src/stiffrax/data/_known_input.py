@@ -52,15 +52,15 @@ class KnownInput(eqx.Module):
     coefficients: Float[Array | np.ndarray, "runs rows 4"]
     jump_ts: Float[Array | np.ndarray, "runs jumps"]
 
-    def __call__(self, run: Any, t: Any) -> Float[Array, ""]:
-        """The value in a run (its index) at a time."""
+    def __call__(self, run: Any, t: Any) -> Float[Array, "..."]:
+        """The values in a run (its index) at a time, or at each of an array of them."""
         ts = jnp.asarray(self.ts)[run]
         row = jnp.maximum(jnp.searchsorted(ts, t, side="right") - 1, 0)
         # `maximum` would halve the derivative at a row, where the first steps of solves begin.
         since = jnp.where(t < ts[row], 0, t - ts[row])
         x = since / (ts.at[row + 1].get(mode="fill", fill_value=jnp.inf) - ts[row])
         c = jnp.asarray(self.coefficients)[run, row]
-        return c[0] + x * (c[1] + x * (c[2] + x * c[3]))
+        return c[..., 0] + x * (c[..., 1] + x * (c[..., 2] + x * c[..., 3]))
 
 
 def input_of_runs(
