@@ -74,8 +74,15 @@ def test_select_takes_one_run(run):
     assert five_runs().select(run).run_names == ("d",)
 
 
-def test_select_keeps_the_given_order():
-    assert five_runs().select([4, 0]).run_names == ("e", "a")
+def test_select_keeps_the_given_order_and_the_numbers_of_runs():
+    chosen = five_runs().select([4, 0])
+    assert (chosen.run_names, chosen.numbers) == (("e", "a"), (4, 0))
+    assert five_runs().split(0.4)[1].select("e").numbers == (4,)
+
+
+def test_measurements_of_selected_runs_have_their_numbers_and_back():
+    data = srx.Measurements.from_trajectories(five_runs().select([4, 1]))
+    assert data.numbers == data.to_trajectories().numbers == (4, 1)
 
 
 def test_select_drops_padding_that_no_run_needs():

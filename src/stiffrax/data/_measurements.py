@@ -247,7 +247,8 @@ class Measurements(eqx.Module):
     def from_trajectories(cls, data: Trajectories) -> "Measurements":
         """All states of every sample as measured columns."""
         ts, ys = map(list, zip(*data, strict=True))
-        return cls.from_arrays(ts, ys, names=data.names, run_names=data.run_names)
+        found = cls.from_arrays(ts, ys, names=data.names, run_names=data.run_names)
+        return dataclasses.replace(found, numbers=data.numbers)
 
     def to_trajectories(self) -> Trajectories:
         """The rows in which everything was measured, as samples of states.
@@ -279,7 +280,8 @@ class Measurements(eqx.Module):
             )
         ts = [np.asarray(self.ts)[i, whole[i]] for i in range(len(self))]
         ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]
-        return Trajectories.from_arrays(ts, ys, names=self.names, run_names=self.run_names)
+        found = Trajectories.from_arrays(ts, ys, names=self.names, run_names=self.run_names)
+        return dataclasses.replace(found, numbers=self.numbers)
 
     def resampled(self, points: int, *, log_time: bool = False) -> "Measurements":
         """The same runs with equal steps from start to last row besides their own, to draw at.

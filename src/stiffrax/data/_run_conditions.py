@@ -84,7 +84,9 @@ class Conditions(eqx.Module):
             )
         if name in self.constants:
             value = self.constants[name]
-            return (lambda t: jnp.broadcast_to(value, jnp.shape(t))) if name in self.inputs else value
+            return (
+                (lambda t: jnp.broadcast_to(value, jnp.shape(t))) if name in self.inputs else value
+            )
         if name in self.inputs:
             known = self.inputs[name]
             return lambda t: known(0, t)

@@ -73,7 +73,7 @@ class Scaling(eqx.Module):
         check_choice("Scaling.from_data", "kind", kind, "range", "max")
         data = check_trajectories(data)
         ys = np.asarray(data.ys)
-        y_scale = ranges_and_sizes(ys, np.asarray(data.mask))[kind == "max"]
+        y_scale = np.asarray(ranges_and_sizes(ys, np.asarray(data.mask))[kind == "max"])
         flat = y_scale == 0
         if np.any(flat):
             if constant is None:

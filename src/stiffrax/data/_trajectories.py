@@ -16,6 +16,7 @@ from .._trees import along_rows, is_traced
 from ._column_names import Renaming
 from ._names import check_names, check_run_names, held_out_runs, select_runs, state_names
 from ._ragged import stacked
+from ._run_checks import per_run
 from ._sample_runs import check_run, runs_from_arrays, runs_of_samples, write_csv
 from ._text_table import read_csv
 
@@ -41,6 +42,8 @@ class Trajectories(eqx.Module):
     - `mask`: True where a sample is present, `Bool[Array, "runs times"]`.
     - `names`: names of the `n` states; they become the symbols of recovered equations.
     - `run_names`: names of the runs.
+    - `numbers`: of the runs, which selections keep: `args.run` of a [`stiffrax.System`][]. By default
+        `0, 1, ...`.
 
     **Raises:** `ValueError` if the shapes do not fit together.
 
@@ -60,6 +63,20 @@ class Trajectories(eqx.Module):
     mask: Bool[Array | np.ndarray, "runs times"]
     names: tuple[str, ...] = eqx.field(static=True)
     run_names: tuple[str, ...] = eqx.field(static=True)
+    numbers: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        ts: Any,
+        ys: Any,
+        mask: Any,
+        names: tuple[str, ...],
+        run_names: tuple[str, ...],
+        numbers: tuple[int, ...] | None = None,
+    ):
+        self.ts, self.ys, self.mask = ts, ys, mask
+        self.names, self.run_names = names, run_names
+        self.numbers = tuple(range(len(run_names))) if numbers is None else numbers
 
     def __check_init__(self):
         shapes = self.ts.shape, self.ys.shape, self.mask.shape
@@ -77,6 +94,7 @@ class Trajectories(eqx.Module):
             )
         check_names("`names`", self.names, self.num_states)
         check_run_names(self.run_names, self.num_runs)
+        per_run("numbers", self.numbers, self.num_runs)
 
     @classmethod
     def from_arrays(
@@ -152,17 +170,17 @@ class Trajectories(eqx.Module):
         return cls._of([(run.ts, run.ys) for run in runs], names, map(str, run_names))
 
     @classmethod
-    def _of(cls, runs, names, run_names) -> "Trajectories":
+    def _of(cls, runs, names, run_names, numbers=None) -> "Trajectories":
         ts, ys = (stacked(x) for x in zip(*runs, strict=True))
         mask = stacked([np.ones(len(t), bool) for t, _ in runs], False)
-        return cls(ts, ys, mask, names, tuple(run_names))
+        return cls(ts, ys, mask, names, tuple(run_names), numbers)
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Writes `run, t` and the states, every double in full; `from_csv` reads the same data."""
         write_csv(path, self.names, ((name, *self[i]) for i, name in enumerate(self.run_names)))
 
     def select(self, runs: Any) -> "Trajectories":
-        """The given runs in the given order.
+        """The given runs in the given order; they keep their numbers.
 
         **Arguments:**
 
@@ -171,7 +189,9 @@ class Trajectories(eqx.Module):
         **Raises:** `ValueError` on a run that does not exist, is given twice, or if none is given.
         """
         chosen = select_runs(runs, self.run_names)
-        return self._of([self[i] for i in chosen], self.names, (self.run_names[i] for i in chosen))
+        runs = ((self[i], self.run_names[i], self.numbers[i]) for i in chosen)
+        samples, labels, numbers = zip(*runs, strict=True)
+        return self._of(samples, self.names, labels, numbers)
 
     def split(self, held_out: Any) -> tuple["Trajectories", "Trajectories"]:
         """The runs to train on and the runs held out from training.

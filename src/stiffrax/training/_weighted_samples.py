@@ -130,7 +130,7 @@ def _that_count(
     ys, weight = (
         np.take_along_axis(np.asarray(x), order[..., None], axis=1) for x in (data.ys, weight)
     )
-    data = Trajectories(ts, ys, k < count, data.names, data.run_names)
+    data = Trajectories(ts, ys, k < count, data.names, data.run_names, data.numbers)
     return data, np.where(data.mask[..., None], weight, 0.0)
 
 
@@ -143,7 +143,7 @@ def _interpolated(data: Trajectories, weight: Float[np.ndarray, "runs times n"])
         known = counts[run, :, state]
         between = np.interp(ts[run], ts[run, known], ys[run, known, state])
         ys[run, :, state] = np.where(known, ys[run, :, state], between)
-    return Trajectories(ts, ys, data.mask, data.names, data.run_names)
+    return Trajectories(ts, ys, data.mask, data.names, data.run_names, data.numbers)
 
 
 @final
