@@ -1,5 +1,6 @@
 """Data that leave nothing to fit, or tell no size of noise; nothing is solved."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -78,3 +79,31 @@ def test_a_run_predicted_exactly_has_no_likelihood_if_that_is_zero():
     assert judged.failed.tolist() == [True]
     off = found._replace(values=values.at[0, 0, 1].set(1e-9))
     assert srx.LikelihoodLoss().with_impossible_failed(SYSTEM, off, data).failed.tolist() == [False]
+
+
+def test_of_runs_that_rest_first_those_are_residuals_that_do_not_begin_at_them():
+    table = {"run": list("aabb"), "t": [0.0, 1.0] * 2, "A": [2.0, 1.5, 5.0, 2.5]}
+    data = srx.Measurements.from_table(table, constants={"run": ["a", "b"], "rests": [1.0, 0.0]})
+
+    def counted(start):
+        resting = srx.SteadyState(start, applies=lambda args: args["rests"] > 0.5)
+        return srx.LikelihoodLoss().counted(srx.System(SYSTEM.field, resting), data)[..., 0]
+
+    assert isinstance(counted(None), np.ndarray)
+    for found in (counted(None), jax.jit(lambda: counted(None))()):
+        assert found.tolist() == [[True, True], [False, True]]
+    assert counted(jnp.ones(1)).all()
+
+
+def test_a_dose_that_the_start_has_seen_is_refused():
+    def check(start=None, **dose):
+        doses = [srx.Dose("0", **({"time": 0.0, "state": "A", "amount": 1.0, "seen": True} | dose))]
+        data = srx.Measurements.from_table({"t": TS, "A": [1.0, 0.6, 0.4, 0.2]}, doses=doses)
+        srx.LikelihoodLoss().check(srx.System(SYSTEM.field, start, states=["A"]), data)
+
+    for dose in ({}, {"keeps": 0.5}):
+        with pytest.raises(ValueError, match="Run '0' starts at what is measured after its dose to"):
+            check(**dose)
+    for dose in ({"seen": False}, {"time": 1.0}, {"keeps": 0.0}, {"start": jnp.ones(1)}):
+        check(**dose)
+    check(srx.SteadyState(None))

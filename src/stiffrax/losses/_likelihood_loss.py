@@ -137,10 +137,11 @@ class LikelihoodLoss(AbstractLoss):
         data = check_measurements(data)
         noises = self.by_column(data)
         check_starts(system, data)
-        if not isinstance(data.values, np.ndarray):
+        counted = self.counted(system, data)
+        if not isinstance(counted, np.ndarray):
             return data  # values may be traced
         on_logarithms = np.array([noise.on_logarithms for noise in noises])
-        bad = self.counted(system, data) & (data.values <= 0) & on_logarithms[None, None]
+        bad = counted & (data.values <= 0) & on_logarithms[None, None]
         for i, k, j in np.argwhere(bad):
             raise ValueError(
                 f"Run {data.run_names[i]!r} has the value {data.values[i, k, j]:g} of "

@@ -11,7 +11,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._trees import passing_on, recompute_where
+from .._trees import is_traced, passing_on, recompute_where
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
 from ..solvers import MassMatrixTerm, on_constraints
@@ -312,9 +312,21 @@ def starting_cells(
     system: System, data: Measurements
 ) -> Bool[Array | np.ndarray, "runs times columns"]:
     """The cells that runs start from, where the system does not say at what: they are no residuals."""
-    states = states_of(system, data)
-    own = np.array([system.initial_state is None and name in states for name in data.names])
-    return data.mask & (data.ts == data.starts[:, None])[:, :, None] & own[None, None, :]
+    states, begins = states_of(system, data), _begins_as_measured(system, data)
+    own = begins[:, None, None] & np.array([name in states for name in data.names])[None, None]
+    return data.mask & (data.ts == data.starts[:, None])[:, :, None] & own
+
+
+def _begins_as_measured(system: System, data: Measurements) -> Bool[Array | np.ndarray, " runs"]:
+    given = system.initial_state
+    everywhere = np.ones(len(data), bool)
+    if not isinstance(given, SteadyState):
+        return everywhere & (given is None)
+    if given.initial_state is not None or given.applies is None:
+        return ~everywhere
+    applies, system = given.applies, paramax.unwrap(system)
+    rests = jax.vmap(lambda run: applies(conditions_of(system, data, run)))(jnp.arange(len(data)))
+    return ~(rests if is_traced(rests) else np.asarray(rests))
 
 
 def check_starts(system: System, data: Measurements) -> None:
@@ -338,3 +350,13 @@ def check_starts(system: System, data: Measurements) -> None:
             f"The system has no initial state, and {missing[0]} is not measured at the start. Write "
             "`System(field, initial_state=...)`: an array with parameters, or a function of `args`."
         )
+    begins = _begins_as_measured(system, data)
+    for dose in data.doses:
+        i = data.run_names.index(dose.run)
+        if isinstance(begins, np.ndarray) and begins[i] and dose.seen and dose.keeps:
+            if isinstance(data.starts, np.ndarray) and dose.time == data.starts[i]:
+                raise ValueError(
+                    f"Run {dose.run!r} starts at what is measured after its dose to "
+                    f"{dose.state!r}, which would count twice. Leave the dose out, or write "
+                    "`System(field, initial_state=...)` with the state before it."
+                )
