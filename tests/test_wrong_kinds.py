@@ -48,6 +48,10 @@ WRONG = {
     ),
     "`controller` is `1e-06`; it needs a step size": lambda: srx.TrajectoryLoss(controller=1e-6),
     "`atol` of shape \\(3,\\) was given": lambda: srx.TrajectoryLoss(atol=[1e-6] * 3)(MODEL, DATA),
+    "`rtol=\\[1e-06\\]` was given; it needs a positive number": lambda: srx.TrajectoryLoss(
+        rtol=[1e-6]
+    ),
+    "`rtol=array\\(.*\\)` was given": lambda: srx.LikelihoodLoss(rtol=np.array([1e-6, 1e-9])),
     "PredictiveController\\(atol=\\[1e-06, 1e-09\\]\\)` was given; it needs one number, or an array": (
         lambda: srx.PredictiveController(1e-6, [1e-6, 1e-9])
     ),

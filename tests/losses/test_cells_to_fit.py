@@ -102,7 +102,9 @@ def test_a_dose_that_the_start_has_seen_is_refused():
         srx.LikelihoodLoss().check(srx.System(SYSTEM.field, start, states=["A"]), data)
 
     for dose in ({}, {"keeps": 0.5}):
-        with pytest.raises(ValueError, match="Run '0' starts at what is measured after its dose to"):
+        with pytest.raises(
+            ValueError, match="Run '0' starts at what is measured after its dose to"
+        ):
             check(**dose)
     for dose in ({"seen": False}, {"time": 1.0}, {"keeps": 0.0}, {"start": jnp.ones(1)}):
         check(**dose)

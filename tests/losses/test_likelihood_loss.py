@@ -349,3 +349,21 @@ def test_the_default_tolerance_follows_the_size_of_each_state():
     one = srx.System(field, jnp.asarray(start / start))
     ones = srx.LikelihoodLoss().simulate(one, data).values[0, 1]
     np.testing.assert_allclose(found / start, ones, rtol=1e-9)
+
+
+def test_each_state_may_have_a_tolerance_of_its_own():
+    """The second has none with that of the first, and is followed by its own."""
+
+    field = lambda t, y, args: jnp.stack([0 * y[0], -5 * y[1]])
+    system = srx.System(field, jnp.array([1.0, 1e-6]), states=["A", "B"])
+    data = srx.Measurements.from_table({"t": [0.0, 1.0], "A": [1.0, 1.1], "B": [1e-6, 2e-8]})
+    simulate = eqx.filter_jit(lambda loss: loss.simulate(system, data).values[0, 1, 1])
+
+    def predicted(atol):
+        return simulate(srx.LikelihoodLoss(diffrax.Bosh3(), rtol=1e-4, atol=atol))
+
+    right = 1e-6 * np.exp(-5)
+    assert abs(predicted([1e-3, 1e-3]) - right) > 0.1 * right
+    np.testing.assert_allclose(predicted([1e-3, 1e-12]), right, rtol=2e-3)
+    with pytest.raises(ValueError, match=r"`atol` of shape \(3,\) was given"):
+        predicted([1e-3] * 3)

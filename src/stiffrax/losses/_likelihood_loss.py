@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._arguments import check_count, check_instance, check_tolerances
+from .._arguments import check_count, check_instance
 from .._trees import is_none, is_traced
 from ..adjoints import default_adjoint
 from ..data import Measurements, Trajectories, check_measured_times
 from ..models import SteadyState, System
 from ..solvers import RadauIIA5
-from ._loss import AbstractLoss, LossValue, check_parts
+from ._loss import AbstractLoss, LossValue, check_parts, loss_tolerances
 from ._model_and_data import columns_with_spread
 from ._noise import AbstractNoise, NoiseTerms, NormalNoise
 from ._simulation import Simulation, Simulator, check_starts, starting_cells
@@ -46,10 +46,11 @@ class LikelihoodLoss(AbstractLoss):
     - `noise`: [`stiffrax.NormalNoise`][] by default; [`stiffrax.LogNormalNoise`][],
         [`stiffrax.LaplaceNoise`][], [`stiffrax.StudentNoise`][], or a dictionary by column.
     - `rtol`: relative tolerance of the solve.
-    - `atol`: absolute tolerance, in the unit of the states: below the smallest value that matters. By
-        default 1e-12 of what each state starts with in the run, or is dosed with; for a state that
-        starts at zero, of the smallest that does not; where all do, of the least that any would gain
-        in the run by its rate at the start (the greatest rate at jumps and rows of inputs as well).
+    - `atol`: absolute tolerance, one or `n` numbers in the unit of the states: below the smallest
+        value that matters. By default 1e-12 of what each state starts with in the run, or is dosed
+        with; for a state that starts at zero, of the smallest that does not; where all do, of the least
+        that any would gain in the run by its rate at the start (the greatest rate at jumps and rows of
+        inputs as well).
     - `adjoint`: of gradients; by default that of [`stiffrax.TrajectoryLoss`][].
         [`stiffrax.fit_parameters`][] differentiates forward, whatever is given here.
     - `max_steps`: the most steps of a solve.
@@ -73,7 +74,7 @@ class LikelihoodLoss(AbstractLoss):
     solver: diffrax.AbstractSolver
     noise: Any
     rtol: float
-    atol: float | None
+    atol: Any
     adjoint: diffrax.AbstractAdjoint
     max_steps: int
     # The columns of which the data do not know the standard deviation of every cell.
@@ -85,7 +86,7 @@ class LikelihoodLoss(AbstractLoss):
         noise: Any = None,
         *,
         rtol: float = 1e-6,
-        atol: float | None = None,
+        atol: Any = None,
         adjoint: diffrax.AbstractAdjoint | None = None,
         max_steps: int = 4096,
     ):
@@ -95,8 +96,7 @@ class LikelihoodLoss(AbstractLoss):
         for one in given:
             needed = "a noise model, or a dictionary of them by column"
             check_instance("noise", one, AbstractNoise, needed, "noise=srx.NormalNoise()")
-        check_tolerances("LikelihoodLoss", rtol, 1.0 if atol is None else atol, positive=True)
-        self.rtol, self.atol = float(rtol), None if atol is None else float(atol)
+        self.rtol, self.atol = loss_tolerances("LikelihoodLoss", rtol, atol)
         self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint
         check_parts(solver=self.solver, adjoint=self.adjoint)
         self.max_steps = check_count("max_steps", max_steps)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._arguments import check_instance
+from .._arguments import check_instance, check_positive, check_tolerances
 from ._error_measures import AbstractErrorMeasure
 
 _KINDS = {
@@ -252,3 +252,11 @@ def check_parts(**parts: Any) -> None:
             "`controller=diffrax.PIDController(rtol=1e-6, atol=1e-9)`; for fixed steps take "
             "`stiffrax.SegmentLoss(solver, substeps=4)`, or `step=0.1` of a Lyapunov spectrum."
         )
+
+
+def loss_tolerances(owner: str, rtol: Any, atol: Any) -> tuple[float, Any]:
+    """One relative tolerance, and absolute ones for all states or each, if a solve can keep them."""
+    check_positive("rtol", rtol, write="rtol=1e-6")
+    atol = jnp.asarray(atol) if isinstance(atol, list | tuple) else atol
+    check_tolerances(owner, rtol, 1.0 if atol is None else atol, positive=True)
+    return float(rtol), atol

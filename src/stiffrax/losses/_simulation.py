@@ -11,6 +11,7 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import check_shapes
 from .._trees import is_traced, passing_on, recompute_where
 from ..data import Conditions, Measurements
 from ..models import SteadyState, System
@@ -78,7 +79,7 @@ class Simulator(eqx.Module):
 
     solver: diffrax.AbstractSolver
     rtol: float
-    atol: float | None
+    atol: Any
     max_steps: int
     adjoint: diffrax.AbstractAdjoint
 
@@ -175,8 +176,12 @@ class Simulator(eqx.Module):
         self, field: Any, args: Any, y0: Array, added: Array, times: Array, span: Array
     ) -> Any:
         """The one given, or the default that `LikelihoodLoss` describes."""
-        if self.atol is not None:
+        if isinstance(self.atol, float):
             return self.atol
+        if self.atol is not None:
+            atol = jnp.asarray(self.atol, y0.dtype)
+            check_shapes(self.rtol, atol, y0)
+            return atol
         field, args, y0, added = stop_gradient((field, args, y0, added))
         size = jnp.maximum(jnp.abs(y0), jnp.max(jnp.abs(added), axis=0))
         known = (size > 0) & jnp.isfinite(size)

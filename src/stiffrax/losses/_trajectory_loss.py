@@ -10,13 +10,13 @@ import paramax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import check_count, check_shapes, check_tolerances
+from .._arguments import check_count, check_shapes
 from .._trees import is_none
 from ..adjoints import default_adjoint
 from ..data import Trajectories, cut_windows, default_scale
 from ..solvers import RadauIIA5
 from ._error_measures import AbstractErrorMeasure, ScaledMSE
-from ._loss import AbstractLoss, LossValue, check_parts
+from ._loss import AbstractLoss, LossValue, check_parts, loss_tolerances
 from ._model_and_data import check_data, check_model
 from ._solve_runs import solve_runs, value_of_runs
 
@@ -88,9 +88,7 @@ class TrajectoryLoss(AbstractLoss):
     ):
         self.solver = RadauIIA5() if solver is None else solver
         self.measure = ScaledMSE() if measure is None else measure
-        atol = jnp.asarray(atol) if isinstance(atol, list | tuple) else atol
-        check_tolerances("TrajectoryLoss", rtol, 1e-9 if atol is None else atol, positive=True)
-        self.rtol, self.atol = float(rtol), atol
+        self.rtol, self.atol = loss_tolerances("TrajectoryLoss", rtol, atol)
         self.adjoint = default_adjoint(self.solver) if adjoint is None else adjoint
         self.max_steps = check_count("max_steps", max_steps)
         self.controller = controller
