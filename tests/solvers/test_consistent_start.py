@@ -48,6 +48,51 @@ def test_without_raising_it_ends_at_once_and_other_lanes_are_what_they_were():
     np.testing.assert_allclose(sol.ys[0, -1], [2 * np.exp(-1), 4 * np.exp(-2)], rtol=1e-5)
 
 
+def jumping(t, x, jumps):
+    """At 1/2 the slope of y jumps, and the place of the constraint."""
+    y, z = x
+    of_slope, of_constraint = jnp.where(t < 0.5, 0.0, jumps)
+    return jnp.stack([of_slope - y, z - y**2 - of_constraint])
+
+
+@eqx.filter_jit
+def solve_over_a_jump(solver, jumps, throw=True):
+    controller = diffrax.PIDController(rtol=1e-6, atol=1e-8)
+    return diffrax.diffeqsolve(
+        srx.MassMatrixTerm(jumping, MASS), solver, 0.0, 1.0, None, GOOD, jumps,
+        saveat=diffrax.SaveAt(ts=jnp.array([0.5, 0.51, 0.9])), throw=throw,
+        stepsize_controller=diffrax.ClipStepSizeController(controller, jump_ts=jnp.array([0.5])),
+    )  # fmt: skip
+
+
+def test_a_rosenbrock_method_goes_on_behind_a_jump_only_where_the_constraints_hold():
+    y = 1 + (2 * np.exp(-0.5) - 1) * np.exp(-0.4)
+    sol = solve_over_a_jump(srx.Rodas5P(), jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(sol.ys[2], [y, y**2], rtol=1e-5)
+    with pytest.raises(eqx.EquinoxRuntimeError, match="a jump at one of the times in `jump_ts`"):
+        solve_over_a_jump(srx.Rodas5P(), jnp.array([0.0, 1.0]))
+
+
+def test_values_behind_a_jump_of_the_constraints_are_right_by_a_short_step():
+    sol = solve_over_a_jump(srx.RadauIIA5(), jnp.array([0.0, 1.0]))
+    y = 2 * np.exp(-0.51)
+    np.testing.assert_allclose(sol.ys[1], [y, y**2 + 1], rtol=1e-5)
+    assert sol.stats["num_steps"] < 40
+
+
+@pytest.mark.slow
+def test_values_behind_a_jump_of_the_constraints_are_right_or_none_at_all():
+    jumps = jnp.array([0.0, 1.0])
+    y = 2 * np.exp(-np.array([0.51, 0.9]))
+    for solver in (srx.RadauIIA3(), srx.RadauIIA5(), srx.RadauIIA9()):
+        sol = solve_over_a_jump(solver, jumps)
+        np.testing.assert_allclose(sol.ys[1:], np.stack([y, y**2 + 1], axis=1), rtol=1e-5)
+    for solver in (srx.Rodas3P(), srx.Rodas4P()):
+        sol = solve_over_a_jump(solver, jumps, throw=False)
+        assert sol.result == diffrax.RESULTS.nonlinear_divergence
+        assert not np.any(np.isfinite(sol.ys[1:]))
+
+
 def test_a_start_within_the_tolerance_passes():
     assert solve(GOOD + jnp.array([0.0, 1e-6])).result == SUCCESS
 

@@ -8,6 +8,7 @@ from ._enclosing_solve import (
     enclosing_adjoint as enclosing_adjoint,
     enclosing_controller_is_pid as enclosing_controller_is_pid,
     enclosing_event as enclosing_event,
+    enclosing_solve_jumps as enclosing_solve_jumps,
     enclosing_solve_throws as enclosing_solve_throws,
     enclosing_solver as enclosing_solver,
     enclosing_steps_are_fixed as enclosing_steps_are_fixed,

@@ -135,6 +135,13 @@ def enclosing_adjoint() -> Any:
     return _enclosing_argument("adjoint")
 
 
+def enclosing_solve_jumps() -> bool:
+    """Whether the controller of the `diffeqsolve` being traced has times at which the field jumps."""
+    is_one = lambda x: getattr(x, "jump_ts", None) is not None  # noqa: E731
+    controller = _enclosing_argument("stepsize_controller")
+    return any(is_one(x) for x in jax.tree.leaves(controller, is_leaf=is_one))
+
+
 def enclosing_solve_throws() -> bool:
     """Whether the `diffeqsolve` that is being traced right now raises when it fails.
 

@@ -105,7 +105,7 @@ def check_start(
         able = ~mass.is_singular()
     consistent, factored = jnp.asarray(True), jnp.asarray(True)
     if damps and unwrap_term(terms).singular is not False:
-        consistent, factored = _is_consistent(system, mass, tolerance, structure, gamma)
+        consistent, factored = is_consistent(system, mass, tolerance, structure, gamma)
     if throws:
         left_out = _LEFT_OUT.format(structure=structure.written)
         consistent = eqx.error_if(consistent, ~fits, left_out)
@@ -117,7 +117,7 @@ def check_start(
     return consistent & factored & fits & able
 
 
-def _is_consistent(
+def is_consistent(
     system: StageSystem | RosenbrockSystem,
     mass: Mass,
     tolerance: ErrorTolerance | None,

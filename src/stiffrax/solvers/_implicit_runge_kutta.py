@@ -64,7 +64,7 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import Tableau
-from ._ended_solve import can_start, step_ending
+from ._ended_solve import can_start, short_onto_constraints, step_ending
 from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
 from ._tableau_solver import AbstractTableauSolver
@@ -219,9 +219,11 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         f0 = None if tolerance is None else frozen.field(frozen.t0, frozen.y0)
         starts = None if f0 is None else can_start(frozen, f0, attempt, solution, solver_state)
         error, evaluations = self._error(frozen, f0, attempt, solution, tolerance)
+        last_h, consistent = solver_state.polynomial.h, solver_state.consistent
+        jump = last_h, made_jump, tolerance, self._jacobian_structure
+        error = short_onto_constraints(error, terms, frozen, *jump)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         worst = worst_component(error, tolerance)
-        last_h, consistent = solver_state.polynomial.h, solver_state.consistent
         ending = step_ending(frozen, last_h, consistent, starts, accepts, solution.converged)
         y1 = restore(ending.state(system.y0, y1))
         coefficients = ending.polynomial(coefficients)
@@ -258,8 +260,8 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         if not self._is_error_controlled:
             return None
         check_tolerances("PIDController", newton.rtol, newton.atol, state=y0)
-        frozen = lax.stop_gradient(y0)
-        return error_tolerance(self.tableau, frozen, newton.rtol, newton.atol, newton.norm)
+        y0 = lax.stop_gradient(y0)
+        return error_tolerance(self.tableau, y0, newton.rtol, newton.atol, newton.norm)
 
     def _reuses(self, size: int) -> bool:
         """Whether Jacobian and factors outlive a step: under error control, where they cost."""
@@ -281,8 +283,7 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         """Linearizes and factorizes; iterates as well, where that decides what is reused."""
         kept, structure = memory.linearization, self._jacobian_structure
         if kept is None:
-            J = structure.jacobian(frozen.field, frozen.t0, frozen.y0)
-            hJ = structure.scaled(frozen.h, J)
+            hJ = structure.scaled(frozen.h, structure.jacobian(frozen.field, frozen.t0, frozen.y0))
             gamma = self.tableau.gamma if self._estimates(tolerance) else None
             factors = factorize(self.tableau.transform, hJ, structure, frozen.mass, gamma)
             method = self._method(frozen, state, factors, tolerance, memory.eta)
@@ -332,10 +333,9 @@ class AbstractImplicitRungeKutta(AbstractTableauSolver):
         solution: StageSolution,
         tolerance: ErrorTolerance | None,
     ) -> tuple[Float[Array, " n"] | None, Any]:
-        """The estimate in the controller's units.
+        """The estimate in the controller's units, and how many evaluations of the field it took.
 
-        Infinite where the iteration failed, or the step is too large for a growing mode. With it the
-        number of evaluations of the vector field that it took.
+        Infinite where the iteration failed, or the step is too large for a growing mode.
         """
         tableau, hf0, apply_filter = self.tableau, system.hf0, attempt.factors.solve_real
         if not self._estimates(tolerance):

@@ -19,9 +19,11 @@ from ..diffrax_loop import (
     StepReport,
     StepWork,
     enclosing_controller_is_pid,
+    enclosing_solve_throws,
     enclosing_steps_are_fixed,
     report_is_read,
     traced_once,
+    unwrap_term,
 )
 from ..linear_algebra import ITERATIVE, small_matmul, weighted_sum
 from ..stages import (
@@ -43,7 +45,8 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import RosenbrockTableau
-from ._ended_solve import step_ending
+from ._consistent_start import projected
+from ._ended_solve import asks_after_jumps, hold_behind_jump, step_ending
 from ._solver_parts import check_linear_algebra
 from ._step_memory import CollocationInterpolation
 from ._tableau_solver import AbstractTableauSolver
@@ -54,6 +57,13 @@ RESULTS: Any = diffrax.RESULTS
 
 # `h lambda` from which on a mode counts as growing where a stage bends too much.
 _GROWTH = 0.1
+# The stages do not lie on the constraints: from a start off them a method would come back at the end
+# of a step of any length, with an estimate that sees nothing, and be wrong within it.
+_JUMPED = (
+    "`{solver}` takes each step from where the constraints hold, and a jump at one of the times in "
+    "`jump_ts` moved them. Write `stiffrax.RadauIIA5()`, or end the solve at the jump and start "
+    "another from `stiffrax.consistent_initial_values(term, t, y, args)`."
+)
 
 
 @final
@@ -156,13 +166,18 @@ class AbstractRosenbrock(AbstractTableauSolver):
 
         By hand as that of [`stiffrax.RadauIIA5`][].
         """
-        del made_jump
-        tableau = self.tableau
+        tableau, tolerance = self.tableau, self._tolerance(y0)
         system, restore = self.step_equations(terms, t0, t1, y0, args)
         # A recorded step is taken once more without one.
         memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None)
-        frozen = stop_gradient(system)
-        tolerance = self._tolerance(y0)
+        frozen, consistent = stop_gradient(system), memory.consistent
+        if frozen.mass is not None and asks_after_jumps(terms):
+            mass, structure = projected(unwrap_term(terms), frozen.mass), frozen.structure
+            holds = hold_behind_jump(frozen, mass, made_jump, tolerance, structure, tableau.shift)
+            if enclosing_solve_throws():
+                jumped = _JUMPED.format(solver=type(self).__name__)
+                holds = eqx.error_if(holds, ~holds, jumped)
+            consistent = holds if consistent is None else consistent & holds
         solution = solve_rosenbrock(frozen, tolerance)
         U = rosenbrock_increments(system, solution)
 
@@ -172,7 +187,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         error = self._error(frozen, solution, tolerance)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         starts = None if tolerance is None else solution.starts
-        ending = step_ending(frozen, memory.h, memory.consistent, starts, accepts, finite)
+        ending = step_ending(frozen, memory.h, consistent, starts, accepts, finite)
         # A controller that is not told by the error of the failure compares the ends of steps.
         y1 = jnp.where(finite, y1, jnp.nan)
         y1 = restore(ending.state(system.y0, y1))
