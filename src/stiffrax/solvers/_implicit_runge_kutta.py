@@ -65,9 +65,8 @@ from ..stages import (
 )
 from ..tableaus import Tableau
 from ._ended_solve import can_start, short_onto_constraints, step_ending
-from ._solver_parts import check_parts
 from ._step_memory import Attempt, CollocationInterpolation, StepMemory
-from ._tableau_solver import AbstractTableauSolver
+from ._tableau_solver import AbstractTableauSolver, check_parts
 from ._terms import check_term, mass_of, system_of_terms
 
 Y: TypeAlias = PyTree[ArrayLike]

@@ -47,9 +47,8 @@ from ..stages import (
 from ..tableaus import RosenbrockTableau
 from ._consistent_start import projected
 from ._ended_solve import asks_after_jumps, hold_behind_jump, step_ending
-from ._solver_parts import check_linear_algebra
 from ._step_memory import CollocationInterpolation
-from ._tableau_solver import AbstractTableauSolver
+from ._tableau_solver import AbstractTableauSolver, check_linear_algebra
 from ._terms import check_term, mass_of, step_times
 
 Y: TypeAlias = PyTree[ArrayLike]

@@ -15,11 +15,11 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._arguments import check_count, check_rates
 from .._mass_models import check_no_mass
 from .._trees import along_rows, passing_on, select
+from ..diffrax_loop import use_stepsize_tol
 from ..linear_algebra import weighted_sum
 from ..stages import stage_system
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._methods import RadauIIA9
-from ._solver_parts import check_single_steps
 
 Out = TypeVar("Out")
 
@@ -277,3 +277,16 @@ def _explicit_step(
         step = weighted_sum(row, jnp.stack(stages))
         stages.append(field(t + float(node) * dt, y + dt * step, args))
     return y + dt * weighted_sum(tableau.b_sol[: needed + 1], jnp.stack(stages))
+
+
+def check_single_steps(solver: Any) -> None:
+    """Refuses a solver that needs more than single steps."""
+    needs = "the step before" if isinstance(solver, diffrax.LeapfrogMidpoint) else ""
+    if vars(getattr(solver, "root_finder", solver)).get("rtol") is use_stepsize_tol:
+        needs = "the tolerances of an adaptive solve"
+    if needs:
+        raise ValueError(
+            f"`{type(solver).__name__}` was given, which needs {needs}; here it takes single steps. "
+            "Write `stiffrax.RadauIIA5()`, or give tolerances, as in "
+            "`diffrax.Kvaerno5(root_finder=diffrax.VeryChord(1e-10, 1e-10))`."
+        )

@@ -17,8 +17,8 @@ from ..diffrax_loop import StepReport, scaled_error
 from ..stages import AbstractStructure, SimplifiedNewton
 from ._implicit_runge_kutta import AbstractImplicitRungeKutta
 from ._methods import RadauIIA5, RadauIIA9, RadauIIA13
-from ._solver_parts import check_parts
 from ._step_memory import CollocationInterpolation, StepMemory
+from ._tableau_solver import check_parts
 
 Y: TypeAlias = PyTree[ArrayLike]
 
