@@ -7,8 +7,9 @@ were rejected: `y(t)` is not smooth across their ends, nor the field at a jump.)
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, cast, final
 
 import equinox as eqx
 import jax
@@ -17,11 +18,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._arguments import least_tolerance
-from .._trees import select
+from .._trees import recompute_where, select
 from ..diffrax_loop import StepRecord
 from ..stages import stop_gradient
 from ._adjoint_equation import AbstractLinearMethod, AdjointEquation, LinearStep
-from ._parameter_quadrature import AdjointStep, add_integral
+from ._parameter_quadrature import AdjointStep, add_integral, from_adjoint
 from ._saved_values import CotangentJumps
 from ._step_equations import StepEquations
 
@@ -55,6 +56,9 @@ class AdjointState(eqx.Module):
 class AdjointTolerances(eqx.Module):
     """When a step is good enough: root mean squares of scaled errors of at most one.
 
+    The adjoint is in units of the largest cotangent, and each leaf of the integral is compared with
+    its largest entry: `atol` has no unit.
+
     `quadrature`: whether the integral is made by adaptive quadrature of each accepted step, and
     not by the rule of the method.
     """
@@ -64,30 +68,49 @@ class AdjointTolerances(eqx.Module):
     method: AbstractLinearMethod
     quadrature: bool = False
 
-    def norm(self, error: list, old: list, new: list) -> Float[Array, ""]:
-        """The largest of some errors; infinite where one, or what it is of, is not a number."""
-        state = error[0].dtype
+    def norm(
+        self, error: list, old: list, new: list, noise: Callable[[], PyTree] | None = None
+    ) -> Float[Array, ""]:
+        """The largest of some errors; infinite where one, or what it is of, is not a number.
 
-        def mean(dtype: Any, *leaves: Any) -> Array:
-            rtol, ratio = max(self.rtol, least_tolerance(state), least_tolerance(dtype)), 1.0
+        They are of the adjoint and of the integral, or of the first alone. `noise` of the second is
+        allowed besides; it is only looked at where that matters.
+        """
+        size = self._norm(error, old, new, None)
+        if noise is None:
+            return size
+        return recompute_where(size > 1, lambda: self._norm(error, old, new, noise()), size)
+
+    def _norm(self, error: list, old: list, new: list, noise: PyTree) -> Float[Array, ""]:
+        state, noises = error[0].dtype, jax.tree.leaves(noise)
+
+        def scaled(error: Array, old: Array, new: Array, more: Any, *, part: bool) -> Array:
+            rtol, ratio = max(self.rtol, least_tolerance(state), least_tolerance(error.dtype)), 1.0
             if self.method.order > self.method.error_order:
                 # The estimate is of lower order than the result: ask it for as much less.
                 exponent = self.method.error_order / (self.method.order + 1) - 1
                 ratio = 0.1 * rtol**exponent
-            error, old, new = (jnp.concatenate([jnp.abs(x).ravel() for x in xs]) for xs in leaves)
-            size = jnp.maximum(old, new)
-            scaled = error / (ratio * (self.atol + rtol * size))
-            scaled = jnp.where(jnp.isfinite(size), scaled, jnp.inf)
+            size = jnp.maximum(jnp.abs(old), jnp.abs(new)).ravel()
+            unit = jnp.max(size, initial=0) if part else 1
+            error = jnp.abs(error).ravel()
+            allowed = ratio * (self.atol * unit + more + rtol * size)
+            value = jnp.where(error == 0, 0, error / allowed)
             # What is zero, as of a parameter that does not matter, makes no mean smaller.
-            count = jnp.sum(error + size > 0, dtype=scaled.dtype)
-            return jnp.sqrt(jnp.sum(scaled**2) / jnp.maximum(count, 1)).astype(state)
+            counted = ((error > 0) | (size > 0)).astype(value.dtype)
+            return jnp.stack([jnp.where(jnp.isfinite(size), value, jnp.inf), counted])
 
         # A parameter of lower precision loosens no tolerance but its own.
         kinds: dict[Any, list] = {}
         for i, trees in enumerate(zip(error, old, new, strict=True)):
-            for leaves in zip(*map(jax.tree.leaves, trees), strict=True):
-                kinds.setdefault((i, leaves[0].dtype), []).append(leaves)
-        parts = [mean(dtype, *zip(*leaves, strict=True)) for (_, dtype), leaves in kinds.items()]
+            for j, leaves in enumerate(zip(*map(jax.tree.leaves, trees), strict=True)):
+                more = noises[j] if i and noises else 0
+                one = scaled(*leaves, more, part=i > 0)
+                kinds.setdefault((i, leaves[0].dtype), []).append(one)
+        parts = []
+        for rows in kinds.values():
+            values, counted = jnp.concatenate(rows, axis=1)
+            mean = jnp.sum(values**2) / jnp.maximum(jnp.sum(counted), 1)
+            parts.append(jnp.sqrt(mean).astype(state))
         norm = functools.reduce(jnp.maximum, parts)
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
@@ -110,6 +133,12 @@ def _integrals(
     return pull(step.weights, step.values), error
 
 
+def _noise(of: tuple[AdjointEquation, Array, LinearStep], atol: float) -> Callable[[], PyTree]:
+    equation, h, step = of
+    weights = h.astype(step.end.dtype) * cast(Array, step.error_weights)
+    return lambda: from_adjoint(equation, step.ts, weights, step.error_values, atol)
+
+
 def _advance(
     equations: StepEquations,
     record: StepRecord,
@@ -130,17 +159,17 @@ def _advance(
     fraction = jnp.where(arrives, distance, jnp.minimum(fraction, (distance + fraction) / 2))
     h = fraction * length
     step = tolerances.method.step(equation, state.left, fraction, state.adjoint)
-    errors, olds, news = [step.error], [state.adjoint], [step.end]
+    errors, olds, news, noise = [step.error], [state.adjoint], [step.end], None
     integral = state.integral
     if not tolerances.quadrature:
         increment, increment_error = _integrals(equation, fraction, step)
         integral = jax.tree.map(jnp.add, integral, increment)
         if increment_error is not None:
-            errors.append(increment_error)
-            olds.append(state.integral)
-            news.append(integral)
+            errors, olds = [step.error, increment_error], [state.adjoint, state.integral]
+            news = [step.end, integral]
+            noise = _noise(stop_gradient((equation, fraction, step)), tolerances.atol)
     # The sizes of steps take no part in second derivatives.
-    size = stop_gradient(tolerances.norm(errors, olds, news))
+    size = tolerances.norm(*stop_gradient((errors, olds, news)), noise)
     accept = size <= 1
     if tolerances.quadrature and step.polynomial is not None:
         piece = AdjointStep(state.left, fraction, state.adjoint, step.polynomial)
@@ -181,6 +210,9 @@ def solve_adjoint(
     max_steps: int,
 ) -> AdjointState:
     """Solves the adjoint equation; where that fails, all of the result is NaN."""
+    # It is linear: this changes no digit.
+    unit = jumps.unit()
+    jumps = replace(jumps, nodes=jumps.nodes / unit, values=jumps.values / unit)
     count = record.count
     last = jnp.maximum(count - 1, 0)
     zero = jnp.zeros((), int)
@@ -204,7 +236,12 @@ def solve_adjoint(
         return _advance(equations, record, jumps, tolerances, state)
 
     state = lax.while_loop(again, advance, start)
-    adjoint, integral = jax.tree.map(
-        lambda x: jnp.where(state.step >= 0, jnp.nan, x), (state.adjoint, state.integral)
-    )
+
+    def whole(x: Array) -> Array:
+        wide = jnp.result_type(x.dtype, unit.dtype)
+        return jnp.where(state.step >= 0, jnp.nan, x.astype(wide) * unit.astype(wide)).astype(
+            x.dtype
+        )
+
+    adjoint, integral = jax.tree.map(whole, (state.adjoint, state.integral))
     return eqx.tree_at(lambda s: (s.adjoint, s.integral), state, (adjoint, integral))

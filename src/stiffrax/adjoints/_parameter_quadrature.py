@@ -11,16 +11,15 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._arguments import least_tolerance
-from .._trees import select
-from ..stages import evaluate_polynomial
+from .._trees import recompute_where, select
+from ..stages import evaluate_polynomial, stop_gradient
 from ._adjoint_equation import AbstractLinearEquation
 
 # Halvings of a step of the adjoint; what then is left is taken as it is. Chosen, not measured: 2^24 is
 # past the precision of a float32 time.
 _DEPTH = 24
-# Units of rounding above which it is looked at, and how often what is measured of it an error may be.
-# Chosen, not measured: in double precision it is far below any tolerance.
-_COARSE, _OF_ROUNDING = 1e-10, 10
+# Units of rounding that the adjoint may be wrong by. Chosen, not measured.
+_OF_ROUNDING = 10
 
 
 @functools.cache
@@ -48,6 +47,24 @@ class AdjointStep(eqx.Module):
         return self.t - self.h * theta.astype(self.t.dtype), values
 
 
+def from_adjoint(
+    equation: AbstractLinearEquation,
+    ts: Shaped[Array, " q"],
+    weights: Float[Array, " q"],
+    values: Float[Array, "q n"],
+    atol: float,
+) -> PyTree:
+    """What the adjoint's own absolute tolerance, and its rounding, may make of an integral.
+
+    No integral is known better: its terms may cancel, or come from an adjoint that is all but zero.
+    """
+    part = max(atol, _OF_ROUNDING * float(jnp.finfo(values.dtype).eps))
+    errors = (atol + part * jnp.abs(values)) * jnp.abs(weights)[:, None]
+    k = jnp.arange(values.size, dtype=values.dtype).reshape(values.shape)
+    pulled = equation.pull(ts, errors * jnp.cos(1.0 + 2.4 * k))
+    return jax.tree.map(lambda x: jnp.max(jnp.abs(x), initial=0), pulled)
+
+
 @final
 class _Intervals(eqx.Module):
     left: Float[Array, " depth"]
@@ -66,9 +83,9 @@ def add_integral(
     """Adds the integral over a step, if `wanted`; the step is halved until it is accurate.
 
     The error of an interval is the difference to the rule with half as many intervals. It must be
-    below `atol + rtol * total` in every parameter, `total` being the integral so far. `rtol` is no
-    less than state and parameter hold. In single precision an error may be rounding of the adjoint,
-    which falls with the length of the interval alone: what changes of last digits make of the integral.
+    below `atol * largest + rtol * total` in every parameter, `total` being the integral so far and
+    `largest` its largest entry in the same leaf, or be what errors of the adjoint make of it. `rtol`
+    is no less than state and parameter hold.
     """
     if not jax.tree.leaves(total):
         return total
@@ -76,7 +93,6 @@ def add_integral(
     coarse = np.zeros_like(fine)
     coarse[::2] = clenshaw_curtis(4)[1]
     dtype = step.start.dtype
-    eps = float(jnp.finfo(dtype).eps)
     rtol = max(rtol, least_tolerance(dtype))
 
     def body(carry: tuple[_Intervals, PyTree]) -> tuple[_Intervals, PyTree]:
@@ -91,18 +107,22 @@ def add_integral(
 
         part, error = rule(fine), rule(fine - coarse)
         new = jax.tree.map(jnp.add, total, part)
-        allowed = jax.tree.map(
-            lambda x: atol + max(rtol, least_tolerance(x.dtype)) * jnp.abs(x), new
-        )
-        if eps > _COARSE:
-            k = jnp.arange(values.size, dtype=dtype).reshape(values.shape)
-            digits = _OF_ROUNDING * eps * jnp.cos(1.0 + 2.4 * k)
-            moved = size * jnp.asarray(fine, dtype)[:, None] * values * digits
-            rounding = equation.pull(ts, moved)
-            allowed = jax.tree.map(lambda a, x: a + jnp.abs(x), allowed, rounding)
-        scaled = jax.tree.map(lambda e, a: jnp.abs(e) / a, error, allowed)
-        worst = jnp.stack([jnp.max(x, initial=0) for x in jax.tree.leaves(scaled)])
-        accept = ~(jnp.max(worst) > 1) | (top >= _DEPTH)
+        rule_of = stop_gradient((equation, ts, size * jnp.asarray(fine, dtype), values))
+
+        def worst(noise: PyTree) -> Array:
+            def one(error: Array, new: Array, noise: Array) -> Array:
+                sizes = jnp.abs(new)
+                least = max(rtol, least_tolerance(new.dtype))
+                allowed = noise + atol * jnp.max(sizes, initial=0) + least * sizes
+                scaled = jnp.where(error == 0, 0, jnp.abs(error) / allowed)
+                return jnp.max(scaled, initial=0).astype(dtype)
+
+            scaled = jax.tree.map(one, *stop_gradient((error, new)), noise)
+            return jnp.max(jnp.stack(jax.tree.leaves(scaled)))
+
+        found = worst(jax.tree.map(lambda x: jnp.zeros((), x.real.dtype), new))
+        found = recompute_where(found > 1, lambda: worst(from_adjoint(*rule_of, atol)), found)
+        accept = ~(found > 1) | (top >= _DEPTH)
         half = length / 2
         halves = _Intervals(
             todo.left.at[top].set(left).at[top + 1].set(left + half),

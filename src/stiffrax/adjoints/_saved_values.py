@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from .._flat_state import flatten_state
 from .._trees import along_rows
 from ..diffrax_loop import SavedValues, StepRecord, StepTimes
+from ..linear_algebra import power_of_two
 from ._solve_inputs import SolveInputs, has_tangent
 
 
@@ -240,6 +241,16 @@ class CotangentJumps(eqx.Module):
     fraction: Shaped[Array, " slots"]
     values: Float[Array, "slots n"]
     count: Int[Array, ""]
+
+    def unit(self) -> Float[Array, ""]:
+        """A power of two of the size of the largest, one where all are zero."""
+        sizes = [jnp.abs(lax.stop_gradient(x)) for x in (self.nodes, self.values)]
+        sizes = [jnp.max(jnp.where(jnp.isfinite(x), x, 0)) for x in sizes]
+        largest, about = jnp.maximum(*sizes), jnp.finfo(self.values.dtype)
+        _, exponent = jnp.frexp(jnp.where(largest > 0, largest, 0.5))
+        # Its reciprocal is a number too.
+        exponent = jnp.clip(exponent, int(about.minexp) + 2, int(about.maxexp) - 2)
+        return power_of_two(exponent, self.values.dtype)
 
     def within(self, step: Int[Array, ""], index: Int[Array, ""]) -> tuple[Array, Array]:
         """Fraction and value of jump `index` if it is in `step`; else the start of it and zero."""

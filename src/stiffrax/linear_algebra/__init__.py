@@ -36,6 +36,7 @@ from ._refinement import (
 )
 from ._scaled_inverse import (
     ScaledInverse as ScaledInverse,
+    power_of_two as power_of_two,
     scaled_inverse as scaled_inverse,
     scales as scales,
 )
