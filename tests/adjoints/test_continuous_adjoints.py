@@ -304,6 +304,66 @@ def test_samples_within_a_step_do_not_count_against_the_bound_on_its_steps():
     assert jax.jit(jax.grad(total))(1.0) == pytest.approx(17.0, rel=1e-12)
 
 
+@pytest.mark.slow_cases("GaussAdjoint", "QuadratureAdjoint", "ImexAdjoint")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_tolerance_bounds_the_error_in_any_unit_of_state_loss_and_parameter(kind):
+    # The forward solve takes one step, which is far too long for one of the adjoint.
+    @jax.jit
+    def gradients(state, loss, parameter):
+        def end(y0, rate):
+            sol = diffrax.diffeqsolve(
+                diffrax.ODETerm(lambda t, y, rate: state * jnp.sin(3 * t) * rate / parameter - y),
+                srx.BackwardEuler(),
+                0.0,
+                4.0,
+                4.0,
+                y0,
+                rate,
+                adjoint=kind(),
+                max_steps=1,
+            )
+            return loss * sol.ys[-1]
+
+        by_y0, by_rate = jax.grad(end, (0, 1))(state, parameter)
+        return by_y0 / loss, by_rate * parameter / (state * loss)
+
+    expected = np.exp(-4), (np.sin(12) - 3 * np.cos(12) + 3 * np.exp(-4)) / 10
+    for units in [(1.0, 1.0, 1.0), (1e-9, 1e-9, 1.0), (1.0, 1.0, 1e12), (1e40, 1e-80, 1e-60)]:
+        np.testing.assert_allclose(gradients(*units), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quadratic_loss_of_small_states_has_the_gradient_of_larger_ones(kind):
+    @jax.jit
+    def gradient(mu, unit):
+        def loss(mu):
+            def field(t, y, args):
+                x, v = y / unit
+                return unit * jnp.stack([v, mu * (1 - x**2) * v - x])
+
+            # Steps of order 13, in which one of order 5 is 50 % wrong.
+            ys = diffrax.diffeqsolve(
+                diffrax.ODETerm(field),
+                srx.RadauIIA13(),
+                0.0,
+                15.0,
+                None,
+                unit * jnp.array([2.0, 0.0]),
+                stepsize_controller=diffrax.PIDController(1e-4, 1e-4 * unit),
+                adjoint=kind(),
+                max_steps=256,
+            ).ys
+            return jnp.sum(ys[-1] ** 2)
+
+        return jax.grad(loss)(mu) / unit**2
+
+    expected = gradient(5.0, 1.0)
+    assert expected == pytest.approx(1.3665, rel=2e-4)
+    for unit in (1e-9, 1e9, 1e-100):
+        assert gradient(5.0, unit) == pytest.approx(float(expected), rel=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("tolerance", [{"rtol": jnp.array(1e-6)}, {"atol": np.full(2, 1e-9)}])
