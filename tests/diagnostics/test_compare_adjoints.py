@@ -6,6 +6,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import pytest
+from every_solver import EULER
 
 import stiffrax as srx
 from stiffrax.adjoints._differentiable_solve import AbstractRecordedAdjoint
@@ -102,6 +103,16 @@ def test_no_finite_gradient_is_said_with_all_reasons():
         srx.diagnostics.compare_adjoints(
             lambda p, adjoint: loss(p, adjoint) + jnp.sqrt(p - 2.0), jnp.array(2.0), adjoints
         )
+
+
+def test_why_a_solve_failed_is_said():
+    def too_few(rate, adjoint):
+        decay = diffrax.ODETerm(lambda t, y, args: -rate * y)
+        options = {"adjoint": adjoint, "max_steps": 2}
+        return diffrax.diffeqsolve(decay, EULER, 0.0, 1.0, 0.1, jnp.array(1.0), **options).ys[-1]
+
+    with pytest.raises(ValueError, match=r"\(a: The maximum number of solver steps was reached"):
+        srx.diagnostics.compare_adjoints(too_few, jnp.array(2.0), {"a": srx.DiscreteAdjoint()})
 
 
 def test_gradients_that_are_all_zero_tell_no_adjoint_from_another():

@@ -12,6 +12,7 @@ import pytest
 
 import stiffrax as srx
 from stiffrax.diagnostics import kaplan_yorke_dimension, lyapunov_spectrum
+from stiffrax.diagnostics._lyapunov_spectrum import _size_of
 from stiffrax.solvers import MapFlow, stretching_rates
 
 LORENZ = srx.problems.lorenz()
@@ -167,6 +168,20 @@ def test_a_start_that_escapes_is_counted_and_left_out():
     assert alone.num_failed == 0
     np.testing.assert_allclose(both.exponents, alone.exponents, rtol=1e-6)
     np.testing.assert_allclose(both.standard_errors, alone.standard_errors, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lost", [np.inf, np.nan])
+def test_the_unit_of_the_states_is_that_of_the_starts_that_are_finite(lost):
+    np.testing.assert_array_equal(_size_of(jnp.array([[1e-12, 2.0], [lost, 3.0]])), [1e-12, 3.0])
+
+
+@pytest.mark.slow
+def test_a_start_that_is_infinite_fails_alone():
+    options = {"time": 0.2, "burn_in": 0.0, "blocks": 2, "solver": diffrax.Tsit5()}
+    starts = jnp.array([[1e-12], [np.inf]])
+    spectrum = lyapunov_spectrum(lambda t, y, args: -y, starts, **options)
+    assert int(spectrum.num_failed) == 1
+    np.testing.assert_allclose(spectrum.exponents, -1.0, rtol=1e-6)
 
 
 @pytest.mark.slow

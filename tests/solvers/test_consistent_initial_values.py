@@ -149,6 +149,18 @@ def test_roots_are_found_to_rounding_from_afar(name, guess, expected, dtype):
     np.testing.assert_allclose(found, [guess[0], expected], rtol=0, atol=rounding)
 
 
+def test_second_derivatives_are_those_of_the_root():
+    term = srx.MassMatrixTerm(lambda t, y, args: jnp.stack(PAIRS["cubic"](*y)), np.array([1.0, 0]))
+
+    def root(y, moving):
+        return srx.consistent_initial_values(term, 0.0, jnp.stack([y, 1.0 + moving * y]))[1]
+
+    hessian = jax.jit(jax.hessian(root))
+    # y = z^3, from guesses that move with y and that do not.
+    for moving in (0.1, 0.0):
+        np.testing.assert_allclose(hessian(8.0, moving), -1 / 144, rtol=1e-10)
+
+
 def test_nearly_dependent_constraints_are_no_higher_index_in_single_precision():
     def field(t, y, args):
         return jnp.stack([-y[0], y[1] + y[2] - y[0], y[1] + 1.0001 * y[2] - 2 * y[0]])
@@ -164,12 +176,18 @@ def test_as_many_components_must_be_free_as_there_are_constraints():
 
 
 def test_a_mass_that_is_traced_is_refused():
-    with pytest.raises(ValueError, match="are being traced"):
+    with pytest.raises(ValueError, match=r"The mass matrix has entries that are being traced"):
         jax.jit(
             lambda m: srx.consistent_initial_values(
                 srx.MassMatrixTerm(ROBERTSON.vector_field, m), 0.0, GUESS
             )
         )(jnp.array([1.0, 1.0, 0.0]))
+
+
+def test_what_is_held_is_not_traced():
+    held = jnp.array([True, True, False])
+    with pytest.raises(ValueError, match=r"`fixed` has entries that are being traced.*np\.array"):
+        jax.jit(lambda x: srx.consistent_initial_values(TERM, 0.0, GUESS, fixed=x))(held)
 
 
 def test_another_term_is_refused():

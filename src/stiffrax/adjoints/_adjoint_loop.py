@@ -84,7 +84,7 @@ class AdjointTolerances(eqx.Module):
     def _norm(self, error: list, old: list, new: list, noise: PyTree) -> Float[Array, ""]:
         state, noises = error[0].dtype, jax.tree.leaves(noise)
 
-        def scaled(error: Array, old: Array, new: Array, more: Any, *, part: bool) -> Array:
+        def scaled(error: Array, old: Array, new: Array, *, more: Any, part: bool) -> Array:
             rtol, ratio = max(self.rtol, least_tolerance(state), least_tolerance(error.dtype)), 1.0
             if self.method.order > self.method.error_order:
                 # The estimate is of lower order than the result: ask it for as much less.
@@ -104,7 +104,7 @@ class AdjointTolerances(eqx.Module):
         for i, trees in enumerate(zip(error, old, new, strict=True)):
             for j, leaves in enumerate(zip(*map(jax.tree.leaves, trees), strict=True)):
                 more = noises[j] if i and noises else 0
-                one = scaled(*leaves, more, part=i > 0)
+                one = scaled(*leaves, more=more, part=i > 0)
                 kinds.setdefault((i, leaves[0].dtype), []).append(one)
         parts = []
         for rows in kinds.values():
@@ -169,7 +169,7 @@ def _advance(
             news = [step.end, integral]
             noise = _noise(stop_gradient((equation, fraction, step)), tolerances.atol)
     # The sizes of steps take no part in second derivatives.
-    size = tolerances.norm(*stop_gradient((errors, olds, news)), noise)
+    size = tolerances.norm(*stop_gradient((errors, olds, news)), noise=noise)
     accept = size <= 1
     if tolerances.quadrature and step.polynomial is not None:
         piece = AdjointStep(state.left, fraction, state.adjoint, step.polynomial)
@@ -238,10 +238,12 @@ def solve_adjoint(
     state = lax.while_loop(again, advance, start)
 
     def whole(x: Array) -> Array:
-        wide = jnp.result_type(x.dtype, unit.dtype)
-        return jnp.where(state.step >= 0, jnp.nan, x.astype(wide) * unit.astype(wide)).astype(
-            x.dtype
-        )
+        if jnp.iscomplexobj(x):
+            return lax.complex(whole(x.real), whole(x.imag))
+        # A narrow leaf may hold the product, and not the unit.
+        wide = max(x.dtype, unit.dtype, key=lambda dtype: jnp.finfo(dtype).bits)
+        product = (x.astype(wide) * unit.astype(wide)).astype(x.dtype)
+        return jnp.where(state.step >= 0, jnp.nan, product)
 
     adjoint, integral = jax.tree.map(whole, (state.adjoint, state.integral))
     return eqx.tree_at(lambda s: (s.adjoint, s.integral), state, (adjoint, integral))

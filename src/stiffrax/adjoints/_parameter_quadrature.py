@@ -121,7 +121,7 @@ def add_integral(
             return jnp.max(jnp.stack(jax.tree.leaves(scaled)))
 
         found = worst(jax.tree.map(lambda x: jnp.zeros((), x.real.dtype), new))
-        found = recompute_where(found > 1, lambda: worst(from_adjoint(*rule_of, atol)), found)
+        found = recompute_where(found > 1, lambda: worst(from_adjoint(*rule_of, atol=atol)), found)
         accept = ~(found > 1) | (top >= _DEPTH)
         half = length / 2
         halves = _Intervals(

@@ -275,6 +275,8 @@ def _megabytes(program: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    # What is raised within a compiled program stands below what the runtime says of it.
+    text = str(error).rpartition("EquinoxRuntimeError: ")[2]
+    lines = [line for line in text.splitlines() if line.strip()]
     shown = lines[0] if lines else type(error).__name__
     return shown if len(shown) <= 90 else shown[:87] + "..."

@@ -245,7 +245,9 @@ def _controller(given: Any, dtype: Any) -> tuple[Any, Array]:
 
 
 def _size_of(starts: Float[Array, "starts n"]) -> Float[Array, " n"]:
-    largest = jnp.max(jnp.abs(lax.stop_gradient(starts)), axis=0)
+    sizes = jnp.abs(lax.stop_gradient(starts))
+    # A start that is not finite fails alone.
+    largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0), axis=0)
     largest = jnp.where(largest > 0, largest, jnp.max(largest))
     return jnp.where(largest > 0, largest, 1)
 

@@ -213,11 +213,11 @@ def consistent_initial_values(
       boolean array or pytree like `y0`. By default the null space of `M` is free.
 
     **Returns:** the state, in the structure of `y0`. Derivatives with respect to `t0`, `y0`, `args`
-    and what the vector field closes over are those of the implicit function theorem, of first order.
+    and what the vector field closes over are those of the implicit function theorem, to second order.
 
     **Raises:** `ValueError` for a `fixed` that does not leave as many components free as there are
-    constraints, and for a traced mass. When run: an error where the index is above 1, the Jacobian
-    of the constraints singular, or no root found.
+    constraints, and where it or the mass is traced. When run: an error where the index is above 1,
+    the Jacobian of the constraints singular, or no root found.
 
     Cost: a Jacobian and a factorization an iteration.
 
@@ -283,9 +283,11 @@ def _found(
 def _corrected(
     field: FlatField, t: Array, start: Array, root: Array, inverse: Array, U: Array, E: Array
 ) -> Float[Array, " n"]:
-    """One Newton correction, of rounding, whose derivative is that of the solution."""
+    """Two Newton corrections, of rounding: each makes one more derivative that of the solution."""
     y = root + (start - lax.stop_gradient(start))
-    return y - E @ (inverse @ _project(U, field(t, y)))
+    for _ in range(2):
+        y = y - E @ (inverse @ _project(U, field(t, y)))
+    return y
 
 
 def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray]:
@@ -295,11 +297,13 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
             f"A {type(term).__name__} was given; consistent initial values need a "
             "`stiffrax.MassMatrixTerm(vector_field, mass)`."
         )
-    if is_traced(term.mass):
-        raise ValueError(
-            "A mass matrix was given whose entries are being traced; which components are algebraic "
-            "must be known before. Close over the term instead of passing it to `jax.jit`."
-        )
+    for name, given in (("The mass matrix", term.mass), ("`fixed`", fixed)):
+        if is_traced(given):
+            raise ValueError(
+                f"{name} has entries that are being traced; which components may move must be known "
+                "before. Write a NumPy array, such as `np.array([1.0, 0.0])`, or make the term and "
+                "`fixed` outside of `jax.jit`, and close over them."
+            )
     state = jax.tree.map(lambda y: np.zeros(jnp.shape(y), jnp.result_type(y)), y0)
     with jax.ensure_compile_time_eval():
         mass = flat_mass(term.mass, jax.tree.map(jnp.asarray, state), None)

@@ -38,7 +38,7 @@ class MassMatrixTerm(diffrax.AbstractTerm):
     - `mass`: a scalar, the diagonal, the matrix (`Float[Array, "n n"]` on the flat state), a lineax
       operator, or one of these for each leaf of the state. A diagonal may have the shape of the
       state, unless that is square. Whether `M` is singular is decided here: for another `M` make
-      another term.
+      another term, within `jax.jit` of NumPy arrays, which have values there.
     - `index`: of each component: 1 for differential components and algebraic ones of index 1, 2 or
       3 for those that constraints determine only through one or two derivatives, such as Lagrange
       multipliers. The errors and displacements of these are weighed by `|h|` and `h^2`, without
