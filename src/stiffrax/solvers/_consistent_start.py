@@ -300,9 +300,8 @@ def _bases(term: Any, y0: PyTree, fixed: PyTree) -> tuple[np.ndarray, np.ndarray
     for name, given in (("The mass matrix", term.mass), ("`fixed`", fixed)):
         if is_traced(given):
             raise ValueError(
-                f"{name} has entries that are being traced; which components may move must be known "
-                "before. Write a NumPy array, such as `np.array([1.0, 0.0])`, or make the term and "
-                "`fixed` outside of `jax.jit`, and close over them."
+                f"{name} is traced; which components may move must be known before. Write a NumPy "
+                "array, such as `np.array([1.0, 0.0])`, or close over one made outside of `jax.jit`."
             )
     state = jax.tree.map(lambda y: np.zeros(jnp.shape(y), jnp.result_type(y)), y0)
     with jax.ensure_compile_time_eval():
