@@ -292,8 +292,12 @@ def cut_windows(data: Trajectories, length: int) -> Trajectories:
 def cut_arrays(
     mask: Bool[Array | np.ndarray, "runs times"], length: int, *arrays: Any
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Windows of `length` segments of arrays `(runs, times, ...)`, and which of their samples are."""
+    """Windows of `length` segments of arrays `(runs, times, ...)`, and which of their samples are.
+
+    They are no longer than the longest run: what is missing costs as much as what is there.
+    """
     runs, times = mask.shape
+    length = min(length, max(times - 1, 1))
     count = -(-(times - 1) // length)
     index = np.arange(count)[:, None] * length + np.arange(length + 1)
     inside = index < times

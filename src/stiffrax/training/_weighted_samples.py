@@ -176,7 +176,7 @@ def padded_windows(samples: WeightedSamples, length: int, share: bool) -> Window
         shared = (k % length == 0) & (k > 0) & (k < last)
         weight = np.where(shared[..., None], np.sqrt(0.5) * weight, weight)
     mask, cut = cut_arrays(data.mask, length, data.ts, data.ys, weight)
-    count = len(mask)
+    count, length = len(mask), mask.shape[1] - 1
     continues = (np.arange(count) % (count // len(data.ts)) > 0) & mask[:, 1]
     size = max(1, _segments_of_a_block(count * length) // length)
     extra = -count % size
