@@ -285,6 +285,14 @@ def test_any_name_of_a_run_survives_a_round_trip(tmp_path):
     assert srx.Trajectories.from_csv(tmp_path / "data.csv").run_names == tuple(names)
 
 
+@pytest.mark.parametrize("name", ["t", "run"])
+def test_a_state_with_the_name_of_another_column_is_not_written(name, tmp_path):
+    data = srx.Trajectories.from_arrays(TS, np.ones((4, 1)), names=[name])
+    with pytest.raises(ValueError, match=f"which begins with `run` and `t`, holds '{name}' twice"):
+        data.to_csv(tmp_path / "data.csv")
+    assert not (tmp_path / "data.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [

@@ -135,6 +135,7 @@ def wrong(ts_shape=(1, 3), mask=None, names=("y1", "y2"), run_names=("0",)):
         (lambda: wrong(run_names=("a", "b")), "`run_names` has 2 names, but there are 1 runs"),
         (lambda: two_runs(run_names=["a", "a"]), "`run_names` repeats a name.*distinct"),
         (lambda: two_runs(run_names=["a", "a "]), "`run_names` has 'a '; .* Write 'a'"),
+        (lambda: two_runs(run_names=["a", ""]), "`run_names` has ''; it needs text, .* Write 'a'"),
         (lambda: five_runs().select(5), "no run 5: indices of 5 runs go from 0 to 4"),
         (lambda: five_runs().select(["z"]), r"no run named 'z': the runs are \['a'"),
         (lambda: five_runs().select([1.5]), "run is given as 1.5: pass its index"),

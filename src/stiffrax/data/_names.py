@@ -53,10 +53,11 @@ def suggestion(name: object, index: int) -> str:
 def check_run_names(run_names: Sequence[str], count: int) -> None:
     """Refuses names that are not one for each run, or that a file would not keep."""
     for name in run_names:
-        if str(name).strip() != name:
+        text = str(name).strip()
+        if text != name or not text:
             raise ValueError(
-                f"`run_names` has {name!r}; it needs text without blanks at its ends, which files "
-                f"do not keep. Write {str(name).strip()!r}."
+                f"`run_names` has {name!r}; it needs text, without blanks at its ends, which files "
+                f"do not keep. Write {text or 'a'!r}."
             )
     if len(set(run_names)) != len(run_names):
         raise ValueError(f"`run_names` repeats a name: {list(run_names)}. Make them distinct.")

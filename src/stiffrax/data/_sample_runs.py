@@ -140,9 +140,10 @@ def write_csv(
     runs: Iterable[tuple[str, np.ndarray, np.ndarray]],
 ) -> None:
     """Writes `(name, ts, ys)` of each run, every bit of a double."""
+    header = check_names("The header, which begins with `run` and `t`,", ["run", "t", *names])
     with open(path, "w", newline="", encoding="utf-8") as file:
         # In quotes a name that begins with `#` makes no comment of its row.
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(["run", "t", *names])
+        writer.writerow(header)
         for label, ts, ys in runs:
             writer.writerows([label, *row] for row in np.column_stack([ts, ys]).tolist())
