@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import stiffrax as srx
 from stiffrax.losses import check_measurements
@@ -15,6 +16,12 @@ def drawn(ts, points, start=None, **options):
 
 def test_the_rows_are_among_the_steps():
     np.testing.assert_allclose(drawn([[0.0, 1e-4, 10.0]], 3), [[0, 1e-4, 5, 10]])
+
+
+@pytest.mark.parametrize("points", [1, 0, -1])
+def test_there_are_two_points_or_more(points):
+    with pytest.raises(ValueError, match=f"`points={points}` was given; it needs an integer of at"):
+        drawn([[0.0, 1.0]], points)
 
 
 def test_runs_of_more_rows_do_not_move_the_others():

@@ -71,6 +71,13 @@ def test_degrees_of_freedom_are_positive():
         srx.StudentNoise(0.0)
 
 
+@pytest.mark.parametrize("df", [1e5, 1e6, 1e8, 1e17])
+def test_with_many_degrees_of_freedom_it_is_the_normal_one_in_single_precision(df):
+    with jax.enable_x64(False):
+        cost = srx.StudentNoise(df).cost(*jnp.array([2.0, 1.0, 0.5]))
+    np.testing.assert_allclose(cost, 2 + np.log(0.5) + 0.5 * np.log(2 * np.pi), rtol=3e-5)
+
+
 @pytest.mark.parametrize("size", [1e-25, 1e25])
 def test_a_spread_may_be_of_any_size_that_single_precision_holds(size):
     residual = jnp.array([3.0, -4.0, 1e10], jnp.float32) * jnp.float32(size)

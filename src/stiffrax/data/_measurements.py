@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._arguments import check_instance
+from .._arguments import check_count, check_instance
 from ._derived_measurements import joined, resampled
 from ._frame_table import read_table
 from ._known_input import KnownInput
@@ -288,7 +288,7 @@ class Measurements(eqx.Module):
 
         With `log_time` the steps are equal on a logarithmic axis of the time since the start.
         """
-        return resampled(self, points, log_time)
+        return resampled(self, check_count("points", points, least=2), log_time)
 
     def first_values(self) -> Float[Array, "runs columns"]:
         """The mean of what is measured at the start of each run, NaN where nothing is."""

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from .._arguments import check_positive
@@ -252,8 +251,11 @@ class StudentNoise(AbstractNoise):
 
     def rho(self, z: Array) -> Array:
         """`(df + 1) / 2 log(1 + z^2 / df)`, normalized."""
+        from scipy.special import betaln
+
         df = self.df
-        constant = gammaln(df / 2) - gammaln((df + 1) / 2) + 0.5 * math.log(df * math.pi)
+        # A difference of two logarithms of the gamma function would lose its digits.
+        constant = float(betaln(df / 2, 0.5)) + 0.5 * math.log(df)
         return (df + 1) / 2 * jnp.log1p(z**2 / df) + constant
 
     def slope(self, z: Array) -> Array:

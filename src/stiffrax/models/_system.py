@@ -117,8 +117,8 @@ class System(AbstractMassModel):
     **Arguments:**
 
     - `field`: $f$, called as `field(t, y, args)` with a flat state `y`, `(n,)`; returns `(n,)`.
-    - `initial_state`: `(n,)` for all runs, `(runs, n)`, a dictionary by the names of the states, a
-        function of `args` that returns one of these, or a [`stiffrax.SteadyState`][]. Without, runs
+    - `initial_state`: `(n,)` for all runs, a dictionary by the names of the states, a function of
+        `args` that returns either, `(runs, n)`, or a [`stiffrax.SteadyState`][]. Without, runs
         start at what is measured at their start, the mean of replicates: all states must be. These
         cells are then no residuals.
     - `observe`: $g$, called as `observe(t, y, args)`; returns a dictionary of the columns of the

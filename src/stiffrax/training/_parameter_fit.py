@@ -262,8 +262,7 @@ class ParameterFit:
             )
         model = self._on(data)
         if points is not None:
-            drawn = model.data.resampled(check_count("points", points, least=2), log_time=log_time)
-            model = model.on(drawn)
+            model = model.on(model.data.resampled(points, log_time=log_time))
         return prediction_band(model, self.x, self._errors, self._scale, level)
 
     @functools.cached_property
