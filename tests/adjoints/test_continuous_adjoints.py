@@ -16,8 +16,12 @@ from stiffrax.adjoints._adjoint_equation import (
     LinearKenCarp,
     LinearRadau,
 )
-from stiffrax.adjoints._adjoint_loop import AdjointTolerances
-from stiffrax.adjoints._parameter_quadrature import AdjointStep, add_integral, clenshaw_curtis
+from stiffrax.adjoints._adjoint_loop import (
+    AdjointStep,
+    AdjointTolerances,
+    add_integral,
+    clenshaw_curtis,
+)
 from stiffrax.adjoints._saved_values import cotangent_jumps, saved_places
 from stiffrax.adjoints._step_equations import StepEquations
 from stiffrax.diffrax_loop import SavedValues, Step, StepRecord

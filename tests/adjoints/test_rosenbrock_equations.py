@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import stiffrax as srx
-from stiffrax.adjoints._recorded_steps import Chunk
+from stiffrax.adjoints._recorded_steps import Chunk, StepMaps
 from stiffrax.adjoints._rosenbrock_equations import RosenbrockEquations
-from stiffrax.adjoints._step_maps import StepMaps
 from stiffrax.diffrax_loop import Step
 
 # Masses that couple, a field that reads the time and bends, stiff in the second component.

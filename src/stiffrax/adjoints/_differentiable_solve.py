@@ -40,21 +40,21 @@ from ..diffrax_loop import (
 )
 from ..solvers import AbstractRosenbrock, LearnableRungeKutta, RadauIIA, may_be_singular
 from ..stages import stop_gradient
-from ._event_tangents import EventPlace, event_place
 from ._linear_map import linear_map, untold
-from ._recorded_steps import AbstractRecordedSteps
+from ._recorded_steps import AbstractRecordedSteps, StepMaps
 from ._refusals import TWICE, refuse_checked_axes, refuse_derivative, refuse_solver, refuse_terms
 from ._rosenbrock_equations import RosenbrockEquations
 from ._saved_values import (
+    EventPlace,
     SavedPlaces,
     TimeTangents,
+    event_place,
     saved_places,
     tangents_through_fn,
     time_tangents,
 )
 from ._solve_inputs import SolveInputs, has_tangent, is_moved
 from ._step_equations import StepEquations
-from ._step_maps import StepMaps
 from ._sweeps import SavedTangents, SolveTangents
 from ._variable_order_steps import VariableOrderSteps
 

@@ -1,13 +1,20 @@
-"""Recorded steps as a function of what derivatives are wanted of."""
+"""Recorded steps as a function of what derivatives are wanted of, and as maps of their start."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
+from .._flat_state import flatten_state
 from ..diffrax_loop import Step
+from ..solvers import DENSE_DEGREE, AbstractRosenbrock
+from ._affine_steps import COMPOSITIONS
 
 # Of both ends of each step; `None` where no derivatives of them are wanted.
 Times: TypeAlias = tuple[Shaped[Array, "*k"], Shaped[Array, "*k"]] | None
@@ -107,3 +114,146 @@ class AbstractRecordedSteps(eqx.Module):
         times: bool,
     ) -> Pulled:
         """The transpose of `pushed`; `times`: whether cotangents of times are wanted."""
+
+
+@final
+class StepMaps(AbstractRecordedSteps):
+    """Steps as maps of their start and of `(terms, args)`, and of a solver that is trained.
+
+    `parameters` are the leaves whose cotangents are wanted, `others` the rest; `solver` is one that
+    is not trained. Through the maps, not through stage equations: those of the explicit kind have no
+    inverse of `A`. Tangents of Rosenbrock steps are pushed so; to pull cotangents through their
+    equations costs less (`RosenbrockEquations`).
+    """
+
+    parameters: PyTree
+    others: PyTree
+    state: PyTree[Array]
+    solver: AbstractRosenbrock | None = None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the structure of the solver has a pattern."""
+        structure = None if self.solver is None else self.solver.structure
+        return structure is not None and structure.has_pattern
+
+    @property
+    def num_powers(self) -> int:
+        """The degree of the dense output."""
+        return DENSE_DEGREE if self.solver is None else self.solver.tableau.polynomial.shape[1]
+
+    def step(
+        self, parameters: PyTree, step: Step, y0: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, "p n"]]:
+        """The end of a step, and the polynomial within it."""
+        terms, args, *trained = eqx.combine(parameters, self.others)
+        solver: Any = trained[0] if trained else self.solver
+        _, restore = flatten_state(self.state)
+        y1, _, dense_info, _, _ = solver.step(
+            terms, step.t0, step.t1, restore(y0), args, None, False
+        )
+        flat = jax.vmap(lambda tree: flatten_state(tree)[0])
+        return flatten_state(y1)[0], flat(dense_info["coefficients"])
+
+    def _end(self, step: Step) -> Callable[..., tuple[Array, Array]]:
+        """One step as a function of all that derivatives are wanted of."""
+        return lambda parameters, times, y0: self.step(parameters, at_times(step, times), y0)
+
+    def _ends(self, steps: Step) -> Callable[..., tuple[Array, Array]]:
+
+        def ends(parameters: PyTree, times: Times, y0: Array) -> tuple[Array, Array]:
+            at = at_times(steps, times)
+            return jax.vmap(lambda step, y: self.step(parameters, step, y))(at, y0)
+
+        return ends
+
+    def pushed(
+        self,
+        chunk: Chunk,
+        start: Float[Array, " n"],
+        along: StepTangents,
+        *,
+        interior: bool,
+    ) -> Pushed:
+        """One batch over the steps: their derivative along all unit tangents of the start, which
+        make a step an affine map; then along what they are. By `"solve"` one by one."""
+        if chunk.recurrence == "solve":
+            return self._pushed_in_turn(chunk, start, along, interior=interior)
+        steps, used, still = chunk.steps, chunk.used, jax.tree.map(jnp.zeros_like, along)
+        times = times_of(steps, wanted=along.times is not None)
+        _, push = jax.linearize(self._ends(steps), self.parameters, times, steps.y0)
+
+        def push_unit(unit: Array) -> Array:
+            units = jnp.broadcast_to(unit, steps.y0.shape)
+            return push(still.parameters, still.times, units)[0]
+
+        identity = jnp.eye(start.size, dtype=start.dtype)
+        P = jnp.where(used[:, None, None], jax.vmap(push_unit, out_axes=2)(identity), identity)
+        q = push(along.parameters, along.times, jnp.zeros_like(steps.y0))[0]
+        compose = COMPOSITIONS[chunk.recurrence]
+        end, starts = compose(P, jnp.where(used[:, None], q, 0), start, back=False)
+        polynomials = push(along.parameters, along.times, starts)[1] if interior else None
+        return jnp.concatenate([starts, end[None]]), polynomials
+
+    def pulled(
+        self,
+        chunk: Chunk,
+        nodes: Float[Array, "k_plus_1 n"],
+        polynomials: Float[Array, "k s n"] | None,
+        *,
+        times: bool,
+    ) -> Pulled:
+        """One batch over the steps: their derivative for all unit cotangents of the end, which
+        make a step an affine map; then the sum for the parameters. By `"solve"` one by one."""
+        if chunk.recurrence == "solve":
+            return self._pulled_in_turn(chunk, nodes, polynomials, times=times)
+        steps, used = chunk.steps, chunk.used
+        at = self.parameters, times_of(steps, wanted=times), steps.y0
+        (y1, p), pull = jax.vjp(self._ends(steps), *at)
+        p_bar = jnp.zeros_like(p) if polynomials is None else polynomials
+
+        def pull_unit(unit: Array) -> Array:
+            return pull((jnp.broadcast_to(unit, y1.shape), jnp.zeros_like(p)))[-1]
+
+        nodes, end = nodes[:-1], nodes[-1]
+        identity = jnp.eye(end.size, dtype=end.dtype)
+        # Rows of the transposed map are indexed by the unit cotangents, after the steps.
+        P = jnp.where(used[:, None, None], jax.vmap(pull_unit, out_axes=2)(identity), identity)
+        q = nodes
+        if polynomials is not None:
+            q = q + jnp.where(used[:, None], pull((jnp.zeros_like(y1), p_bar))[-1], 0)
+        start, ends = COMPOSITIONS[chunk.recurrence](P, q, end)
+        *bar, _ = pull((jnp.where(used[:, None], ends, 0), p_bar))
+        return start, StepTangents(*bar)
+
+    def _pushed_in_turn(
+        self, chunk: Chunk, start: Array, along: StepTangents, *, interior: bool
+    ) -> tuple[Array, Array | None]:
+        def body(start: Array, inputs: tuple) -> tuple[Array, tuple[Array, Array | None]]:
+            step, used, times_dot = inputs
+            at = self.parameters, times_of(step, wanted=times_dot is not None), step.y0
+            dot = along.parameters, times_dot, start
+            _, (end, polynomial) = jax.jvp(self._end(step), at, dot)
+            return jnp.where(used, end, start), (start, polynomial if interior else None)
+
+        inputs = chunk.steps, chunk.used, along.times
+        end, (starts, polynomials) = lax.scan(body, start, inputs)
+        return jnp.concatenate([starts, end[None]]), polynomials
+
+    def _pulled_in_turn(
+        self, chunk: Chunk, nodes: Array, polynomials: Array | None, *, times: bool
+    ) -> tuple[Array, StepTangents]:
+        def body(carry: tuple, inputs: tuple) -> tuple[tuple, Any]:
+            end, bar = carry
+            step, used, node, p_bar = inputs
+            at = self.parameters, times_of(step, wanted=times), step.y0
+            (_, p), pull = jax.vjp(self._end(step), *at)
+            p_bar = jnp.zeros_like(p) if p_bar is None else p_bar
+            bar_new, times_bar, start = pull((end, p_bar))
+            bar = jax.tree.map(lambda x, new: x + jnp.where(used, new, 0), bar, bar_new)
+            return (node + jnp.where(used, start, end), bar), times_bar
+
+        still = jax.tree.map(jnp.zeros_like, self.parameters)
+        inputs = chunk.steps, chunk.used, nodes[:-1], polynomials
+        (start, bar), times_bar = lax.scan(body, (nodes[-1], still), inputs, reverse=True)
+        return start, StepTangents(bar, times_bar)

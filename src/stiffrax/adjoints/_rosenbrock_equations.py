@@ -21,12 +21,12 @@ from ._recorded_steps import (
     Chunk,
     Pulled,
     Pushed,
+    StepMaps,
     StepTangents,
     Times,
     at_times,
     times_of,
 )
-from ._step_maps import StepMaps
 
 
 @final
