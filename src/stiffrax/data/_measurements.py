@@ -14,10 +14,13 @@ from jaxtyping import Array, Bool, Float
 
 from .._arguments import check_count, check_instance
 from ._derived_measurements import joined, resampled
+from ._fields_of_measurements import (
+    measurements_from_arrays,
+    measurements_from_tables,
+    renaming_of,
+)
 from ._frame_table import read_table
 from ._known_input import KnownInput
-from ._measurements_from_arrays import measurements_from_arrays
-from ._measurements_from_tables import measurements_from_tables, renaming_of
 from ._names import held_out_runs, select_runs
 from ._run_checks import check_runs
 from ._run_conditions import Conditions, Dose
