@@ -96,7 +96,7 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     that are not positive.
 
     Cost: a step of the adjoint has four Jacobians, one `3n x 3n` system and two reverse sweeps of
-    the vector field at four points. Memory: the forward dense output.
+    the vector field at four points, three where it is rejected. Memory: the forward dense output.
 
     ??? cite "Reference"
         Kim and others, *Stiff neural ordinary differential equations* (2021).
@@ -174,7 +174,7 @@ class QuadratureAdjoint(AbstractContinuousAdjoint):
     **Arguments:** those of [`stiffrax.InterpolatingAdjoint`][].
 
     Cost: a step of the adjoint has four Jacobians and one `3n x 3n` system; an interval of the
-    quadrature two reverse sweeps, three in single precision, of the vector field at nine points.
+    quadrature two reverse sweeps, three where it is halved, of the vector field at nine points.
     Memory: the forward dense output.
 
     ```python
