@@ -254,6 +254,24 @@ def test_float32_samples_give_float32_predictions():
     np.testing.assert_allclose(found, exact, rtol=2e-6, atol=2e-6)
 
 
+def test_a_state_far_below_the_largest_keeps_its_digits_in_single_precision():
+    # y' = -y^2 and z' = size y - 30 z^2 / size by one step of the implicit Euler method.
+
+    @jax.jit
+    def end(size):
+        def field(t, y, args):
+            return jnp.stack([-(y[0] ** 2), size * y[0] - 30 * y[1] * (y[1] / size)])
+
+        ts = jnp.array([[0.0, 0.1]], size.dtype)
+        ys = jnp.stack([jnp.array([1.0, 0.9], size.dtype), jnp.stack([size, size])], axis=-1)
+        return srx.segment_predictions(field, ts, ys[None], BACKWARD_EULER)[0, 0, 1] / size
+
+    y = (np.sqrt(1.4) - 1) / 0.2
+    z = (np.sqrt(1 + 12 * (1 + 0.1 * y)) - 1) / 6
+    for size in (1.0, 1e-10, 1e-13):
+        np.testing.assert_allclose(end(np.float32(size)), z, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_batches_of_data_sets_are_predicted_as_each_alone():
     ys = jnp.stack([YS, 2 * YS])
