@@ -116,3 +116,31 @@ def test_a_quadratic_loss_of_small_states_has_the_gradient_of_larger_ones(kind):
     assert expected == pytest.approx(1.3665, rel=2e-4)
     for unit in (1e-9, 1e9, 1e-100):
         assert gradient(5.0, unit) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.slow_cases("GaussAdjoint", "QuadratureAdjoint", "ImexAdjoint")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_in_a_small_unit_does_not_loosen_the_tolerance_of_another(kind):
+    @jax.jit
+    def gradient(unit):
+        def end(rate):
+            sol = diffrax.diffeqsolve(
+                diffrax.ODETerm(
+                    lambda t, y, rate: jnp.stack([0 * y[0], jnp.sin(3 * t) * rate - y[1]])
+                ),
+                srx.BackwardEuler(),
+                0.0,
+                4.0,
+                4.0,
+                jnp.stack([unit, 1.0]),
+                rate,
+                adjoint=kind(),
+                max_steps=1,
+            )
+            return sol.ys[-1, 0] / unit + sol.ys[-1, 1]
+
+        return jax.grad(end)(1.0)
+
+    expected = (np.sin(12) - 3 * np.cos(12) + 3 * np.exp(-4)) / 10
+    for unit in (1.0, 1e-12):
+        np.testing.assert_allclose(gradient(unit), expected, rtol=1e-5)

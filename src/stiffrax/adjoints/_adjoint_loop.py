@@ -20,7 +20,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .._arguments import least_tolerance
-from .._trees import recompute_where, select
+from .._flat_state import flatten_state
+from .._trees import nonzero, recompute_where, select
 from ..diffrax_loop import StepRecord
 from ..stages import evaluate_polynomial, stop_gradient
 from ._adjoint_equation import (
@@ -69,13 +70,14 @@ def from_adjoint(
     ts: Shaped[Array, " q"],
     weights: Float[Array, " q"],
     values: Float[Array, "q n"],
-    atol: float,
+    atol: Float[Array, " n"] | float,
 ) -> PyTree:
     """What the adjoint's own absolute tolerance, and its rounding, may make of an integral.
 
     No integral is known better: its terms may cancel, or come from an adjoint that is all but zero.
     """
-    part = max(atol, _OF_ROUNDING * float(jnp.finfo(values.dtype).eps))
+    atol = jnp.broadcast_to(jnp.asarray(atol, values.dtype), values.shape)
+    part = jnp.maximum(atol, _OF_ROUNDING * jnp.finfo(values.dtype).eps)
     errors = (atol + part * jnp.abs(values)) * jnp.abs(weights)[:, None]
     k = jnp.arange(values.size, dtype=values.dtype).reshape(values.shape)
     pulled = equation.pull(ts, errors * jnp.cos(1.0 + 2.4 * k))
@@ -96,13 +98,13 @@ def add_integral(
     wanted: Bool[Array, ""],
     rtol: float,
     atol: float,
+    sizes: Float[Array, " n"] | float = 1.0,
 ) -> PyTree:
     """Adds the integral over a step, if `wanted`; the step is halved until it is accurate.
 
     The error of an interval is the difference to the rule with half as many intervals. It must be
     below `atol * largest + rtol * total` in every parameter, `total` being the integral so far and
-    `largest` its largest entry in the same leaf, or be what errors of the adjoint make of it. `rtol`
-    is no less than state and parameter hold.
+    `largest` its largest entry in the same leaf, or be what errors of the adjoint make of it.
     """
     if not jax.tree.leaves(total):
         return total
@@ -128,9 +130,8 @@ def add_integral(
 
         def worst(noise: PyTree) -> Array:
             def one(error: Array, new: Array, noise: Array) -> Array:
-                sizes = jnp.abs(new)
-                least = max(rtol, least_tolerance(new.dtype))
-                allowed = noise + atol * jnp.max(sizes, initial=0) + least * sizes
+                least = max(rtol, least_tolerance(new.dtype)) * jnp.abs(new)
+                allowed = noise + atol * jnp.max(jnp.abs(new), initial=0) + least
                 scaled = jnp.where(error == 0, 0, jnp.abs(error) / allowed)
                 return jnp.max(scaled, initial=0).astype(dtype)
 
@@ -138,7 +139,9 @@ def add_integral(
             return jnp.max(jnp.stack(jax.tree.leaves(scaled)))
 
         found = worst(jax.tree.map(lambda x: jnp.zeros((), x.real.dtype), new))
-        found = recompute_where(found > 1, lambda: worst(from_adjoint(*rule_of, atol=atol)), found)
+        found = recompute_where(
+            found > 1, lambda: worst(from_adjoint(*rule_of, atol=atol * sizes)), found
+        )
         accept = ~(found > 1) | (top >= _DEPTH)
         half = length / 2
         halves = _Intervals(
@@ -185,8 +188,7 @@ class AdjointState(eqx.Module):
 class AdjointTolerances(eqx.Module):
     """When a step is good enough: root mean squares of scaled errors of at most one.
 
-    The adjoint is in units of the largest cotangent, and each leaf of the integral is compared with
-    its largest entry: `atol` has no unit.
+    `atol` is a part of `sizes` of the adjoint, and of the largest entry of a leaf of the integral.
 
     `quadrature`: whether the integral is made by adaptive quadrature of each accepted step, and
     not by the rule of the method.
@@ -196,6 +198,7 @@ class AdjointTolerances(eqx.Module):
     atol: float
     method: AbstractLinearMethod
     quadrature: bool = False
+    sizes: Float[Array, " n"] | float = 1.0
 
     def norm(
         self, error: list, old: list, new: list, noise: Callable[[], PyTree] | None = None
@@ -220,7 +223,7 @@ class AdjointTolerances(eqx.Module):
                 exponent = self.method.error_order / (self.method.order + 1) - 1
                 ratio = 0.1 * rtol**exponent
             size = jnp.maximum(jnp.abs(old), jnp.abs(new)).ravel()
-            unit = jnp.max(size, initial=0) if part else 1
+            unit = jnp.max(size, initial=0) if part else self.sizes
             error = jnp.abs(error).ravel()
             allowed = ratio * (self.atol * unit + more + rtol * size)
             value = jnp.where(error == 0, 0, error / allowed)
@@ -262,9 +265,11 @@ def _integrals(
     return pull(step.weights, step.values), error
 
 
-def _noise(of: tuple[AdjointEquation, Array, LinearStep], atol: float) -> Callable[[], PyTree]:
-    equation, h, step = of
+def _noise(
+    tolerances: AdjointTolerances, equation: AdjointEquation, h: Array, step: LinearStep
+) -> Callable[[], PyTree]:
     weights = h.astype(step.end.dtype) * cast(Array, step.error_weights)
+    atol = tolerances.atol * tolerances.sizes
     return lambda: from_adjoint(equation, step.ts, weights, step.error_values, atol)
 
 
@@ -278,10 +283,9 @@ def _advance(
     """One attempt at a step: to the next jump in the recorded step, or its start, at most."""
     recorded = jax.tree.map(lambda x: x[0], record.take(state.step[None]))
     equation = AdjointEquation(equations, recorded)
-    length = recorded.t1 - recorded.t0
     stop, jump = jumps.within(state.step, state.jumps_done)
     # A solve that starts at a jump begins with a step of no length.
-    empty = length == 0
+    length, empty = recorded.t1 - recorded.t0, recorded.t1 == recorded.t0
     distance, fraction = state.left - stop, state.h / jnp.where(empty, 1, length)
     # Not a tiny step after this one.
     arrives = (fraction > 0.999 * distance) | empty
@@ -296,19 +300,19 @@ def _advance(
         if increment_error is not None:
             errors, olds = [step.error, increment_error], [state.adjoint, state.integral]
             news = [step.end, integral]
-            noise = _noise(stop_gradient((equation, fraction, step)), tolerances.atol)
+            noise = _noise(tolerances, *stop_gradient((equation, fraction, step)))
     # The sizes of steps take no part in second derivatives.
     size = tolerances.norm(*stop_gradient((errors, olds, news)), noise=noise)
     accept = size <= 1
     if tolerances.quadrature and step.polynomial is not None:
         piece = AdjointStep(state.left, fraction, state.adjoint, step.polynomial)
-        integral = add_integral(equation, piece, integral, accept, tolerances.rtol, tolerances.atol)
+        allowed = tolerances.rtol, tolerances.atol, tolerances.sizes
+        integral = add_integral(equation, piece, integral, accept, *allowed)
     factor = tolerances.growth(size).astype(h.dtype)
     # Without a bound it would overflow where the adjoint is zero.
     following = jnp.minimum(factor * h, record.t1[record.count - 1] - record.t0[0])
     left = jnp.where(arrives, stop, state.left - fraction)
     done = left <= 0
-    value = step.end + jnp.where(done, jumps.nodes[state.step], jnp.where(arrives, jump, 0))
     new = AdjointState(
         step=state.step - done.astype(state.step.dtype),
         left=jnp.where(done, 1, left),
@@ -317,7 +321,7 @@ def _advance(
         attempts=jnp.where(arrives, 0, state.attempts + 1),
         steps_taken=state.steps_taken + 1,
         stuck=jnp.zeros((), bool),
-        adjoint=value,
+        adjoint=step.end + jnp.where(done, jumps.nodes[state.step], jnp.where(arrives, jump, 0)),
         integral=integral,
     )
     old = replace(
@@ -328,6 +332,20 @@ def _advance(
         stuck=state.left - factor * fraction >= state.left,
     )
     return select(accept, new, old)
+
+
+def _adjoint_sizes(record: StepRecord, jumps: CotangentJumps) -> Float[Array, " n"]:
+    """What counts as one in each component of the adjoint; the largest cotangent is about one.
+
+    The largest change of the loss, cotangent times state, over the size of its state; at most one.
+    """
+    steps = jax.vmap(lambda y: flatten_state(y)[0])(record.y0)
+    steps = jnp.where((jnp.arange(len(steps)) < record.count)[:, None], steps, 0)
+    found = [steps, flatten_state(record.y_end)[0][None]], [jumps.nodes, jumps.values]
+    every = (jnp.abs(jnp.concatenate(rows)) for rows in stop_gradient(found))
+    states, cotangents = (jnp.max(jnp.where(jnp.isfinite(x), x, 0), axis=0) for x in every)
+    change = jnp.max(cotangents * states)
+    return jnp.where((states > change) & (change > 0), change / nonzero(states), 1)
 
 
 def solve_adjoint(
@@ -342,6 +360,7 @@ def solve_adjoint(
     # It is linear: this changes no digit.
     unit = jumps.unit()
     jumps = replace(jumps, nodes=jumps.nodes / unit, values=jumps.values / unit)
+    tolerances = replace(tolerances, sizes=_adjoint_sizes(record, jumps))
     count = record.count
     last = jnp.maximum(count - 1, 0)
     zero = jnp.zeros((), int)

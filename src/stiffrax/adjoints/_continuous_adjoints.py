@@ -84,9 +84,10 @@ class InterpolatingAdjoint(AbstractContinuousAdjoint):
     **Arguments:**
 
     - `rtol`, `atol`: of the adjoint equation and the integral; `atol` is a part of the largest
-      cotangent of a saved state, and in the integral of the largest entry of the leaf: the unit of the
-      loss does not matter. The forward solve keeps its own. An `rtol` that the precision does not hold
-      counts as the least that it does, 1.9e-6 in float32.
+      cotangent times state over the size of each state, but at most of the largest cotangent of a
+      saved state, and in the integral of the largest entry of the leaf: units do not matter. The
+      forward solve keeps its own. An `rtol` that the precision does not hold counts as the least that
+      it does, 1.9e-6 in float32.
     - `max_steps`: the most steps, accepted or not, that the adjoint may take within one step of the
       forward solve, or between two saved times in it; a gradient that needs more is NaN.
     - `failed`: the gradient of a solve that did not succeed, under `throw=False`: `"zero"` or
