@@ -18,11 +18,13 @@ if "JAX_PLATFORMS" not in os.environ:
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
+# Collecting tests and tracing make millions of small objects, few of them garbage: to look for it takes
+# a twentieth of the time.
+gc.set_threshold(20_000, 20, 20)
+
+
 def pytest_collection_finish(session):
-    # Tracing makes millions of small objects, few of them garbage: to look for it takes a twentieth
-    # of the time.
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def _mark_slow_cases(name, cases):

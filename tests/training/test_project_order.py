@@ -12,11 +12,13 @@ import pytest
 import stiffrax as srx
 
 KEY = jax.random.key(0)
-SOLVER = srx.LearnableRungeKutta(5, order=4, key=KEY)
+# One that is known is made without compiling a search.
+KNOWN = srx.LearnableRungeKutta.from_tableau(srx.tableaus.radau_iia(2))
 
 
 @pytest.mark.slow
 def test_after_ten_thousand_updates_the_order_conditions_hold_to_rounding():
+    start = srx.LearnableRungeKutta(5, order=4, key=KEY)
     optimizer = optax.chain(optax.adam(1e-2), srx.project_order())
 
     @jax.jit
@@ -31,9 +33,9 @@ def test_after_ten_thousand_updates_the_order_conditions_hold_to_rounding():
         keys = jax.random.split(KEY, 10_000)
         return jax.lax.scan(update, (params, optimizer.init(params)), keys)[0][0]
 
-    (solver, weight) = train((SOLVER, jnp.array(1.0)))
+    (solver, weight) = train((start, jnp.array(1.0)))
     assert jnp.max(jnp.abs(srx.tableaus.order_residuals(solver.tableau, 4))) < 1e-12
-    assert jnp.max(jnp.abs(solver.tableau.A - SOLVER.tableau.A)) > 0.1
+    assert jnp.max(jnp.abs(solver.tableau.A - start.tableau.A)) > 0.1
     assert weight != 1
 
 
@@ -82,14 +84,14 @@ def test_a_trained_method_has_its_order_on_another_problem(order):
 
 def test_other_parameters_pass_unchanged():
     optimizer = srx.project_order()
-    updates: Any = (SOLVER, jnp.array(3.0))
-    updates, _ = optimizer.update(updates, optimizer.init(SOLVER), (SOLVER, 1.0))
+    updates: Any = (KNOWN, jnp.array(3.0))
+    updates, _ = optimizer.update(updates, optimizer.init(KNOWN), (KNOWN, 1.0))
     assert updates[1] == 3
 
 
 def test_it_refuses_to_work_without_parameters():
     with pytest.raises(ValueError, match=r"Write `optimizer.update\(gradients, state, params\)`"):
-        srx.project_order().update(SOLVER, optax.EmptyState())
+        srx.project_order().update(KNOWN, optax.EmptyState())
 
 
 def test_it_refuses_parameters_without_a_tableau():
@@ -98,6 +100,6 @@ def test_it_refuses_parameters_without_a_tableau():
 
 
 def test_it_refuses_a_tableau_of_which_a_part_is_frozen():
-    trained = eqx.tree_at(lambda s: s.tableau.c, SOLVER, None)
+    trained = eqx.tree_at(lambda s: s.tableau.c, KNOWN, None)
     with pytest.raises(ValueError, match="Make the whole tableau a parameter"):
         srx.project_order().update(trained, optax.EmptyState(), trained)
