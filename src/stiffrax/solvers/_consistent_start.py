@@ -171,8 +171,7 @@ def typical_slope(terms: Any, mass: Mass, t0: Any, y0: PyTree, args: PyTree) -> 
     return restore(mass.divider()(slope) if regular else mass.typical_slope(slope))
 
 
-# The damped Newton iteration: the most steps, and the parts of a step that are tried. Chosen, not
-# measured.
+# The damped Newton iteration: the most steps, and parts of a step to try. Chosen, not measured.
 _ITERATIONS = 100
 _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 _HIGHER_INDEX = (
