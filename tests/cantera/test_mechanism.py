@@ -236,3 +236,28 @@ def test_a_width_of_nothing_has_no_derivative_in_single_precision():
     gradient = jax.grad(lambda troe: troe.logarithm(reactions, T, one)[0])(troe)
     assert gradient.T3[0] == 0
     assert np.isfinite(gradient.a[0])
+
+
+def test_whole_numbers_are_temperatures_and_concentrations(with_reactions):
+    gas = with_reactions(NASTY)
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    of_floats = mechanism.net_production_rates(1200.0, np.ones(gas.n_species))
+    of_integers = mechanism.net_production_rates(1200, np.ones(gas.n_species, int))
+    np.testing.assert_array_equal(of_integers, of_floats)
+
+
+@pytest.mark.parametrize("more", ["", ", Troe: {A: 0.73, T3: 94.0, T1: 1756.0}"])
+def test_a_falloff_whose_collider_is_not_there_has_a_derivative_by_it(with_reactions, more):
+    falloff = "- {equation: 2 OH (+H2O) <=> H2O2 (+H2O), type: falloff,\n"
+    falloff += "   low-P-rate-constant: {A: 2.3e12, b: -0.9, Ea: -1700},\n"
+    falloff += f"   high-P-rate-constant: {{A: 7.4e13, b: -0.37, Ea: 0}}{more}}}\n"
+    gas = with_reactions(falloff)
+    OH, H2O = gas.species_index("OH"), gas.species_index("H2O")
+    mechanism = srx.cantera.Mechanism.from_solution(gas)
+    rate = jax.jit(lambda c: mechanism.net_production_rates(1200.0, c)[OH])
+    c, tiny = jnp.zeros(gas.n_species).at[OH].set(1e-3), 1e-13
+    difference = (rate(c.at[H2O].set(tiny)) - rate(c)) / tiny
+    assert difference < -1e-3
+    for derivative in (jax.jacfwd(rate), jax.jacrev(rate)):
+        # The factor of Troe still falls, slowly, as the collider vanishes.
+        np.testing.assert_allclose(derivative(c)[H2O], difference, rtol=1e-6 if not more else 0.05)

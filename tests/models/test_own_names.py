@@ -100,3 +100,26 @@ def test_a_part_of_a_system_without_names_is_compared_with_the_columns():
     data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 3)), names=["B", "A", "C"], sd=1.0)
     with pytest.raises(ValueError, match=MESSAGE):
         srx.LikelihoodLoss()(srx.System(field), data)
+
+
+def test_parts_that_name_the_same_states_differently_are_refused():
+    places = {"inputs": (1, 2), "outputs": (1, 2), "num_states": 3}
+    known = srx.PartiallyKnown(still, NETWORK, **places)
+    assert own_names(srx.PartiallyKnown(known, NETWORK, **places)) is None
+    with pytest.raises(ValueError, match="names its states .'B', 'A'., and .* .'A', 'B'."):
+        srx.PartiallyKnown(known, srx.ReactionNetwork(["B -> A"], rates=[1.0]), **places)
+    # They share the second state alone, which both call A.
+    below = srx.ReactionNetwork(["C -> A"], rates=[1.0])
+    shared = srx.PartiallyKnown(known, below, inputs=(0, 1), outputs=(0, 1), num_states=3)
+    check_own_names(shared, ("C", "A", "B"), "the data have")
+
+
+def test_equations_of_a_model_that_names_some_states_do_not_exchange_them():
+    model = srx.PartiallyKnown(still, NETWORK, inputs=(1, 2), outputs=(1, 2), num_states=3)
+    assert str(srx.to_sympy(model, ["C", "A", "B"])) == "(0, -A, A)"
+    assert str(srx.to_sympy(model, ["x", "y", "z"])) == "(0, -y, y)"
+    for names in (["C", "B", "A"], ["A", "B", "C"]):
+        with pytest.raises(
+            ValueError, match=r"'A', 'B'\) as those of number \(1, 2\), counted from"
+        ):
+            srx.to_sympy(model, names)

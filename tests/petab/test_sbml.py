@@ -49,6 +49,14 @@ def test_a_rate_is_of_amounts_and_a_concentration_divides_it_by_its_compartment(
     assert field(0.0, start).tolist() == [-2 * 0.5 * 3.0, 0.5 * 3.0 * 4.0]
 
 
+def test_a_rate_constant_is_multiplied_with_the_first_amount(sbml, write):
+    # The product of the amounts alone is zero, as that of 1e-21 moles is in single precision.
+    model = sbml().compartment().species("A", 1e-170, amount=True).species("B", 1e-170, amount=True)
+    model.parameter("k", 1e170).reaction("r", {"A": 1, "B": 1}, {}, "k*A*B")
+    field, start, _ = parts(srx.petab.load(write(model)))
+    np.testing.assert_allclose(field(0.0, start), -1e-170, rtol=1e-12)
+
+
 def test_in_a_compartment_that_grows_amounts_stay_and_concentrations_fall(sbml, write):
     model = sbml().compartment(size=2.0, constant=False).species("A", 3.0).species("B", 1.0)
     model.parameter("k", 0.5).rate("c", "0.1*c").reaction("r", {"A": 1}, {}, "k*A*c")

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy as sp
@@ -180,3 +181,16 @@ def test_coefficients_that_no_double_is_are_compared(formula):
     same = srx.compare((formula, x), (formula, x), names=["x", "v"])
     assert (same.num_found, same.largest_relative_error) == (2, 0.0)
     assert "e-348  " in str(same) or "e+347  " in str(same)
+
+
+def test_a_model_that_names_some_states_is_not_compared_in_another_order():
+    network = srx.ReactionNetwork(["B -> C"], rates=[3.0])
+    model = srx.PartiallyKnown(still, network, inputs=(1, 2), outputs=(1, 2), num_states=3)
+    truth = "dA/dt = -A\ndB/dt = -3*B\ndC/dt = 3*B"
+    assert srx.compare(model, srx.from_text(truth)).num_missing == 0
+    with pytest.raises(ValueError, match="has its states in the order"):
+        srx.compare(model, srx.from_text("dA/dt = -A\ndC/dt = -3*C\ndB/dt = 3*C"))
+
+
+def still(t, y, args):
+    return jnp.stack([-y[0], 0 * y[1], 0 * y[2]])

@@ -130,6 +130,15 @@ def test_digits_and_threshold_reach_every_kind_of_model(model):
     assert expression == -12300 * x
 
 
+def test_a_threshold_judges_the_sum_of_known_and_learned():
+    def total(known, learned):
+        parts = [srx.Polynomial(1, 1, coefficients=[[0.0, c]]) for c in (known, learned)]
+        return srx.to_sympy(srx.PartiallyKnown(*parts), ["x"], threshold=1e-3)
+
+    assert total(-1.0, 0.9999999) == (0,)
+    assert total(6e-4, 6e-4) == (1.2e-3 * x,)
+
+
 def test_a_constraint_is_written_as_one():
     model = srx.ConstrainedField(
         srx.Polynomial(2, 1, coefficients=[[0, -2, 1]], num_outputs=1),

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
+from .._flat_state import inexact
 from ._rates import Rates, read_rates
 from ._reactions import Reactions, check_solution
 from ._thermodynamics import GAS_CONSTANT, Thermodynamics, read_thermodynamics
@@ -92,7 +93,7 @@ class Mechanism(eqx.Module):
         )
 
     def net_production_rates(
-        self, T: Float[ArrayLike, ""], concentrations: Float[ArrayLike, " species"]
+        self, T: Real[ArrayLike, ""], concentrations: Real[ArrayLike, " species"]
     ) -> Float[Array, " species"]:
         """What the reactions make of each species.
 
@@ -103,13 +104,13 @@ class Mechanism(eqx.Module):
 
         **Returns:** rates in kmol / (m^3 s).
         """
-        return _net_production_rates(self, jnp.asarray(T), jnp.asarray(concentrations))
+        return _net_production_rates(self, inexact(T), inexact(concentrations))
 
     def density(
         self,
-        T: Float[ArrayLike, ""],
-        pressure: Float[ArrayLike, ""],
-        mass_fractions: Float[ArrayLike, " species"],
+        T: Real[ArrayLike, ""],
+        pressure: Real[ArrayLike, ""],
+        mass_fractions: Real[ArrayLike, " species"],
     ) -> Float[Array, ""]:
         """The density of the gas.
 

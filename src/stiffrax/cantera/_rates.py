@@ -140,8 +140,9 @@ class Rates(eqx.Module):
     ) -> Float[Array, " falloffs"]:
         """What the rate constants of falloffs are multiplied with, at third bodies `M`."""
         ratio = jnp.exp(self.low.logarithm(T) - log_k[reactions.falloffs])
-        Pr = jnp.maximum(M * ratio, _LEAST)
-        broadening = self.troe.logarithm(reactions, T, jnp.log10(Pr))
+        Pr = M * ratio
+        # Only the logarithm has a floor: by a collider that is not there yet `Pr` has a derivative.
+        broadening = self.troe.logarithm(reactions, T, jnp.log10(jnp.maximum(Pr, _LEAST)))
         share = jnp.where(reactions.is_activated, ratio, Pr) / (1 + Pr)
         return share * jnp.exp(float(np.log(10.0)) * broadening)
 

@@ -40,15 +40,18 @@ def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
 
     **Raises:** `ValueError` for its own ones in another order, which would exchange states.
     """
-    own = own_names(model)
-    if names is None or own is None:
-        return own if names is None else names
-    if _are_chosen(own) and tuple(names) != own and sorted(names) == sorted(own):
-        raise ValueError(
-            f"`names` are {tuple(names)}, and the model has its states in the order {own}: leave "
-            "`names` out, or make the model in that order, as in `srx.ReactionNetwork(reactions, "
-            "names)`."
-        )
+    if names is None:
+        return own_names(model)
+    for places, own in named_parts(model):
+        given = [tuple(names)[i] for i in places or range(len(own)) if i < len(names)]
+        exchanged = any(a != b and b in names for a, b in zip(given, own, strict=False))
+        if _are_chosen(own) and exchanged:
+            which = "" if places is None else f" as those of number {places}, counted from 0"
+            raise ValueError(
+                f"`names` are {tuple(names)}, and the model has its states in the order {own}{which}: "
+                "leave `names` out, or make the model in that order, as in `srx.ReactionNetwork("
+                "reactions, names)`."
+            )
     return names
 
 
@@ -58,16 +61,17 @@ def chosen_names(model: Any) -> tuple[str, ...]:
     return names if _are_chosen(names) else ()
 
 
-def check_own_names(model: Any, names: Sequence[str], whose: str) -> None:
+def check_own_names(model: Any, names: Sequence[str | None], whose: str) -> None:
     """Refuses a model that takes one state for another: states go by their place.
 
-    Names that nobody chose, `y1 ... yn`, may stand for any others, and within a part for what it sees.
+    Names that nobody chose, `y1 ... yn`, may stand for any others, and within a part for what it sees;
+    no name for none.
     """
     for seen, own in named_parts(model):
         places = range(len(names)) if seen is None else seen
         if len(places) != len(own) or max(places) >= len(names):
             continue  # another number of states is said where the model is called
-        given = tuple(names[i] for i in places)
+        given = tuple(names[i] or name for i, name in zip(places, own, strict=True))
         chosen = _are_chosen(own) and _are_chosen(tuple(names))
         same = seen is None and sorted(given) == sorted(own)
         if given != own and (chosen or same):
@@ -85,7 +89,7 @@ def are_in_order(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
     return names == others or may_differ
 
 
-def _are_chosen(names: tuple[str, ...]) -> bool:
+def _are_chosen(names: tuple[str | None, ...]) -> bool:
     return names != state_names(None, len(names))
 
 

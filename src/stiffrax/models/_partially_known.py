@@ -19,7 +19,6 @@ from ._checks import (
     check_own_names,
     check_state,
     named_parts,
-    own_names,
 )
 from ._parameter import split_trainable
 
@@ -136,9 +135,12 @@ class PartiallyKnown(eqx.Module):
                     f"{indices}: make the two numbers the same."
                 )
 
-        names = own_names(known)
-        if names is not None and len(names) == self.num_states:
-            check_own_names(self, names, "`known` names what it sees")
+        for places, names in named_parts(known):
+            if places is not None:
+                by_place = dict(zip(places, names, strict=True))
+                names = [by_place.get(i) for i in range(self.num_states)]
+            if len(names) == self.num_states:
+                check_own_names(self, names, "`known` names what it sees")
 
     @property
     def known(self) -> Callable[..., Any]:

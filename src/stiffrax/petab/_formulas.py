@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..recovery import jax_function
 from ._events import initial_name
-from ._grouped import grouped_function
+from ._grouped import grouped_function, plain_name
 from ._mathml import symbol, time_symbol
 from ._sbml import SbmlModel, amount_name
 
@@ -85,11 +85,15 @@ class Formulas:
         given, used = self._given, self._in_order(expressions)
         definitions = {x: change(self._definitions[x]) for x in used}
         is_large = len(used) > _MANY
+        varying = set(given[: 1 + len(self.states)])
+        for x, formula in definitions.items():
+            if not varying.isdisjoint(formula.free_symbols):
+                varying.add(x)
+        constants = frozenset((*given, *used)) - varying
         if is_large:
-            made = grouped_function(given, definitions, expressions)
+            made = grouped_function(given, definitions, expressions, constants)
         else:
-            # Generated code names variables: an identifier may be a word of Python.
-            named = {x: symbol(f"v{k}") for k, x in enumerate([*given, *used])}
+            named = {x: plain_name(k, x in constants) for k, x in enumerate([*given, *used])}
             made = jax_function(
                 [list(named.values())[: len(given)]],
                 [expression.xreplace(named) for expression in expressions],

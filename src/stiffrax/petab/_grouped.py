@@ -16,7 +16,10 @@ _Step = tuple[Callable[..., Any], np.ndarray, bool]
 
 
 def grouped_function(
-    given: Sequence[Any], definitions: dict[Any, Any], expressions: Sequence[Any]
+    given: Sequence[Any],
+    definitions: dict[Any, Any],
+    expressions: Sequence[Any],
+    constants: frozenset[Any] = frozenset(),
 ) -> Callable[..., Any]:
     """The expressions as a function of the array of what is given.
 
@@ -37,11 +40,11 @@ def grouped_function(
         forms: dict[Any, list[tuple[Any, list[Any]]]] = {}
         for x, formula in formulas.items():
             if depth[x] == level:
-                form, own = _form(formula)
+                form, own = _form(formula, constants)
                 forms.setdefault((form, x in differentiated), []).append((x, own))
         steps: list[_Step] = []
         for (form, smooth), members in forms.items():
-            steps.append((*_step(form, members, formulas, place), smooth))
+            steps.append((*_step(form, members, formulas, place, constants), smooth))
             place |= {x: len(place) + k for k, (x, _) in enumerate(members)}
         levels.append(steps)
     wanted = np.array([place[x] for x in results])
@@ -55,7 +58,16 @@ def grouped_function(
     return function
 
 
-def _form(formula: Any) -> tuple[Any, list[Any]]:
+def plain_name(k: int, is_constant: bool) -> Any:
+    """What generated code calls a variable: an identifier may be a word of Python.
+
+    SymPy writes products in the order of names, and rate constants have to come first: a product of
+    two amounts of 1e-21 leaves single precision, and a rate constant of 1e21 times the first does not.
+    """
+    return symbol(f"{'v' if is_constant else 'w'}{k}")
+
+
+def _form(formula: Any, constants: frozenset[Any]) -> tuple[Any, list[Any]]:
     """The formula with its symbols numbered, and these; of a sum of multiples how many they are."""
     if formula.is_Add and all(_multiple(term) for term in formula.args):
         terms = formula.as_coefficients_dict()
@@ -65,7 +77,7 @@ def _form(formula: Any) -> tuple[Any, list[Any]]:
     while stack:
         node = stack.pop()
         if node.is_Symbol:
-            order.setdefault(node, symbol(f"v{len(order)}"))
+            order.setdefault(node, plain_name(len(order), node in constants))
         stack.extend(reversed(node.args))
     return formula.xreplace(order), list(order)
 
@@ -98,12 +110,15 @@ def _differentiated(formulas: dict[Any, Any], results: Sequence[Any]) -> set[Any
     return found
 
 
-def _step(form: Any, members: Any, formulas: Any, place: Any) -> tuple[Any, np.ndarray]:
-    count = len(members[0][1])
+def _step(
+    form: Any, members: Any, formulas: Any, place: Any, constants: frozenset[Any]
+) -> tuple[Any, np.ndarray]:
+    first = members[0][1]
     table = np.array([[place[y] for y in own] for _, own in members], int)
-    table = table.reshape(len(members), count)
+    table = table.reshape(len(members), len(first))
     if not isinstance(form, tuple):
-        return jax_function([[symbol(f"v{k}") for k in range(count)]], [form]), table
+        names = [plain_name(k, x in constants) for k, x in enumerate(first)]
+        return jax_function([names], [form]), table
     terms = (formulas[x].as_coefficients_dict() for x, _ in members)
     factors = np.array([[float(x) for x in one.values()] for one in terms])
     # A product with a matrix would make zero times infinity of what is in no sum.

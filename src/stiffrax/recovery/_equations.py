@@ -226,12 +226,12 @@ def _read(part: Any, states: Sequence[Any], time: Any, args: Any, threshold: flo
         new = dict(zip(map(sympy.Symbol, part.names), states, strict=True))
         return [drop_small_terms(e.xreplace(new), threshold) for e in part.expressions]
     if isinstance(part, PartiallyKnown):
-        total = _read(part.known, states, time, args, threshold)
+        total = _read(part.known, states, time, args, 0.0)
         inputs = [states[i] for i in part.inputs]
-        learned = _read(part.learned, inputs, time, args, threshold)
+        learned = _read(part.learned, inputs, time, args, 0.0)
         for i, expression in zip(part.outputs, learned, strict=True):
             total[i] = total[i] + expression
-        return total
+        return [drop_small_terms(e, threshold) for e in total]
     found = trace(lambda t, y: part(t, y, args), time, states)
     if found.ndim != 1:
         raise ValueError(
