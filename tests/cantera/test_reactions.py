@@ -1,8 +1,12 @@
-"""What is not read is refused by its name."""
+"""What is not read is refused by its name; sums by gathers."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import stiffrax as srx
+from stiffrax.cantera._reactions import GatheredSums
 
 RATE = "rate-constant: {A: 1e10, b: 0, Ea: 0}"
 REFUSED = {
@@ -46,3 +50,14 @@ def test_gas_without_reactions_is_refused(stand_in):
 def test_what_is_no_gas_of_cantera_is_named_with_what_to_install():
     with pytest.raises(ValueError, match=r"`str` was given.*pip install 'stiffrax\[cantera\]'"):
         srx.cantera.ConstantVolumeReactor.from_solution("gri30.yaml")
+
+
+def test_sums_of_all_lengths_are_those_of_a_scatter():
+    rng = np.random.default_rng(0)
+    place = np.repeat([7, 2, 9, 4], [1, 2, 3, 37])
+    source, weight = rng.integers(0, 5, place.size), rng.normal(size=place.size)
+    mixed = rng.permutation(place.size)
+    x, expected = rng.normal(size=5), np.zeros(10)
+    np.add.at(expected, place, weight * x[source])
+    sums = GatheredSums(place[mixed], source[mixed], weight[mixed], 10)
+    np.testing.assert_allclose(jax.jit(sums)(jnp.asarray(x)), expected, rtol=1e-13, atol=1e-14)

@@ -10,7 +10,7 @@ import paramax
 import pytest
 
 import stiffrax as srx
-from stiffrax.models import within_bounds
+from stiffrax.models import check_trainable, within_bounds
 
 
 def test_a_positive_one_is_trained_by_its_logarithm():
@@ -175,3 +175,11 @@ def test_a_list_that_is_fixed_is_an_array(rates):
 )
 def test_a_tree_that_is_fixed_stays_as_it_is(tree):
     assert srx.fixed(tree).tree is tree
+
+
+def test_one_object_at_two_places_is_not_trained_as_two():
+    k = srx.positive(1.0)
+    for shared in ({"a": k, "b": [k]}, srx.System(lambda t, y, args: y, k, parameters={"k": k})):
+        with pytest.raises(ValueError, match="are one `Parameter`, which would be trained as two"):
+            check_trainable(shared)
+    check_trainable({"a": k, "b": srx.fixed(k), "c": srx.positive(1.0)})

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import stiffrax as srx
 from stiffrax.training._box_trust_region import Box, minimize
 from stiffrax.training._lockstep import Evaluation, run_together
+from stiffrax.training._parameter_vector import ParameterVector
 
 FLAT = Evaluation(0.5, np.array([[1e-6, 1e-3], [0.0, 1.0]]), 0)
 
@@ -143,3 +145,17 @@ def test_a_search_converges_where_residuals_are_zero_whose_absolute_values_it_ad
     assert found is not None
     assert [found.stopped, found.steps < 15] == ["converged", True]
     np.testing.assert_allclose(found.x, [1.0, 1.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("upper", [1e-9, 1.0, np.inf])
+def test_generous_bounds_do_not_end_a_search_where_it_began(upper):
+    # y' = -k y^2 from 1e12 with k = 1e-12, from five times that.
+    vector = ParameterVector(srx.bounded(5e-12, 0.0, upper))
+    box = Box(vector.lower, vector.upper, vector.scale, vector.guessed)
+    evaluate = of_residuals(lambda k: 50 * (1 / (1 + 1e12 * k * TIMES) - 1 / (1 + TIMES)))
+    (found,) = run_together(
+        [minimize(vector.start, box, 100)], lambda xs: evaluate([x.astype(complex) for x in xs])
+    )
+    assert found is not None
+    assert found.stopped == "converged"
+    np.testing.assert_allclose(found.x, 1e-12, rtol=1e-3)

@@ -14,6 +14,7 @@ import pytest
 import scipy.stats
 
 import stiffrax as srx
+from stiffrax.training._fit_parameters import random_numbers
 from stiffrax.training._likelihood_model import LikelihoodModel
 from stiffrax.training._parameter_vector import ParameterVector
 
@@ -251,6 +252,13 @@ class TestHops:
     def test_they_need_a_key(self):
         with pytest.raises(ValueError, match="`hops=2` was given without a key"):
             srx.fit_parameters(line(srx.fixed(0.0)), measured(0.1), LOSS, hops=2)
+
+    @pytest.mark.usefixtures("unchecked_types")
+    def test_a_key_is_one_of_jax(self):
+        vector = ParameterVector(srx.bounded(1.0, 0.0, 2.0))
+        for key in (0, np.random.default_rng(0), jax.random.split(jax.random.key(0))):
+            with pytest.raises(ValueError, match=r"one key is needed. Write `key=jax.random.key\("):
+                random_numbers(vector, 1, 2, key)
 
     def test_they_need_a_parameter_with_two_bounds(self):
         system = srx.System(Slope(srx.positive(0.1), srx.fixed(0.0)), jnp.ones(1), states=["A"])

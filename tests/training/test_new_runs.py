@@ -137,3 +137,14 @@ class TestByNumber:
     def test_functions_that_do_not_take_any_run(self, functions, unchecked_types):
         system = self.system(**functions, parameters={"k": srx.positive(1.0)})
         check(system, ALL, runs(["d", "e", "f", "g"]), [1] * len(ParameterVector(system)))
+
+
+def test_later_rows_of_a_run_of_the_fit_are_not_predicted_from_its_initial_state():
+    later = srx.Measurements.from_arrays(
+        [0.5, 1.0], np.ones((2, 1)), names=["A"], run_names=["b"], start=0.5
+    )
+    one = srx.System(field, jnp.ones(1), states=["A"], parameters=srx.positive(1.0))
+    with pytest.raises(ValueError, match="'b' starts at 0.5, and at 0 in .* `start=0` where it is"):
+        check(one, ALL, later, [1])
+    from_first_row = srx.System(field, states=["A"], parameters=srx.positive(1.0))
+    check(from_first_row, ALL, later, [1])

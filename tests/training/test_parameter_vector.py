@@ -33,7 +33,7 @@ def test_rates_on_a_scale_of_their_own_have_its_bounds():
     np.testing.assert_allclose(found.system(np.log([3.0, 4.0])).field.rates, [3, 0, 4])
 
 
-def test_the_scale_of_a_linear_parameter_without_two_bounds_is_a_guess():
+def test_the_scale_of_a_linear_parameter_is_a_guess():
     fields = [
         srx.bounded(2.0, 0.0, 5.0),
         srx.bounded(1e-11, 0.0),
@@ -42,7 +42,7 @@ def test_the_scale_of_a_linear_parameter_without_two_bounds_is_a_guess():
     ]
     found = ParameterVector(fields)
     np.testing.assert_allclose(found.scale, [0.5, 1e-11, 1.0, 1.0])
-    assert found.guessed.tolist() == [False, True, False, True]
+    assert found.guessed.tolist() == [True, True, False, True]
 
 
 def test_what_is_switched_off_is_no_parameter_and_stays():

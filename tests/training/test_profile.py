@@ -57,6 +57,20 @@ def profile_of(evaluate, box=BOX, max_steps=50):
     return profile
 
 
+def test_the_width_of_the_bounds_does_not_end_a_profile_at_a_failed_solve():
+    wide = BOX._replace(upper=np.array([1e9, 100.0]), scale=np.array([1e8, 1.0]))
+
+    def fails_beyond(x):
+        return evaluation(x) if x[0] < 0.12 else Evaluation(np.inf, np.full((3, 3), np.nan), 1)
+
+    best = Found(np.zeros(2), evaluation(np.zeros(2)), 0, 0, "converged")
+    search = _side(best, wide, 0, 1.0, RISE, 1.0, 50)
+    (side,) = run_together([search], lambda points: [fails_beyond(x) for x in points])
+    assert side is not None
+    assert side.why == "solves fail before the end"
+    assert side.xs[-1] > 0.119
+
+
 def flat(x):
     return Evaluation(0.0, np.zeros((3, 3)), 0)
 

@@ -4,9 +4,9 @@ import hashlib
 import itertools
 from typing import Any, final
 
+import jax.numpy as jnp
 import numpy as np
-
-from ._gathered_sums import GatheredSums
+from jaxtyping import Array, Float
 
 # What is read. Everything else is refused by its name: nothing is approximated.
 _FALLOFFS = ("falloff-", "chemically-activated-")
@@ -95,7 +95,7 @@ class Reactions:
         bounds = np.asarray(ranges, float).reshape(-1, 4)
         self.chebyshev_ranges = np.c_[1 / bounds[:, :2], np.log(bounds[:, 2:])]
 
-    def _read_slopes(self) -> tuple[np.ndarray, np.ndarray, GatheredSums]:
+    def _read_slopes(self) -> tuple[np.ndarray, np.ndarray, "GatheredSums"]:
         """Slopes of the speeds by what stands in a slot, and how they add up to a Jacobian.
 
         A slope is a rate constant, numbered forward first, times what stands in the other slots. In
@@ -218,3 +218,37 @@ def _efficiencies(body: Any, index: dict[str, int]) -> np.ndarray:
     for name in body.efficiencies.keys() & index.keys():
         row[index[name]] = body.efficiencies[name]
     return row
+
+
+@final
+class GatheredSums:
+    """`out[place] = sum of weight * x[source]`; the arrays are known when it is made.
+
+    Sums are taken together with those of about their length, in rows filled up to a power of two. A
+    scatter is one loop over all terms on the CPU.
+    """
+
+    def __init__(self, place: np.ndarray, source: np.ndarray, weight: np.ndarray, size: int):
+        places, which, counts = np.unique(place, return_inverse=True, return_counts=True)
+        order = np.argsort(which, kind="stable")
+        position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        widths = 2 ** np.ceil(np.log2(counts)).astype(int)
+        self.rows: list[tuple[np.ndarray, np.ndarray]] = []
+        # Places without a term read a zero at the end.
+        self.place = np.full(size, len(places))
+        done = 0
+        for width in np.unique(widths):
+            of_width = np.flatnonzero(widths == width)
+            row = np.full(len(places), -1)
+            row[of_width] = np.arange(len(of_width))
+            mine = row[which[order]] >= 0
+            at = row[which[order]][mine], position[mine]
+            sources, weights = (np.zeros((len(of_width), width), d) for d in (int, float))
+            sources[at], weights[at] = source[order][mine], weight[order][mine]
+            self.rows.append((sources, weights))
+            self.place[places[of_width]] = done + np.arange(len(of_width))
+            done += len(of_width)
+
+    def __call__(self, x: Float[Array, " terms"]) -> Float[Array, " size"]:
+        sums = [jnp.sum(jnp.asarray(w, x.dtype) * x[s], axis=1) for s, w in self.rows]
+        return jnp.concatenate([*sums, jnp.zeros(1, x.dtype)])[self.place]

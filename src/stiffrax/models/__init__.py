@@ -13,7 +13,7 @@ from ._parameter import (
     Parameter as Parameter,
     bounded as bounded,
     bounds_of as bounds_of,
-    check_real as check_real,
+    check_trainable as check_trainable,
     fixed as fixed,
     has_bounds as has_bounds,
     is_fixed as is_fixed,

@@ -46,9 +46,9 @@ def names_for(model: Any, names: Sequence[str] | None) -> Sequence[str] | None:
         given = [tuple(names)[i] for i in places or range(len(own)) if i < len(names)]
         exchanged = any(a != b and b in names for a, b in zip(given, own, strict=False))
         if _are_chosen(own) and exchanged:
-            which = "" if places is None else f" as those of number {places}, counted from 0"
+            order = own if places is None else f"{own}, as those of number {places}"
             raise ValueError(
-                f"`names` are {tuple(names)}, and the model has its states in the order {own}{which}: "
+                f"`names` are {tuple(names)}, and the model has its states in the order {order}: "
                 "leave `names` out, or make the model in that order, as in `srx.ReactionNetwork("
                 "reactions, names)`."
             )

@@ -162,11 +162,21 @@ def split_trainable(tree: Any) -> tuple[Any, Any]:
     return eqx.partition(tree, eqx.is_inexact_array, is_leaf=is_fixed)
 
 
-def check_real(tree: Any) -> None:
-    """Refuses complex arrays among what would be trained.
+def check_trainable(tree: Any) -> None:
+    """Refuses complex arrays, and one `Parameter` at two places, among what would be trained.
 
-    Their gradients in JAX are conjugated, and optimizers, bounds and logarithms know real numbers.
+    Gradients of complex arrays in JAX are conjugated, and optimizers, bounds and logarithms know real
+    numbers. What is one object no transformation of JAX knows to be one.
     """
+    seen: dict[int, str] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_whole)[0]:
+        name = jax.tree_util.keystr(path)
+        if isinstance(leaf, Parameter) and seen.setdefault(id(leaf), name) != name:
+            raise ValueError(
+                f"`{seen[id(leaf)]}` and `{name}` are one `Parameter`, which would be trained as two. "
+                "Keep it at one place that both read, such as `srx.System(..., parameters={'k': k})` "
+                "and `args['k']`, or make two."
+            )
     paths, _ = jax.tree_util.tree_flatten_with_path(split_trainable(tree)[0])
     for path, leaf in paths:
         if jnp.iscomplexobj(leaf):
@@ -175,6 +185,10 @@ def check_real(tree: Any) -> None:
                 "alone are trained. Give its real and its imaginary part as two, or keep it with "
                 "`srx.fixed(...)`."
             )
+
+
+def _is_whole(node: Any) -> bool:
+    return isinstance(node, Parameter) or is_fixed(node)
 
 
 def is_fixed(node: Any) -> bool:

@@ -24,7 +24,7 @@ from ..losses import (
     fix_to_data,
     with_states,
 )
-from ..models import PartiallyKnown, PiNet, ScaledField, System, check_real, split_trainable
+from ..models import PartiallyKnown, PiNet, ScaledField, System, check_trainable, split_trainable
 from ..models._checks import are_in_order
 from ._batches import make_batches, replicate, whole
 from ._checkpoint import Store, fingerprint, numbers_of
@@ -296,7 +296,7 @@ def _counts(held_out: Any, **counts: Any) -> list[Any]:
 
 def trained_part(model: Any) -> tuple[Any, Any]:
     """The parameters that are trained, and the rest of the model."""
-    check_real(model)
+    check_trainable(model)
     parameters, static = split_trainable(model)
     if not jax.tree.leaves(parameters):
         raise ValueError(

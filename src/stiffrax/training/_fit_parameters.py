@@ -1,5 +1,6 @@
 """Estimates the parameters of a system from measurements, from many starts."""
 
+import contextlib
 from os import PathLike
 from typing import Any
 
@@ -140,7 +141,12 @@ def random_numbers(
             f"{vector.names}. Write `srx.positive(value, lower, upper)`, or leave "
             f"`{asked.partition('=')[0]}` out."
         )
-    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,), "uint32")).tolist())
+    with contextlib.suppress(TypeError, ValueError):  # of numbers, generators, and several keys
+        return np.random.default_rng(np.asarray(jax.random.bits(key, (4,), "uint32")).tolist())
+    raise ValueError(
+        f"`key` is a {type(key).__name__}; one key is needed. Write `key=jax.random.key(0)`, with a "
+        "number of your own."
+    )
 
 
 def _bounded(vector: ParameterVector) -> Bool[np.ndarray, " p"]:

@@ -35,6 +35,8 @@ def check_runs_known(
     what no run of the fit does. `acting`: of each parameter how much the data of the fit depend on it.
     """
     new, system = _new_runs(model.data, data), model.vector.system(x)
+    if system.initial_state is not None:
+        _check_starts(model.data, data)
     names, parts = list(model.data.run_names), _parts_by_number(system, data) if new else []
     for i in new if parts else []:
         run, number = data.run_names[i], data.numbers[i]
@@ -57,6 +59,19 @@ def check_runs_known(
             f"which the runs of the fit, {names}, do not: nothing says what it is. Fit with that run. "
             f"{_WRITE}"
         )
+
+
+def _check_starts(fitted: Measurements, data: Measurements) -> None:
+    """Refuses later rows of a run of the fit, which would be predicted from its initial state."""
+    starts = dict(zip(fitted.run_names, map(float, fitted.starts), strict=True))
+    for name, start in zip(data.run_names, map(float, data.starts), strict=True):
+        known = starts.get(name, start)
+        if start != known:
+            raise ValueError(
+                f"Run {name!r} starts at {start:g}, and at {known:g} in the data of the fit, where the "
+                f"system has its initial state. Write `start={known:g}` where it is read, or give an "
+                "experiment that does begin there a name of its own, by `run_names=` or a column `run`."
+            )
 
 
 def _new_runs(fitted: Measurements, data: Measurements) -> list[int]:

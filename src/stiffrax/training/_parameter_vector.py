@@ -17,7 +17,7 @@ from ..models import (
     PartiallyKnown,
     ReactionNetwork,
     bounds_of,
-    check_real,
+    check_trainable,
     has_bounds,
     is_fixed,
     split_trainable,
@@ -51,13 +51,14 @@ class ParameterVector:
     - `start`: the numbers of the system given.
     - `lower`, `upper`: their bounds, infinite where there are none.
     - `log`: which are logarithms of what they stand for.
-    - `scale`: a change that is neither small nor large: one on a logarithmic scale, a tenth of the
-        way between two bounds, else the root mean square of its array, or one: `guessed`.
+    - `scale`: a change that is neither small nor large: one on a logarithmic scale; others are
+        `guessed`, as a tenth of the way between two bounds, else as the root mean square of the array,
+        or one.
     - `places`: of each array that is trained which of its numbers are in the vector; `None`: all.
     """
 
     def __init__(self, system: Any):
-        check_real(system)
+        check_trainable(system)
         self.given = system
         paths, _ = jax.tree_util.tree_flatten_with_path(system, is_leaf=_is_wrapped)
         terms = _terms_by_path(system)
@@ -102,8 +103,10 @@ class ParameterVector:
         )
         self.log = self.log.astype(bool)
         width = self.upper - self.lower
-        self.guessed = ~self.log & ~np.isfinite(width)
-        self.scale = np.where(self.guessed | (width == 0), np.concatenate(sizes), width / 10)
+        # Bounds may be generous, beyond all that a number can be.
+        self.guessed = ~self.log
+        without = (width == 0) | ~np.isfinite(width)
+        self.scale = np.where(without, np.concatenate(sizes), width / 10)
         self.scale = np.where(self.log, 1.0, self.scale)
 
     def __len__(self) -> int:
@@ -213,7 +216,7 @@ class FreeParameters:
 
     def __init__(self, model: Any):
         self._model = model
-        check_real(model)
+        check_trainable(model)
         trainable, self._static = split_trainable(model)
         self._flat, _ = ravel_pytree(trainable)
         self._leaves, self._tree = jax.tree.flatten(trainable)

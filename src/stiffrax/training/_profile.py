@@ -113,7 +113,7 @@ def _side(
     start = np.sqrt(2 * rise) * error if np.isfinite(error) else box.scale[i]
     stride = min(start / _POINTS, _LARGEST_STRIDE * box.scale[i])
     here, xs, costs, shorter = best, [float(best.x[i])], [best.cost], 0
-    why = _NOT_FOLLOWED
+    first, why = stride, _NOT_FOLLOWED
     for _ in range(_MOST_POINTS):
         if xs[-1] == wall:
             break
@@ -125,7 +125,7 @@ def _side(
             break
         if there.stopped == "failures":
             stride /= 4
-            if stride < 1e-6 * box.scale[i]:
+            if stride < 1e-6 * max(first, abs(xs[-1] - xs[0])):
                 why = _FAILS
                 break
             continue
