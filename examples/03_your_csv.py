@@ -2,7 +2,8 @@
 # # Recover equations from your own CSV file
 # Put the name of your file into the next cell. The first row of the file names the columns: `t` is the
 # time, `run` (optional) tells runs apart, and every other column is a state. Each row is a sample
-# without gaps. Sample times may be uneven, and may differ between runs.
+# without gaps: for blank cells see "Blank cells" in `docs/equations.md`. Sample times may be uneven,
+# and may differ between runs.
 #
 # Candidates are all monomials to degree two. Terms that the data do not need are dropped, as judged
 # on runs that are held out from the fit. The file used here, `enzyme.csv`, is simulated.

@@ -87,8 +87,8 @@ def test_the_noise_on_own_methods_is_a_density_with_the_informations_that_it_say
     exec(blocks(DOCS / "own_method.md")[3], found)
     noise, z = found["loss"].noise, np.linspace(-60.0, 60.0, 20001)
     density, slope = np.exp(-noise.rho(z)), np.asarray(noise.slope(z))
-    moments = [density, density * slope**2, density * (1 - z * slope) ** 2]
-    expected = [1.0, *noise.information()]
+    moments = [density, density * z**2, density * slope**2, density * (1 - z * slope) ** 2]
+    expected = [1.0, 1.0, *noise.information()]
     np.testing.assert_allclose(np.sum(moments, axis=1) * (z[1] - z[0]), expected, rtol=1e-8)
     np.testing.assert_allclose(jax.vmap(jax.grad(noise.rho))(jnp.asarray(z)), slope, atol=1e-12)
 
@@ -118,16 +118,23 @@ def reactions_csv(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Decaying().write(tmp_path / "runs.csv", "run")
     Decaying().write(tmp_path / "batches.csv", "batch", operator="Ann")
+    rows = (tmp_path / "runs.csv").read_text().splitlines()
+    rows[2::3] = [row[: row.rindex(",") + 1] for row in rows[2::3]]
+    (tmp_path / "gaps.csv").write_text("\n".join([*rows, ""]))
 
 
 @pytest.mark.slow
 def test_the_blocks_on_equations_run(reactions_csv, monkeypatch):
     network = srx.ReactionNetwork(["A -> B", "B -> C"], rates=[2.0, 0.5])
-    monkeypatch.setattr(srx, "fit_least_squares", untrained(srx.fit_least_squares))
+    for fit in (srx.fit_least_squares, srx.fit_parameters):
+        monkeypatch.setattr(srx, fit.__name__, untrained(fit))
     finds = network.to_polynomial(), network
     monkeypatch.setattr(srx, "prune_and_refit", untrained(srx.prune_and_refit, *finds))
     found = run(DOCS / "equations.md")
     assert found["data"].names == found["more"].names == ("A", "B", "C")
+    assert np.mean(found["measured"].mask) < 1
+    assert found["sparse"].model.num_states == 3
+    assert pathlib.Path("model.xml").read_text().count("<reaction ") == 2
     assert set(found["network"].reactions()) == {"A -> B", "B -> C"}
     assert found["comparison"].num_missing == found["comparison"].num_extra == 0
     assert len(found["candidates"].reactions()) > 2
@@ -258,7 +265,7 @@ def untrained(fit, *finds):
             assert jnp.isfinite(last[0](model, data))
             options["optimizer"].init(eqx.filter(model, eqx.is_inexact_array))
         found = next((x for x in finds if type(x) is type(model)), model)
-        return types.SimpleNamespace(model=found)
+        return types.SimpleNamespace(model=found, system=found)
 
     return checked
 

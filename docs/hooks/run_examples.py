@@ -1,8 +1,8 @@
 """Pages of the examples: the cells of each script, and what it prints and draws when it is run now.
 
-`STIFFRAX_EXAMPLES` says which scripts a build runs: `none`, `quick` (the default: those that other
-pages show), or `all`. A script that fails ends the build. Nothing that scripts print or draw is kept
-in the repository.
+`STIFFRAX_EXAMPLES` says which scripts a build runs: `none`, `quick` (the default: those of a
+few seconds), or `all`. A script that fails ends the build. Nothing that scripts print or draw is
+kept in the repository.
 """
 
 import html

@@ -383,6 +383,7 @@ def test_a_run_without_a_steady_state_is_said_to_have_none(monkeypatch):
     data = srx.Measurements.from_arrays([0.0, 1.0], np.ones((2, 2, 1)), names=["A"], sd=1.0)
     nothing = srx.Simulation(*[jnp.full((2, 2, 1), jnp.nan)] * 3, jnp.ones(2, bool))
     monkeypatch.setattr(srx.LikelihoodLoss, "simulate", lambda *_: nothing)
+    monkeypatch.setattr(Simulator, "cause", lambda *_: "")
     for unrested, said in (([True, False], "steady state"), ([False, True], "solve")):
         monkeypatch.setattr(Simulator, "unrested", lambda *_, x=unrested: np.array(x))
         assert LOSS.first_failure(resting, data).startswith(f"the {said} of run 0")

@@ -42,7 +42,7 @@ def test_names_that_nobody_chose_stand_for_those_of_the_data_held_out():
 def test_runs_held_out_that_do_not_fit_the_loss_are_refused_before_a_step(monkeypatch):
     monkeypatch.setattr(session_module, "advance", None)
     other = srx.Measurements.from_arrays(TS, np.ones((4, 2)), names=["A", "B"])
-    with pytest.raises(ValueError, match="`data` is a Measurements"):
+    with pytest.raises(ValueError, match=r"`data` is a Measurements.*`data.to_trajectories\(\)`\."):
         held_out(DATA, other, srx.SegmentLoss())
 
 

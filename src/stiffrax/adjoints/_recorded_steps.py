@@ -62,9 +62,7 @@ class AbstractRecordedSteps(eqx.Module):
 
     This is all that `DiscreteAdjoint` knows of a solver: how a chunk of its steps pushes tangents
     ahead, and pulls cotangents back. Another kind of step joins by a subclass, chosen in
-    `recorded_steps`. Where a step is a map of its start that JAX can differentiate,
-    `StepMaps` is that subclass; one of its own pays where linear systems can be shared, as
-    `StepEquations` does for implicit Runge-Kutta methods.
+    `recorded_steps`.
 
     `parameters` are the leaves of terms, arguments and, where it is trained, the solver whose
     derivatives are wanted; `others` are the rest, and `state` is an example state.
@@ -122,8 +120,7 @@ class StepMaps(AbstractRecordedSteps):
 
     `parameters` are the leaves whose cotangents are wanted, `others` the rest; `solver` is one that
     is not trained. Through the maps, not through stage equations: those of the explicit kind have no
-    inverse of `A`. Tangents of Rosenbrock steps are pushed so; to pull cotangents through their
-    equations costs less (`RosenbrockEquations`).
+    inverse of `A`.
     """
 
     parameters: PyTree

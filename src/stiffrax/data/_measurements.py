@@ -279,7 +279,8 @@ class Measurements(eqx.Module):
             raise ValueError(
                 f"Run {self.run_names[i]!r} has no value of {', '.join(missing)} at time "
                 f"{self.ts[i, k]:g}; `Trajectories` need every state of a sample. "
-                "Read only columns that are complete, as in `columns=['A']`."
+                "Read only columns that are complete, as in `columns=['A']`, or leave these rows out; "
+                f"to keep them, fit a `System(Polynomial({self.num_columns}, 2))`."
             )
         ts = [np.asarray(self.ts)[i, whole[i]] for i in range(len(self))]
         ys = [np.asarray(self.values)[i, whole[i]] for i in range(len(self))]

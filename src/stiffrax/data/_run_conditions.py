@@ -96,7 +96,8 @@ class Conditions(eqx.Module):
             f"`args[{name!r}]` was asked for; the runs have the constants {sorted(self.constants)} "
             f"and the inputs {sorted(self.inputs)}, the system the parameters {sorted(parameters)}. "
             "Name it in `constants=` or `inputs=` where the data are read, or in "
-            "`System(..., parameters=...)`."
+            "`System(..., parameters=...)`; to call a system by hand, put them in by "
+            "`dataclasses.replace(args, parameters=paramax.unwrap(system).parameters)`."
         )
 
     def replace(self, **constants: Any) -> "Conditions":

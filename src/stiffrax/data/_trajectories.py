@@ -253,7 +253,7 @@ def check_trajectories(data: Any) -> Trajectories:
         data,
         Trajectories,
         "`stiffrax.Trajectories`, samples of all states, after the model",
-        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()`",
+        "Trajectories.from_arrays(ts, ys)`, or for measurements `data.to_trajectories()",
     )
 
 

@@ -276,7 +276,8 @@ class LikelihoodLoss(AbstractLoss):
                         f"the steady state of run {run}: in a million times the time that the data "
                         "cover the system does not come to rest, or the solve fails on the way"
                     )
-            return f"the solve of run {run}"
+            cause = self._simulator(self.adjoint).cause(model, data, i)
+            return f"the solve of run {run}: {cause}"
         for i, k, j in np.argwhere(self._impossible(model, found, data)):
             return (
                 f"the likelihood of run {data.run_names[i]}: {data.names[j]} at time "

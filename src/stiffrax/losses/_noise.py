@@ -33,12 +33,13 @@ class NoiseTerms(NamedTuple):
 
 
 class AbstractNoise(eqx.Module):
-    r"""How a measurement $x$ is distributed around its prediction $\hat x$, with spread $\sigma$.
+    r"""How a measurement $x$ is distributed around its prediction $\hat x$, with scale $\sigma$.
 
     $$-\log p(x) = \rho(z) + \log \sigma + \log |g'(x)|^{-1}, \qquad
       z = \frac{g(x) - g(\hat x)}{\sigma}$$
 
-    with `g` the identity, or the logarithm, `on_logarithms`. A subclass defines `rho`, `slope` and
+    with `g` the identity, or the logarithm, `on_logarithms`. $\sigma$ is the `sd` as given: a standard
+    deviation if $z$ has the variance one. A subclass defines `rho`, `slope` and
     `information`, as in [this example](../own_method.md#another-noise), and `best_spread` where a
     formula gives the spread that fits residuals best. All but `information` are elementwise, for
     arrays of any shape, and differentiable.

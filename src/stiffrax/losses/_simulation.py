@@ -1,5 +1,6 @@
 """Predictions of what is measured of a system, in every run of the data."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import diffrax
@@ -87,6 +88,28 @@ class Simulator(eqx.Module):
         """The system's predictions; wrapped parameters are unwrapped."""
         system = paramax.unwrap(system)
         states = states_of(system, data)
+        solve, lanes = self._solves(system, states, data)
+
+        def solve_or_fail(*lane: Any) -> tuple[Array, Array]:
+            ys, result = solve(*lane)
+            return ys, result != diffrax.RESULTS.successful
+
+        ys, failed = solve_runs(solve_or_fail, self.adjoint, *lanes)
+        starts, run, ts = lanes[:3]
+        # A failed run is observed as the first one that was solved: selected afterwards, a derivative
+        # of what failed would be infinity times zero, and at its start, of a logarithm say, as well.
+        # Where all failed, the start is what there is.
+        stand_in = jnp.where(failed, jnp.argmin(failed), run)
+        shown = jnp.where(jnp.all(failed), starts[:, None], ys[stand_in])
+        values, sd = observe(system, states, data, ts[stand_in], shown, stand_in)
+        nothing = (failed[:, None] | (ts < jnp.asarray(data.starts)[:, None]))[:, :, None]
+        values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
+        return Simulation(values, sd, ys, failed)
+
+    def _solves(
+        self, system: System, states: tuple[str, ...], data: Measurements
+    ) -> tuple[Callable[..., tuple[Array, diffrax.RESULTS]], tuple[Any, ...]]:
+        """The solve of a run, and what it takes of every run, from the start on."""
         starts, unrested = _initial_states(system, states, data, self)
         if starts.ndim != 2:
             raise ValueError(
@@ -102,24 +125,24 @@ class Simulator(eqx.Module):
         schedule = make_schedule(data, states, system.jump_ts, n)
         ts, run = jnp.asarray(data.ts), jnp.arange(len(data))
 
-        def solve(*lane: Any) -> tuple[Array, Array]:
-            run, ts, ends, (added, dose_seen, keeps), y0, begins = lane
+        def solve(*lane: Any) -> tuple[Array, diffrax.RESULTS]:
+            y0, run, ts, ends, (added, dose_seen, keeps), begins = lane
             args = conditions_of(system, data, run)
-            ys, failed = self._solve_run(system, args, ts, ends, added, dose_seen, y0, keeps)
-            return ys, failed | ~begins
+            ys, result = self._solve_run(system, args, ts, ends, added, dose_seen, y0, keeps)
+            went_well = result == diffrax.RESULTS.successful
+            undefined = went_well & ~(begins & jnp.all(jnp.isfinite(ys)))
+            nonfinite: Any = diffrax.RESULTS.nonfinite  # by its type one of optimistix
+            return ys, diffrax.RESULTS.where(undefined, nonfinite, result)
 
         begins = jnp.all(jnp.isfinite(starts), axis=1) & ~unrested
-        lanes = (run, ts, schedule.ends, schedule.added(), starts, begins)
-        ys, failed = solve_runs(solve, self.adjoint, *lanes)
-        # A failed run is observed as the first one that was solved: selected afterwards, a derivative
-        # of what failed would be infinity times zero, and at its start, of a logarithm say, as well.
-        # Where all failed, the start is what there is.
-        stand_in = jnp.where(failed, jnp.argmin(failed), run)
-        shown = jnp.where(jnp.all(failed), starts[:, None], ys[stand_in])
-        values, sd = observe(system, states, data, ts[stand_in], shown, stand_in)
-        nothing = (failed[:, None] | (ts < jnp.asarray(data.starts)[:, None]))[:, :, None]
-        values, sd, ys = (jnp.where(nothing, jnp.nan, x) for x in (values, sd, ys))
-        return Simulation(values, sd, ys, failed)
+        return solve, (starts, run, ts, schedule.ends, schedule.added(), begins)
+
+    def cause(self, system: System, data: Measurements, run: Any) -> str:
+        """Why the solve of a run fails, in words of diffrax."""
+        system = paramax.unwrap(system)
+        solve, lanes = self._solves(system, states_of(system, data), data)
+        _, result = solve(*jax.tree.map(lambda x: x[run], lanes))
+        return diffrax.RESULTS[result].strip()
 
     def unrested(self, system: System, data: Measurements) -> Bool[Array, " runs"]:
         """The runs that a system has no steady state to start from."""
@@ -136,7 +159,7 @@ class Simulator(eqx.Module):
         seen: Array | None,
         y0: Array,
         keeps: Array | None = None,
-    ) -> tuple[Float[Array, "times n"], Bool[Array, ""]]:
+    ) -> tuple[Float[Array, "times n"], diffrax.RESULTS]:
         """The states of one run at its rows: of a dose at its time a row sees what is in `seen`."""
 
         count = len(ends) - 1
@@ -145,8 +168,8 @@ class Simulator(eqx.Module):
         atol = self._atol(system, args, y0, added, times, ends[-1] - ends[0])
         y0 = self._start(system, args, ends[0], y0)  # what it makes of a zero is rounding, no size
 
-        def solve(carry: tuple[Array, Array, Array], part: _Stretch) -> tuple[Any, None]:
-            y, ys, failed = carry
+        def solve(carry: tuple[Array, Array, diffrax.RESULTS], part: _Stretch) -> tuple[Any, None]:
+            y, ys, result = carry
             # No solver differentiates by `nextafter`.
             begin, end = lax.stop_gradient(part.begin), lax.stop_gradient(part.end)
             # A field that jumps at the end must not be evaluated there.
@@ -162,15 +185,16 @@ class Simulator(eqx.Module):
             new = jnp.asarray(solution.ys)
             here = (ts > begin) & (ts <= end)
             ys = jnp.where(here[:, None], new[:-1], ys)
-            return (new[-1], ys, failed | (solution.result != diffrax.RESULTS.successful)), None
+            went_well = result == diffrax.RESULTS.successful
+            return (new[-1], ys, diffrax.RESULTS.where(went_well, solution.result, result)), None
 
         parts = _Stretch(ends[:-1], ends[1:], added, seen, keeps, jnp.arange(count) == count - 1)
-        begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), jnp.asarray(False)
+        begin = y0, jnp.broadcast_to(y0, (len(ts), y0.size)), diffrax.RESULTS.successful
         if count == 1:
-            (_, ys, failed), _ = solve(begin, jax.tree.map(lambda x: x[0], parts))
+            (_, ys, result), _ = solve(begin, jax.tree.map(lambda x: x[0], parts))
         else:
-            (_, ys, failed), _ = lax.scan(solve, begin, parts)
-        return ys, failed | ~jnp.all(jnp.isfinite(ys))
+            (_, ys, result), _ = lax.scan(solve, begin, parts)
+        return ys, result
 
     def _atol(
         self, field: Any, args: Any, y0: Array, added: Array, times: Array, span: Array

@@ -44,14 +44,7 @@ _MOVES = {
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
-    """The result of a JAX function on SymPy expressions.
-
-    **Arguments:**
-
-    - `function`: takes one array for each of `arguments` and returns one array.
-    - `arguments`: expressions, or sequences of them, in the shape that the function takes.
-
-    **Returns:** an array of expressions, in the shape that the function returns.
+    """The result of a JAX function on SymPy expressions, in the shapes that it takes and returns.
 
     **Raises:** `ValueError` if the function uses an operation without a formula, such as a loop.
     """

@@ -84,7 +84,7 @@ class RadauIIA9(AbstractImplicitRungeKutta):
 
     Collocation as in [`stiffrax.RadauIIA5`][], with `s = 5`.
 
-    Fewer, larger steps than order 5: the faster one below rtol of about 1e-6 on smooth problems.
+    Fewer, larger steps than order 5: the faster one below rtol of about 1e-5 on smooth problems.
 
     **Arguments:** those of [`stiffrax.AbstractImplicitRungeKutta`][].
 

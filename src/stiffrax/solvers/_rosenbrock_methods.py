@@ -79,7 +79,7 @@ class Rodas4P(AbstractRosenbrock):
 class Rodas5P(AbstractRosenbrock):
     """Rodas5P, a Rosenbrock method of order 5: 8 stages, stiffly accurate, L-stable.
 
-    The fastest solver here for small systems at rtol of 1e-3 to 1e-6. It keeps order 4 on
+    The fastest solver here for small systems at rtol of 1e-3 to 1e-5. It keeps order 4 on
     semi-discretized parabolic problems, and its order on differential-algebraic equations of index
     1.
 

@@ -31,10 +31,7 @@ def while_open(
 
     **Arguments:**
 
-    - `is_open`, `body`: called as `is_open(fixed, carry)` and `body(fixed, carry)`; neither may
-      close over arrays.
-    - `fixed`: everything else they need.
-    - `carry`: what the loop changes.
+    - `is_open`, `body`: functions of `fixed` and `carry`; neither may close over arrays.
     - `few`: whether few lanes are open from the start. They are gathered at once, an eighth of the
       batch at a time, and `body` is compiled once instead of twice.
     """
@@ -164,8 +161,6 @@ def linearization_point(
 
     A cotangent of zero times a derivative that is not finite is not finite: to mask the result of
     a failed lane is too late, the point at which the vector field is linearized must be changed.
-    Under `vmap` a failed lane takes that of a healthy lane. Alone, it takes the start of the step,
-    or a state of all ones if the vector field fails there as well.
     """
     ones = jnp.ones_like(system.y0)
     start = jax.jvp(lambda y: system.field(system.t0, y), (system.y0,), (ones,))

@@ -27,10 +27,7 @@ def order_of_convergence(
     order `min(p, q + r + 1, 2 q + 2)`. They are tested on Legendre polynomials: on powers the
     residual of Gauss' quadrature with eight nodes is 4e-10 where it does not hold.
 
-    **Arguments:**
-
-    - `A`, `b`, `c`: the coefficients, in double precision.
-    - `eps`: the rounding of what they were given in.
+    `eps` is the rounding of what the coefficients were given in.
     """
     s = len(b)
     # A projected tableau leaves up to 1e-12 in double precision, and up to one unit of rounding for

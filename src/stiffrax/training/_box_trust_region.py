@@ -187,7 +187,7 @@ class Curvature:
 
     `S`, the residuals times their second derivatives, is kept by symmetric rank-one updates. Where
     residuals are large, or valleys curved, Gauss-Newton's model alone is wrong about the directions
-    that matter. Of the two models the one is used that foretold the last step better.
+    that matter. First comes the model that foretold the last step better.
 
     Source: Dennis, Gay and Welsch, *An adaptive nonlinear least-squares algorithm*, ACM TOMS 7
     (1981), there with another update.
