@@ -92,6 +92,13 @@ def test_a_weight_may_be_a_number_of_numpy():
     assert weighted.weights == (2.0,)
 
 
+def test_a_loss_of_weight_zero_is_left_out():
+    swept: Any = [ONE + w * TWO for w in (0.0, 0, np.float64(0.0))]
+    assert [loss.losses for loss in swept] == 3 * [(ONE,)]
+    assert (0.0 * ONE).losses == (ONE,)
+    assert (ONE + jnp.array(0.0) * TWO).losses == (ONE, TWO)
+
+
 def test_a_list_of_losses_has_a_sum():
     total: Any = sum([ONE, TWO])
     assert total.losses == (ONE, TWO)

@@ -204,3 +204,23 @@ def test_the_gradient_by_the_samples_is_that_of_the_errors():
     found = gradient(data.ys, lambda data: by_loss(lambda t, y, args: -y, data))
     expected = gradient(data.ys, exactly)
     np.testing.assert_allclose(found, expected, rtol=0.03)
+
+
+def test_a_run_that_becomes_no_number_in_fixed_steps_has_failed():
+    ts = np.linspace(0.0, 2.0, 5)
+    straight = srx.Trajectories.from_arrays(ts, (1 - 0.4 * ts)[:, None])
+    stepped = srx.TrajectoryLoss(diffrax.Heun(), controller=diffrax.StepTo(ts))
+
+    @eqx.filter_jit
+    def evaluated(rate):
+        def of(rate):
+            found = stepped.evaluate(lambda t, y, args: -rate * jnp.sqrt(y - 0.7), straight)
+            return found.value, found
+
+        return jax.value_and_grad(of, has_aux=True)(rate)
+
+    (_, found), slope = evaluated(jnp.array(1.4))
+    assert (found.num_failed, found.num_solved) == (1, 0)
+    assert slope == 0
+    failure = stepped.first_failure(lambda t, y, args: -1.4 * jnp.sqrt(y - 0.7), straight)
+    assert failure.endswith("the state is not finite")

@@ -295,3 +295,12 @@ def test_a_folder_that_does_not_exist_is_named_before_anything_is_trained(tmp_pa
     monkeypatch.setattr(session, "advance", None)
     with pytest.raises(ValueError, match="the folder '.*nowhere' does not exist"):
         run(2, tmp_path / "nowhere" / "run.eqx")
+
+
+def test_a_training_that_got_stuck_goes_on_with_another_optimizer(tmp_path):
+    path = tmp_path / "run.eqx"
+    assert run(300, path, optimizer=optax.sgd(np.inf)).stopped == "not finite"
+    result = run(130, path, optimizer=optax.sgd(0.1))
+    assert result.stopped == "steps"
+    assert result.num_skipped == 100
+    assert result.history.loss[-1] < result.history.loss[0]

@@ -6,6 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -103,3 +104,16 @@ def test_it_refuses_a_tableau_of_which_a_part_is_frozen():
     trained = eqx.tree_at(lambda s: s.tableau.c, KNOWN, None)
     with pytest.raises(ValueError, match="Make the whole tableau a parameter"):
         srx.project_order().update(trained, optax.EmptyState(), trained)
+
+
+def test_an_update_of_a_method_whose_conditions_depend_on_each_other_keeps_its_order():
+    start = srx.LearnableRungeKutta.from_tableau(diffrax.Tsit5.tableau)
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(
+        lambda x: jnp.asarray(1e-3 * rng.choice([-1.0, 1.0], x.shape)),
+        eqx.filter(start, eqx.is_inexact_array),
+    )
+    updates, _ = jax.jit(srx.project_order().update)(moved, optax.EmptyState(), start)
+    tableau = eqx.apply_updates(start, updates).tableau
+    assert jnp.max(jnp.abs(srx.tableaus.order_residuals(tableau, 5))) < 1e-14
+    assert jnp.max(jnp.abs(tableau.A - start.tableau.A)) > 1e-4

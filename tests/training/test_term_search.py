@@ -223,3 +223,15 @@ def test_a_step_that_cannot_be_solved_is_no_error_of_discretization():
     model = srx.Polynomial(1, 2, coefficients=[[0.0, 0.0, 50.0]])
     assert judge.loss(model) == np.inf
     assert judge.discretization_error(model) < 1e-3
+
+
+def test_starts_that_are_fitted_take_residuals_from_a_criterion():
+    # 30 runs of three samples of one state, of which 60 numbers say something of a term.
+    data = srx.Trajectories.from_arrays(np.arange(3.0), np.ones((30, 3, 1)))
+    windows = padded_windows(WeightedSamples.of(data, 1.0), 2, True)
+    steps = CompressedResiduals(WindowResiduals(SegmentStep(diffrax.Euler()), True), windows)
+    assert steps.num_free_starts == 30
+    judge = TermJudge(steps, 90, "significance", 3.0, 1)
+    for errors, is_dropped in ((2.7, True), (3.3, False)):
+        without = np.sqrt(1 + errors**2 / 59)
+        assert judge.accepts(without, 0, 1.0, 1, 0.0) is is_dropped

@@ -209,7 +209,9 @@ def weighted_terms(loss: Callable[..., Any]) -> list[tuple[Any, Callable[..., An
 
 
 def _sum_of(terms: list[tuple[Any, Callable[..., Any]]]) -> WeightedSum:
-    weights, losses = zip(*terms, strict=True)
+    # A number that is zero, as at the end of a sweep over weights: its loss is none, and cannot fail.
+    some = [(w, loss) for w, loss in terms if not (isinstance(w, int | float) and w == 0)]
+    weights, losses = zip(*(some or terms), strict=True)
     return WeightedSum(losses, weights)
 
 

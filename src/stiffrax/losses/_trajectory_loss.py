@@ -148,7 +148,7 @@ class TrajectoryLoss(AbstractLoss):
         ts, ys, mask = (x[run] for x in data.arrays)
         solution = loss._solution(model, ts, ys[0], mask)
         what = f"run {data.run_names[run]}" if self.window is None else f"window {run}"
-        cause = diffrax.RESULTS[solution.result].strip()
+        cause = diffrax.RESULTS[solution.result].strip() or "the state is not finite"
         return f"the solve of {what} from t = {float(ts[0]):.6g}: {cause}"
 
     def _solve_all(
@@ -170,7 +170,9 @@ class TrajectoryLoss(AbstractLoss):
     ) -> tuple[Float[Array, "predicted n"], Bool[Array, ""]]:
         """The solution of one run at the samples after the first, and whether it failed."""
         solution = self._solution(model, ts, y0, mask)
-        return jnp.asarray(solution.ys), solution.result != diffrax.RESULTS.successful
+        ys, failed = jnp.asarray(solution.ys), solution.result != diffrax.RESULTS.successful
+        # Explicit fixed steps of diffrax report success wherever they end.
+        return ys, failed | ~jnp.all(jnp.isfinite(ys))
 
     def _solution(self, model: Any, ts: Array, y0: Array, mask: Array) -> diffrax.Solution:
         # Missing samples, all at the end, are asked for at the time of the last present one; a run

@@ -287,14 +287,16 @@ def order_projection(tableau: TableauT, order: int | None = None, iterations: in
 
     Each iteration goes to the nearest point on the linearized conditions: for order one the
     Euclidean projection, in one iteration; for higher orders, whose conditions are polynomials, it
-    converges quadratically to a point next to it. Differentiable: train a free tableau and solve
-    with its projection.
+    converges to a point next to it: quadratically, but near methods whose conditions depend on each
+    other, such as Tsit5 and Dopri5 at order five, linearly. Differentiable: train a free tableau and
+    solve with its projection.
 
     **Arguments:**
 
     - `tableau`: of a [`stiffrax.LearnableRungeKutta`][].
     - `order`: `p`, from 1 to 8; by default the order that the tableau is meant to have.
-    - `iterations`: how many are done. 8 take every tableau nearby to rounding.
+    - `iterations`: how many are done. 8 take a tableau nearby to rounding where they converge
+        quadratically.
 
     **Returns:** A tableau of the same kind. From far away, or where the conditions have no solution
     at all, its `order_residuals` do not vanish.

@@ -67,6 +67,12 @@ class CompressedResiduals:
         self.windows = windows
         self._blocks = [Windows(*block) for block in zip(*windows, strict=True)]
 
+    @property
+    def num_free_starts(self) -> int:
+        """How many numbers the starts of windows are that are fitted."""
+        starts = jnp.sum(self.windows.mask[..., 1]) if self.residuals.free_starts else 0
+        return int(starts) * self.windows.ys.shape[-1]
+
     def with_substeps(self, substeps: Any) -> "CompressedResiduals":
         """The same residuals with another number of steps a segment."""
         return self._with(lambda residuals: residuals.substeps, substeps)

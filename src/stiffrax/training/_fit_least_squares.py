@@ -193,11 +193,8 @@ def fit_windows(
         steps, model, max_steps, progress=progress, count=count, damping=damping
     )
     losses = tuple(misfit.finite_norm / count**0.5 for misfit in found.misfits)
-    windows = steps.windows
-    num_starts = int(jnp.sum(windows.mask[..., 1])) if steps.residuals.free_starts else 0
-    free_numbers = num_starts * windows.ys.shape[-1]
     num_failed = found.misfits[-1].num_failed
-    standard_errors, starts_found = _standard_errors(steps, found, count - free_numbers)
+    standard_errors, starts_found = _standard_errors(steps, found, count - steps.num_free_starts)
     stopped = found.stopped if starts_found or found.stopped != "converged" else "stalled"
     return LeastSquaresFit(
         model=found.model,

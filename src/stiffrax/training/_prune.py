@@ -95,7 +95,7 @@ def prune_and_refit(
     substeps.
 
     With noisy data that rule cannot judge terms. An information criterion weighs the loss of all
-    `N` residuals against the number `q` of terms,
+    `N` residuals, less one for each number of a free start, against the number `q` of terms,
 
     $$N \log(loss^2 + error^2) + p \, q, \qquad p = \log N \text{ (BIC)}, \; \log(N m)
     \text{ (extended BIC)}, \; 2 \text{ (AIC)},$$

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, final
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -61,6 +62,10 @@ class Session:
         if saved is not None:
             state, history = saved
             record = record_of(history)
+            if bool(state.is_stuck):
+                # Another optimizer, or a loss that solves more, has as many steps as a new training.
+                zeros = np.zeros_like(state.unusable), np.zeros_like(state.all_failed)
+                state = eqx.tree_at(lambda s: (s.unusable, s.all_failed), state, zeros)
         self.now = state, record
         self._steps_a_call = 1
 

@@ -35,7 +35,9 @@ class TermJudge:
         self._coarse = residuals
         self._fine = residuals.with_substeps(2 * residuals.residuals.substeps)
         self._count = count
-        prices = _PRICES | {"bic": np.log(count), "ebic": np.log(count * candidates)}
+        # Starts that are fitted take their own residuals out.
+        self._told = told = max(1, count - residuals.num_free_starts)
+        prices = _PRICES | {"bic": np.log(told), "ebic": np.log(told * candidates)}
         self._price = prices.get(criterion)
         self._tolerance = tolerance
 
@@ -59,7 +61,7 @@ class TermJudge:
 
     def information(self, loss: Any, terms: Any, error: float) -> Any:
         """The information criterion."""
-        return self._count * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
+        return self._told * np.log(loss**2 + error**2 + 1e-300) + self._price * terms
 
     def longest_piece(
         self, predicted: np.ndarray, terms: int, reference: float, error: float
