@@ -36,13 +36,13 @@ from ._numbers import (
 )
 from ._rows import (
     constraint,
+    field_of,
     is_constraint,
     linear_rows,
     map_rows,
     network_rows,
     refuse_constraints,
 )
-from ._system_field import field_of
 from ._trace import trace
 
 if TYPE_CHECKING:

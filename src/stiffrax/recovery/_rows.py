@@ -1,7 +1,11 @@
-"""Rows of equations: sums of terms with a coefficient each, and constraints, `Eq(0, g)`."""
+"""Rows of equations: sums of terms with a coefficient each, and constraints, `Eq(0, g)`.
 
+Also the field of a measured system, and what stands for its conditions.
+"""
+
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +13,8 @@ import numpy as np
 import paramax
 
 from .._arguments import check_instance
-from ..models import AbstractLinearModel, Library, ReactionNetwork
+from ..data import Conditions
+from ..models import AbstractLinearModel, Library, ReactionNetwork, System
 from ..models._checks import check_single
 from ..models._reaction_network import rate_columns
 from ._numbers import to_number
@@ -109,3 +114,39 @@ def refuse_constraints(rows: Sequence[Any], states: Sequence[str]) -> None:
                 "Differential equations alone are compared and made a vector field; `to_text` and "
                 "`to_latex` write both."
             )
+
+
+@final
+class _NoRun:
+    def __init__(self, parameters: Any):
+        self.parameters = parameters
+
+    def __getitem__(self, name: str) -> Any:
+        if isinstance(self.parameters, dict) and name in self.parameters:
+            return self.parameters[name]
+        raise ValueError(_without(f"args[{name!r}]"))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ValueError(_without(f"args.{name}"))
+
+
+def _without(what: str) -> str:
+    return (
+        f"The functions of the system read `{what}`, and no `args` were given. Write "
+        "`srx.to_sympy(system, args=fit.conditions('a'))` with the name of a run."
+    )
+
+
+def field_of(system: System, args: Any) -> tuple[Any, Any]:
+    """The vector field of a system, its parameters unwrapped, and the `args` that it takes."""
+    if system.mass is not None:
+        raise ValueError(
+            "The system has a mass matrix: its field is no rate of change of the states. Give "
+            "`system.field` for the right-hand sides."
+        )
+    if isinstance(args, Conditions) and args.parameters is None:
+        # As data have them, which know of no system.
+        args = dataclasses.replace(args, parameters=system.parameters)
+    return system.field, _NoRun(system.parameters) if args is None else args
