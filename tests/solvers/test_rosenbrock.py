@@ -395,3 +395,11 @@ def test_two_equal_tableaus_are_equal_also_after_one_was_used():
     tableau = srx.tableaus.rodas5p()
     assert tableau.largest_growth > 0
     assert tableau == dataclasses.replace(tableau)
+
+
+def test_a_tableau_is_not_equal_to_one_without_its_estimate_within_the_step():
+    tableau = srx.tableaus.rodas3p()
+    other = dataclasses.replace(tableau, e_inside=None)
+    assert tableau != other
+    assert other != tableau
+    assert other == dataclasses.replace(other)

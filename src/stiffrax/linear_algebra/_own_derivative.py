@@ -35,7 +35,6 @@ def with_derivative(
 
     **Arguments:**
 
-    - `name`: name of the primitive, as it shows in a jaxpr.
     - `function`: any pytrees in and out; closes over no array.
     - `rule`: called as `rule(primals, tangents)`; `None` is a tangent of zero, given and returned.
     """

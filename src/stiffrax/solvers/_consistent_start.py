@@ -123,12 +123,14 @@ def is_consistent(
     tolerance: ErrorTolerance | None,
     structure: AbstractStructure,
     gamma: float,
+    before: Float[Array, " n"] | None = None,
 ) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the constraints hold, and whether a sparse structure has factors to tell by."""
+    """Whether the constraints hold, or hold as well as with the slope `before`, and whether a sparse
+    structure has factors to tell by."""
     # A first step has no length where the solve has none, or starts just before a jump.
     h, f = jnp.where(system.h == 0, 1, system.h), system.field(system.t0, system.y0)
     violation = mass.out_of_range(f)
-    # Library factorizations that run side by side may wait for each other for ever.
+    # Library factorizations side by side may wait for each other for ever.
     h, violation = lax.optimization_barrier((h, violation))
     hJ = structure.scaled(h, structure.jacobian(system.field, system.t0, system.y0))
     factors = factor_shifted(np.array([gamma]), hJ, structure, mass)
@@ -139,14 +141,13 @@ def is_consistent(
 
     # What a change of the whole state would move these components by: a size in their units.
     correction, moved = correct(violation), correct(mass.out_of_range(change))
+    if before is not None:
+        correction = jnp.minimum(correction, correct(mass.out_of_range(f - before)))
     size = jnp.abs(system.y0)
     eps = jnp.finfo(size.dtype).eps
     # Without a tolerance, what single precision would have rounded passes.
-    relative = (
-        max(1e-4, 100 * float(eps)) * size
-        if tolerance is None
-        else tolerance.scale / tolerance.ratio
-    )
+    rounded = max(1e-4, 100 * float(eps)) * size
+    relative = rounded if tolerance is None else tolerance.scale / tolerance.ratio
     allowed = relative + jnp.sqrt(eps) * size + 100 * eps * moved
     holds = jnp.all(correction * mass.error_weights(h) <= allowed) | jnp.all(violation == 0)
     # A step that starts where the field or its Jacobian is not finite fails for that reason.

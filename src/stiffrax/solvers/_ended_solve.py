@@ -12,6 +12,7 @@ from typing import Any, final
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -22,7 +23,6 @@ from ..diffrax_loop import (
     enclosing_solve_jumps,
     enclosing_steps_are_fixed,
     smallest_step,
-    unwrap_term,
 )
 from ..stages import (
     AbstractStructure,
@@ -35,11 +35,13 @@ from ..stages import (
 )
 from ._consistent_start import is_consistent
 from ._step_memory import Attempt, StepMemory
+from ._terms import may_be_singular
 
 RESULTS: Any = diffrax.RESULTS
 
 # The part of the last step that one may have which leads onto constraints that have jumped: the
-# controller comes down to it in twelve rejections, and back in eight steps. Chosen, not measured.
+# controller comes down to it in twelve rejections, and back in eight steps (diffrax's), or in 27 and
+# nine. Chosen, not measured.
 _SHORT = 1e-8
 
 
@@ -129,12 +131,6 @@ def step_ending(
     return Ending(ends, lost | ~solved if fixed or tried_again else lost, hopeless, code)
 
 
-def asks_after_jumps(terms: Any) -> bool:
-    """Whether a solve with jumps has constraints, that may jump with the field."""
-    term = unwrap_term(terms)
-    return getattr(term, "singular", False) is not False and enclosing_solve_jumps()
-
-
 def hold_behind_jump(
     system: StageSystem | RosenbrockSystem,
     mass: Mass,
@@ -143,10 +139,14 @@ def hold_behind_jump(
     structure: AbstractStructure,
     gamma: float,
 ) -> Bool[Array, ""]:
-    """Whether the constraints hold at the start of a step, asked of one behind a jump."""
+    """Whether the constraints hold at the start of a step as before, asked of one behind a jump.
+
+    What the step before has left of them is no jump, from which diffrax starts one spacing away.
+    """
 
     def hold() -> Array:
-        return is_consistent(system, mass, tolerance, structure, gamma)[0]
+        before = system.field(eqxi.prevbefore(eqxi.prevbefore(system.t0)), system.y0)
+        return is_consistent(system, mass, tolerance, structure, gamma, before)[0]
 
     return lax.cond(jnp.asarray(made_jump), hold, lambda: jnp.asarray(True))
 
@@ -166,7 +166,7 @@ def short_onto_constraints(
     estimate does not see.
     """
     mass, gamma = system.mass, system.tableau.gamma
-    if error is None or mass is None or not asks_after_jumps(terms):
+    if error is None or mass is None or not (may_be_singular(terms) and enclosing_solve_jumps()):
         return error
     holds = hold_behind_jump(system, mass, made_jump, tolerance, structure, gamma)
     short = jnp.maximum(_SHORT * jnp.abs(last_h), 100 * smallest_step(system.t0))

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, final
 
 import diffrax
@@ -19,13 +20,14 @@ from ..diffrax_loop import (
     StepReport,
     StepWork,
     enclosing_controller_is_pid,
+    enclosing_solve_jumps,
     enclosing_solve_throws,
     enclosing_steps_are_fixed,
     report_is_read,
+    scaled_error,
     traced_once,
-    unwrap_term,
 )
-from ..linear_algebra import ITERATIVE, small_matmul, weighted_sum
+from ..linear_algebra import ITERATIVE, largest_size, small_matmul, weighted_sum
 from ..stages import (
     AbstractStructure,
     ControllerTolerances,
@@ -45,11 +47,10 @@ from ..stages import (
     worst_component,
 )
 from ..tableaus import RosenbrockTableau
-from ._consistent_start import projected
-from ._ended_solve import asks_after_jumps, hold_behind_jump, step_ending
+from ._ended_solve import hold_behind_jump, step_ending
 from ._step_memory import CollocationInterpolation
 from ._tableau_solver import AbstractTableauSolver, check_linear_algebra
-from ._terms import check_term, mass_of, step_times
+from ._terms import check_term, mass_of, may_be_singular, step_times
 
 Y: TypeAlias = PyTree[ArrayLike]
 RESULTS: Any = diffrax.RESULTS
@@ -67,10 +68,12 @@ _JUMPED = (
 
 @final
 class RosenbrockMemory(eqx.Module):
-    """What a step leaves for the next: its size, and whether the solve started consistently."""
+    """What a step leaves for the next: its size, whether the solve started consistently, and the mass
+    with its projector, where it has one."""
 
     h: Float[Array, ""]
     consistent: Bool[Array, ""] | None
+    mass: Mass | None = None
 
 
 class AbstractRosenbrock(AbstractTableauSolver):
@@ -95,7 +98,8 @@ class AbstractRosenbrock(AbstractTableauSolver):
     **Raises:** `ValueError` if both are given, and for `MatrixFree`.
 
     Cost of a step: one Jacobian, one factorization, and an evaluation of the field and a linear solve
-    for each stage; under error control some solves more, which judge the step.
+    for each stage; under error control some solves more, which judge the step, and with a singular mass
+    an evaluation.
 
     ??? cite "Reference"
         Hairer and Wanner, *Solving Ordinary Differential Equations II*, section IV.7.
@@ -144,11 +148,12 @@ class AbstractRosenbrock(AbstractTableauSolver):
         dtype = real_dtype(y0)
         if mass is not None:
             _check_index(type(self).__name__, mass)
-            _, consistent = self._checked_start(
+            mass, consistent = self._checked_start(
                 lambda: self.step_equations(terms, t0, t1, y0, args)[0],
                 terms, mass, y0, self._given_structure, self.tableau.shift,
             )  # fmt: skip
-        return RosenbrockMemory(jnp.ones((), dtype), consistent)
+            mass = None if mass.projector is None else mass
+        return RosenbrockMemory(jnp.ones((), dtype), consistent, mass)
 
     @traced_once
     def step(
@@ -170,8 +175,11 @@ class AbstractRosenbrock(AbstractTableauSolver):
         # A recorded step is taken once more without one.
         memory = solver_state or RosenbrockMemory(jnp.ones_like(system.h), None)
         frozen, consistent = stop_gradient(system), memory.consistent
-        if frozen.mass is not None and asks_after_jumps(terms):
-            mass, structure = projected(unwrap_term(terms), frozen.mass), frozen.structure
+        if memory.mass is not None:
+            frozen = replace(frozen, mass=memory.mass)
+        mass = frozen.mass if may_be_singular(terms) else None
+        if mass is not None and enclosing_solve_jumps():
+            structure = frozen.structure
             holds = hold_behind_jump(frozen, mass, made_jump, tolerance, structure, tableau.shift)
             if enclosing_solve_throws():
                 jumped = _JUMPED.format(solver=type(self).__name__)
@@ -183,7 +191,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
         y1 = system.y0 + weighted_sum(tableau.m, U)
         polynomial = small_matmul(jnp.asarray(tableau.polynomial.T, U.dtype), U)
         finite = solution.finite
-        error = self._error(frozen, solution, tolerance)
+        error = self._error(frozen, solution, mass, tolerance)
         accepts = accepts_error(error, frozen.y0, lax.stop_gradient(y1), tolerance)
         starts = None if tolerance is None else solution.starts
         ending = step_ending(frozen, memory.h, consistent, starts, accepts, finite)
@@ -198,9 +206,9 @@ class AbstractRosenbrock(AbstractTableauSolver):
         code = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
         result = ending.result(code)
         if report_is_read(self.root_finder.norm):
-            error = self._report(solution, finite, error, worst, tolerance)
+            error = self._report(solution, finite, error, worst, mass, tolerance)
         dense_info = {"y0": ending.start(y0), "coefficients": jax.vmap(restore)(coefficients)}
-        memory = RosenbrockMemory(frozen.h, memory.consistent)
+        memory = replace(memory, h=frozen.h)
         return y1, error, dense_info, memory, result
 
     def step_equations(
@@ -230,9 +238,10 @@ class AbstractRosenbrock(AbstractTableauSolver):
         self,
         system: RosenbrockSystem,
         solution: RosenbrockSolution,
+        singular: Mass | None,
         tolerance: ErrorTolerance | None,
     ) -> Float[Array, " n"] | None:
-        """The embedded estimate.
+        """The embedded estimate, and how far its end is off the constraints of a singular mass.
 
         Infinite where the step failed, or is too large for a growing mode or for how `f` bends.
         """
@@ -262,6 +271,17 @@ class AbstractRosenbrock(AbstractTableauSolver):
         if tableau.e_inside is not None:
             inside = weighted_sum(tableau.e_inside, solution.U)
             error = jnp.maximum(jnp.abs(error), jnp.abs(inside))
+        if singular is not None:
+            # From a start off the constraints the error is one that no shorter step makes smaller.
+            y1 = system.y0 + weighted_sum(tableau.m, solution.U)
+            left = singular.out_of_range(system.field(system.t0 + system.dt, y1))
+            left = jnp.abs(structure.solve(solution.factors, (system.h * left)[None])[0])
+            if tolerance is not None:
+                # Each has its tolerance, as at a start, however many others are at rest.
+                largest = largest_size(scaled_error(left, tolerance.scale))
+                mean = tolerance.scaled_norm(left)
+                left = left * jnp.where((mean > 0) & (mean < largest), largest / mean, 1)
+            error = jnp.maximum(jnp.abs(error), jnp.where(jnp.isnan(left), jnp.inf, left))
         return jnp.where(solution.finite & ~grows, error, jnp.inf)
 
     def _report(
@@ -270,10 +290,12 @@ class AbstractRosenbrock(AbstractTableauSolver):
         finite: Array,
         error: Y | None,
         worst: Array,
+        singular: Mass | None,
         tolerance: ErrorTolerance | None,
     ) -> StepReport:
         U, none, stages = solution.U, jnp.asarray(0), self.tableau.num_stages
-        solves = stages if error is None else stages + self._num_powers + 1
+        ends = int(error is not None and singular is not None)
+        solves = stages if error is None else stages + ends + self._num_powers + 1
         solves += 0 if tolerance is None else stages + 1
         size = jnp.where(jnp.isfinite(U), jnp.abs(U), jnp.inf)
         largest = jnp.argmax(jnp.max(size, axis=0))
@@ -285,7 +307,7 @@ class AbstractRosenbrock(AbstractTableauSolver):
             most_iterations=jnp.asarray(1),
             component=jnp.where(finite, worst, largest),
             work=StepWork(
-                f_evaluations=jnp.asarray(stages),
+                f_evaluations=jnp.asarray(stages + ends),
                 jacobians=jnp.asarray(1),
                 factorizations=jnp.asarray(1),
                 linear_solves=jnp.asarray(solves),

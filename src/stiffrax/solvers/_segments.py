@@ -240,8 +240,6 @@ def scan_window(
     what the next segment starts from, `begin` for the first, and an output; `row` is that segment's of
     `rows`. Where no sample is, the first segment is solved once more, which is as healthy as any: a
     step of length zero, or one beyond the data, might fail.
-
-    **Returns:** the outputs of all segments, stacked.
     """
     present, column = mask[1:], mask[1:, None]
     segments = (

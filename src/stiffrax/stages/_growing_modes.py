@@ -38,7 +38,6 @@ def grows_unresolved(
 
     - `powers`: `x`, `P x` and `P^2 x`. (Differences of powers of `I - P` have no digits left where
       $h \lambda$ is large.)
-    - `scale`: what counts as one in each component.
     - `largest`: of $h \lambda / \gamma$ that the method resolves, if that is less than one: before
       its pole a Rosenbrock method lets a mode grow by a multiple of what it should, or turns it.
     - `bend`: another direction and `P` of it, which may not grow by more than `largest_of_bend`.
@@ -68,8 +67,7 @@ def stiff_powers(
 ) -> tuple[Float[Array, " n"], tuple[Float[Array, " n"], ...]]:
     """`(I - P)^times` of an error, in which slow modes are gone, with `P` the function `slow`.
 
-    **Returns:** it; and for `grows_unresolved` the power before it and, one and two times, `P` of
-    that.
+    **Returns:** it; the power before it and, one and two times, `P` of that.
     """
 
     def once(_: Any, powers: Any) -> Any:

@@ -155,17 +155,7 @@ def _entries_of(mass: Any, size: int, shape: tuple[int, ...]) -> Array:
 
 
 def flat_mass(mass: PyTree, y: PyTree[Array], powers: tuple[int, ...] | None) -> Mass:
-    """The mass on the flat state.
-
-    **Arguments:**
-
-    - `mass`: a scalar, a diagonal, a matrix, a lineax operator on the whole state, or one of
-      these for each leaf of the state.
-    - `y`: the state.
-    - `powers`: as of `Mass`.
-
-    **Raises:** `ValueError` for shapes or structures that do not match the state.
-    """
+    """The mass of a term on the flat state, with `powers` as of `Mass`."""
     if has_complex(y):
         whole = flat_mass(mass, jax.tree.map(jnp.real, y), powers)
         entry, part = parts_of_state(y)

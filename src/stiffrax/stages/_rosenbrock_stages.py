@@ -33,10 +33,7 @@ _LOST = 100
 
 @final
 class RosenbrockSystem(eqx.Module):
-    r"""One step's equations for the increments `U`, as a residual that is linear in each:
-
-    $$R_i(U) = M \Big(\tfrac{1}{\gamma} U_i - \sum_{j<i} C_{ij} U_j\Big) - h J U_i
-      - h f\Big(t_0 + c_i h, y_0 + \sum_{j<i} a_{ij} U_j\Big) - d_i h^2 f_t$$
+    """One step's equations for the increments `U`, those of `AbstractRosenbrock`.
 
     `mass` is `None` where `M` is the identity.
     """
@@ -93,7 +90,7 @@ class RosenbrockSystem(eqx.Module):
         return rows + jnp.asarray(self.tableau.d, U.dtype)[:, None] * self.of_time(f_t)[None]
 
     def residual(self, U: Float[Array, "s n"]) -> Float[Array, "s n"]:
-        """`R(U)` above."""
+        """Their left sides less the right ones."""
         tableau, s = self.tableau, self.tableau.num_stages
         couplings = jnp.asarray(np.eye(s) * tableau.shift - tableau.C, U.dtype)
         slopes = self.h * jax.vmap(self.field)(self.times, self.states(U))

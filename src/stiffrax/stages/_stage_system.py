@@ -41,18 +41,8 @@ class FlatField(eqx.Module):
 def flat_field(
     vector_field: Callable[[Any, Any], Any], t: Array, y: PyTree[ArrayLike]
 ) -> tuple[FlatField, Float[Array, " n"], Callable[[Array], PyTree[Array]]]:
-    """Flattens a vector field over pytrees.
-
-    **Arguments:**
-
-    - `vector_field`: called as `vector_field(t, y)`; returns the structure of `y`.
-    - `t`, `y`: example time and state.
-
-    **Returns:** the flat field, the flat state, and the function that restores the structure.
-
-    **Raises:** `ValueError` if the state is not real floating point, or the vector field returns
-    another structure or other shapes than the state has.
-    """
+    """Of a vector field over pytrees, with an example of time and state: the flat field, the flat
+    state, and the function that restores the structure."""
     check_state(y)
     flat, unravel = flatten_state(y)
     expected = jax.eval_shape(lambda: y)

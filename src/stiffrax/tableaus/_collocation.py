@@ -76,7 +76,7 @@ def have_same_values(one: Any, other: Any) -> bool:
     # Not `vars`, which also has what was computed on first use.
     names = [field.name for field in fields(one)]
     pairs = ((getattr(one, name), getattr(other, name)) for name in names)
-    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def keep_arrays(tableau: Any) -> None:
