@@ -59,7 +59,9 @@ def test_steps_end_on_a_constraint_however_many_components_are_at_rest(solver, n
 
 
 @pytest.mark.slow_cases("Rodas4P*", "Rodas5P*")
-@pytest.mark.parametrize(("solver", "num_quiet"), zip(SOLVERS, (0, 30, 0), strict=True), ids=repr)
+@pytest.mark.parametrize(
+    ("solver", "num_quiet"), list(zip(SOLVERS, (0, 30, 0), strict=True)), ids=repr
+)
 def test_the_error_of_a_method_is_not_taken_for_a_jump(solver, num_quiet):
     *_, off, worst = solve(solver, num_quiet, NONE)
     assert off[0] > 1

@@ -69,7 +69,7 @@ _JUMPED = (
 @final
 class RosenbrockMemory(eqx.Module):
     """What a step leaves for the next: its size, whether the solve started consistently, and the mass
-    with its projector, where it has one."""
+    with its projector, if any."""
 
     h: Float[Array, ""]
     consistent: Bool[Array, ""] | None

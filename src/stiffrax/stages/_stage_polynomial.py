@@ -165,7 +165,7 @@ def stiff_part(
     `h` than the true error, so that it never decides there. (With two powers less it is of the same
     order, and costs a fifth of all steps where `h J` is about one.)
 
-    **Returns:** what `stiff_powers` does, with `P = gamma (gamma M - h J)^-1 M`.
+    **Returns:** what `stiff_powers` does.
     """
     times = system.tableau.order + 3 - system.tableau.error_order
 

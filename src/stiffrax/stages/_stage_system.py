@@ -41,8 +41,8 @@ class FlatField(eqx.Module):
 def flat_field(
     vector_field: Callable[[Any, Any], Any], t: Array, y: PyTree[ArrayLike]
 ) -> tuple[FlatField, Float[Array, " n"], Callable[[Array], PyTree[Array]]]:
-    """Of a vector field over pytrees, with an example of time and state: the flat field, the flat
-    state, and the function that restores the structure."""
+    """Of a vector field over pytrees and examples of its arguments: the flat field, the flat state, and
+    what restores the structure."""
     check_state(y)
     flat, unravel = flatten_state(y)
     expected = jax.eval_shape(lambda: y)
