@@ -1,7 +1,5 @@
 """What Rosenbrock methods do that no iteration does: and what they must not do without one."""
 
-import dataclasses
-
 import diffrax
 import equinox as eqx
 import jax
@@ -389,17 +387,3 @@ def test_a_state_decayed_to_nothing_wakes_at_a_jump_that_nobody_has_named():
     )
     assert solution.result == SUCCESS
     np.testing.assert_allclose(solution.ys[-1], 1 - np.exp(-0.9995), rtol=1e-2)
-
-
-def test_two_equal_tableaus_are_equal_also_after_one_was_used():
-    tableau = srx.tableaus.rodas5p()
-    assert tableau.largest_growth > 0
-    assert tableau == dataclasses.replace(tableau)
-
-
-def test_a_tableau_is_not_equal_to_one_without_its_estimate_within_the_step():
-    tableau = srx.tableaus.rodas3p()
-    other = dataclasses.replace(tableau, e_inside=None)
-    assert tableau != other
-    assert other != tableau
-    assert other == dataclasses.replace(other)

@@ -1,5 +1,6 @@
 """Published coefficients, checked to the digits printed by the conditions that they were made from."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -157,3 +158,17 @@ def test_copies_are_equal_and_others_are_not():
     assert METHODS["rodas4p"] == rodas4p()
     assert METHODS["rodas4p"] != METHODS["rodas5p"]
     assert len({hash(tableau) for tableau in METHODS.values()}) == 4
+
+
+def test_two_equal_tableaus_are_equal_also_after_one_was_used():
+    tableau = rodas5p()
+    assert tableau.largest_growth > 0
+    assert tableau == dataclasses.replace(tableau)
+
+
+def test_a_tableau_is_not_equal_to_one_without_its_estimate_within_the_step():
+    tableau = rodas3p()
+    other = dataclasses.replace(tableau, e_inside=None)
+    assert tableau != other
+    assert other != tableau
+    assert other == dataclasses.replace(other)
