@@ -29,8 +29,7 @@ from ._solve_inputs import SolveInputs, has_tangent
 class SavedPlaces(eqx.Module):
     """Where the slots of one buffer lie: in which step, and at what fraction of it.
 
-    Every saved state is a point of some step's polynomial, whichever of `t0`, `ts`, `steps` and
-    `t1` asked for it: its time alone says which point.
+    Every saved state is a point of some step's polynomial: its time alone says which.
 
     - `filled`: which slots hold a value.
     - `interior`: whether states between the ends of steps may have been saved.

@@ -49,8 +49,7 @@ class Sweep(eqx.Module):
     Where there are as many slots as steps, they are read from buffers of all steps, others from each
     chunk: their cost does not depend on the bound on the number of steps.
 
-    The loops run over as many chunks as hold accepted steps. Under `vmap` the lane with the most
-    steps decides; to the others the chunks they do not need change nothing.
+    The loops run over as many chunks as hold accepted steps.
     """
 
     steps: AbstractRecordedSteps

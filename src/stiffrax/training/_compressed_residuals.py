@@ -57,8 +57,7 @@ class CompressedResiduals:
 
     $$[J, r] = Q \begin{pmatrix} C & c \\ 0 & \rho \end{pmatrix}$$
 
-    `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model; a least-squares solver
-    that is given these `p + 1` residuals does what it would do with the thousands they stand for.
+    `(c, rho)` has the norm of `r`, and `C` and `c` its Gauss-Newton model.
     Samples that could not be predicted have no residual: they are counted beside.
     """
 
