@@ -93,10 +93,12 @@ def test_a_weight_may_be_a_number_of_numpy():
 
 
 def test_a_loss_of_weight_zero_is_left_out():
-    swept: Any = [ONE + w * TWO for w in (0.0, 0, np.float64(0.0))]
+    swept: list[Any] = [ONE + w * TWO for w in (0.0, 0, np.float64(0.0))]
     assert [loss.losses for loss in swept] == 3 * [(ONE,)]
-    assert (0.0 * ONE).losses == (ONE,)
-    assert (ONE + jnp.array(0.0) * TWO).losses == (ONE, TWO)
+    alone: Any = 0.0 * ONE
+    assert alone.losses == (ONE,)
+    traced: Any = ONE + jnp.array(0.0) * TWO
+    assert traced.losses == (ONE, TWO)
 
 
 def test_a_list_of_losses_has_a_sum():
