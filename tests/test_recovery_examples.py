@@ -4,6 +4,7 @@ import functools
 import runpy
 from pathlib import Path
 
+import jax
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -11,7 +12,9 @@ ORDERS = {"backward Euler": 1, "trapezoid": 2, "Radau IIA 3": 3, "Radau IIA 5": 
 
 
 def run(name):
-    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+    # As users run them, without the strict promotion of the tests.
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return runpy.run_path(str(EXAMPLES / f"{name}.py"))
 
 
 @pytest.mark.slow
